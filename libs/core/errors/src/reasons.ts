@@ -1,0 +1,57 @@
+/**
+ * Every reason that Atoll gives for a failure, in one place. A reason is part of the API: programs branch
+ * on it and never on message text. The gRPC status and the retry advice of each stand in platform-grpc.
+ */
+export const ERROR_REASONS = [
+  // Bad input: never reaches a partition.
+  'INVALID_ARGUMENT',
+  'KEY_EMPTY',
+  'KEY_TOO_LARGE',
+  'VALUE_TOO_LARGE',
+  'CURSOR_MALFORMED',
+  'SESSION_MALFORMED',
+  'VALUE_NOT_INTEGER',
+  'INTEGER_OVERFLOW',
+  // Things that are not there, or are there already.
+  'KEYSPACE_NOT_FOUND',
+  'KEYSPACE_EXISTS',
+  'NODE_NOT_FOUND',
+  'LOCK_NOT_FOUND',
+  // Plain failures of an operation: the write got no seq (R20) and may be repeated.
+  'NOT_LEADER',
+  'NOT_ENOUGH_REPLICAS',
+  'PARTITION_UNAVAILABLE',
+  'REPLICA_NOT_READY',
+  'REPLICA_TOO_STALE',
+  'MEMORY_EXHAUSTED',
+  'OVERLOADED',
+  'SHUTTING_DOWN',
+  'RETRY_BUDGET_EXHAUSTED',
+  // The write may have happened, or may still happen.
+  'WRITE_IN_DOUBT',
+  // The data's lineage changed: the token belongs to an older generation (R3).
+  'SESSION_LOST',
+  // Between processes of one cluster.
+  'WRONG_CLUSTER',
+  'STALE_EPOCH',
+  'STALE_GENERATION',
+  'STALE_FENCING_TOKEN',
+  'REPLICA_UNKNOWN',
+  'SNAPSHOT_GONE',
+  'NOT_COORDINATOR',
+  'METADATA_UNAVAILABLE',
+  'METADATA_CONFLICT',
+  'LOCK_HELD',
+  'CANCELLED',
+  'DEADLINE_EXCEEDED',
+  'INTERNAL',
+] as const;
+
+export type ErrorReason = (typeof ERROR_REASONS)[number];
+
+const known: ReadonlySet<string> = new Set(ERROR_REASONS);
+
+/** A newer peer may send a reason that this process does not know. */
+export function isErrorReason(text: string): text is ErrorReason {
+  return known.has(text);
+}

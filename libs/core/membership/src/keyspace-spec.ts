@@ -1,0 +1,119 @@
+import { AtollError, invalidArgument } from '@atoll/core-errors';
+import {
+  KEYSPACE_NAME_MAX,
+  PARTITION_COUNT_MAX,
+  REPLICATION_FACTOR_MAX,
+  TTL_MS_MAX,
+  VALUE_BYTES_MAX,
+} from '@atoll/core-runtime';
+
+export type Durability = 'NONE' | 'ASYNC' | 'SYNC';
+export type AckLevel = 'IN_SYNC' | 'LEADER';
+export type Eviction = 'LRU' | 'NONE';
+export type OnDataLoss = 'WAIT' | 'RESET';
+
+/** One policy for a named set of entries. Everything is filled in: defaults are applied once, at creation. */
+export interface KeyspaceSpec {
+  readonly name: string;
+  /** Random, another one each time the name is created again: data of an older keyspace is never mistaken for it. */
+  readonly id: string;
+  /** Power of two, 1 to 4096; fixed. */
+  readonly partitionCount: number;
+  /** 1 to 7. */
+  readonly replicationFactor: number;
+  /** 1 to replicationFactor; below it nothing commits (R9). */
+  readonly minInSync: number;
+  readonly ack: AckLevel;
+  /** Fixed. */
+  readonly durability: Durability;
+  /** 0 means that entries do not expire unless they say so. */
+  readonly defaultTtlMs: number;
+  /** Share of each node's memory, above 0 and at most 1. */
+  readonly memoryShare: number;
+  readonly eviction: Eviction;
+  readonly onDataLoss: OnDataLoss;
+  /** 1 to VALUE_BYTES_MAX. */
+  readonly valueBytesMax: number;
+}
+
+/** What a caller says of a keyspace: anything but the name may be left out. */
+export type KeyspaceRequest = { readonly name: string; readonly id: string } & {
+  readonly [Field in Exclude<keyof KeyspaceSpec, 'name' | 'id'>]?: KeyspaceSpec[Field] | undefined;
+};
+
+/** Fields of a keyspace that may change while it is served. */
+export const UPDATABLE_FIELDS = [
+  'minInSync',
+  'ack',
+  'defaultTtlMs',
+  'memoryShare',
+  'eviction',
+  'onDataLoss',
+  'valueBytesMax',
+] as const satisfies readonly (keyof KeyspaceSpec)[];
+
+export type UpdatableField = (typeof UPDATABLE_FIELDS)[number];
+
+const NAME = /^[a-z][a-z0-9_-]*$/;
+
+const isPowerOfTwo = (value: number): boolean => Number.isInteger(value) && value > 0 && (value & (value - 1)) === 0;
+
+/** Fills in the defaults and checks every field. Throws INVALID_ARGUMENT that names the field. */
+export function createKeyspaceSpec(request: KeyspaceRequest): KeyspaceSpec {
+  const replicationFactor = request.replicationFactor ?? 2;
+  return checkKeyspaceSpec({
+    name: request.name,
+    id: request.id,
+    partitionCount: request.partitionCount ?? 64,
+    replicationFactor,
+    minInSync: request.minInSync ?? (replicationFactor <= 2 ? 1 : 2),
+    ack: request.ack ?? 'IN_SYNC',
+    durability: request.durability ?? 'NONE',
+    defaultTtlMs: request.defaultTtlMs ?? 0,
+    memoryShare: request.memoryShare ?? 1,
+    eviction: request.eviction ?? 'LRU',
+    onDataLoss: request.onDataLoss ?? 'WAIT',
+    valueBytesMax: request.valueBytesMax ?? VALUE_BYTES_MAX,
+  });
+}
+
+/** The spec with `changes` made to it. Throws INVALID_ARGUMENT that names the field. */
+export function updateKeyspaceSpec(spec: KeyspaceSpec, changes: Partial<Pick<KeyspaceSpec, UpdatableField>>): KeyspaceSpec {
+  return checkKeyspaceSpec({ ...spec, ...changes });
+}
+
+export function checkKeyspaceName(name: string): void {
+  if (name.length === 0 || name.length > KEYSPACE_NAME_MAX || !NAME.test(name)) {
+    throw invalidArgument(
+      'keyspace.name',
+      `must be 1 to ${KEYSPACE_NAME_MAX} characters of [a-z0-9_-] that begin with a letter, not ${JSON.stringify(name.slice(0, 80))}`,
+    );
+  }
+}
+
+function checkKeyspaceSpec(spec: KeyspaceSpec): KeyspaceSpec {
+  checkKeyspaceName(spec.name);
+  if (!isPowerOfTwo(spec.partitionCount) || spec.partitionCount > PARTITION_COUNT_MAX) {
+    throw invalidArgument('keyspace.partition_count', `must be a power of two from 1 to ${PARTITION_COUNT_MAX}, not ${spec.partitionCount}`);
+  }
+  checkInteger('keyspace.replication_factor', spec.replicationFactor, 1, REPLICATION_FACTOR_MAX);
+  checkInteger('keyspace.min_in_sync', spec.minInSync, 1, spec.replicationFactor);
+  checkInteger('keyspace.default_ttl_ms', spec.defaultTtlMs, 0, TTL_MS_MAX);
+  checkInteger('keyspace.value_bytes_max', spec.valueBytesMax, 1, VALUE_BYTES_MAX);
+  if (!(spec.memoryShare > 0 && spec.memoryShare <= 1)) {
+    throw invalidArgument('keyspace.memory_share', `must be above 0 and at most 1, not ${spec.memoryShare}`);
+  }
+  return spec;
+}
+
+function checkInteger(field: string, value: number, min: number, max: number): void {
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw invalidArgument(field, `must be a whole number from ${min} to ${max}, not ${value}`);
+  }
+}
+
+export function keyspaceNotFound(name: string): AtollError {
+  return new AtollError('KEYSPACE_NOT_FOUND', `keyspace: there is none named ${JSON.stringify(name)}`, {
+    metadata: { field: 'keyspace', keyspace: name },
+  });
+}

@@ -1,0 +1,33 @@
+import type { NodeId } from '@atoll/core-runtime';
+
+/** A storage node as it registers itself in etcd, under a lease: `nodes/<id>`. */
+export interface NodeRecord {
+  readonly id: NodeId;
+  /** host:port of its gRPC server. */
+  readonly address: string;
+  /** host:port of its HTTP server; empty when it has none. */
+  readonly httpAddress: string;
+  readonly zone: string;
+  /** Share of partitions relative to other nodes; 1 is usual, 0.01 to 100. */
+  readonly weight: number;
+  /** Random identity of the process; another one after each start (R5). */
+  readonly incarnation: string;
+  /**
+   * SERVING, or STOPPING: the process gave up every leadership before it wrote this and takes no office again,
+   * so that its successors need not wait for it.
+   */
+  readonly phase: 'SERVING' | 'STOPPING';
+}
+
+/** The durable side: `node-specs/<id>`. Survives the process. */
+export interface NodeSpec {
+  readonly id: NodeId;
+  readonly state: 'UP' | 'DRAINING' | 'REMOVED';
+  readonly zone: string;
+  readonly weight: number;
+  /** Of the last process seen. */
+  readonly incarnation: string;
+  readonly address: string;
+  /** True when the last process said that it stops. */
+  readonly stopped: boolean;
+}

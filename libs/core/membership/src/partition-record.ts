@@ -1,0 +1,92 @@
+import type { Epoch, NodeId, PartitionId, ReplicaId } from '@atoll/core-runtime';
+
+/** A replica by its data's identity, and the node that holds it (R1). */
+export interface Member {
+  readonly node: NodeId;
+  readonly replica: ReplicaId;
+}
+
+/** Lineage of a partition's data (R3). */
+export interface Generation {
+  /** Orders the lineages; the first is 1. */
+  readonly counter: number;
+  /** Random: two lineages with one counter can be told apart. */
+  readonly id: string;
+}
+
+/**
+ * ACTIVE: led by `leader`. WAITING: nobody leads; no in-sync member is reachable and the partition waits for
+ * one (leader is then undefined).
+ */
+export type PartitionState = 'ACTIVE' | 'WAITING';
+
+/**
+ * The record of one partition in etcd. Who may write which field is R6: the coordinator writes leader, epoch,
+ * learners, leaving, generation and state, and drops members that it holds DOWN from inSync in the write that
+ * promotes another; otherwise inSync and eligible are written by the leader alone, which moves a member between
+ * inSync and learners in the same write (docs/adr/0002-in-sync-moves.md).
+ */
+export interface PartitionRecord {
+  readonly keyspace: string;
+  readonly keyspaceId: string;
+  readonly partition: PartitionId;
+  readonly state: PartitionState;
+  readonly generation: Generation;
+  readonly epoch: Epoch;
+  readonly leader: Member | undefined;
+  /** Replicas that hold every committed write. The leader is one of them. */
+  readonly inSync: readonly Member[];
+  /** Left the in-sync set while it was below minInSync: hold every committed write all the same (R9, KIP-966). */
+  readonly eligible: readonly Member[];
+  /** Catching up; count for nothing. */
+  readonly learners: readonly Member[];
+  /** To be dropped once the others suffice. */
+  readonly leaving: readonly Member[];
+  /** Random, another one with each write (R6, R7). */
+  readonly changeId: string;
+}
+
+/** A record as read from etcd. */
+export interface VersionedRecord {
+  readonly record: PartitionRecord;
+  /** etcd's modification revision: what a compare-and-swap compares. */
+  readonly modRevision: number;
+}
+
+export function isSameMember(a: Member | undefined, b: Member | undefined): boolean {
+  return a?.replica === b?.replica && a?.node === b?.node;
+}
+
+export function hasReplica(members: readonly Member[], replica: ReplicaId): boolean {
+  return members.some((member) => member.replica === replica);
+}
+
+export function withoutReplica(members: readonly Member[], replica: ReplicaId): readonly Member[] {
+  return members.filter((member) => member.replica !== replica);
+}
+
+/** Every replica that the record names, each once. */
+export function membersOf(record: PartitionRecord): readonly Member[] {
+  const seen = new Set<ReplicaId>();
+  const members: Member[] = [];
+  for (const member of [...record.inSync, ...record.learners, ...record.eligible, ...record.leaving]) {
+    if (seen.has(member.replica)) continue;
+    seen.add(member.replica);
+    members.push(member);
+  }
+  return members;
+}
+
+/** Throws when the record contradicts itself: a bug of its writer, never an ordinary outcome. */
+export function assertRecord(record: PartitionRecord): void {
+  const problems: string[] = [];
+  if (record.state === 'ACTIVE' && record.leader === undefined) problems.push('ACTIVE without a leader');
+  if (record.state === 'WAITING' && record.leader !== undefined) problems.push('WAITING with a leader');
+  if (record.leader !== undefined && !hasReplica(record.inSync, record.leader.replica)) problems.push('leader outside the in-sync set (I3)');
+  if (record.learners.some((member) => hasReplica(record.inSync, member.replica))) problems.push('a replica both in sync and learner');
+  const nodes = membersOf(record).map((member) => member.node);
+  if (new Set(record.inSync.map((member) => member.node)).size !== record.inSync.length) problems.push(`two in-sync replicas on one node: ${nodes.join(', ')}`);
+  if (problems.length > 0) {
+    throw new Error(`partition ${record.keyspace}/${record.partition} epoch ${record.epoch}: ${problems.join('; ')}`);
+  }
+}
