@@ -1,0 +1,18 @@
+// Where things lie in etcd, below `/atoll/v1/` (architecture.md, section 4). Partition numbers are padded so
+// that a listing comes in order.
+
+export const CLUSTER_KEY = 'cluster';
+export const ELECTION_PREFIX = 'coordinator/';
+export const NODES_PREFIX = 'nodes/';
+export const NODE_SPECS_PREFIX = 'node-specs/';
+export const KEYSPACES_PREFIX = 'keyspaces/';
+export const PARTITIONS_PREFIX = 'partitions/';
+export const LOCKS_PREFIX = 'locks/';
+export const EVENTS_PREFIX = 'events/';
+
+export const nodeKey = (id: string): string => `${NODES_PREFIX}${id}`;
+export const nodeSpecKey = (id: string): string => `${NODE_SPECS_PREFIX}${id}`;
+export const keyspaceKey = (name: string): string => `${KEYSPACES_PREFIX}${name}`;
+export const partitionPrefix = (keyspace: string): string => `${PARTITIONS_PREFIX}${keyspace}/`;
+export const partitionKey = (keyspace: string, partition: number): string =>
+  `${partitionPrefix(keyspace)}${String(partition).padStart(4, '0')}`;
