@@ -1,0 +1,12 @@
+export { formatAddress, isWildcard, parseAddress } from './address.ts';
+export type { Address } from './address.ts';
+export { COMMON_PREFIX, COMMON_RELATIONS, HTTP_PORT_OFFSET, commonSettings, toCommonConfig } from './common-settings.ts';
+export type { CommonConfig, CommonSettings, LogLevel } from './common-settings.ts';
+export { address, addressOrOff, boolean, bytes, choice, durationMs, endpoint, endpoints, integer, list, nodeId, ratio, text } from './kinds.ts';
+export { parseSettings } from './parse-settings.ts';
+export type { Env, ParseOptions, Relation, SettingValues, Settings } from './parse-settings.ts';
+export { formatBytes, parseBytes, parseDurationMs } from './quantity.ts';
+export { defineSetting, optional } from './setting.ts';
+export type { Setting, SettingOptions } from './setting.ts';
+export { envExample, settingsTable } from './settings-table.ts';
+export { ConfigError, StartupError, toListenError } from './startup-error.ts';
