@@ -34,6 +34,11 @@ export interface PartitionRecord {
   readonly generation: Generation;
   readonly epoch: Epoch;
   readonly leader: Member | undefined;
+  /**
+   * Incarnation of the process that `epoch` was given to: a process takes office only under its own, so that a
+   * restarted one leads nothing until the coordinator gives it a new epoch (R2). Empty without a leader.
+   */
+  readonly leaderIncarnation: string;
   /** Replicas that hold every committed write. The leader is one of them. */
   readonly inSync: readonly Member[];
   /** Left the in-sync set while it was below minInSync: hold every committed write all the same (R9, KIP-966). */
