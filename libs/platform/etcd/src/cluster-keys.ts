@@ -16,3 +16,11 @@ export const keyspaceKey = (name: string): string => `${KEYSPACES_PREFIX}${name}
 export const partitionPrefix = (keyspace: string): string => `${PARTITIONS_PREFIX}${keyspace}/`;
 export const partitionKey = (keyspace: string, partition: number): string =>
   `${partitionPrefix(keyspace)}${String(partition).padStart(4, '0')}`;
+
+const PARTITION_KEY = /^partitions\/([^/]+)\/(\d{4})$/;
+
+/** Undefined for a key that is not a partition's. */
+export function parsePartitionKey(key: string): { readonly keyspace: string; readonly partition: number } | undefined {
+  const match = PARTITION_KEY.exec(key);
+  return match === null ? undefined : { keyspace: match[1]!, partition: Number(match[2]) };
+}

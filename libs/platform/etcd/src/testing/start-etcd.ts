@@ -1,0 +1,107 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const START_TIMEOUT_MS = 20_000;
+
+/** A real etcd with one member, for tests: own ports on 127.0.0.1, own data directory. */
+export interface TestEtcd {
+  /** `http://127.0.0.1:port`; stays the same over restarts. */
+  readonly client: string;
+  readonly pid: number | undefined;
+  /** Ends it and removes its data. */
+  stop(): Promise<void>;
+  /** SIGKILL; the data stays. */
+  kill(): Promise<void>;
+  /** Starts it again on the same data and ports, after kill(). */
+  restart(): Promise<void>;
+  /** SIGSTOP: the connections stay and nothing answers. */
+  pause(): void;
+  /** SIGCONT. */
+  resume(): void;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** Starts `ATOLL_ETCD_BIN`, or `etcd` on PATH, and waits until it answers. */
+export async function startEtcd(): Promise<TestEtcd> {
+  const directory = await mkdtemp(join(tmpdir(), 'atoll-etcd-'));
+  const client = `http://127.0.0.1:${await freePort()}`;
+  const peer = `http://127.0.0.1:${await freePort()}`;
+  const args = [
+    '--name=test',
+    `--data-dir=${directory}`,
+    `--listen-client-urls=${client}`,
+    `--advertise-client-urls=${client}`,
+    `--listen-peer-urls=${peer}`,
+    `--initial-advertise-peer-urls=${peer}`,
+    `--initial-cluster=test=${peer}`,
+    '--log-level=error',
+    '--logger=zap',
+  ];
+  let child: ChildProcess | undefined;
+
+  const start = async (withArgs: readonly string[]): Promise<void> => {
+    child = spawn(process.env['ATOLL_ETCD_BIN'] ?? 'etcd', withArgs, {
+      stdio: 'ignore',
+      env: { PATH: process.env['PATH'], ETCD_UNSUPPORTED_ARCH: process.arch },
+    });
+    await waitUntilHealthy(client, child);
+  };
+  const end = async (signal: NodeJS.Signals): Promise<void> => {
+    const ending = child;
+    child = undefined;
+    if (ending === undefined || ending.exitCode !== null || ending.signalCode !== null) return;
+    const exited = once(ending, 'exit');
+    ending.kill('SIGCONT');
+    ending.kill(signal);
+    await exited;
+  };
+
+  await start(args);
+  return {
+    client,
+    get pid() {
+      return child?.pid;
+    },
+    async stop() {
+      await end('SIGKILL');
+      await rm(directory, { recursive: true, force: true });
+    },
+    kill: () => end('SIGKILL'),
+    restart: () => start(args),
+    pause: () => void child?.kill('SIGSTOP'),
+    resume: () => void child?.kill('SIGCONT'),
+  };
+}
+
+async function waitUntilHealthy(client: string, child: ChildProcess): Promise<void> {
+  const endsAtMs = performance.now() + START_TIMEOUT_MS;
+  let failure: unknown;
+  child.once('error', (error) => (failure = error));
+  for (;;) {
+    try {
+      if ((await fetch(`${client}/health`, { signal: AbortSignal.timeout(1000) })).ok) return;
+    } catch (error) {
+      failure ??= error;
+    }
+    if (child.exitCode !== null || child.pid === undefined || performance.now() > endsAtMs) {
+      child.kill('SIGKILL');
+      throw new Error('etcd did not start', { cause: failure });
+    }
+    await sleep(25);
+  }
+}
