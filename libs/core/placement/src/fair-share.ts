@@ -5,7 +5,7 @@ import type { ZoneRule } from './zone-rule.ts';
 
 /** Bounded load: no node above ceil(LOAD_FACTOR x fair share). See docs/design/placement.md for the choice. */
 export const LOAD_FACTOR = 1.1;
-/** A node below floor(this x fair share) is filled up; between the two a node is left alone. */
+/** A node below ceil(this x fair share) is filled up; between the two a node is left alone. */
 const LOW_FACTOR = 0.9;
 /** Keeps 1.1 x 10 at 11: far above the error of the sums below, far below one replica. */
 const EPSILON = 1e-6;
@@ -23,15 +23,19 @@ export interface LoadBounds {
   readonly cap: number;
 }
 
+/** The bounds for a fair share of items of which a node can hold at most `most`. */
 export function toLoadBounds(share: number, most: number): LoadBounds {
+  const target = Math.floor(share + EPSILON);
   return {
     share,
-    low: Math.floor(share * LOW_FACTOR + EPSILON),
-    target: Math.floor(share + EPSILON),
-    aim: Math.min(most, Math.ceil(share - EPSILON)),
-    cap: Math.min(most, Math.ceil(share * LOAD_FACTOR - EPSILON)),
+    low: Math.min(target, roundUp(share * LOW_FACTOR)),
+    target,
+    aim: Math.min(most, roundUp(share)),
+    cap: Math.min(most, roundUp(share * LOAD_FACTOR)),
   };
 }
+
+const roundUp = (value: number) => Math.max(0, Math.ceil(value - EPSILON));
 
 /**
  * Splits `total` by weight with every part kept in [min, max]. What a clamped part cannot take, or must

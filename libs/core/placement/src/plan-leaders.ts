@@ -21,7 +21,7 @@ export interface LeaderChange {
 
 /**
  * Changes of leadership that bring every node to at most ceil(1.1 x fair share) of the leaderships and at
- * least floor(0.9 x fair share), as far as the in-sync sets permit; shares go by weight, and a node of
+ * least ceil(0.9 x fair share), as far as the in-sync sets permit; shares go by weight, and a node of
  * weight 0 should lead nothing. Few changes: nodes between the marks are left alone, and each partition
  * changes once. Partitions whose leader is not among `nodes` are left out. Changes are in order of partition.
  */

@@ -36,7 +36,7 @@ export interface PlacementPlan {
  * - Replicas of a partition stand on different nodes, in different zones where there are as many zones as
  *   replicas, else as evenly over the zones as their nodes allow. Fewer nodes than replicas: as many as there are.
  * - No node holds more than ceil(1.1 x its fair share) replicas, nor leads more than ceil(1.1 x its share of
- *   the leaderships) where the replicas permit; a node below floor(0.9 x share) is filled up to its share.
+ *   the leaderships) where the replicas permit; a node below ceil(0.9 x share) is filled up to its share.
  * - A draining node keeps its replica where the others are too few to replace it.
  * Deterministic; a plan made from `desired` is empty. Throws INVALID_ARGUMENT for numbers out of range.
  */

@@ -19,7 +19,7 @@ export interface PlacementNode {
 export interface Ring {
   /** In order of id; every other number of a node is an index into this. */
   readonly nodes: readonly PlacementNode[];
-  /** Ring positions, ascending, each below 2^53. */
+  /** Ring positions, ascending, each below 2^41. */
   readonly positions: Float64Array;
   /** Index of the node that owns the position at the same place. */
   readonly owners: Uint16Array;
@@ -31,11 +31,13 @@ export const NODE_WEIGHT_MAX = 100;
 const VIRTUAL_NODES_MAX = 1024;
 const NODE_SEED = 0x61746f6c6c5f726en; // "atoll_rn"
 const PARTITION_SEED = 0x61746f6c6c5f7270n; // "atoll_rp"
-const CIRCLE = 2 ** 53;
 const encoder = new TextEncoder();
 
-/** The upper 53 bits: the most that a number holds exactly. Equal positions are ordered by node id. */
-const toPosition = (hash: Hash64): number => hash.high * 2 ** 21 + (hash.low >>> 11);
+// A point of the ring is one number, so that sorting needs no comparison function: 41 bits of position above
+// 12 bits of owner, the 53 bits that a number holds exactly. Points at one position are in order of node id.
+const NODES_MAX = 2 ** 12;
+const CIRCLE = 2 ** 41;
+const toPosition = (hash: Hash64): number => hash.high * 2 ** 9 + (hash.low >>> 23);
 
 /** Hashes `name`, a zero byte and a little-endian 32-bit number, for many numbers. */
 function createNumberedHash(name: string, seed: bigint): (number: number) => number {
@@ -49,8 +51,9 @@ function createNumberedHash(name: string, seed: bigint): (number: number) => num
   };
 }
 
-/** Throws INVALID_ARGUMENT for a repeated id or a weight that is not 0 to 100. Returns the nodes in order of id. */
+/** Throws INVALID_ARGUMENT for a repeated id, a weight that is not 0 to 100, or over 4096 nodes. Returns them in order of id. */
 export function checkNodes(nodes: readonly PlacementNode[]): PlacementNode[] {
+  if (nodes.length > NODES_MAX) throw invalidArgument('nodes', `must be at most ${NODES_MAX}, are ${nodes.length}`);
   const sorted = nodes.toSorted((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : 0));
   for (const [index, node] of sorted.entries()) {
     if (sorted[index + 1]?.id === node.id) throw invalidArgument('nodes', `${node.id} stands there twice`);
@@ -69,17 +72,17 @@ export function buildRing(nodes: readonly PlacementNode[], options: { virtualNod
   if (!Number.isInteger(virtualNodes) || virtualNodes < 1 || virtualNodes > VIRTUAL_NODES_MAX)
     throw invalidArgument('virtual_nodes', `must be from 1 to ${VIRTUAL_NODES_MAX}, is ${virtualNodes}`);
   const sorted = checkNodes(nodes);
-  const points: { position: number; owner: number }[] = [];
+  const points: number[] = [];
   for (const [owner, node] of sorted.entries()) {
     const count = node.weight === 0 ? 0 : Math.max(1, Math.round(virtualNodes * node.weight));
     const positionOf = createNumberedHash(node.id, NODE_SEED);
-    for (let number = 0; number < count; number += 1) points.push({ position: positionOf(number), owner });
+    for (let number = 0; number < count; number += 1) points.push(positionOf(number) * NODES_MAX + owner);
   }
-  points.sort((a, b) => a.position - b.position || a.owner - b.owner);
+  const inOrder = Float64Array.from(points).sort();
   return {
     nodes: sorted,
-    positions: Float64Array.from(points, (point) => point.position),
-    owners: Uint16Array.from(points, (point) => point.owner),
+    positions: inOrder.map((point) => Math.floor(point / NODES_MAX)),
+    owners: Uint16Array.from(inOrder, (point) => point % NODES_MAX),
   };
 }
 
