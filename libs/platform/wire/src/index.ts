@@ -1,0 +1,38 @@
+export { cursorTag, decodeCursor, encodeCursor } from './cursor.ts';
+export type { ScanCursor } from './cursor.ts';
+export { OPERATION, RESULT, encodeExecuteRequest, encodeExecuteResponse, readExecuteRequest, readExecuteResponse } from './execute-codec.ts';
+export type { OperationFrame, OperationVisitor, OutgoingOperation, OutgoingPart, OutgoingResult, ResultVisitor } from './execute-codec.ts';
+export {
+  decodeGetRequest,
+  decodeGetResponse,
+  decodeSetRequest,
+  decodeSetResponse,
+  encodeGetRequest,
+  encodeGetResponse,
+  encodeOpIdField,
+  encodeSetRequest,
+  encodeSetResponse,
+} from './hot-messages.ts';
+export {
+  BATCH_OPERATIONS_MAX,
+  SCAN_BATCH_ENTRIES_MAX,
+  STALENESS_MS_MAX,
+  checkDelete,
+  checkDeleteMany,
+  checkGet,
+  checkGetMany,
+  checkIncrement,
+  checkKey,
+  checkScan,
+  checkSet,
+  checkSetMany,
+  checkTouch,
+  checkTtl,
+  checkValueBytes,
+} from './request-checks.ts';
+export { SESSION_PARTITIONS_MAX, encodePosition, keyspaceTag, mergeSessions, narrowSession, positionIn } from './session-token.ts';
+export type { NarrowedSession, SessionPosition } from './session-token.ts';
+export { VERSION_BYTES, decodeVersion, encodeVersion, writeVersion } from './version-codec.ts';
+export type { VersionParts } from './version-codec.ts';
+export { MalformedMessage, WireReader } from './wire-reader.ts';
+export { WireWriter, delimitedBytes, numberBytes, varintBytes } from './wire-writer.ts';
