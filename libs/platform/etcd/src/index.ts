@@ -17,10 +17,16 @@ export {
   partitionPrefix,
 } from './cluster-keys.ts';
 export type { ClusterChange, ClusterView, CoordinatorRecord } from './cluster-view.ts';
+export { campaign } from './election.ts';
+export type { CampaignHandlers, CampaignOptions, Election, ElectionTerm } from './election.ts';
 export { CHANGES_PER_TRANSACTION_MAX, EtcdMetadataStore, connectEtcd } from './etcd-metadata-store.ts';
 export type { EtcdOptions } from './etcd-metadata-store.ts';
+export { EVENTS_MAX, EVENT_BYTES_MAX, EVENT_PARTITIONS_MAX, appendEvent, listEvents } from './event-log.ts';
+export type { ClusterEvent } from './event-log.ts';
 export { RECORD_BYTES_MAX } from './json-codec.ts';
 export type { Parsed } from './json-codec.ts';
+export { LOCK_NAME_BYTES_MAX, LOCK_TTL_MS_MAX, LOCK_TTL_MS_MIN, acquireLock } from './lock.ts';
+export type { HeldLock, LockOptions } from './lock.ts';
 export type {
   Change,
   Comparison,
@@ -32,6 +38,8 @@ export type {
   WatchListener,
   WatchedChange,
 } from './metadata-store.ts';
+export { registerNode } from './node-registration.ts';
+export type { NodeRegistration, RegisterNodeOptions } from './node-registration.ts';
 export { openClusterView } from './open-cluster-view.ts';
 export type { ClusterViewOptions } from './open-cluster-view.ts';
 export {
