@@ -9,3 +9,12 @@ export type { AckLevel, Durability, Eviction, KeyspaceRequest, KeyspaceSpec, OnD
 export type { NodeRecord, NodeSpec } from './node-record.ts';
 export { assertRecord, hasReplica, isSameMember, membersOf, withoutReplica } from './partition-record.ts';
 export type { Generation, Member, PartitionRecord, PartitionState, VersionedRecord } from './partition-record.ts';
+export type { Action, DecisionKind, NodeNews, WriteRecord } from './decisions/action.ts';
+export { nameOf, partitionName } from './decisions/cluster-state.ts';
+export type { ClusterState, HeldReplica, NodeInventory } from './decisions/cluster-state.ts';
+export { decide } from './decisions/decide.ts';
+export type { DecideOptions } from './decisions/decide.ts';
+export { isSettled } from './decisions/first-placement.ts';
+export { isLeaderGone, statusOf } from './decisions/member-status.ts';
+export type { MemberStatus } from './decisions/member-status.ts';
+export { PlacementPlans } from './decisions/placement-plans.ts';

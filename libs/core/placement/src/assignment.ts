@@ -49,9 +49,9 @@ export class Assignment {
     this.#led = ring.nodes.map(() => new Set());
   }
 
-  /** Replicas on a node in relation to its fair share. */
-  fullness(node: number): number {
-    return this.#load[node]! / this.#replicaBounds[node]!.share;
+  /** Fair share of replicas of a node, not rounded; above 0 where its weight is. */
+  replicaShare(node: number): number {
+    return this.#replicaBounds[node]!.share;
   }
 
   /** Appends a replica unless the zone rule or a full list forbids it. */
@@ -68,33 +68,32 @@ export class Assignment {
   /**
    * Completes every list along the ring. A node that has its share is passed over (Mirrokni, Thorup,
    * Zadimoghaddam, "Consistent Hashing with Bounded Loads", SODA 2018, section 2); only where all that are
-   * left have theirs does the limit rise, and `levelReplicas` settles what then is too much.
+   * left have theirs does the limit rise, and levelling settles what then is too much.
    */
   fill(): void {
+    const hasRoom = (node: number) => this.#load[node]! < this.#replicaBounds[node]!.aim;
+    const isBelowCap = (node: number) => this.#load[node]! < this.#replicaBounds[node]!.cap;
+    const canLeadMore = (node: number) => this.#leads[node]! < this.#leaderBounds[node]!.aim;
     for (const [partition, list] of this.lists.entries()) {
       while (list.length < this.rule.replicas) {
         const placed =
-          (list.length === 0 && this.#fillOne(partition, (node) => this.#canLeadMore(node) && this.#load[node]! < this.#replicaBounds[node]!.aim)) ||
-          this.#fillOne(partition, (node) => this.#load[node]! < this.#replicaBounds[node]!.aim) ||
-          this.#fillOne(partition, (node) => this.#load[node]! < this.#replicaBounds[node]!.cap) ||
+          (list.length === 0 && this.#fillOne(partition, (node) => hasRoom(node) && canLeadMore(node))) ||
+          this.#fillOne(partition, hasRoom) ||
+          this.#fillOne(partition, isBelowCap) ||
           this.#fillOne(partition, () => true);
         if (!placed) throw new Error(`partition ${partition} cannot be completed`);
       }
     }
   }
 
-  #canLeadMore(node: number): boolean {
-    return this.#leads[node]! < this.#leaderBounds[node]!.aim;
-  }
-
-  #fillOne(partition: number, hasRoom: (node: number) => boolean): boolean {
+  #fillOne(partition: number, accepts: (node: number) => boolean): boolean {
     for (const node of nodesFrom(this.#ring, this.#starts[partition]!))
-      if (hasRoom(node) && this.tryAdd(partition, node)) return true;
+      if (accepts(node) && this.tryAdd(partition, node)) return true;
     return false;
   }
 
-  /** Replicas between nodes; among those that may go, the one nearest to the new node on the ring. */
-  replicaBoard(): Board {
+  /** Replicas between nodes; among those that may go (a pinned one may not), the one nearest to the new node on the ring. */
+  replicaBoard(isPinned: (partition: number, node: number) => boolean = () => false): Board {
     return {
       load: this.#load,
       bounds: this.#replicaBounds,
@@ -103,6 +102,7 @@ export class Assignment {
         let nearest: number | undefined;
         for (const partition of this.#held[from]!) {
           if (nearest !== undefined && distances[partition]! >= distances[nearest]!) continue;
+          if (isPinned(partition, from)) continue;
           if (canJoin(this.rule, this.lists[partition]!, to, from)) nearest = partition;
         }
         return nearest;

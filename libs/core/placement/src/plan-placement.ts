@@ -22,6 +22,8 @@ export interface PlanPlacementInput extends AssignmentOptions {
   readonly nodes: readonly PlacementNode[];
   /** Ring points per unit of weight, default 128. */
   readonly virtualNodes?: number;
+  /** No balance move takes the first replica of a partition from its node: for when leaders cannot move. Default false. */
+  readonly keepLeaders?: boolean;
 }
 
 export interface PlacementPlan {
@@ -53,7 +55,7 @@ export function planPlacement(input: PlanPlacementInput): PlacementPlan {
   keep(assignment, kept);
   const misplaced = kept.map((list, partition) => list.filter((node) => !assignment.lists[partition]!.includes(node)));
   assignment.fill();
-  level(assignment.replicaBoard());
+  level(assignment.replicaBoard((partition, node) => input.keepLeaders === true && kept[partition]![0] === node));
   level(assignment.leaderBoard((partition, node) => kept[partition]!.includes(node)));
 
   const desired = assignment.lists.map((list) => list.map((node) => ring.nodes[node]!.id));
@@ -84,16 +86,18 @@ export function desiredReplicas(ring: Ring, options: AssignmentOptions): NodeId[
 }
 
 /**
- * Takes over every replica that may stay. Lists that are not too long come first, so that where one is,
- * the fullest nodes are relieved; its leader stays.
+ * Takes over every replica that may stay. Where a list is too long its leader stays, and of the others
+ * those on the relatively fullest nodes go.
  */
 function keep(assignment: Assignment, lists: readonly (readonly number[])[]): void {
-  const isTooLong = (list: readonly number[]) => list.length > assignment.rule.replicas;
-  for (const [partition, list] of lists.entries()) if (!isTooLong(list)) for (const node of list) assignment.tryAdd(partition, node);
+  const held = new Map<number, number>();
+  for (const node of lists.flat()) held.set(node, (held.get(node) ?? 0) + 1);
+  const fullness = (node: number) => held.get(node)! / assignment.replicaShare(node);
   for (const [partition, list] of lists.entries()) {
-    if (!isTooLong(list)) continue;
     const [leader, ...others] = list;
-    others.sort((a, b) => assignment.fullness(a) - assignment.fullness(b));
-    for (const node of [leader!, ...others]) assignment.tryAdd(partition, node);
+    if (leader === undefined) continue;
+    if (list.length > assignment.rule.replicas) others.sort((a, b) => fullness(a) - fullness(b));
+    for (const node of [leader, ...others])
+      if (!assignment.tryAdd(partition, node)) held.set(node, held.get(node)! - 1);
   }
 }

@@ -1,0 +1,37 @@
+import type { NodeId, PartitionId } from '@atoll/core-runtime';
+import type { NodeSpec } from '../node-record.ts';
+import type { PartitionRecord } from '../partition-record.ts';
+
+/** Why a record is written; label of the coordinator's decisions in metrics. */
+export type DecisionKind =
+  | 'PLACE' // first record of a partition
+  | 'PROMOTE' // a new term, for another replica or for another process of the same one
+  | 'WAIT' // the leader is gone and its successor has not come back
+  | 'RESET' // nothing that held the data can come back (R31)
+  | 'ADD_LEARNER'
+  | 'DROP_LEARNER'
+  | 'MARK_LEAVING'
+  | 'DROP_LEAVING'
+  | 'REMOVE'; // record of a keyspace that is no more
+
+/**
+ * What the shell must do, in this order. Every write compares the modification revision (0: the key must not
+ * exist) and the coordinator's election key (R11). A write that was refused, or whose outcome is unknown, is
+ * settled by deciding anew on the record as read then (R7).
+ */
+export type Action =
+  /** Ask a node for replicas that it does not hold yet; the answer goes into its inventory. */
+  | { readonly kind: 'ensure'; readonly node: NodeId; readonly keyspace: string; readonly partitions: readonly PartitionId[] }
+  | {
+      readonly kind: 'writeRecord';
+      readonly decision: DecisionKind;
+      readonly record: PartitionRecord;
+      readonly modRevision: number;
+    }
+  | { readonly kind: 'removeRecord'; readonly decision: 'REMOVE'; readonly record: PartitionRecord; readonly modRevision: number }
+  | { readonly kind: 'writeSpec'; readonly spec: NodeSpec; readonly previous: NodeSpec | undefined; readonly news: NodeNews };
+
+/** What happened to a node. UPDATED is not worth an event. */
+export type NodeNews = 'JOINED' | 'RESTARTED' | 'LEFT' | 'UPDATED';
+
+export type WriteRecord = Extract<Action, { kind: 'writeRecord' }>;

@@ -1,0 +1,43 @@
+import type { PartitionId, ReplicaId } from '@atoll/core-runtime';
+import type { KeyspaceSpec } from '../keyspace-spec.ts';
+import type { NodeRecord, NodeSpec } from '../node-record.ts';
+import type { Generation, PartitionRecord, VersionedRecord } from '../partition-record.ts';
+
+/** One replica that a process says it holds. A process holds at most one per partition. */
+export interface HeldReplica {
+  readonly replica: ReplicaId;
+  readonly generation: Generation | undefined;
+  /** True while nothing was ever written to it: no log, no entries. */
+  readonly empty: boolean;
+}
+
+/** Everything that one process holds, as it said itself. */
+export interface NodeInventory {
+  /** Of the process that answered. Says nothing about any other process of the same node. */
+  readonly incarnation: string;
+  /** By `partitionName`. */
+  readonly replicas: ReadonlyMap<string, HeldReplica>;
+}
+
+/** All that decisions rest on. Nothing here is changed by deciding. */
+export interface ClusterState {
+  /** Registered at this moment. */
+  readonly nodes: ReadonlyMap<string, NodeRecord>;
+  readonly specs: ReadonlyMap<string, NodeSpec>;
+  /** Keyspaces to serve; one that is being deleted is left out and its records stay alone. */
+  readonly keyspaces: ReadonlyMap<string, KeyspaceSpec>;
+  /** Names of keyspaces that are being deleted. */
+  readonly deleting: ReadonlySet<string>;
+  /** Partition records by keyspace name, in order of partition; those not written yet are missing. */
+  readonly partitions: ReadonlyMap<string, readonly VersionedRecord[]>;
+  readonly inventories: ReadonlyMap<string, NodeInventory>;
+  /** Nodes that have been away for so long that their replicas are placed elsewhere. */
+  readonly writtenOff: ReadonlySet<string>;
+}
+
+/** Key of a partition in the maps above. */
+export function partitionName(keyspace: string, partition: PartitionId | number): string {
+  return `${keyspace}/${partition}`;
+}
+
+export const nameOf = (record: PartitionRecord): string => partitionName(record.keyspace, record.partition);

@@ -1,0 +1,121 @@
+// The coordinator's judgement: what is written next, given all that is known. It is asked again after every
+// change and after every write; each answer rests on the records as they are, so that a write that was lost,
+// refused or applied late is simply decided anew (R7), and any coordinator can go on where another one died.
+import type { PlacementNode } from '@atoll/core-placement';
+import { toPartitionId, type PartitionId, type Random } from '@atoll/core-runtime';
+import type { KeyspaceSpec } from '../keyspace-spec.ts';
+import type { PartitionRecord, VersionedRecord } from '../partition-record.ts';
+import type { Action } from './action.ts';
+import type { ClusterState } from './cluster-state.ts';
+import { decideFirstPlacement } from './first-placement.ts';
+import { LeaderCounts } from './leader-counts.ts';
+import { decideSuccessor } from './leadership.ts';
+import { isLeaderGone, isUsable } from './member-status.ts';
+import { decideNodeSpecs } from './node-specs.ts';
+import type { PlacementPlans } from './placement-plans.ts';
+import { FillCounts, decideMoves } from './replica-moves.ts';
+
+export interface DecideOptions {
+  readonly random: Random;
+  readonly plans: PlacementPlans;
+  /** False while nodes that start together may still be joining: nothing gets its first placement. */
+  readonly isSettled: boolean;
+  /** Replicas that one node fills at a time, 1 or more: more end sooner and slow the node's clients down. */
+  readonly learnersPerNodeMax: number;
+}
+
+/** In order of urgency: nodes, leaders, first placements, moves. */
+export function decide(state: ClusterState, options: DecideOptions): readonly Action[] {
+  const { random, plans } = options;
+  plans.retain(state.keyspaces);
+  const leaders = new LeaderCounts();
+  const fills = new FillCounts(options.learnersPerNodeMax);
+  for (const records of state.partitions.values()) {
+    for (const { record } of records) {
+      leaders.move(undefined, record.leader?.node);
+      for (const learner of record.learners) fills.add(learner.node);
+    }
+  }
+  const urgent: Action[] = [...decideNodeSpecs(state)];
+  const placements: Action[] = [];
+  const moves: Action[] = [];
+  for (const [name, records] of state.partitions) {
+    if (!state.deleting.has(name)) urgent.push(...decideOrphans(records, state.keyspaces.get(name)));
+  }
+  for (const keyspace of state.keyspaces.values()) {
+    const own = (state.partitions.get(keyspace.name) ?? []).filter(({ record }) => record.keyspaceId === keyspace.id);
+    const healthy: VersionedRecord[] = [];
+    for (const versioned of own) {
+      if (isLeaderGone(state, versioned.record)) {
+        urgent.push(...decideSuccessor(versioned, { state, random, leaders, minInSync: keyspace.minInSync }));
+      } else healthy.push(versioned);
+    }
+    if (own.length < keyspace.partitionCount) {
+      if (options.isSettled) placements.push(...placeMissing(state, keyspace, own, options));
+      continue;
+    }
+    const nodes = ringNodes(state);
+    if (nodes.length === 0) continue;
+    plans.targets(keyspace, nodes, byPartition(keyspace, own));
+    for (const versioned of healthy) {
+      const target = plans.pinned(keyspace, versioned.record);
+      moves.push(...decideMoves(versioned, { state, target, fills, random }));
+    }
+  }
+  return mergeEnsures([...urgent, ...placements, ...moves]);
+}
+
+/** Nodes that should hold replicas, whether or not they can be reached at this moment. */
+function ringNodes(state: ClusterState): PlacementNode[] {
+  return [...state.specs.values()].filter((spec) => spec.state === 'UP' && !state.writtenOff.has(spec.id));
+}
+
+function placeMissing(
+  state: ClusterState,
+  keyspace: KeyspaceSpec,
+  own: readonly VersionedRecord[],
+  { plans, random }: DecideOptions,
+): readonly Action[] {
+  // A record of an older keyspace of that name goes first.
+  if ((state.partitions.get(keyspace.name)?.length ?? 0) > own.length) return [];
+  const nodes = ringNodes(state).filter((node) => isUsable(state, node.id));
+  if (nodes.length === 0) return [];
+  const records = byPartition(keyspace, own);
+  const missing = records.flatMap((record, partition): PartitionId[] => (record === undefined ? [toPartitionId(partition)] : []));
+  return decideFirstPlacement({ state, keyspace, missing, targets: plans.targets(keyspace, nodes, records), random });
+}
+
+function byPartition(keyspace: KeyspaceSpec, own: readonly VersionedRecord[]): (PartitionRecord | undefined)[] {
+  const records: (PartitionRecord | undefined)[] = Array.from({ length: keyspace.partitionCount }, () => undefined);
+  for (const { record } of own) records[record.partition] = record;
+  return records;
+}
+
+/** Records that no keyspace owns: of a deleted one, or of an older one of the same name. */
+function decideOrphans(records: readonly VersionedRecord[], keyspace: KeyspaceSpec | undefined): Action[] {
+  return records
+    .filter(({ record }) => record.keyspaceId !== keyspace?.id)
+    .map(({ record, modRevision }) => ({ kind: 'removeRecord', decision: 'REMOVE', record, modRevision }));
+}
+
+/** One question per node and keyspace, at the place of the first. */
+function mergeEnsures(actions: readonly Action[]): readonly Action[] {
+  const merged = new Map<string, { partitions: PartitionId[] }>();
+  const result: Action[] = [];
+  for (const action of actions) {
+    if (action.kind !== 'ensure') {
+      result.push(action);
+      continue;
+    }
+    const name = `${action.node}/${action.keyspace}`;
+    const known = merged.get(name);
+    if (known !== undefined) {
+      known.partitions.push(...action.partitions);
+      continue;
+    }
+    const ensure = { ...action, partitions: [...action.partitions] };
+    merged.set(name, ensure);
+    result.push(ensure);
+  }
+  return result;
+}

@@ -1,0 +1,15 @@
+import type { NodeId } from '@atoll/core-runtime';
+
+/** How many partitions each node leads, kept up to date while a round of decisions moves offices. */
+export class LeaderCounts {
+  readonly #counts = new Map<NodeId, number>();
+
+  of(node: NodeId): number {
+    return this.#counts.get(node) ?? 0;
+  }
+
+  move(from: NodeId | undefined, to: NodeId | undefined): void {
+    if (from !== undefined) this.#counts.set(from, Math.max(0, this.of(from) - 1));
+    if (to !== undefined) this.#counts.set(to, this.of(to) + 1);
+  }
+}
