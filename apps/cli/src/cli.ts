@@ -1,0 +1,44 @@
+import { Command, CommanderError } from 'commander';
+import { devCommand } from './commands/dev.ts';
+import { CliError } from './cli-error.ts';
+import { EXIT_CODE, type ExitCode } from './exit-code.ts';
+import { note, type Io } from './io.ts';
+
+const HELP = `
+Exit codes: 0 done; 1 failed or not found; 2 wrong usage or configuration; 3 not reachable or not able to serve now.`;
+
+/** Runs one command line (without the program's name) and tells the exit code. Never rejects. */
+export async function runCli(args: readonly string[], io: Io): Promise<ExitCode> {
+  let exitCode: ExitCode = EXIT_CODE.ok;
+  const setExitCode = (code: ExitCode): void => {
+    exitCode = code;
+  };
+  const program = new Command('atoll').description('a distributed cache: clusters on this machine, data and administration').addHelpText('after', HELP);
+  program.addCommand(devCommand(io, setExitCode));
+  for (const command of allCommands(program)) {
+    command.exitOverride();
+    command.configureOutput({ writeOut: (text) => io.stdout.write(text), writeErr: (text) => io.stderr.write(text) });
+    command.showHelpAfterError('(--help tells more)');
+  }
+  try {
+    await program.parseAsync(args, { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    return explain(error, io);
+  }
+}
+
+function explain(error: unknown, io: Io): ExitCode {
+  // commander has printed its own message already; help and version come this way with code 0.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_CODE.ok : EXIT_CODE.usage;
+  if (error instanceof CliError) {
+    note(io, `atoll: ${error.message}`);
+    return error.exitCode;
+  }
+  note(io, `atoll: ${error instanceof Error ? error.message : String(error)}`);
+  return EXIT_CODE.failed;
+}
+
+function allCommands(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(allCommands)];
+}

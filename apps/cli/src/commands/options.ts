@@ -1,0 +1,42 @@
+import { InvalidArgumentError, Option } from 'commander';
+import { parseAddress, parseBytes } from '@atoll/platform-config';
+
+// Converters of option texts. commander puts the option's name before the message and ends with exit code 2.
+
+export function wholeNumber(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = /^-?\d+$/.test(text) ? Number(text) : NaN;
+    if (!(value >= min && value <= max)) throw new InvalidArgumentError(`It must be a whole number, ${min} to ${max}.`);
+    return value;
+  };
+}
+
+export function positiveNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isFinite(value) || value <= 0) throw new InvalidArgumentError('It must be a number above 0.');
+  return value;
+}
+
+export function byteCount(text: string): number {
+  const value = parseBytes(text);
+  if (value === undefined || value <= 0) throw new InvalidArgumentError('It must be a number of bytes, with B, KiB, MiB or GiB: 512MiB.');
+  return value;
+}
+
+export function hostAndPort(text: string): string {
+  if (parseAddress(text) === undefined) throw new InvalidArgumentError('It must be host:port.');
+  return text;
+}
+
+export function names(text: string): string[] {
+  const list = text.split(',').map((name) => name.trim());
+  if (!list.every((name) => /^[A-Za-z0-9._-]{1,64}$/.test(name))) {
+    throw new InvalidArgumentError('It must be names of A-Z a-z 0-9 . _ - with commas between them.');
+  }
+  return list;
+}
+
+/** `--json`, the same everywhere. */
+export function jsonOption(): Option {
+  return new Option('--json', 'print JSON for programs');
+}
