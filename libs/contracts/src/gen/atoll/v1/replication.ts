@@ -83,8 +83,6 @@ export interface FollowAck {
   appliedSeq: number;
   /** Bytes that the follower can still take for this keyspace (R22). */
   freeBytes: number;
-  /** Follower's monotonic clock at sending, for the follower alone (R35). */
-  sentAtMs: number;
   /** True while an install is under way. */
   installing: boolean;
 }
@@ -95,8 +93,16 @@ export interface FollowResponse {
   divergences: Divergence[];
   installs: InstallOrder[];
   refusals: Refusal[];
-  /** Not 0: answer with the same number at once. */
+  /**
+   * Not 0: answer with the same number at once. Every commit position that the leader knew when it sent this
+   * message stands before it in the stream.
+   */
   heartbeat: number;
+  /**
+   * With heartbeat: the last number that had come back when this was sent. A follower is as stale as the time
+   * since it sent that number back, at most (R35).
+   */
+  answered: number;
 }
 
 /** Log entries that follow (prev), and how far the leader has committed. Without entries it carries the news alone. */
@@ -113,8 +119,6 @@ export interface Append {
   commitSeq: number;
   /** The partition's time (R23). */
   timeMs: number;
-  /** sent_at_ms of the last acknowledgement that the leader had when it read commit_seq. */
-  echoMs: number;
 }
 
 /** A piece of one entry that is larger than 1 MiB (R24), in order. The last one completes the entry. */
@@ -906,7 +910,7 @@ export const Subscription: MessageFns<Subscription> = {
 };
 
 function createBaseFollowAck(): FollowAck {
-  return { channel: 0, epoch: 0, appendedSeq: 0, appliedSeq: 0, freeBytes: 0, sentAtMs: 0, installing: false };
+  return { channel: 0, epoch: 0, appendedSeq: 0, appliedSeq: 0, freeBytes: 0, installing: false };
 }
 
 export const FollowAck: MessageFns<FollowAck> = {
@@ -938,11 +942,8 @@ export const FollowAck: MessageFns<FollowAck> = {
       }
       writer.uint32(40).uint64(BigInt(message.freeBytes));
     }
-    if (message.sentAtMs !== 0) {
-      writer.uint32(49).double(message.sentAtMs);
-    }
     if (message.installing !== false) {
-      writer.uint32(56).bool(message.installing);
+      writer.uint32(48).bool(message.installing);
     }
     return writer;
   },
@@ -1001,15 +1002,7 @@ export const FollowAck: MessageFns<FollowAck> = {
             continue;
           }
           case 6: {
-            if (tag !== 49) {
-              break;
-            }
-
-            message.sentAtMs = reader.double();
-            continue;
-          }
-          case 7: {
-            if (tag !== 56) {
+            if (tag !== 48) {
               break;
             }
 
@@ -1047,11 +1040,6 @@ export const FollowAck: MessageFns<FollowAck> = {
         : isSet(object.free_bytes)
         ? globalThis.Number(object.free_bytes)
         : 0,
-      sentAtMs: isSet(object.sentAtMs)
-        ? globalThis.Number(object.sentAtMs)
-        : isSet(object.sent_at_ms)
-        ? globalThis.Number(object.sent_at_ms)
-        : 0,
       installing: isSet(object.installing) ? globalThis.Boolean(object.installing) : false,
     };
   },
@@ -1073,9 +1061,6 @@ export const FollowAck: MessageFns<FollowAck> = {
     if (message.freeBytes !== 0) {
       obj.freeBytes = globalThis.Number(message.freeBytes);
     }
-    if (message.sentAtMs !== 0) {
-      obj.sentAtMs = floatToJson(message.sentAtMs);
-    }
     if (message.installing !== false) {
       obj.installing = message.installing;
     }
@@ -1092,14 +1077,13 @@ export const FollowAck: MessageFns<FollowAck> = {
     message.appendedSeq = object.appendedSeq ?? 0;
     message.appliedSeq = object.appliedSeq ?? 0;
     message.freeBytes = object.freeBytes ?? 0;
-    message.sentAtMs = object.sentAtMs ?? 0;
     message.installing = object.installing ?? false;
     return message;
   },
 };
 
 function createBaseFollowResponse(): FollowResponse {
-  return { appends: [], parts: [], divergences: [], installs: [], refusals: [], heartbeat: 0 };
+  return { appends: [], parts: [], divergences: [], installs: [], refusals: [], heartbeat: 0, answered: 0 };
 }
 
 export const FollowResponse: MessageFns<FollowResponse> = {
@@ -1124,6 +1108,12 @@ export const FollowResponse: MessageFns<FollowResponse> = {
         throw new globalThis.Error("value provided for field BigInt(message.heartbeat) of type uint64 too large");
       }
       writer.uint32(48).uint64(BigInt(message.heartbeat));
+    }
+    if (message.answered !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.answered)) !== BigInt(message.answered)) {
+        throw new globalThis.Error("value provided for field BigInt(message.answered) of type uint64 too large");
+      }
+      writer.uint32(56).uint64(BigInt(message.answered));
     }
     return writer;
   },
@@ -1189,6 +1179,14 @@ export const FollowResponse: MessageFns<FollowResponse> = {
             message.heartbeat = longToNumber(reader.uint64());
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.answered = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1213,6 +1211,7 @@ export const FollowResponse: MessageFns<FollowResponse> = {
         : [],
       refusals: globalThis.Array.isArray(object?.refusals) ? object.refusals.map((e: any) => Refusal.fromJSON(e)) : [],
       heartbeat: isSet(object.heartbeat) ? globalThis.Number(object.heartbeat) : 0,
+      answered: isSet(object.answered) ? globalThis.Number(object.answered) : 0,
     };
   },
 
@@ -1236,6 +1235,9 @@ export const FollowResponse: MessageFns<FollowResponse> = {
     if (message.heartbeat !== 0) {
       obj.heartbeat = globalThis.Number(message.heartbeat);
     }
+    if (message.answered !== 0) {
+      obj.answered = globalThis.Number(message.answered);
+    }
     return obj;
   },
 
@@ -1250,21 +1252,13 @@ export const FollowResponse: MessageFns<FollowResponse> = {
     message.installs = object.installs?.map((e) => InstallOrder.fromPartial(e)) || [];
     message.refusals = object.refusals?.map((e) => Refusal.fromPartial(e)) || [];
     message.heartbeat = object.heartbeat ?? 0;
+    message.answered = object.answered ?? 0;
     return message;
   },
 };
 
 function createBaseAppend(): Append {
-  return {
-    channel: 0,
-    epoch: 0,
-    prev: undefined,
-    count: 0,
-    entries: Buffer.alloc(0),
-    commitSeq: 0,
-    timeMs: 0,
-    echoMs: 0,
-  };
+  return { channel: 0, epoch: 0, prev: undefined, count: 0, entries: Buffer.alloc(0), commitSeq: 0, timeMs: 0 };
 }
 
 export const Append: MessageFns<Append> = {
@@ -1294,13 +1288,7 @@ export const Append: MessageFns<Append> = {
       writer.uint32(48).uint64(BigInt(message.commitSeq));
     }
     if (message.timeMs !== 0) {
-      if (BigInt.asUintN(64, BigInt(message.timeMs)) !== BigInt(message.timeMs)) {
-        throw new globalThis.Error("value provided for field BigInt(message.timeMs) of type uint64 too large");
-      }
-      writer.uint32(56).uint64(BigInt(message.timeMs));
-    }
-    if (message.echoMs !== 0) {
-      writer.uint32(65).double(message.echoMs);
+      writer.uint32(57).double(message.timeMs);
     }
     return writer;
   },
@@ -1367,19 +1355,11 @@ export const Append: MessageFns<Append> = {
             continue;
           }
           case 7: {
-            if (tag !== 56) {
+            if (tag !== 57) {
               break;
             }
 
-            message.timeMs = longToNumber(reader.uint64());
-            continue;
-          }
-          case 8: {
-            if (tag !== 65) {
-              break;
-            }
-
-            message.echoMs = reader.double();
+            message.timeMs = reader.double();
             continue;
           }
         }
@@ -1411,11 +1391,6 @@ export const Append: MessageFns<Append> = {
         : isSet(object.time_ms)
         ? globalThis.Number(object.time_ms)
         : 0,
-      echoMs: isSet(object.echoMs)
-        ? globalThis.Number(object.echoMs)
-        : isSet(object.echo_ms)
-        ? globalThis.Number(object.echo_ms)
-        : 0,
     };
   },
 
@@ -1440,10 +1415,7 @@ export const Append: MessageFns<Append> = {
       obj.commitSeq = globalThis.Number(message.commitSeq);
     }
     if (message.timeMs !== 0) {
-      obj.timeMs = globalThis.Number(message.timeMs);
-    }
-    if (message.echoMs !== 0) {
-      obj.echoMs = floatToJson(message.echoMs);
+      obj.timeMs = floatToJson(message.timeMs);
     }
     return obj;
   },
@@ -1462,7 +1434,6 @@ export const Append: MessageFns<Append> = {
     message.entries = object.entries ?? Buffer.alloc(0);
     message.commitSeq = object.commitSeq ?? 0;
     message.timeMs = object.timeMs ?? 0;
-    message.echoMs = object.echoMs ?? 0;
     return message;
   },
 };

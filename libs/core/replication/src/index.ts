@@ -1,0 +1,31 @@
+export { FollowerProgress } from './follower-progress.ts';
+export { Follower } from './follower.ts';
+export type { FollowOutcome } from './follower.ts';
+export { RecordInForce, withInSync, withoutInSync } from './in-sync-change.ts';
+export type { ChangeAttempt } from './in-sync-change.ts';
+export { Leader } from './leader.ts';
+export type { WaitForCommit } from './leader.ts';
+export { decodeEntry, encodeEntry, encodedBytes, entryBytesAt, entryPositionAt } from './log-entry.ts';
+export type { LogEntry, LogOperation, OpId } from './log-entry.ts';
+export type {
+  AckMessage,
+  AppendMessage,
+  AppendPartMessage,
+  DivergenceMessage,
+  InstallOrderMessage,
+  LogPosition,
+  RefusalMessage,
+  SubscribeAnswer,
+  SubscribeMessage,
+} from './messages.ts';
+export { PartitionClock } from './partition-clock.ts';
+export { PartitionReplica } from './partition-replica.ts';
+export type { RecordEffect, ReplicaRole } from './partition-replica.ts';
+export { ReplicaLog } from './replica-log.ts';
+export type { LogRun } from './replica-log.ts';
+export { ReplicaState } from './replica-state.ts';
+export type { ReplicaIdentity, ReplicaJournal, ReplicaOrigin } from './replica-state.ts';
+export type { LeaderHooks, Moment, ReplicaSettings, WriteRequest } from './replica-types.ts';
+export { SnapshotInstall } from './snapshot-install.ts';
+export type { SnapshotChunk } from './snapshot-install.ts';
+export type { WriteOutcome } from './uncommitted.ts';

@@ -1,0 +1,250 @@
+import { keyHash, type PartitionId } from '@atoll/core-runtime';
+import type { Generation, Member } from '@atoll/core-membership';
+import type { EntryVersion, PartitionStore } from '@atoll/core-store';
+import type { LogEntry } from './log-entry.ts';
+import type { LogPosition } from './messages.ts';
+import { PartitionClock } from './partition-clock.ts';
+import { ReplicaLog } from './replica-log.ts';
+import { SnapshotInstall } from './snapshot-install.ts';
+
+/**
+ * Where a replica's log is kept beside memory. Calls are synchronous and only hand over; durability comes back
+ * through `ReplicaState.noteDurable`. Bytes are valid during the call alone.
+ */
+export interface ReplicaJournal {
+  append(run: { readonly firstSeq: number; readonly lastSeq: number; readonly lastEpoch: number; readonly bytes: Buffer }): void;
+  truncate(toSeq: number): void;
+  /** A new lineage or an install begins: all that was written for this replica is void, the log goes on behind `base`. */
+  reset(generation: Generation, base: LogPosition): void;
+  committed(seq: number): void;
+  /** An install is complete: the store must be on disk before `ReplicaState.noteInstallDurable` is called. */
+  installed(): void;
+}
+
+export interface ReplicaIdentity {
+  readonly keyspace: string;
+  readonly keyspaceId: string;
+  readonly partition: PartitionId;
+  readonly self: Member;
+}
+
+/** What a replica has when it is made: nothing, or what its disk kept. */
+export interface ReplicaOrigin {
+  readonly generation: Generation;
+  /** The store holds every entry up to here. */
+  readonly applied: LogPosition;
+  /** False for a replica that is still to be filled. */
+  readonly installed: boolean;
+}
+
+/**
+ * A replica's data, whatever its role: store, log, how far the log is applied, and the lineage of it all.
+ * Invariant: base.seq <= appliedSeq <= end.seq, and the store equals the log applied up to appliedSeq unless an
+ * install is under way.
+ */
+export class ReplicaState {
+  readonly identity: ReplicaIdentity;
+  readonly store: PartitionStore;
+  readonly log: ReplicaLog;
+  readonly clock = new PartitionClock();
+  readonly #journal: ReplicaJournal | undefined;
+  /** With durability SYNC only what was flushed counts as appended (R25). */
+  readonly #isSync: boolean;
+  #generation: Generation;
+  #appliedSeq: number;
+  #durableSeq: number;
+  #installed: boolean;
+  #installDurable: boolean;
+  #install: SnapshotInstall | undefined;
+
+  constructor(options: {
+    identity: ReplicaIdentity;
+    store: PartitionStore;
+    origin: ReplicaOrigin;
+    journal?: ReplicaJournal | undefined;
+    isSync: boolean;
+  }) {
+    this.identity = options.identity;
+    this.store = options.store;
+    this.log = new ReplicaLog(options.origin.applied);
+    this.#journal = options.journal;
+    this.#isSync = options.isSync;
+    this.#generation = options.origin.generation;
+    this.#appliedSeq = options.origin.applied.seq;
+    this.#durableSeq = options.origin.applied.seq;
+    this.#installed = options.origin.installed;
+    this.#installDurable = options.origin.installed;
+  }
+
+  get generation(): Generation {
+    return this.#generation;
+  }
+
+  get appliedSeq(): number {
+    return this.#appliedSeq;
+  }
+
+  get appliedPosition(): LogPosition {
+    return this.log.positionAt(this.#appliedSeq);
+  }
+
+  /** Whether the store is complete: it may be read, and may count (R33). */
+  get isInstalled(): boolean {
+    return this.#installed && this.#installDurable;
+  }
+
+  /** Whether nothing is missing in memory; with a journal it counts only when it is on disk, too. */
+  get hasAllData(): boolean {
+    return this.#installed;
+  }
+
+  get install(): SnapshotInstall | undefined {
+    return this.#install;
+  }
+
+  /** Last seq that counts as appended on this replica. */
+  get appendedSeq(): number {
+    return this.#isSync ? Math.min(this.#durableSeq, this.log.end.seq) : this.log.end.seq;
+  }
+
+  version(entry: { readonly epoch: number; readonly seq: number }): EntryVersion {
+    return { generation: this.#generation.counter, epoch: entry.epoch, seq: entry.seq };
+  }
+
+  /** The leader's own entry. Returns its encoded size. */
+  append(entry: LogEntry): number {
+    const bytes = this.log.append(entry);
+    this.#journalRun(entry.seq);
+    return bytes;
+  }
+
+  /** Entries from the leader. Throws RangeError, with nothing changed, when they do not follow (I4). */
+  appendEncoded(bytes: Buffer): void {
+    const fromSeq = this.log.end.seq + 1;
+    this.log.appendEncoded(bytes);
+    if (this.#journal === undefined) return;
+    for (let seq = fromSeq; seq <= this.log.end.seq; ) seq = this.#journalRun(seq);
+  }
+
+  /** Entries that the disk kept: as `appendEncoded`, but already durable and journaled. */
+  restore(bytes: Buffer): void {
+    this.log.appendEncoded(bytes);
+    this.#durableSeq = this.log.end.seq;
+  }
+
+  noteDurable(seq: number): void {
+    this.#durableSeq = Math.max(this.#durableSeq, Math.min(seq, this.log.end.seq));
+  }
+
+  /** Applies the log up to `seq`, in order, each entry once (I4). `onApplied` sees each entry before the next. */
+  commitTo(seq: number, nowMs: number, onApplied?: (entry: LogEntry) => void): void {
+    const last = Math.min(seq, this.log.end.seq);
+    if (last <= this.#appliedSeq) return;
+    while (this.#appliedSeq < last) {
+      const entry = this.log.entryAt(this.#appliedSeq + 1);
+      this.applyNext(entry, nowMs);
+      onApplied?.(entry);
+    }
+    this.finishApply();
+  }
+
+  /** Applies the entry behind `appliedSeq`; `finishApply` must follow the last one of a turn. */
+  applyNext(entry: LogEntry, nowMs: number): void {
+    if (entry.seq !== this.#appliedSeq + 1) throw new Error(`cannot apply ${entry.seq} behind ${this.#appliedSeq} (I4)`);
+    if (this.#install === undefined) this.#applyToStore(entry);
+    else this.#install.applyEntry(entry, this.#generation.counter);
+    this.#appliedSeq = entry.seq;
+    this.clock.follow(entry.stampMs, nowMs);
+  }
+
+  finishApply(): void {
+    this.#journal?.committed(this.#appliedSeq);
+    this.finishInstallIfComplete();
+  }
+
+  /**
+   * Cuts the log back (R28). Throws when that would take back what is applied: only a new generation, by a full
+   * install, may do that.
+   */
+  truncate(toSeq: number): void {
+    if (toSeq < this.#appliedSeq) {
+      throw new Error(`asked to truncate to ${toSeq}, below the applied ${this.#appliedSeq} (R28)`);
+    }
+    this.log.truncate(toSeq);
+    this.#durableSeq = Math.min(this.#durableSeq, toSeq);
+    this.#journal?.truncate(toSeq);
+  }
+
+  /** Begins an install: the log goes on behind `logStart`, the store is filled by chunks (R33). */
+  beginInstall(generation: Generation, logStart: LogPosition): void {
+    const isSameLineage = generation.counter === this.#generation.counter && generation.id === this.#generation.id;
+    if (!isSameLineage) this.store.clear();
+    this.#generation = generation;
+    this.log.reset(logStart);
+    this.#appliedSeq = logStart.seq;
+    this.#durableSeq = logStart.seq;
+    this.#installed = false;
+    this.#installDurable = false;
+    this.#install = new SnapshotInstall(this.store);
+    this.#journal?.reset(generation, logStart);
+  }
+
+  /** After a chunk or an application: ends the install when nothing is missing any more. */
+  finishInstallIfComplete(): void {
+    if (this.#install === undefined || !this.#install.isComplete(this.#appliedSeq)) return;
+    this.#install = undefined;
+    this.#installed = true;
+    if (this.#journal === undefined) this.#installDurable = true;
+    else this.#journal.installed();
+  }
+
+  /** The store as it was when the install ended is on disk. */
+  noteInstallDurable(): void {
+    if (this.#installed) this.#installDurable = true;
+  }
+
+  /** Empty and complete, of a lineage that begins now: at creation or reset. */
+  adoptEmpty(generation: Generation): void {
+    this.store.clear();
+    this.log.reset({ epoch: 0, seq: 0 });
+    this.#generation = generation;
+    this.#appliedSeq = 0;
+    this.#durableSeq = 0;
+    this.#install = undefined;
+    this.#installed = true;
+    this.#installDurable = true;
+    this.#journal?.reset(generation, { epoch: 0, seq: 0 });
+  }
+
+  #applyToStore(entry: LogEntry): void {
+    for (const key of entry.evicted) this.store.delete(key, keyHash(key));
+    const { operation } = entry;
+    switch (operation.kind) {
+      case 'put':
+        this.store.put({
+          key: operation.key,
+          hash: keyHash(operation.key),
+          value: operation.value,
+          version: this.version(entry),
+          expiresAtMs: operation.expiresAtMs,
+        });
+        return;
+      case 'delete':
+        this.store.delete(operation.key, keyHash(operation.key));
+        return;
+      case 'expire':
+        this.store.removeExpired(operation.from, operation.to, operation.watermarkMs);
+        return;
+      case 'office':
+    }
+  }
+
+  /** Hands the entries from `seq` on that lie side by side to the journal; returns the seq behind them. */
+  #journalRun(seq: number): number {
+    if (this.#journal === undefined) return seq + 1;
+    const run = this.log.run(seq, Number.MAX_SAFE_INTEGER);
+    const lastSeq = seq + run.count - 1;
+    this.#journal.append({ firstSeq: seq, lastSeq, lastEpoch: this.log.positionAt(lastSeq).epoch, bytes: run.bytes });
+    return lastSeq + 1;
+  }
+}

@@ -1,0 +1,53 @@
+import type { AckLevel, Eviction, VersionedRecord } from '@atoll/core-membership';
+import type { ExpiryLimits, WriteCommand } from '@atoll/core-store';
+import type { Hash64 } from '@atoll/core-runtime';
+import type { FollowerProgress } from './follower-progress.ts';
+import type { ChangeAttempt } from './in-sync-change.ts';
+import type { OpId } from './log-entry.ts';
+
+/** One reading of both clocks, made once per turn of the shell. */
+export interface Moment {
+  readonly monotonicMs: number;
+  readonly wallMs: number;
+}
+
+export interface WriteRequest {
+  readonly key: Uint8Array;
+  readonly hash: Hash64;
+  readonly command: WriteCommand;
+  readonly opId: OpId | undefined;
+  readonly ack: AckLevel;
+}
+
+/** What a replica is told about its keyspace and its node. May change while it runs. */
+export interface ReplicaSettings {
+  readonly minInSync: number;
+  readonly eviction: Eviction;
+  /** Bytes that the keyspace may still take on this node. */
+  freeBytes(): number;
+  /** Time without progress after which a member leaves the in-sync set (R24), in ms. */
+  readonly followerAckTimeoutMs: number;
+  /** Time without lag after which a removed member may return (R24), in ms. */
+  readonly rejoinAfterMs: number;
+  /** Pause before a failed compare-and-swap is followed by another, in ms. */
+  readonly changeRetryMs: number;
+  /** Bytes that may wait for their commit before writes are refused as OVERLOADED (I10). */
+  readonly uncommittedBytesMax: number;
+  /** Bytes of log that are kept for replicas that return; above twice this much writes are refused (R33). */
+  readonly logBytesMax: number;
+  readonly expirySweep: ExpiryLimits;
+}
+
+/** What a leader asks of its shell. Calls only hand over; answers come back by methods of the leader. */
+export interface LeaderHooks {
+  /** There are entries to send to this follower. */
+  wake(follower: FollowerProgress): void;
+  /** The commit position moved: to be told within some milliseconds, or with the next entries. */
+  commitMoved(follower: FollowerProgress): void;
+  /** Compare-and-swap the record in etcd; `Leader.onChangeOutcome` takes the answer. */
+  requestChange(attempt: ChangeAttempt): void;
+  /** Read the record, linearizable; `PartitionReplica.onRecord` takes it. */
+  readRecord(): void;
+  /** The record changed by this leader's own hand. */
+  recordChanged(record: VersionedRecord): void;
+}

@@ -1,0 +1,134 @@
+// A snapshot that replaces (R33). The leader sends sub-ranges of its entries in key-hash order, each as it stands
+// at some applied seq of the leader, while the log runs beside them at the receiver. Both may know an entry, in
+// either order, so whatever is newer stands, and until the last chunk is in, removals leave tombstones:
+//
+//   1. the leader reads chunk [a, b) at seq 10: key k as written by seq 7
+//   2. the receiver applies seq 12 from the log: delete k
+//   3. the chunk arrives: without a tombstone of 12 it would bring k back (I7)
+//
+// The receiver's state equals the leader's as soon as all chunks are in and the log is applied up to the highest
+// seq at which one of them was read.
+import { compareHash, keyHash, type Hash64 } from '@atoll/core-runtime';
+import type { PartitionStore, StoredEntry } from '@atoll/core-store';
+import type { LogEntry } from './log-entry.ts';
+import { toKeyText } from './uncommitted.ts';
+
+export interface SnapshotChunk {
+  readonly from: Hash64;
+  /** Undefined in the last chunk. */
+  readonly to: Hash64 | undefined;
+  /** The leader's applied seq when it read the sub-range. */
+  readonly readSeq: number;
+  readonly entries: readonly StoredEntry[];
+}
+
+interface Tombstone {
+  readonly hash: Hash64;
+  readonly seq: number;
+}
+
+interface ExpiryMark {
+  readonly from: Hash64;
+  readonly to: Hash64 | undefined;
+  readonly watermarkMs: number;
+  readonly seq: number;
+}
+
+const FIRST_HASH: Hash64 = { high: 0, low: 0 };
+
+export class SnapshotInstall {
+  readonly #store: PartitionStore;
+  readonly #tombstones = new Map<string, Tombstone>();
+  #expiries: ExpiryMark[] = [];
+  /** First key hash that is still to come; undefined when every chunk is in. */
+  #next: Hash64 | undefined = FIRST_HASH;
+  #readSeqMax = 0;
+  #entryCount = 0;
+
+  constructor(store: PartitionStore) {
+    this.#store = store;
+  }
+
+  get next(): Hash64 | undefined {
+    return this.#next;
+  }
+
+  /** Entries taken from chunks so far. */
+  get entryCount(): number {
+    return this.#entryCount;
+  }
+
+  /** Whether the state equals the leader's at `appliedSeq`. */
+  isComplete(appliedSeq: number): boolean {
+    return this.#next === undefined && appliedSeq >= this.#readSeqMax;
+  }
+
+  /**
+   * Takes a chunk. Returns false, with nothing changed, when it is not the next one: a repeated or overtaken chunk.
+   */
+  takeChunk(chunk: SnapshotChunk): boolean {
+    if (this.#next === undefined || compareHash(chunk.from, this.#next) !== 0) return false;
+    this.#store.removeRange(chunk.from, chunk.to, (version) => version.seq <= chunk.readSeq);
+    for (const entry of chunk.entries) {
+      const hash = keyHash(entry.key);
+      if (this.#isOutdated(entry, hash)) continue;
+      this.#store.put({ key: entry.key, hash, value: entry.value, version: entry.version, expiresAtMs: entry.expiresAtMs });
+      this.#entryCount += 1;
+    }
+    this.#next = chunk.to;
+    this.#readSeqMax = Math.max(this.#readSeqMax, chunk.readSeq);
+    for (const [key, tombstone] of this.#tombstones) {
+      if (chunk.to === undefined || compareHash(tombstone.hash, chunk.to) < 0) this.#tombstones.delete(key);
+    }
+    this.#expiries = this.#expiries.filter((mark) => this.#next !== undefined && (mark.to === undefined || compareHash(mark.to, this.#next) > 0));
+    return true;
+  }
+
+  /** Applies a log entry to the half-installed store. */
+  applyEntry(entry: LogEntry, generation: number): void {
+    for (const key of entry.evicted) this.#remove(key, entry.seq);
+    const { operation } = entry;
+    switch (operation.kind) {
+      case 'put': {
+        const hash = keyHash(operation.key);
+        const present = this.#store.peek(operation.key, hash);
+        if (present !== undefined && present.version.seq >= entry.seq) return;
+        this.#tombstones.delete(toKeyText(operation.key));
+        const version = { generation, epoch: entry.epoch, seq: entry.seq };
+        this.#store.put({ key: operation.key, hash, value: operation.value, version, expiresAtMs: operation.expiresAtMs });
+        return;
+      }
+      case 'delete':
+        this.#remove(operation.key, entry.seq);
+        return;
+      case 'expire':
+        this.#store.removeExpired(operation.from, operation.to, operation.watermarkMs);
+        if (this.#next !== undefined) this.#expiries.push({ ...operation, seq: entry.seq });
+        return;
+      case 'office':
+    }
+  }
+
+  #remove(key: Uint8Array, seq: number): void {
+    const hash = keyHash(key);
+    const present = this.#store.peek(key, hash);
+    if (present !== undefined && present.version.seq >= seq) return;
+    this.#store.delete(key, hash);
+    if (this.#next !== undefined && compareHash(hash, this.#next) >= 0) this.#tombstones.set(toKeyText(key), { hash, seq });
+  }
+
+  #isOutdated(entry: StoredEntry, hash: Hash64): boolean {
+    const present = this.#store.peek(entry.key, hash);
+    if (present !== undefined && present.version.seq >= entry.version.seq) return true;
+    const tombstone = this.#tombstones.get(toKeyText(entry.key));
+    if (tombstone !== undefined && tombstone.seq > entry.version.seq) return true;
+    return this.#expiries.some(
+      (mark) =>
+        mark.seq > entry.version.seq &&
+        entry.expiresAtMs > 0 &&
+        entry.expiresAtMs <= mark.watermarkMs &&
+        compareHash(hash, mark.from) >= 0 &&
+        (mark.to === undefined || compareHash(hash, mark.to) < 0),
+    );
+  }
+}
