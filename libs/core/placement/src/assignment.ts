@@ -67,7 +67,7 @@ export class Assignment {
 
   /**
    * Completes every list along the ring. A node that has its share is passed over (Mirrokni, Thorup,
-   * Zadimoghaddam, "Consistent Hashing with Bounded Loads", SODA 2018, section 2); only where all that are
+   * Zadimoghaddam, "Consistent Hashing with Bounded Loads", SODA 2018); only where all that are
    * left have theirs does the limit rise, and levelling settles what then is too much.
    */
   fill(): void {

@@ -47,7 +47,9 @@ describe.each([1, 2, 3])('1024 partitions, replication factor %i', (replicationF
 
   it('one node joining n, placed from nothing, moves at most 1.25/(n+1), above n = 20 2/(n+1)', () => {
     const problems: string[] = [];
+    // The growth below joins at every n; here every n up to 20, then every fifth.
     for (const [count, present] of placed) {
+      if (count > 20 && count % 5 !== 0) continue;
       const { desired, moves, drops } = planPlacement({ ...options, present, nodes: equalNodes(count + 1) });
       if (moves.length > permittedShare(count) * replicas || drops.length > 0) problems.push(`${count} nodes: ${moves.length} moves`);
       problems.push(...imbalance(desired, count + 1, replicationFactor));

@@ -31,13 +31,13 @@ export function level(board: Board): void {
 function relieve(board: Board): void {
   const { load, bounds } = board;
   const failures = load.map(() => 0);
+  const hasRoom = (node: number) => load[node]! < bounds[node]!.cap;
   for (;;) {
-    const excess = (node: number) => (failures[node]! < ATTEMPTS_MAX ? load[node]! - bounds[node]!.cap : 0);
-    const from = best(load.length, excess);
+    const from = best(load.length, (node) => (failures[node]! < ATTEMPTS_MAX ? load[node]! - bounds[node]!.cap : 0));
     if (from === undefined) return;
-    const hasRoom = (node: number) => load[node]! < bounds[node]!.cap;
-    const takers = nodesBy(load.length, hasRoom, (node) => (load[node]! + 1) / bounds[node]!.share);
-    if (takers.some((to) => moveOne(board, from, to))) continue;
+    const takers = () => nodesBy(load.length, hasRoom, (node) => (load[node]! + 1) / bounds[node]!.share);
+    moveWhile(() => load[from]! > bounds[from]!.cap, takers, (to) => moveOne(board, from, to));
+    if (load[from]! <= bounds[from]!.cap) continue;
     const path = shortestPath(load.length, from, (a, b) => board.findMove(a, b) !== undefined, hasRoom);
     if (path === undefined) failures[from] = ATTEMPTS_MAX;
     else if (!moveAlong(board, path)) failures[from]! += 1;
@@ -48,18 +48,34 @@ function raise(board: Board): void {
   const { load, bounds } = board;
   const isLow = (node: number) => load[node]! < bounds[node]!.low;
   for (const to of nodesBy(load.length, isLow, (node) => load[node]! / bounds[node]!.share)) {
-    for (let failures = 0; failures < ATTEMPTS_MAX && load[to]! < bounds[to]!.target; ) {
-      const hasMore = (node: number) => node !== to && load[node]! > bounds[node]!.target;
-      const givers = nodesBy(load.length, hasMore, (node) => -load[node]! / bounds[node]!.share);
-      if (givers.some((from) => moveOne(board, from, to))) continue;
+    const hasMore = (node: number) => node !== to && load[node]! > bounds[node]!.target;
+    const hasSome = (node: number) => node !== to && load[node]! > bounds[node]!.low;
+    const canGive = (a: number, b: number) => board.findMove(b, a) !== undefined;
+    const givers = () => nodesBy(load.length, hasMore, (node) => -load[node]! / bounds[node]!.share);
+    for (let failures = 0; failures < ATTEMPTS_MAX; ) {
+      moveWhile(() => load[to]! < bounds[to]!.target, givers, (from) => moveOne(board, from, to));
       if (!isLow(to)) break;
-      const hasSome = (node: number) => node !== to && load[node]! > bounds[node]!.low;
-      const canGive = (a: number, b: number) => board.findMove(b, a) !== undefined;
       const path = shortestPath(load.length, to, canGive, hasMore) ?? shortestPath(load.length, to, canGive, hasSome);
       if (path === undefined) break;
       if (!moveAlong(board, path.reverse())) failures += 1;
     }
   }
+}
+
+/**
+ * Moves single items to or from one node, each time with the first of `partners` that can, until `isNeeded`
+ * is false or none can. A partner that cannot is not asked again: moves between the node and others never
+ * make possible what was not.
+ */
+function moveWhile(isNeeded: () => boolean, partners: () => number[], tryMove: (partner: number) => boolean): void {
+  const refused = new Set<number>();
+  const tryPartner = (partner: number) => {
+    if (refused.has(partner)) return false;
+    const moved = tryMove(partner);
+    if (!moved) refused.add(partner);
+    return moved;
+  };
+  while (isNeeded() && partners().some(tryPartner));
 }
 
 function moveOne(board: Board, from: number, to: number): boolean {

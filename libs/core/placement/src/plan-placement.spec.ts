@@ -87,11 +87,16 @@ describe('planning from what is present', () => {
   });
 
   it('relieves a full node along a chain where no single move can', () => {
-    // zones:       x: a b   y: c   w: d      fair (8 replicas): 2 each, bound 3
-    // partitions:  0:ac  1:ac  2:ac  3:ad    a has 4; c may not go above 3
-    const { desired } = plan({ present: 'ac ac ac ad', nodes: 'a:x b:x c:y d:w', replicationFactor: 2 });
-    for (const id of ['a', 'b', 'c', 'd']) expect(count(desired, id)).toBeLessThanOrEqual(3);
-    expect(count(desired, 'b')).toBeGreaterThanOrEqual(1);
+    // node:        a*4  b*6  c*6  t*100      one zone; t's share is every partition
+    // partitions:  6 x at   4 x bc   3 x bt   3 x ct
+    // replicas:    6    7    7    12         fair 4 6 6 16, bounds 5 7 7 16
+    // a is full; only t has room, but t is in all of a's partitions: a -> b and b -> t (or through c)
+    const present = ['at '.repeat(6), 'bc '.repeat(4), 'bt '.repeat(3), 'ct '.repeat(3)].join('').trim();
+    const { desired } = plan({ present, nodes: 'a*4 b*6 c*6 t*100', replicationFactor: 2 });
+    expect(count(desired, 'a')).toBe(5);
+    expect(count(desired, 'b')).toBeLessThanOrEqual(7);
+    expect(count(desired, 'c')).toBeLessThanOrEqual(7);
+    expect(count(desired, 't')).toBeGreaterThanOrEqual(15);
   });
 
   it('adds replicas when the replication factor rises', () => {
@@ -107,6 +112,13 @@ describe('planning from what is present', () => {
     const { desired, moves, drops } = plan({ present: 'abc bca cab abc', nodes: 'a b c', replicationFactor: 1 });
     expect({ desired: show(desired), moves }).toEqual({ desired: 'a b c a', moves: [] });
     expect(drops).toHaveLength(8);
+  });
+
+  it('chooses what to drop so that nothing has to move for balance', () => {
+    // partitions:  0:abc  1:bac  2:abd  3:bad      a 4  b 4  c 2  d 2
+    // expected:    0:ca   1:bc   2:ad   3:db       a 2  b 2  c 2  d 2, and each leads once
+    const { desired, moves } = plan({ present: 'abc bac abd bad', nodes: 'a b c d', replicationFactor: 2 });
+    expect({ desired: show(desired), moves }).toEqual({ desired: 'ca bc ad db', moves: [] });
   });
 
   it('follows a change of weight', () => {

@@ -119,7 +119,7 @@ function moveProblems({ present, nodes }: World, { desired, moves, drops }: Plac
 }
 
 describe('random clusters', () => {
-  it.each(Array.from({ length: 150 }, (_, index) => index + 1))('seed %i keeps zones, loads, leaders and what need not move', (seed) => {
+  it.each(Array.from({ length: 100 }, (_, index) => index + 1))('seed %i keeps zones, loads, leaders and what need not move', (seed) => {
     const cluster = new RandomCluster(seed);
     let world = cluster.world();
     for (let event = 0; event <= EVENTS_PER_CLUSTER; event += 1) {
