@@ -93,6 +93,8 @@ export interface FollowResponse {
   divergences: Divergence[];
   installs: InstallOrder[];
   refusals: Refusal[];
+  /** Writes of sampled callers among the entries of this message. */
+  traces: EntryTrace[];
   /**
    * Not 0: answer with the same number at once. Every commit position that the leader knew when it sent this
    * message stands before it in the stream.
@@ -119,6 +121,14 @@ export interface Append {
   commitSeq: number;
   /** The partition's time (R23). */
   timeMs: number;
+}
+
+/** Trace context of the write that made an entry: the follower's span hangs below it. */
+export interface EntryTrace {
+  channel: number;
+  seq: number;
+  /** W3C trace context. */
+  traceparent: string;
 }
 
 /** A piece of one entry that is larger than 1 MiB (R24), in order. The last one completes the entry. */
@@ -165,6 +175,8 @@ export interface Refusal {
 }
 
 export interface EnsureReplicasRequest {
+  /** Id of the keyspace, so that replicas of a deleted one of the same name are not taken for its own. */
+  keyspaceId: string;
   /** Create revision of the coordinator's election key (R11). */
   coordinatorRevision: number;
   keyspace: string;
@@ -172,6 +184,8 @@ export interface EnsureReplicasRequest {
 }
 
 export interface EnsureReplicasResponse {
+  /** Of the process that answers. */
+  incarnation: string;
   replicas: HeldReplica[];
 }
 
@@ -1083,7 +1097,7 @@ export const FollowAck: MessageFns<FollowAck> = {
 };
 
 function createBaseFollowResponse(): FollowResponse {
-  return { appends: [], parts: [], divergences: [], installs: [], refusals: [], heartbeat: 0, answered: 0 };
+  return { appends: [], parts: [], divergences: [], installs: [], refusals: [], traces: [], heartbeat: 0, answered: 0 };
 }
 
 export const FollowResponse: MessageFns<FollowResponse> = {
@@ -1102,6 +1116,9 @@ export const FollowResponse: MessageFns<FollowResponse> = {
     }
     for (const v of message.refusals) {
       Refusal.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.traces) {
+      EntryTrace.encode(v!, writer.uint32(66).fork()).join();
     }
     if (message.heartbeat !== 0) {
       if (BigInt.asUintN(64, BigInt(message.heartbeat)) !== BigInt(message.heartbeat)) {
@@ -1171,6 +1188,14 @@ export const FollowResponse: MessageFns<FollowResponse> = {
             message.refusals.push(Refusal.decode(reader, reader.uint32()));
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.traces.push(EntryTrace.decode(reader, reader.uint32()));
+            continue;
+          }
           case 6: {
             if (tag !== 48) {
               break;
@@ -1210,6 +1235,7 @@ export const FollowResponse: MessageFns<FollowResponse> = {
         ? object.installs.map((e: any) => InstallOrder.fromJSON(e))
         : [],
       refusals: globalThis.Array.isArray(object?.refusals) ? object.refusals.map((e: any) => Refusal.fromJSON(e)) : [],
+      traces: globalThis.Array.isArray(object?.traces) ? object.traces.map((e: any) => EntryTrace.fromJSON(e)) : [],
       heartbeat: isSet(object.heartbeat) ? globalThis.Number(object.heartbeat) : 0,
       answered: isSet(object.answered) ? globalThis.Number(object.answered) : 0,
     };
@@ -1232,6 +1258,9 @@ export const FollowResponse: MessageFns<FollowResponse> = {
     if (message.refusals?.length) {
       obj.refusals = message.refusals.map((e) => Refusal.toJSON(e));
     }
+    if (message.traces?.length) {
+      obj.traces = message.traces.map((e) => EntryTrace.toJSON(e));
+    }
     if (message.heartbeat !== 0) {
       obj.heartbeat = globalThis.Number(message.heartbeat);
     }
@@ -1251,6 +1280,7 @@ export const FollowResponse: MessageFns<FollowResponse> = {
     message.divergences = object.divergences?.map((e) => Divergence.fromPartial(e)) || [];
     message.installs = object.installs?.map((e) => InstallOrder.fromPartial(e)) || [];
     message.refusals = object.refusals?.map((e) => Refusal.fromPartial(e)) || [];
+    message.traces = object.traces?.map((e) => EntryTrace.fromPartial(e)) || [];
     message.heartbeat = object.heartbeat ?? 0;
     message.answered = object.answered ?? 0;
     return message;
@@ -1434,6 +1464,110 @@ export const Append: MessageFns<Append> = {
     message.entries = object.entries ?? Buffer.alloc(0);
     message.commitSeq = object.commitSeq ?? 0;
     message.timeMs = object.timeMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseEntryTrace(): EntryTrace {
+  return { channel: 0, seq: 0, traceparent: "" };
+}
+
+export const EntryTrace: MessageFns<EntryTrace> = {
+  encode(message: EntryTrace, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.channel !== 0) {
+      writer.uint32(8).uint32(message.channel);
+    }
+    if (message.seq !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.seq)) !== BigInt(message.seq)) {
+        throw new globalThis.Error("value provided for field BigInt(message.seq) of type uint64 too large");
+      }
+      writer.uint32(16).uint64(BigInt(message.seq));
+    }
+    if (message.traceparent !== "") {
+      writer.uint32(26).string(message.traceparent);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EntryTrace {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEntryTrace();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.channel = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.seq = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.traceparent = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): EntryTrace {
+    return {
+      channel: isSet(object.channel) ? globalThis.Number(object.channel) : 0,
+      seq: isSet(object.seq) ? globalThis.Number(object.seq) : 0,
+      traceparent: isSet(object.traceparent) ? globalThis.String(object.traceparent) : "",
+    };
+  },
+
+  toJSON(message: EntryTrace): unknown {
+    const obj: any = {};
+    if (message.channel !== 0) {
+      obj.channel = Math.round(message.channel);
+    }
+    if (message.seq !== 0) {
+      obj.seq = globalThis.Number(message.seq);
+    }
+    if (message.traceparent !== "") {
+      obj.traceparent = message.traceparent;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<EntryTrace>): EntryTrace {
+    return EntryTrace.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EntryTrace>): EntryTrace {
+    const message = createBaseEntryTrace();
+    message.channel = object.channel ?? 0;
+    message.seq = object.seq ?? 0;
+    message.traceparent = object.traceparent ?? "";
     return message;
   },
 };
@@ -1933,11 +2067,14 @@ export const Refusal: MessageFns<Refusal> = {
 };
 
 function createBaseEnsureReplicasRequest(): EnsureReplicasRequest {
-  return { coordinatorRevision: 0, keyspace: "", partitions: [] };
+  return { keyspaceId: "", coordinatorRevision: 0, keyspace: "", partitions: [] };
 }
 
 export const EnsureReplicasRequest: MessageFns<EnsureReplicasRequest> = {
   encode(message: EnsureReplicasRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.keyspaceId !== "") {
+      writer.uint32(34).string(message.keyspaceId);
+    }
     if (message.coordinatorRevision !== 0) {
       if (BigInt.asUintN(64, BigInt(message.coordinatorRevision)) !== BigInt(message.coordinatorRevision)) {
         throw new globalThis.Error(
@@ -1972,6 +2109,14 @@ export const EnsureReplicasRequest: MessageFns<EnsureReplicasRequest> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.keyspaceId = reader.string();
+            continue;
+          }
           case 1: {
             if (tag !== 8) {
               break;
@@ -2020,6 +2165,11 @@ export const EnsureReplicasRequest: MessageFns<EnsureReplicasRequest> = {
 
   fromJSON(object: any): EnsureReplicasRequest {
     return {
+      keyspaceId: isSet(object.keyspaceId)
+        ? globalThis.String(object.keyspaceId)
+        : isSet(object.keyspace_id)
+        ? globalThis.String(object.keyspace_id)
+        : "",
       coordinatorRevision: isSet(object.coordinatorRevision)
         ? globalThis.Number(object.coordinatorRevision)
         : isSet(object.coordinator_revision)
@@ -2034,6 +2184,9 @@ export const EnsureReplicasRequest: MessageFns<EnsureReplicasRequest> = {
 
   toJSON(message: EnsureReplicasRequest): unknown {
     const obj: any = {};
+    if (message.keyspaceId !== "") {
+      obj.keyspaceId = message.keyspaceId;
+    }
     if (message.coordinatorRevision !== 0) {
       obj.coordinatorRevision = globalThis.Number(message.coordinatorRevision);
     }
@@ -2051,6 +2204,7 @@ export const EnsureReplicasRequest: MessageFns<EnsureReplicasRequest> = {
   },
   fromPartial(object: DeepPartial<EnsureReplicasRequest>): EnsureReplicasRequest {
     const message = createBaseEnsureReplicasRequest();
+    message.keyspaceId = object.keyspaceId ?? "";
     message.coordinatorRevision = object.coordinatorRevision ?? 0;
     message.keyspace = object.keyspace ?? "";
     message.partitions = object.partitions?.map((e) => e) || [];
@@ -2059,11 +2213,14 @@ export const EnsureReplicasRequest: MessageFns<EnsureReplicasRequest> = {
 };
 
 function createBaseEnsureReplicasResponse(): EnsureReplicasResponse {
-  return { replicas: [] };
+  return { incarnation: "", replicas: [] };
 }
 
 export const EnsureReplicasResponse: MessageFns<EnsureReplicasResponse> = {
   encode(message: EnsureReplicasResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.incarnation !== "") {
+      writer.uint32(18).string(message.incarnation);
+    }
     for (const v of message.replicas) {
       HeldReplica.encode(v!, writer.uint32(10).fork()).join();
     }
@@ -2083,6 +2240,14 @@ export const EnsureReplicasResponse: MessageFns<EnsureReplicasResponse> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.incarnation = reader.string();
+            continue;
+          }
           case 1: {
             if (tag !== 10) {
               break;
@@ -2105,6 +2270,7 @@ export const EnsureReplicasResponse: MessageFns<EnsureReplicasResponse> = {
 
   fromJSON(object: any): EnsureReplicasResponse {
     return {
+      incarnation: isSet(object.incarnation) ? globalThis.String(object.incarnation) : "",
       replicas: globalThis.Array.isArray(object?.replicas)
         ? object.replicas.map((e: any) => HeldReplica.fromJSON(e))
         : [],
@@ -2113,6 +2279,9 @@ export const EnsureReplicasResponse: MessageFns<EnsureReplicasResponse> = {
 
   toJSON(message: EnsureReplicasResponse): unknown {
     const obj: any = {};
+    if (message.incarnation !== "") {
+      obj.incarnation = message.incarnation;
+    }
     if (message.replicas?.length) {
       obj.replicas = message.replicas.map((e) => HeldReplica.toJSON(e));
     }
@@ -2124,6 +2293,7 @@ export const EnsureReplicasResponse: MessageFns<EnsureReplicasResponse> = {
   },
   fromPartial(object: DeepPartial<EnsureReplicasResponse>): EnsureReplicasResponse {
     const message = createBaseEnsureReplicasResponse();
+    message.incarnation = object.incarnation ?? "";
     message.replicas = object.replicas?.map((e) => HeldReplica.fromPartial(e)) || [];
     return message;
   },

@@ -48,10 +48,11 @@ export interface FetchSnapshotResponse {
   /** Sum of the 32-bit checksums (xxh32, seed 0) of key and value of each entry, modulo 2^32. */
   checksum: number;
   /**
-   * Not empty: a piece of a value above 1 MiB of the chunk's last entry, which has no value of its own; the
-   * chunk is complete with the message that has last_part.
+   * A piece of the value of entry number `part_of` of this chunk, in order, at most 1 MiB. Values above 1 MiB come
+   * so, in messages of their own behind the one with the entries.
    */
   valuePart: Buffer;
+  partOf: number;
   /** More messages of this chunk follow. */
   continued: boolean;
 }
@@ -65,6 +66,8 @@ export interface SnapshotEntry {
   versionSeq: number;
   /** Milliseconds since the Unix epoch; 0 means never. */
   expiresAtMs: number;
+  /** Not 0: `value` is empty here and comes in parts, so many bytes in all. */
+  valueBytes: number;
 }
 
 function createBaseFetchSnapshotRequest(): FetchSnapshotRequest {
@@ -289,6 +292,7 @@ function createBaseFetchSnapshotResponse(): FetchSnapshotResponse {
     entries: [],
     checksum: 0,
     valuePart: Buffer.alloc(0),
+    partOf: 0,
     continued: false,
   };
 }
@@ -328,8 +332,11 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
     if (message.valuePart.length !== 0) {
       writer.uint32(74).bytes(message.valuePart);
     }
+    if (message.partOf !== 0) {
+      writer.uint32(80).uint32(message.partOf);
+    }
     if (message.continued !== false) {
-      writer.uint32(80).bool(message.continued);
+      writer.uint32(88).bool(message.continued);
     }
     return writer;
   },
@@ -424,6 +431,14 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
               break;
             }
 
+            message.partOf = reader.uint32();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
             message.continued = reader.bool();
             continue;
           }
@@ -476,6 +491,11 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
         : isSet(object.value_part)
         ? Buffer.from(bytesFromBase64(object.value_part))
         : Buffer.alloc(0),
+      partOf: isSet(object.partOf)
+        ? globalThis.Number(object.partOf)
+        : isSet(object.part_of)
+        ? globalThis.Number(object.part_of)
+        : 0,
       continued: isSet(object.continued) ? globalThis.Boolean(object.continued) : false,
     };
   },
@@ -509,6 +529,9 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
     if (message.valuePart.length !== 0) {
       obj.valuePart = base64FromBytes(message.valuePart);
     }
+    if (message.partOf !== 0) {
+      obj.partOf = Math.round(message.partOf);
+    }
     if (message.continued !== false) {
       obj.continued = message.continued;
     }
@@ -529,6 +552,7 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
     message.entries = object.entries?.map((e) => SnapshotEntry.fromPartial(e)) || [];
     message.checksum = object.checksum ?? 0;
     message.valuePart = object.valuePart ?? Buffer.alloc(0);
+    message.partOf = object.partOf ?? 0;
     message.continued = object.continued ?? false;
     return message;
   },
@@ -542,6 +566,7 @@ function createBaseSnapshotEntry(): SnapshotEntry {
     versionEpoch: 0,
     versionSeq: 0,
     expiresAtMs: 0,
+    valueBytes: 0,
   };
 }
 
@@ -570,6 +595,9 @@ export const SnapshotEntry: MessageFns<SnapshotEntry> = {
         throw new globalThis.Error("value provided for field BigInt(message.expiresAtMs) of type uint64 too large");
       }
       writer.uint32(48).uint64(BigInt(message.expiresAtMs));
+    }
+    if (message.valueBytes !== 0) {
+      writer.uint32(56).uint32(message.valueBytes);
     }
     return writer;
   },
@@ -635,6 +663,14 @@ export const SnapshotEntry: MessageFns<SnapshotEntry> = {
             message.expiresAtMs = longToNumber(reader.uint64());
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.valueBytes = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -671,6 +707,11 @@ export const SnapshotEntry: MessageFns<SnapshotEntry> = {
         : isSet(object.expires_at_ms)
         ? globalThis.Number(object.expires_at_ms)
         : 0,
+      valueBytes: isSet(object.valueBytes)
+        ? globalThis.Number(object.valueBytes)
+        : isSet(object.value_bytes)
+        ? globalThis.Number(object.value_bytes)
+        : 0,
     };
   },
 
@@ -694,6 +735,9 @@ export const SnapshotEntry: MessageFns<SnapshotEntry> = {
     if (message.expiresAtMs !== 0) {
       obj.expiresAtMs = globalThis.Number(message.expiresAtMs);
     }
+    if (message.valueBytes !== 0) {
+      obj.valueBytes = Math.round(message.valueBytes);
+    }
     return obj;
   },
 
@@ -708,6 +752,7 @@ export const SnapshotEntry: MessageFns<SnapshotEntry> = {
     message.versionEpoch = object.versionEpoch ?? 0;
     message.versionSeq = object.versionSeq ?? 0;
     message.expiresAtMs = object.expiresAtMs ?? 0;
+    message.valueBytes = object.valueBytes ?? 0;
     return message;
   },
 };
