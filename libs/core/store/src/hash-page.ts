@@ -1,12 +1,13 @@
 // One page of the index: entries in key-hash order (R32), packed, three words each: hash high, hash low, reference.
 //
 // Key hashes are uniform, so the place of a hash is guessed by interpolation (Perl, Itai, Avni, "Interpolation
-// search: a log log N search", CACM 21(7), 1978) and then bracketed by doubling steps; hashes that are anything but
-// uniform cost a binary search.
+// search: a log log N search", CACM 21(7), 1978) and mostly found a few slots beside the guess; hashes that are anything
+// but uniform cost a binary search.
 
 const SLOT_WORDS = 3;
 const CAPACITY_MIN = 8;
-const TWO_32 = 2 ** 32;
+/** How far from the guess to look before bisecting: three standard deviations in a full page. */
+const NEAR_SLOTS = 32;
 
 export class HashPage {
   /** The page holds the hashes whose upper `depth` bits equal those of `start`. */
@@ -17,10 +18,13 @@ export class HashPage {
   /** No entry here expires before this time; Infinity when none expires at all. A lower bound, not the minimum. */
   expiresAtMsMin = Number.POSITIVE_INFINITY;
   #slots: Uint32Array;
+  /** One over the width of the page. */
+  readonly #pagesPerHash: number;
 
   constructor(depth: number, start: number, capacity = 0) {
     this.depth = depth;
     this.start = start;
+    this.#pagesPerHash = 1 / 2 ** (32 - depth);
     this.#slots = new Uint32Array(Math.max(capacity, CAPACITY_MIN) * SLOT_WORDS);
   }
 
@@ -55,33 +59,19 @@ export class HashPage {
 
   /** First slot whose hash is not below the given one; `count` if there is none. */
   lowerBound(high: number, low: number): number {
+    const slots = this.#slots;
     const count = this.count;
     if (count === 0) return 0;
-    const guess = Math.min(Math.floor(((high - this.start) / TWO_32) * 2 ** this.depth * count), count - 1);
-    let first = 0;
-    let last = count;
-    let step = 4;
-    if (guess >= 0 && this.#isBelow(guess, high, low)) {
-      first = guess + 1;
-      while (first + step < count && this.#isBelow(first + step, high, low)) {
-        first += step + 1;
-        step *= 2;
-      }
-      last = Math.min(first + step, count);
-    } else {
-      last = Math.max(guess, 0);
-      while (last - step >= 0 && !this.#isBelow(last - step, high, low)) {
-        last -= step;
-        step *= 2;
-      }
-      first = Math.max(last - step + 1, 0);
+    let slot = Math.max(0, Math.min(Math.floor((high - this.start) * this.#pagesPerHash * count), count - 1));
+    if (isBelow(slots, slot, high, low)) {
+      const end = Math.min(slot + NEAR_SLOTS, count);
+      do slot += 1;
+      while (slot < end && isBelow(slots, slot, high, low));
+      return slot < end || slot === count ? slot : bisect(slots, { first: slot, last: count, high, low });
     }
-    while (first < last) {
-      const middle = (first + last) >>> 1;
-      if (this.#isBelow(middle, high, low)) first = middle + 1;
-      else last = middle;
-    }
-    return first;
+    const end = Math.max(slot - NEAR_SLOTS, 0);
+    while (slot > end && !isBelow(slots, slot - 1, high, low)) slot -= 1;
+    return slot > end || slot === 0 ? slot : bisect(slots, { first: 0, last: slot, high, low });
   }
 
   /** Needs `count < capacity`, and `slot` where the order wants it. */
@@ -143,12 +133,23 @@ export class HashPage {
     part.expiresAtMsMin = part.count === 0 ? Number.POSITIVE_INFINITY : this.expiresAtMsMin;
     return part;
   }
+}
 
-  #isBelow(slot: number, high: number, low: number): boolean {
-    const at = slot * SLOT_WORDS;
-    const other = this.#slots[at]!;
-    return other < high || (other === high && this.#slots[at + 1]! < low);
+function isBelow(slots: Uint32Array, slot: number, high: number, low: number): boolean {
+  const at = slot * SLOT_WORDS;
+  const other = slots[at]!;
+  return other < high || (other === high && slots[at + 1]! < low);
+}
+
+/** First of the slots [first, last) that is not below the hash; `last` if there is none. */
+function bisect(slots: Uint32Array, range: { first: number; last: number; high: number; low: number }): number {
+  let { first, last } = range;
+  while (first < last) {
+    const middle = (first + last) >>> 1;
+    if (isBelow(slots, middle, range.high, range.low)) first = middle + 1;
+    else last = middle;
   }
+  return first;
 }
 
 /** Capacity for `count` entries and a quarter more. */

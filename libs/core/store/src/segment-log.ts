@@ -27,7 +27,7 @@ const CLEAN_BYTES_MAX = 256 * KIB;
 const CLEAN_ENTRY_BYTES = 32;
 /** Empty segments kept for the next need, as a part of those in use. */
 const SPARE_PART = 1 / 64;
-const SPARE_MIN = 2;
+const SPARE_MIN = 1;
 
 /** Who must learn that one of its entries moved. */
 export interface EntryOwner {
