@@ -1,0 +1,128 @@
+import { connectEtcd } from './etcd-metadata-store.ts';
+import type { EtcdMetadataStore } from './etcd-metadata-store.ts';
+import type { StoredValue } from './metadata-store.ts';
+import { eventually, startEtcd } from './testing/index.ts';
+import type { TestEtcd } from './testing/index.ts';
+
+describe('EtcdMetadataStore while etcd fails', () => {
+  let etcd: TestEtcd;
+  let store: EtcdMetadataStore;
+
+  beforeEach(async () => {
+    etcd = await startEtcd();
+    store = connectEtcd({ endpoints: [etcd.client], requestTimeoutMs: 1000 });
+  });
+  afterEach(async () => {
+    await store.close();
+    await etcd.stop();
+  });
+
+  const put = (key: string, value: string) => store.transact([], [{ kind: 'put', key, value }]);
+  const putUntilDone = (key: string, value: string) => eventually(`put ${key}`, async () => (await put(key, value)).kind === 'succeeded');
+
+  /** Keeps a copy of a prefix by what a watch tells. */
+  async function mirror(prefix: string) {
+    const copy = new Map<string, string>();
+    const connections: boolean[] = [];
+    let snapshots = 0;
+    const take = (key: string, value: StoredValue | undefined) => (value === undefined ? copy.delete(key) : copy.set(key, value.value));
+    const watch = await store.watch(prefix, {
+      onSnapshot: (values) => {
+        snapshots += 1;
+        copy.clear();
+        for (const value of values) take(value.key, value);
+      },
+      onChanges: (changes) => {
+        for (const { key, value } of changes) take(key, value);
+      },
+      onConnection: (connected) => connections.push(connected),
+    });
+    return { copy, connections, watch, snapshots: () => snapshots };
+  }
+
+  it('answers within the deadline when etcd is killed: reads throw, transactions are unknown (R7)', async () => {
+    await etcd.kill();
+    await expect(store.get('k')).rejects.toMatchObject({ reason: 'METADATA_UNAVAILABLE' });
+    await expect(store.list('k')).rejects.toMatchObject({ reason: 'METADATA_UNAVAILABLE' });
+    await expect(store.grantLease(1000)).rejects.toMatchObject({ reason: 'METADATA_UNAVAILABLE' });
+    expect((await put('k', '1')).kind).toBe('unknown');
+  });
+
+  it('sends a transaction once: one whose answer is lost by a pause is applied when etcd goes on, and only once (R7)', async () => {
+    await put('k', '0');
+    etcd.pause();
+    const outcome = await put('k', '1');
+    expect(outcome.kind).toBe('unknown');
+    etcd.resume();
+    const stored = await eventually('the late transaction was applied', async () => {
+      const value = await store.get('k').catch(() => undefined);
+      return value?.value === '1' && value;
+    });
+    const after = await store.list('k');
+    expect(after.revision).toBe(stored.modRevision);
+  });
+
+  it('goes on watching after etcd was killed and started again on its data (R36)', async () => {
+    await put('w/a', '1');
+    const { copy, connections, snapshots } = await mirror('w/');
+    await etcd.kill();
+    await eventually('the loss is told', () => connections.at(-1) === false);
+    expect([...copy]).toEqual([['w/a', '1']]);
+    await etcd.restart();
+    await putUntilDone('w/b', '2');
+    await eventually('the change is told', () => copy.get('w/b') === '2');
+    await putUntilDone('w/a', '3');
+    await eventually('later changes are told as well', () => copy.get('w/a') === '3');
+    expect(snapshots()).toBeGreaterThanOrEqual(2);
+    expect(connections).toEqual([true, false, true]);
+  }, 30_000);
+
+  it('hears of what others wrote while this client was cut off by a pause of etcd', async () => {
+    const { copy, connections } = await mirror('w/');
+    etcd.pause();
+    await eventually('silence is noticed', () => connections.at(-1) === false, 20_000);
+    etcd.resume();
+    await putUntilDone('w/b', '2');
+    await eventually('the change is told', () => copy.get('w/b') === '2');
+    expect(connections.at(-1)).toBe(true);
+  }, 40_000);
+
+  it('survives an outage of 31 seconds', async () => {
+    const { copy, connections } = await mirror('w/');
+    await etcd.kill();
+    const killedAtMs = performance.now();
+    await eventually('31 seconds have passed', () => performance.now() - killedAtMs > 31_000, 40_000);
+    await etcd.restart();
+    const restartedAtMs = performance.now();
+    await eventually('the watch is back', () => connections.at(-1) === true);
+    expect(performance.now() - restartedAtMs).toBeLessThan(5000);
+    await putUntilDone('w/a', '1');
+    await eventually('the change is told', () => copy.get('w/a') === '1');
+  }, 60_000);
+
+  it('tells of a lost lease not later than its ttl, counted from the last keep-alive sent (R11)', async () => {
+    const lease = await store.grantLease(2000);
+    let lostAtMs = 0;
+    lease.onLost(() => (lostAtMs = performance.now()));
+    await etcd.kill();
+    const killedAtMs = performance.now();
+    await eventually('the loss is told', () => lostAtMs > 0);
+    expect(lease.isAlive()).toBe(false);
+    expect(lostAtMs - killedAtMs).toBeLessThan(2000 + 200);
+    const startedAtMs = performance.now();
+    await lease.revoke();
+    expect(performance.now() - startedAtMs).toBeLessThan(1500);
+  }, 20_000);
+
+  it('goes on to the next endpoint when one is dead', async () => {
+    const dead = await startEtcd();
+    const several = connectEtcd({ endpoints: [dead.client, etcd.client], requestTimeoutMs: 1000 });
+    await dead.stop();
+    await put('k', '1');
+    expect((await several.get('k'))?.value).toBe('1');
+    expect((await several.transact([], [{ kind: 'put', key: 'k', value: '2' }])).kind).toBe('succeeded');
+    const lease = await several.grantLease(1000);
+    expect(lease.isAlive()).toBe(true);
+    await several.close();
+  }, 20_000);
+});
