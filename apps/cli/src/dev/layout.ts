@@ -27,7 +27,7 @@ export interface StorageNodeLayout {
 }
 
 /** Zone of nodes where nobody names zones. */
-export const ZONE_DEFAULT = 'zone-a';
+export const ZONE_DEFAULT = 'default';
 
 /**
  * `count` nodes. Those that are known keep number, zone and weight, unless zones are named: then these go

@@ -3,6 +3,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, renameSync, statSync } fr
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CliError } from '../cli-error.ts';
+import { EXIT_CODE } from '../exit-code.ts';
 import { identityOf, type ProcessIdentity } from './process-identity.ts';
 import type { ProcessSpec } from './process-spec.ts';
 
@@ -100,7 +101,7 @@ export class ManagedProcess {
   async waitUntilReady(timeoutMs: number): Promise<void> {
     const deadline = Date.now() + timeoutMs;
     for (;;) {
-      if (!this.isAlive) throw new CliError(`${this.spec.id} ended (${this.exit ?? 'not started'}) before it was ready${this.logTail()}`);
+      if (!this.isAlive) throw this.#endedTooSoon();
       if (await this.isReady()) return;
       if (Date.now() > deadline) {
         throw new CliError(`${this.spec.id} was not ready after ${timeoutMs / 1000} s${this.logTail()}`);
@@ -180,6 +181,12 @@ export class ManagedProcess {
     } catch {
       return '';
     }
+  }
+
+  /** Services end with 2 when a setting is wrong; then that is what is wrong with the whole. */
+  #endedTooSoon(): CliError {
+    const exitCode = this.exit === `exit code ${EXIT_CODE.usage}` ? EXIT_CODE.usage : EXIT_CODE.failed;
+    return new CliError(`${this.spec.id} ended (${this.exit ?? 'not started'}) before it was ready${this.logTail()}`, { exitCode });
   }
 
   #expectAlive(): void {

@@ -1,0 +1,69 @@
+// npm test [-- --unit | --cluster] [-- options of jest]
+// Installs what is missing, finds etcd, runs the unit specs and then the cluster specs one after the other.
+// The last line is the sum: `N passed, N failed`.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, dirname, join } from 'node:path';
+import { BootstrapError, ROOT, ensureInstalled, findNode, runMain } from './bootstrap/install.mjs';
+import { runChild } from './bootstrap/run-child.mjs';
+import { addCounts, readCounts, sumLine } from './bootstrap/test-counts.mjs';
+
+const SUITES = {
+  unit: { title: 'unit specs (libs, apps, tools)', args: ['--roots', 'libs', 'apps', 'tools'] },
+  // Each cluster has processes of its own: two at once would only slow each other down.
+  cluster: { title: 'cluster specs (real processes)', args: ['--roots', 'tests', '--runInBand'] },
+};
+
+await runMain(async () => {
+  const args = process.argv.slice(2);
+  const named = Object.keys(SUITES).filter((name) => args.includes(`--${name}`));
+  const suites = named.length > 0 ? named : Object.keys(SUITES);
+  const jestArgs = args.filter((arg) => !suites.includes(arg.replace(/^--/, '')) || !arg.startsWith('--'));
+
+  ensureInstalled();
+  const node = findNode();
+  const env = {
+    ...process.env,
+    ATOLL_ETCD_BIN: findEtcd(node),
+    PATH: [join(ROOT, 'node_modules', '.bin'), dirname(node), process.env.PATH].join(delimiter),
+  };
+  let total = { passed: 0, failed: 0 };
+  for (const suite of suites) total = addCounts(total, await runSuite(node, env, SUITES[suite], jestArgs));
+  console.log(sumLine(total));
+  return total.failed === 0 ? 0 : 1;
+});
+
+/** The same search as `atoll dev up`; what it does is told on stderr. */
+function findEtcd(node) {
+  const result = spawnSync(node, [join(ROOT, 'apps', 'cli', 'src', 'main.ts'), 'dev', 'etcd'], {
+    cwd: ROOT,
+    stdio: ['ignore', 'pipe', 'inherit'],
+    encoding: 'utf8',
+  });
+  if (result.status !== 0) throw new BootstrapError('the tests need etcd');
+  const path = result.stdout.trim();
+  console.error(`etcd: ${path}`);
+  return path;
+}
+
+async function runSuite(node, env, { title, args }, jestArgs) {
+  console.log(`\n== ${title}`);
+  const scratch = mkdtempSync(join(tmpdir(), 'atoll-test-'));
+  try {
+    const outputFile = join(scratch, 'result.json');
+    const jest = join(ROOT, 'node_modules', 'jest', 'bin', 'jest.js');
+    const nodeArgs = ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning', jest];
+    const code = await runChild(
+      node,
+      [...nodeArgs, '--rootDir', ROOT, ...args, '--passWithNoTests', '--json', `--outputFile=${outputFile}`, ...jestArgs],
+      // --json prints the report on stdout as well; the file has it.
+      { cwd: ROOT, env, stdio: ['ignore', 'ignore', 'inherit'] },
+    );
+    const counts = readCounts(outputFile, code);
+    console.log(`${title}: ${sumLine(counts)}`);
+    return counts;
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
