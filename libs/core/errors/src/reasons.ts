@@ -17,6 +17,7 @@ export const ERROR_REASONS = [
   'KEYSPACE_EXISTS',
   'NODE_NOT_FOUND',
   'LOCK_NOT_FOUND',
+  'NODE_ID_TAKEN',
   // Plain failures of an operation: the write got no seq (R20) and may be repeated.
   'NOT_LEADER',
   'NOT_ENOUGH_REPLICAS',
@@ -29,6 +30,8 @@ export const ERROR_REASONS = [
   'RETRY_BUDGET_EXHAUSTED',
   // The write may have happened, or may still happen.
   'WRITE_IN_DOUBT',
+  // The other process could not be reached or the connection broke; says nothing about what it did.
+  'PEER_UNAVAILABLE',
   // The data's lineage changed: the token belongs to an older generation (R3).
   'SESSION_LOST',
   // Between processes of one cluster.

@@ -1,0 +1,22 @@
+export { CallContext } from './call-context.ts';
+export { callServerStream, callUnary, metadataOf } from './call.ts';
+export type { CallSettings, StreamSettings } from './call.ts';
+export { createChannelOptions } from './channel-options.ts';
+export type { ChannelSettings } from './channel-options.ts';
+export { CONCURRENT_STREAMS_MAX, createGrpcServer } from './grpc-server.ts';
+export type { GrpcServer, GrpcServerOptions } from './grpc-server.ts';
+export { MESSAGE_BYTES_MAX } from './message-limits.ts';
+export { RpcHandlers } from './rpc-handlers.ts';
+export type { BidiStreamHandler, Method, RpcHandlersOptions, ServerStreamHandler, UnaryHandler } from './rpc-handlers.ts';
+export { fromServiceError, toServiceError } from './service-error.ts';
+export type { FromServiceErrorOptions } from './service-error.ts';
+export { addStandardServices } from './standard-services.ts';
+export type { Health, StandardServicesOptions } from './standard-services.ts';
+export { RETRY_ADVICE, STATUS_BY_REASON } from './status.ts';
+export type { RetryAdvice } from './status.ts';
+export { BUFFERED_BYTES_MAX, BoundedWriter, writeWithBackpressure } from './stream-writer.ts';
+export type { BoundedWriterOptions, WritableCall } from './stream-writer.ts';
+// For tools and tests that look below the AtollError.
+export { ERROR_DOMAIN, decodeErrorDetails, encodeErrorDetails } from './error-details.ts';
+export { addReflection } from './reflection.ts';
+export { resetServerStream } from './reset-stream.ts';
