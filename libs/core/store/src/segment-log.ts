@@ -5,7 +5,7 @@
 // Rumble, Kejriwal, Ousterhout, "Log-structured Memory for DRAM-based Storage" (FAST 2014): any mix of sizes,
 // also one that changes over time, is held at a chosen utilisation, where size classes keep what an earlier mix
 // left them with. Unlike there, the log serves no durability: an entry of the same size is overwritten in place,
-// and victims are chosen by their live bytes alone; survivors lie apart from fresh entries, which separates cold
+// and victims are chosen by their holes alone, not by their age; survivors lie apart from fresh entries, which separates cold
 // from hot.
 //
 // Cleaning is paid by writes: each may copy at most CLEAN_BYTES_PER_BYTE times its own size. Should that not
@@ -18,8 +18,10 @@ export const SEGMENT_BYTES = 512 * KIB;
 /** A reference has 16 bits for the segment and 16 for the offset in units of 8 bytes. */
 export const SEGMENTS_MAX = 65536;
 
-/** Cleaning begins when less than this part of the segments lives. */
+/** Cleaning begins when less than this part of the segments lives ... */
 const UTILISATION_MIN = 0.86;
+/** ... and holes make up at least this part: the unused ends of segments full of large entries are not to be gained. */
+const HOLES_MIN = 0.05;
 const CLEAN_BYTES_PER_BYTE = 4;
 /** Bound of what one call cleans; about half a millisecond. */
 const CLEAN_BYTES_MAX = 256 * KIB;
@@ -63,6 +65,7 @@ export class SegmentLog {
   #victim: Segment | undefined;
   #victimAt = 0;
   #inUse = 0;
+  #usedBytes = 0;
   #liveBytes = 0;
   #copiedBytes = 0;
 
@@ -108,7 +111,7 @@ export class SegmentLog {
     this.#liveBytes -= bytes;
     if (segment.liveBytes > 0) return;
     if (segment.sealed) this.#release(segment);
-    else segment.usedBytes = 0;
+    else this.#empty(segment);
   }
 
   /** Pays for a change of `bytes` by cleaning in proportion to it. */
@@ -130,6 +133,7 @@ export class SegmentLog {
     const ref = (segment.id * 65536 + (segment.usedBytes >>> 3)) % TWO_32;
     segment.usedBytes += bytes;
     segment.liveBytes += bytes;
+    this.#usedBytes += bytes;
     this.#liveBytes += bytes;
     return ref;
   }
@@ -152,9 +156,14 @@ export class SegmentLog {
     if (segment.liveBytes === 0) this.#release(segment);
   }
 
+  #empty(segment: Segment): void {
+    this.#usedBytes -= segment.usedBytes;
+    segment.usedBytes = 0;
+  }
+
   #release(segment: Segment): void {
     if (segment === this.#victim) this.#victim = undefined;
-    segment.usedBytes = 0;
+    this.#empty(segment);
     segment.sealed = false;
     this.#inUse -= 1;
     if (this.#spares.length < Math.max(SPARE_MIN, this.#inUse * SPARE_PART)) {
@@ -165,19 +174,24 @@ export class SegmentLog {
     this.#freeIds.push(segment.id);
   }
 
-  /** Whether holes outweigh what UTILISATION_MIN allows; the unused ends of open segments are no holes. */
+  /** Whether there is more waste than UTILISATION_MIN allows and cleaning would help. What open segments have left is no waste. */
   #isSparse(): boolean {
-    const allocated = this.#inUse * SEGMENT_BYTES;
-    const open = unusedBytes(this.#fresh) + unusedBytes(this.#survivors);
-    const holes = allocated - open - this.#liveBytes;
-    return holes > SEGMENT_BYTES && holes > (1 - UTILISATION_MIN) * allocated;
+    const holes = this.#usedBytes - this.#liveBytes;
+    if (holes <= SEGMENT_BYTES) return false;
+    const sealed = this.#inUse * SEGMENT_BYTES - unusedBytes(this.#fresh) - unusedBytes(this.#survivors);
+    return this.#liveBytes < UTILISATION_MIN * sealed && holes > HOLES_MIN * sealed;
   }
 
   #chooseVictim(): boolean {
     if (!this.#isSparse()) return false;
     let best: Segment | undefined;
+    let bestHoles = 0;
     for (const segment of this.segments) {
-      if (segment?.sealed && (best === undefined || segment.liveBytes < best.liveBytes)) best = segment;
+      if (segment === undefined || !segment.sealed) continue;
+      const holes = segment.usedBytes - segment.liveBytes;
+      if (holes <= bestHoles) continue;
+      best = segment;
+      bestHoles = holes;
     }
     this.#victim = best;
     this.#victimAt = 0;

@@ -20,9 +20,9 @@ function put(store: PartitionStore, number: number, value: Buffer): void {
 
 describe('churn', () => {
   it.each([
-    ['small values', 21, (random: SeededRandom) => randomBelow(random, 400)],
+    ['small values', 21, (random: SeededRandom) => randomBelow(random, 800)],
     ['sizes over four orders of magnitude', 22, (random: SeededRandom) => Math.floor(2 ** (randomBelow(random, 1300) / 100))],
-    ['values just below the bound of a segment', 23, (random: SeededRandom) => 60_000 + randomBelow(random, 5536)],
+    ['values just below the bound that keeps them in segments', 23, (random: SeededRandom) => 60_000 + randomBelow(random, 5536)],
   ])('of %s keeps at least 80 % of the memory in use, at a bounded cost per write (seed %i)', (_, seed, sizeOf) => {
     const random = new SeededRandom(seed);
     const { memory, stores } = openStores(3);
@@ -45,6 +45,16 @@ describe('churn', () => {
     let wrong = 0;
     for (const [number, value] of values) if (!stores[number % 3]!.peek(keyOf(number), keyHash(keyOf(number)))?.value.equals(value)) wrong += 1;
     expect(wrong).toBe(0);
+  });
+
+  it('comes to an end in idle moments, also where the ends of segments are too small for any entry', () => {
+    const { memory, stores } = openStores(1);
+    for (let number = 0; number < 700; number += 1) put(stores[0]!, number, Buffer.alloc(65_535));
+    for (let number = 0; number < 700; number += 9) put(stores[0]!, number, Buffer.alloc(65_000));
+    let rounds = 0;
+    while (memory.clean(MIB) && rounds < 1000) rounds += 1;
+    expect(rounds).toBeLessThan(1000);
+    expect(memory.utilisation).toBeGreaterThan(0.8);
   });
 
   it('overwrites a value of the same size in place', () => {
