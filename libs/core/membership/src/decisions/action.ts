@@ -21,7 +21,7 @@ export type DecisionKind =
  */
 export type Action =
   /** Ask a node for replicas that it does not hold yet; the answer goes into its inventory. */
-  | { readonly kind: 'ensure'; readonly node: NodeId; readonly keyspace: string; readonly partitions: readonly PartitionId[] }
+  | { readonly kind: 'ensure'; readonly node: NodeId; readonly keyspace: string; readonly keyspaceId: string; readonly partitions: readonly PartitionId[] }
   | {
       readonly kind: 'writeRecord';
       readonly decision: DecisionKind;

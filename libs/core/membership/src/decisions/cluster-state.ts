@@ -24,10 +24,8 @@ export interface ClusterState {
   /** Registered at this moment. */
   readonly nodes: ReadonlyMap<string, NodeRecord>;
   readonly specs: ReadonlyMap<string, NodeSpec>;
-  /** Keyspaces to serve; one that is being deleted is left out and its records stay alone. */
+  /** Keyspaces to serve. Records of any other, one that is being deleted among them, are removed. */
   readonly keyspaces: ReadonlyMap<string, KeyspaceSpec>;
-  /** Names of keyspaces that are being deleted. */
-  readonly deleting: ReadonlySet<string>;
   /** Partition records by keyspace name, in order of partition; those not written yet are missing. */
   readonly partitions: ReadonlyMap<string, readonly VersionedRecord[]>;
   readonly inventories: ReadonlyMap<string, NodeInventory>;

@@ -262,12 +262,4 @@ describe('a keyspace that is no more', () => {
     cluster.settle();
     expect(cluster.records.size).toBe(0);
   });
-
-  it('is left alone while it is being deleted', () => {
-    const cluster = createCluster();
-    cluster.keyspaces.delete('default');
-    cluster.deleting.add('default');
-    cluster.settle();
-    expect(cluster.records.size).toBe(8);
-  });
 });

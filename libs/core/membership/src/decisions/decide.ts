@@ -40,7 +40,7 @@ export function decide(state: ClusterState, options: DecideOptions): readonly Ac
   const placements: Action[] = [];
   const moves: Action[] = [];
   for (const [name, records] of state.partitions) {
-    if (!state.deleting.has(name)) urgent.push(...decideOrphans(records, state.keyspaces.get(name)));
+    urgent.push(...decideOrphans(records, state.keyspaces.get(name)));
   }
   for (const keyspace of state.keyspaces.values()) {
     const own = (state.partitions.get(keyspace.name) ?? []).filter(({ record }) => record.keyspaceId === keyspace.id);

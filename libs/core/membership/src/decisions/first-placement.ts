@@ -54,7 +54,13 @@ export function decideFirstPlacement(options: {
     };
     writes.push({ kind: 'writeRecord', decision: 'PLACE', record, modRevision: 0 });
   }
-  const ensures = [...wanted].map(([node, partitions]): Action => ({ kind: 'ensure', node, keyspace: keyspace.name, partitions }));
+  const ensures = [...wanted].map(([node, partitions]): Action => ({
+    kind: 'ensure',
+    node,
+    keyspace: keyspace.name,
+    keyspaceId: keyspace.id,
+    partitions,
+  }));
   return [...ensures, ...writes];
 }
 

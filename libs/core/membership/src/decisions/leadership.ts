@@ -83,7 +83,7 @@ function decideReset({ record, modRevision }: VersionedRecord, { state, random, 
   const nodes = [...formerNodes].filter((node) => isReachable(state, node));
   const missing = nodes.filter((node) => heldOn(state, record, node) === undefined);
   if (missing.length > 0) {
-    return missing.map((node) => ({ kind: 'ensure', node, keyspace: record.keyspace, partitions: [record.partition] }));
+    return missing.map((node) => ({ kind: 'ensure', node, keyspace: record.keyspace, keyspaceId: record.keyspaceId, partitions: [record.partition] }));
   }
   const inSync = nodes.flatMap((node): Member[] => {
     const held = heldOn(state, record, node)!;

@@ -49,7 +49,8 @@ export function decideMoves({ record, modRevision }: VersionedRecord, options: M
     if (!fills.hasRoom(node)) continue;
     fills.add(node);
     const replica = inventoryOf(state, state.nodes.get(node)!)?.replicas.get(nameOf(record))?.replica;
-    if (replica === undefined) actions.push({ kind: 'ensure', node, keyspace: record.keyspace, partitions: [record.partition] });
+    const { keyspace, keyspaceId, partition } = record;
+    if (replica === undefined) actions.push({ kind: 'ensure', node, keyspace, keyspaceId, partitions: [partition] });
     else added.push({ node, replica });
   }
   const surplus = added.length === 0 ? surplusOf(cleaned, options) : [];

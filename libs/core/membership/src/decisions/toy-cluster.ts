@@ -25,7 +25,6 @@ export class ToyCluster {
   readonly nodes = new Map<string, NodeRecord>();
   readonly specs = new Map<string, NodeSpec>();
   readonly keyspaces = new Map<string, KeyspaceSpec>();
-  readonly deleting = new Set<string>();
   readonly records = new Map<string, VersionedRecord>();
   readonly replicas = new Map<string, Map<string, ToyReplica>>();
   readonly writtenOff = new Set<string>();
@@ -97,8 +96,8 @@ export class ToyCluster {
     for (const node of this.nodes.values()) {
       inventories.set(node.id, { incarnation: node.incarnation, replicas: new Map(this.replicas.get(node.id)) });
     }
-    const { nodes, specs, keyspaces, deleting, writtenOff } = this;
-    return { nodes, specs, keyspaces, deleting, partitions, inventories, writtenOff };
+    const { nodes, specs, keyspaces, writtenOff } = this;
+    return { nodes, specs, keyspaces, partitions, inventories, writtenOff };
   }
 
   decide(): readonly Action[] {

@@ -1,0 +1,47 @@
+import { AtollError } from '@atoll/core-errors';
+import type { Random } from '@atoll/core-runtime';
+import type { ClusterView, MetadataStore } from '@atoll/platform-etcd';
+import type { NodeVerdict } from './domain/node-state.ts';
+import type { TermOfOffice } from './term-of-office.ts';
+
+/** What the handlers of Admin work with. */
+export interface AdminContext {
+  readonly store: MetadataStore;
+  readonly random: Random;
+  /** Undefined until etcd has been read for the first time. */
+  view(): ClusterView | undefined;
+  /** Undefined while this coordinator is not elected. */
+  term(): TermOfOffice | undefined;
+  judge(node: string): NodeVerdict;
+}
+
+/**
+ * The view, for a call that changes nothing. While etcd is away nobody is elected for certain, and what was seen
+ * last is as good here as anywhere. Throws METADATA_UNAVAILABLE, NOT_COORDINATOR.
+ */
+export function readView(context: AdminContext): ClusterView {
+  const view = openView(context);
+  if (view.connected && context.term() === undefined) throw notCoordinator(view);
+  return view;
+}
+
+/** For a call that changes something. Throws METADATA_UNAVAILABLE, NOT_COORDINATOR. */
+export function requireTerm(context: AdminContext): { readonly view: ClusterView; readonly term: TermOfOffice } {
+  const view = openView(context);
+  if (!view.connected) throw new AtollError('METADATA_UNAVAILABLE', 'etcd is away: nothing can be changed until it is back');
+  const term = context.term();
+  if (term === undefined) throw notCoordinator(view);
+  return { view, term };
+}
+
+function openView(context: AdminContext): ClusterView {
+  const view = context.view();
+  if (view === undefined) throw new AtollError('METADATA_UNAVAILABLE', 'this coordinator is waiting for etcd');
+  return view;
+}
+
+function notCoordinator(view: ClusterView): AtollError {
+  const elected = view.coordinator();
+  const message = elected === undefined ? 'no coordinator is elected at this moment' : `the elected coordinator is ${elected.id} at ${elected.address}`;
+  return new AtollError('NOT_COORDINATOR', message, { metadata: { coordinator: elected?.id ?? '', address: elected?.address ?? '' } });
+}

@@ -1,0 +1,28 @@
+import type { Server } from '@grpc/grpc-js';
+import { AdminService, type AdminServer } from '@atoll/contracts/atoll/v1/admin';
+import type { RpcHandlers } from '@atoll/platform-grpc';
+import type { AdminContext } from './admin-context.ts';
+import { createKeyspace } from './handlers/create-keyspace.ts';
+import { deleteKeyspace } from './handlers/delete-keyspace.ts';
+import { getCluster } from './handlers/get-cluster.ts';
+import { getKeyspace } from './handlers/get-keyspace.ts';
+import { listEvents } from './handlers/list-events.ts';
+import { listKeyspaces } from './handlers/list-keyspaces.ts';
+import { listNodes } from './handlers/list-nodes.ts';
+import { listPartitions } from './handlers/list-partitions.ts';
+import { updateKeyspace } from './handlers/update-keyspace.ts';
+
+export function addAdminService(server: Server, handlers: RpcHandlers, context: AdminContext): void {
+  const service: AdminServer = {
+    getCluster: handlers.unary(AdminService.getCluster, () => getCluster(context)),
+    listNodes: handlers.unary(AdminService.listNodes, () => listNodes(context)),
+    createKeyspace: handlers.unary(AdminService.createKeyspace, (request, call) => createKeyspace(context, request, call)),
+    updateKeyspace: handlers.unary(AdminService.updateKeyspace, (request) => updateKeyspace(context, request)),
+    getKeyspace: handlers.unary(AdminService.getKeyspace, (request) => getKeyspace(context, request)),
+    listKeyspaces: handlers.unary(AdminService.listKeyspaces, () => listKeyspaces(context)),
+    deleteKeyspace: handlers.unary(AdminService.deleteKeyspace, (request, call) => deleteKeyspace(context, request, call)),
+    listPartitions: handlers.unary(AdminService.listPartitions, (request) => listPartitions(context, request)),
+    listEvents: handlers.unary(AdminService.listEvents, (request) => listEvents(context, request)),
+  };
+  server.addService(AdminService, service);
+}

@@ -1,0 +1,85 @@
+import {
+  COMMON_PREFIX,
+  COMMON_RELATIONS,
+  commonSettings,
+  durationMs,
+  integer,
+  parseSettings,
+  toCommonConfig,
+  type CommonConfig,
+  type Env,
+  type Relation,
+} from '@atoll/platform-config';
+
+export const COORDINATOR_PREFIX = 'COORDINATOR_';
+
+export const SETTINGS = {
+  ...commonSettings({ id: 'coordinator-1', listen: '127.0.0.1:7420' }),
+  COORDINATOR_ELECTION_TTL_MS: durationMs({
+    min: 1000,
+    max: 60_000,
+    default: '3000',
+    description: 'A coordinator that died is followed after at most so long; a small value deposes one that pauses.',
+  }),
+  COORDINATOR_TICK_MS: durationMs({ min: 10, max: 10_000, default: '250', description: 'Time between decisions while nothing changes.' }),
+  COORDINATOR_GRACE_MS: durationMs({ min: 0, max: 60_000, default: '250', description: 'Time that a newly elected coordinator watches before its first decision.' }),
+  COORDINATOR_SETTLE_MS: durationMs({
+    min: 0,
+    max: 60_000,
+    default: '1000',
+    description: 'The first keyspace is placed when no node has joined for so long, so that nodes which start together share it.',
+  }),
+  COORDINATOR_SETTLE_MS_MAX: durationMs({ min: 0, max: 600_000, default: '5000', description: 'Longest wait for that after the first node has joined.' }),
+  COORDINATOR_LEARNERS_PER_NODE_MAX: integer({
+    min: 1,
+    max: 4096,
+    default: '8',
+    description: 'Replicas that one node fills at a time: more spread data sooner and slow its clients down.',
+  }),
+  COORDINATOR_RE_REPLICATE_AFTER_MS: durationMs({
+    min: 1000,
+    max: 7 * 24 * 3_600_000,
+    default: '5m',
+    description: 'The replicas of a node that is away are placed elsewhere after so long: sooner restores redundancy earlier and copies data for a mere restart.',
+  }),
+  COORDINATOR_INVENTORY_MS: durationMs({ min: 100, max: 600_000, default: '15s', description: 'Time between questions to a node about what it holds.' }),
+  COORDINATOR_NODE_CALL_MS: durationMs({ min: 100, max: 60_000, default: '3s', description: 'Deadline of a call to a node.' }),
+};
+
+const RELATIONS: readonly Relation<typeof SETTINGS>[] = [
+  ...(COMMON_RELATIONS as readonly Relation<typeof SETTINGS>[]),
+  {
+    settings: ['COORDINATOR_SETTLE_MS', 'COORDINATOR_SETTLE_MS_MAX'],
+    problem: ({ COORDINATOR_SETTLE_MS: settle, COORDINATOR_SETTLE_MS_MAX: max }) =>
+      settle > max ? 'COORDINATOR_SETTLE_MS must not be above COORDINATOR_SETTLE_MS_MAX' : undefined,
+  },
+];
+
+export interface Config extends CommonConfig {
+  readonly electionTtlMs: number;
+  readonly tickMs: number;
+  readonly graceMs: number;
+  readonly settleMs: number;
+  readonly settleMsMax: number;
+  readonly learnersPerNodeMax: number;
+  readonly reReplicateAfterMs: number;
+  readonly inventoryMs: number;
+  readonly nodeCallMs: number;
+}
+
+/** Throws one ConfigError with every problem. */
+export function parseConfig(env: Env): Config {
+  const values = parseSettings(SETTINGS, env, { prefixes: [COMMON_PREFIX, COORDINATOR_PREFIX], relations: RELATIONS });
+  return Object.freeze({
+    ...toCommonConfig(values),
+    electionTtlMs: values.COORDINATOR_ELECTION_TTL_MS,
+    tickMs: values.COORDINATOR_TICK_MS,
+    graceMs: values.COORDINATOR_GRACE_MS,
+    settleMs: values.COORDINATOR_SETTLE_MS,
+    settleMsMax: values.COORDINATOR_SETTLE_MS_MAX,
+    learnersPerNodeMax: values.COORDINATOR_LEARNERS_PER_NODE_MAX,
+    reReplicateAfterMs: values.COORDINATOR_RE_REPLICATE_AFTER_MS,
+    inventoryMs: values.COORDINATOR_INVENTORY_MS,
+    nodeCallMs: values.COORDINATOR_NODE_CALL_MS,
+  });
+}

@@ -1,0 +1,304 @@
+import { credentials } from '@grpc/grpc-js';
+import { AdminClient, Durability, NodeState, type Keyspace, type Partition } from '@atoll/contracts/atoll/v1/admin';
+import { isAtollError, type AtollError } from '@atoll/core-errors';
+import { SeededRandom, randomHex } from '@atoll/core-runtime';
+import { formatAddress } from '@atoll/platform-config';
+import { InMemoryEtcd, InMemoryMetadataStore, eventually } from '@atoll/platform-etcd/testing';
+import { callUnary } from '@atoll/platform-grpc';
+import { createLogger, startTelemetry, type Telemetry } from '@atoll/platform-telemetry';
+import { parseConfig } from './config.ts';
+import { startCoordinator, type Coordinator } from './coordinator.ts';
+import { ReplicationNode } from './testing/replication-node.ts';
+
+const SEED = 20_260_101;
+const DEADLINE = { deadlineMs: 10_000 };
+
+/** Everything that a spec started, in the order of starting. */
+let stops: (() => Promise<void>)[] = [];
+let etcd: InMemoryEtcd;
+let random: SeededRandom;
+
+beforeEach(() => {
+  stops = [];
+  etcd = new InMemoryEtcd();
+  random = new SeededRandom(SEED);
+});
+
+afterEach(async () => {
+  for (const stop of stops.reverse()) await stop();
+});
+
+interface Running {
+  readonly coordinator: Coordinator;
+  readonly admin: AdminClient;
+  readonly store: InMemoryMetadataStore;
+  readonly telemetry: Telemetry;
+  stop(): Promise<void>;
+}
+
+async function runCoordinator(id: string, env: Record<string, string> = {}, store = new InMemoryMetadataStore({ etcd })): Promise<Running> {
+  const config = parseConfig({
+    ATOLL_ID: id,
+    ATOLL_LISTEN: '127.0.0.1:0',
+    COORDINATOR_TICK_MS: '20',
+    COORDINATOR_GRACE_MS: '0',
+    COORDINATOR_SETTLE_MS: '50',
+    COORDINATOR_INVENTORY_MS: '200',
+    COORDINATOR_ELECTION_TTL_MS: '1000',
+    ...env,
+  });
+  const telemetry = await startTelemetry({ service: 'coordinator', instanceId: id, version: '0', traceRatio: 0 });
+  const logger = createLogger({ service: 'coordinator', instanceId: id, level: 'silent', format: 'json' });
+  const coordinator = await startCoordinator({ config, logger, telemetry, store, random: new SeededRandom(random.nextUint32()) });
+  const admin = new AdminClient(formatAddress(coordinator.address), credentials.createInsecure());
+  let isStopped = false;
+  const stop = async (): Promise<void> => {
+    if (isStopped) return;
+    isStopped = true;
+    admin.close();
+    await coordinator.stop(AbortSignal.timeout(2000));
+    await telemetry.shutdown();
+  };
+  stops.push(stop);
+  return { coordinator, admin, store, telemetry, stop };
+}
+
+async function runNode(id: string, options: { isDurable?: boolean } = {}): Promise<ReplicationNode> {
+  const store = new InMemoryMetadataStore({ etcd });
+  const node = new ReplicationNode(id, { store, seed: random.nextUint32(), ...options });
+  await eventually('the cluster has an id', () => etcd.get('cluster'));
+  await node.start();
+  stops.push(async () => {
+    await node.kill();
+    await store.close();
+  });
+  return node;
+}
+
+async function partitionsOf(admin: AdminClient, keyspace = 'default'): Promise<Partition[]> {
+  return (await callUnary(admin, 'listPartitions', { keyspace }, DEADLINE)).partitions;
+}
+
+/** Polls the partition table of `default` until it looks as wanted. */
+function eventuallyTable(admin: AdminClient, what: string, isWanted: (partitions: Partition[]) => boolean): Promise<Partition[]> {
+  return eventually(what, async () => {
+    const partitions = await partitionsOf(admin).catch((): Partition[] => []);
+    return partitions.length === 64 && isWanted(partitions) ? partitions : undefined;
+  });
+}
+
+const isPlaced = (partitions: Partition[]): boolean => partitions.every((partition) => partition.leader !== '' && partition.inSync.length === 2);
+
+const failureOf = (call: Promise<unknown>): Promise<AtollError | undefined> =>
+  call.then(
+    () => undefined,
+    (error: unknown) => (isAtollError(error) ? error : undefined),
+  );
+
+const keyspaceMessage = (fields: Partial<Keyspace>): Keyspace => ({
+  name: 'extra',
+  partitionCount: 0,
+  replicationFactor: 0,
+  minInSync: 0,
+  ack: 0,
+  durability: 0,
+  defaultTtlMs: 0,
+  memoryShare: 0,
+  eviction: 0,
+  onDataLoss: 0,
+  valueBytesMax: 0,
+  ...fields,
+});
+
+describe(`a coordinator and storage nodes (seed ${SEED})`, () => {
+  it('makes default and shares it among the nodes that start together, with the fencing token of its term', async () => {
+    const { admin } = await runCoordinator('c1');
+    const nodes = await Promise.all(['a', 'b', 'c'].map((id) => runNode(id)));
+    const partitions = await eventuallyTable(admin, 'default is placed', isPlaced);
+    for (const { id } of nodes) {
+      expect(partitions.filter((partition) => partition.leader === id).length).toBeLessThanOrEqual(24);
+      expect(partitions.filter((partition) => partition.inSync.includes(id)).length).toBeLessThanOrEqual(47);
+    }
+    expect(partitions.map((partition) => partition.tokenStart)).toEqual(partitions.map((_, index) => BigInt(index) << 58n));
+    expect(partitions[63]!.tokenEnd).toBe((1n << 64n) - 1n);
+    const cluster = await callUnary(admin, 'getCluster', {}, DEADLINE);
+    expect(cluster).toMatchObject({ coordinator: 'c1', nodesUp: 3, nodesTotal: 3, keyspaces: 1, partitions: 64, partitionsWithoutLeader: 0, partitionsUnderReplicated: 0 });
+    const revision = etcd.list('coordinator/')[0]!.createRevision;
+    for (const node of nodes) expect(new Set(node.revisions)).toEqual(new Set([revision]));
+  });
+
+  it('gives a node that joins its share, in sync, without a change of leaders', async () => {
+    const { admin } = await runCoordinator('c1');
+    for (const id of ['a', 'b', 'c']) await runNode(id);
+    const before = await eventuallyTable(admin, 'default is placed', isPlaced);
+    await runNode('d');
+    const after = await eventuallyTable(
+      admin,
+      'd holds its share',
+      (partitions) => partitions.filter((partition) => partition.inSync.includes('d')).length >= 28 && isPlaced(partitions) && partitions.every((partition) => partition.learners.length === 0),
+    );
+    expect(after.map((partition) => partition.leader)).toEqual(before.map((partition) => partition.leader));
+    const { nodes } = await callUnary(admin, 'listNodes', {}, DEADLINE);
+    expect(nodes.map(({ id, state }) => [id, state])).toEqual(['a', 'b', 'c', 'd'].map((id) => [id, NodeState.NODE_STATE_UP]));
+    expect(nodes.reduce((sum, node) => sum + node.replicas, 0)).toBe(128);
+  });
+
+  it('promotes in-sync followers when a leader stops on purpose, and takes the node back when it returns', async () => {
+    const { admin } = await runCoordinator('c1');
+    const [a] = await Promise.all(['a', 'b', 'c'].map((id) => runNode(id)));
+    await eventuallyTable(admin, 'default is placed', isPlaced);
+    await a!.announceStop();
+    await eventuallyTable(admin, 'a leads nothing', (partitions) => partitions.every(({ leader }) => leader !== 'a' && leader !== ''));
+    await a!.kill();
+    const left = await callUnary(admin, 'listNodes', {}, DEADLINE);
+    expect(left.nodes[0]).toMatchObject({ id: 'a', state: NodeState.NODE_STATE_LEFT });
+    await a!.start();
+    await eventuallyTable(admin, 'a holds its share again', (partitions) => isPlaced(partitions) && partitions.some(({ inSync }) => inSync.includes('a')));
+    const { events } = await callUnary(admin, 'listEvents', { limit: 0, kind: '' }, DEADLINE);
+    expect(events.map(({ kind }) => kind)).toEqual(expect.arrayContaining(['NODE_JOINED', 'NODE_LEFT', 'NODE_RESTARTED', 'LEADER_CHANGED', 'KEYSPACE_CREATED']));
+    expect(events.every(({ atMs }, index) => atMs <= (events[index - 1]?.atMs ?? Infinity))).toBe(true);
+  });
+
+  it('lets a node that vanished keep its offices: it is suspect, no more (R11)', async () => {
+    const { admin } = await runCoordinator('c1');
+    const [a] = await Promise.all(['a', 'b', 'c'].map((id) => runNode(id)));
+    const before = await eventuallyTable(admin, 'default is placed', isPlaced);
+    await a!.kill();
+    await eventually('a is suspect', async () => (await callUnary(admin, 'listNodes', {}, DEADLINE)).nodes[0]!.state === NodeState.NODE_STATE_SUSPECT);
+    const after = await partitionsOf(admin);
+    expect(after.filter(({ leader }) => leader === 'a').map(({ id, epoch }) => [id, epoch])).toEqual(before.filter(({ leader }) => leader === 'a').map(({ id, epoch }) => [id, epoch]));
+  });
+
+  it('serves again, empty, after every node came back without its data, and says what was lost (R31)', async () => {
+    const { admin } = await runCoordinator('c1');
+    const nodes = await Promise.all(['a', 'b', 'c'].map((id) => runNode(id)));
+    await eventuallyTable(admin, 'default is placed', isPlaced);
+    for (const node of nodes) node.write();
+    for (const node of nodes) await node.kill();
+    for (const node of nodes) await node.start();
+    const partitions = await eventuallyTable(admin, 'default is served again', (table) => isPlaced(table) && table.every(({ generation }) => generation === 2));
+    expect(partitions.every(({ epoch }) => epoch > 1)).toBe(true);
+    const { events } = await callUnary(admin, 'listEvents', { limit: 0, kind: 'DATA_LOSS' }, DEADLINE);
+    expect(new Set(events.flatMap((event) => event.partitions)).size).toBe(64);
+    expect(events[0]!.message).toMatch(/^\d+ partitions of keyspace default lost their data/);
+  });
+
+  it('loses nothing when every node comes back with its data, in new terms (R2)', async () => {
+    const { admin } = await runCoordinator('c1');
+    const nodes = await Promise.all(['a', 'b', 'c'].map((id) => runNode(id, { isDurable: true })));
+    await eventuallyTable(admin, 'default is placed', isPlaced);
+    for (const node of nodes) node.write();
+    for (const node of nodes) await node.kill();
+    for (const node of nodes) await node.start();
+    const partitions = await eventuallyTable(admin, 'default is served again', (table) => isPlaced(table) && table.every(({ epoch }) => epoch >= 2));
+    expect(partitions.every(({ generation }) => generation === 1)).toBe(true);
+  });
+});
+
+describe('several coordinators', () => {
+  it('the elected one serves Admin, the others tell where it is, and one of them follows it', async () => {
+    const first = await runCoordinator('c1');
+    await eventually('c1 is elected', () => etcd.list('coordinator/').length === 1);
+    const second = await runCoordinator('c2');
+    for (const id of ['a', 'b']) await runNode(id);
+    await eventuallyTable(first.admin, 'default is placed', isPlaced);
+    const refused = await failureOf(callUnary(second.admin, 'listNodes', {}, DEADLINE));
+    expect(refused).toMatchObject({ reason: 'NOT_COORDINATOR', metadata: { coordinator: 'c1', address: formatAddress(first.coordinator.address) } });
+    await first.stop();
+    await eventually('c2 serves', async () => (await failureOf(callUnary(second.admin, 'listNodes', {}, DEADLINE))) === undefined);
+    await callUnary(second.admin, 'createKeyspace', { keyspace: keyspaceMessage({ partitionCount: 4 }) }, DEADLINE);
+    expect(await partitionsOf(second.admin, 'extra')).toHaveLength(4);
+  });
+});
+
+describe('keyspaces', () => {
+  it('are created with defaults filled in when every partition has a leader, updated by field, and deleted', async () => {
+    const { admin } = await runCoordinator('c1');
+    for (const id of ['a', 'b', 'c']) await runNode(id);
+    const created = await callUnary(admin, 'createKeyspace', { keyspace: keyspaceMessage({ replicationFactor: 3, partitionCount: 256, durability: Durability.DURABILITY_SYNC }) }, DEADLINE);
+    expect(created.keyspace).toMatchObject({ name: 'extra', partitionCount: 256, replicationFactor: 3, minInSync: 2, durability: Durability.DURABILITY_SYNC, memoryShare: 1 });
+    expect(await partitionsOf(admin, 'extra')).toHaveLength(256);
+    const twice = await failureOf(callUnary(admin, 'createKeyspace', { keyspace: keyspaceMessage({}) }, DEADLINE));
+    expect(twice?.reason).toBe('KEYSPACE_EXISTS');
+    const updated = await callUnary(admin, 'updateKeyspace', { keyspace: keyspaceMessage({ defaultTtlMs: 5000, minInSync: 1 }), fields: ['default_ttl_ms'] }, DEADLINE);
+    expect(updated.keyspace).toMatchObject({ defaultTtlMs: 5000, minInSync: 2 });
+    await callUnary(admin, 'deleteKeyspace', { name: 'extra' }, DEADLINE);
+    expect(etcd.list('partitions/extra/')).toEqual([]);
+    expect(etcd.list('jobs/')).toEqual([]);
+    expect((await failureOf(callUnary(admin, 'getKeyspace', { name: 'extra' }, DEADLINE)))?.reason).toBe('KEYSPACE_NOT_FOUND');
+    const { keyspaces } = await callUnary(admin, 'listKeyspaces', {}, DEADLINE);
+    expect(keyspaces.map(({ name }) => name)).toEqual(['default']);
+    await callUnary(admin, 'createKeyspace', { keyspace: keyspaceMessage({ partitionCount: 2 }) }, DEADLINE);
+    expect(await partitionsOf(admin, 'extra')).toHaveLength(2);
+  });
+
+  it.each([
+    { title: 'a name in capitals', keyspace: { name: 'Extra' }, field: 'keyspace.name' },
+    { title: 'a partition count that is no power of two', keyspace: { partitionCount: 48 }, field: 'keyspace.partition_count' },
+    { title: 'eight replicas', keyspace: { replicationFactor: 8 }, field: 'keyspace.replication_factor' },
+    { title: 'more in sync than there are replicas', keyspace: { minInSync: 3 }, field: 'keyspace.min_in_sync' },
+    { title: 'a share of memory above 1', keyspace: { memoryShare: 1.5 }, field: 'keyspace.memory_share' },
+    { title: 'an ack level from the future', keyspace: { ack: 9 as never }, field: 'keyspace.ack' },
+  ])('refuses $title, naming $field', async ({ keyspace, field }) => {
+    const { admin } = await runCoordinator('c1');
+    const refused = await failureOf(callUnary(admin, 'createKeyspace', { keyspace: keyspaceMessage(keyspace) }, DEADLINE));
+    expect(refused).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field } });
+  });
+
+  it('refuses to change what is fixed, to delete default, and to create without nodes within the deadline', async () => {
+    const { admin } = await runCoordinator('c1');
+    const update = { keyspace: keyspaceMessage({ name: 'default' }), fields: ['partition_count'] };
+    expect(await failureOf(callUnary(admin, 'updateKeyspace', update, DEADLINE))).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'fields' } });
+    expect(await failureOf(callUnary(admin, 'deleteKeyspace', { name: 'default' }, DEADLINE))).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'name' } });
+    await eventually('c1 is elected', async () => (await failureOf(callUnary(admin, 'listNodes', {}, DEADLINE))) === undefined);
+    const late = await failureOf(callUnary(admin, 'createKeyspace', { keyspace: keyspaceMessage({}) }, { deadlineMs: 300 }));
+    expect(late?.reason).toBe('DEADLINE_EXCEEDED');
+  });
+});
+
+describe('etcd', () => {
+  it('away at the start: the coordinator says so and waits', async () => {
+    const store = new InMemoryMetadataStore({ etcd });
+    store.goAway();
+    const { coordinator, admin } = await runCoordinator('c1', {}, store);
+    expect(coordinator.readiness()).toEqual({ ready: false, reasons: ['waiting for etcd'] });
+    expect((await failureOf(callUnary(admin, 'listNodes', {}, DEADLINE)))?.reason).toBe('METADATA_UNAVAILABLE');
+    store.comeBack();
+    await eventually('it is ready', () => coordinator.readiness().ready);
+    await eventually('it serves', async () => (await failureOf(callUnary(admin, 'listNodes', {}, DEADLINE))) === undefined);
+  });
+
+  it('away later: what was seen last is shown, changes are refused, and all goes on when it is back', async () => {
+    const { admin, store, coordinator } = await runCoordinator('c1');
+    for (const id of ['a', 'b']) await runNode(id);
+    const before = await eventuallyTable(admin, 'default is placed', isPlaced);
+    store.goAway();
+    await eventually('it is not ready', () => !coordinator.readiness().ready);
+    expect(await partitionsOf(admin)).toEqual(before);
+    const refused = await failureOf(callUnary(admin, 'createKeyspace', { keyspace: keyspaceMessage({}) }, DEADLINE));
+    expect(refused?.reason).toBe('METADATA_UNAVAILABLE');
+    store.comeBack();
+    await eventually('it serves changes again', async () => (await failureOf(callUnary(admin, 'createKeyspace', { keyspace: keyspaceMessage({ name: `k${randomHex(random, 4)}`, partitionCount: 1 }) }, DEADLINE))) === undefined);
+  });
+
+  it('loses answers: every decision is settled by a further compare-and-swap (R7)', async () => {
+    const { admin, store } = await runCoordinator('c1');
+    await eventually('c1 is elected', async () => (await failureOf(callUnary(admin, 'listNodes', {}, DEADLINE))) === undefined);
+    for (let count = 0; count < 6; count += 1) store.loseNextAnswer();
+    for (const id of ['a', 'b', 'c']) await runNode(id);
+    const partitions = await eventuallyTable(admin, 'default is placed', isPlaced);
+    expect(partitions.every(({ epoch, generation }) => epoch === 1 && generation === 1)).toBe(true);
+  });
+
+  it('metrics tell of the election, nodes and partitions', async () => {
+    const { admin, telemetry } = await runCoordinator('c1');
+    for (const id of ['a', 'b']) await runNode(id);
+    await eventuallyTable(admin, 'default is placed', isPlaced);
+    const { resourceMetrics } = await telemetry.metrics.collect();
+    const values = new Map(resourceMetrics.scopeMetrics[0]!.metrics.map(({ descriptor, dataPoints }) => [descriptor.name, dataPoints.map((point) => [point.attributes, point.value])]));
+    expect(values.get('atoll_coordinator_elected')).toEqual([[{}, 1]]);
+    expect(values.get('atoll_cluster_nodes')).toEqual([[{ state: 'UP' }, 2], [{ state: 'SUSPECT' }, 0], [{ state: 'LEFT' }, 0]]);
+    expect(values.get('atoll_cluster_partitions_without_leader')).toEqual([[{}, 0]]);
+    expect(values.get('atoll_coordinator_decisions_total')).toEqual(expect.arrayContaining([[{ kind: 'PLACE' }, 64]]));
+  });
+});

@@ -1,0 +1,143 @@
+// Composition root: servers first, so that probes and callers are told what is missing; then etcd, then the
+// election. All state is in etcd.
+import { randomBytes } from 'node:crypto';
+import { AdminService } from '@atoll/contracts/atoll/v1/admin';
+import { randomHex, type Clock, type Random } from '@atoll/core-runtime';
+import { formatAddress, type Address } from '@atoll/platform-config';
+import { appendEvent, campaign, connectEtcd, type ClusterView, type Election, type MetadataStore } from '@atoll/platform-etcd';
+import { addStandardServices, createGrpcServer } from '@atoll/platform-grpc';
+import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type Telemetry } from '@atoll/platform-telemetry';
+import { openCluster } from './adapters/open-cluster.ts';
+import { connectReplicationPeer, type ConnectPeer } from './adapters/replication-peer.ts';
+import type { AdminContext } from './admin-context.ts';
+import { addAdminService } from './admin-service.ts';
+import type { Config } from './config.ts';
+import { createCoordinatorMetrics } from './coordinator-metrics.ts';
+import { judgeNode, type NodeVerdict } from './domain/node-state.ts';
+import { countHealth } from './domain/partition-health.ts';
+import { Events } from './events.ts';
+import { TermOfOffice } from './term-of-office.ts';
+
+export interface CoordinatorOptions {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly telemetry: Telemetry;
+  /** Default: etcd at `config.etcdEndpoints`; closed by `stop`. */
+  readonly store?: MetadataStore;
+  readonly clock?: Clock;
+  readonly random?: Random;
+  /** Default: gRPC. */
+  readonly connect?: ConnectPeer;
+}
+
+export interface Coordinator {
+  /** Bound address of the gRPC server. */
+  readonly address: Address;
+  /** Bound address of the HTTP endpoint; undefined when it is off. */
+  readonly httpAddress: Address | undefined;
+  readonly readiness: () => Readiness;
+  /** Rejects when this process cannot do its work any more: another cluster's etcd. Otherwise pending until `stop`. */
+  readonly failed: Promise<never>;
+  /** Resigns, finishes what is under way and closes everything; what still runs when the signal aborts is cut off. */
+  stop(signal: AbortSignal): Promise<void>;
+}
+
+const systemClock: Clock = { monotonicMs: () => performance.now(), wallMs: () => Date.now() };
+const systemRandom: Random = { nextUint32: () => randomBytes(4).readUInt32LE() };
+
+/** Resolves when the servers listen; etcd may still be away. Throws StartupError for a busy port. */
+export async function startCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
+  const { config, logger, telemetry, clock = systemClock, random = systemRandom } = options;
+  const { connect = (address: string) => connectReplicationPeer(address, config.nodeCallMs) } = options;
+  const store = options.store ?? connectEtcd({ endpoints: config.etcdEndpoints });
+  const stopping = new AbortController();
+  let view: ClusterView | undefined;
+  let election: Election | undefined;
+  let term: TermOfOffice | undefined;
+  const heldTerm = (): TermOfOffice | undefined => (term?.isHeld() === true ? term : undefined);
+
+  const judge = (node: string): NodeVerdict => judgeNode(view?.nodes().get(node), view?.nodeSpecs().get(node), term?.awayMs(node));
+  const readiness = (): Readiness => {
+    if (view === undefined) return { ready: false, reasons: ['waiting for etcd'] };
+    return view.connected ? { ready: true, reasons: [] } : { ready: false, reasons: ['etcd is away: what was seen last is shown, nothing can be changed'] };
+  };
+  const metrics = createCoordinatorMetrics(telemetry.metrics, {
+    isElected: () => heldTerm() !== undefined,
+    nodeStates: () => [...new Set([...(view?.nodes().keys() ?? []), ...(view?.nodeSpecs().keys() ?? [])])].map((id) => judge(id).state),
+    health: () => countHealth(view?.keyspaces().values() ?? [], (name) => view?.partitions(name) ?? []),
+  });
+
+  const grpc = createGrpcServer({ telemetry, logger });
+  const context: AdminContext = { store, random, view: () => view, term: heldTerm, judge };
+  addAdminService(grpc.server, grpc.handlers, context);
+  const health = addStandardServices(grpc.server, { services: [AdminService] });
+  let http: HttpEndpoint | undefined;
+  let address: Address;
+  try {
+    if (config.httpListen !== undefined) {
+      http = await startHttpEndpoint({ listen: config.httpListen, metrics: telemetry.handleMetricsRequest, readiness });
+    }
+    address = await grpc.listen(config.listen);
+  } catch (error) {
+    await http?.close();
+    await store.close();
+    throw error;
+  }
+  const advertised = formatAddress(config.advertise.port === 0 ? { host: config.advertise.host, port: address.port } : config.advertise);
+
+  // One event at a time, in order; those that etcd does not take are in the log all the same.
+  let appending: Promise<void> = Promise.resolve();
+  const events = new Events({
+    logger,
+    metrics: telemetry.metrics,
+    wallMs: () => clock.wallMs(),
+    append: (event) => {
+      appending = appending.then(() => appendEvent(store, event)).catch((err: unknown) => logger.warn({ err, kind: event.kind }, 'an event was not kept'));
+    },
+  });
+
+  const open = async (): Promise<void> => {
+    const opened = await openCluster({ store, logger, clusterId: config.clusterId, createId: () => randomHex(random, 8), signal: stopping.signal });
+    if (opened === undefined) return;
+    view = opened;
+    health.setServing(true);
+    election = campaign(
+      { store, id: config.id, address: advertised, ttlMs: config.electionTtlMs, signal: stopping.signal },
+      {
+        onElected: (revision, elected) => {
+          logger.info({ revision }, 'elected');
+          term = new TermOfOffice({ term: elected, store, view: opened, config, clock, random, telemetry, logger, metrics, events, connect });
+        },
+        onLost: (revision) => {
+          logger.warn({ revision }, 'no longer elected');
+          void term?.end();
+          term = undefined;
+        },
+        onProblem: (err) => logger.warn({ err }, 'cannot stand for election'),
+      },
+    );
+  };
+  const failed = Promise.withResolvers<never>();
+  failed.promise.catch(() => undefined);
+  const opening = open().catch((error: unknown) => failed.reject(error));
+  logger.info({ address: formatAddress(address), http: http && formatAddress(http.address) }, 'listening');
+
+  return {
+    address,
+    httpAddress: http?.address,
+    readiness,
+    failed: failed.promise,
+    stop: async (signal) => {
+      health.setServing(false);
+      stopping.abort();
+      await opening;
+      await term?.end();
+      await election?.resign();
+      await grpc.close(signal);
+      await appending;
+      await view?.close();
+      await http?.close();
+      await store.close();
+    },
+  };
+}

@@ -1,0 +1,25 @@
+import type { CreateKeyspaceRequest, CreateKeyspaceResponse } from '@atoll/contracts/atoll/v1/admin';
+import { invalidArgument } from '@atoll/core-errors';
+import { randomHex } from '@atoll/core-runtime';
+import type { CallContext } from '@atoll/platform-grpc';
+import { requireTerm, type AdminContext } from '../admin-context.ts';
+import { toKeyspaceMessage, toKeyspaceSpec } from '../domain/keyspace-message.ts';
+import { waitForView } from '../wait-for-view.ts';
+import { WAIT_MS } from './wait-ms.ts';
+
+export async function createKeyspace(context: AdminContext, request: CreateKeyspaceRequest, call: CallContext): Promise<CreateKeyspaceResponse> {
+  if (request.keyspace === undefined) throw invalidArgument('keyspace', 'is missing');
+  const spec = toKeyspaceSpec(request.keyspace, randomHex(context.random, 8));
+  const { view, term } = requireTerm(context);
+  await term.createKeyspace(spec);
+  const isLed = (): boolean => {
+    const records = view.partitions(spec.name);
+    return records.length === spec.partitionCount && records.every(({ record }) => record.keyspaceId === spec.id && record.leader !== undefined);
+  };
+  await waitForView(view, isLed, {
+    timeoutMs: call.deadlineRemainingMs(WAIT_MS),
+    signal: call.signal,
+    what: `keyspace ${spec.name} was created and is still being placed: not every partition has a leader yet`,
+  });
+  return { keyspace: toKeyspaceMessage(spec) };
+}

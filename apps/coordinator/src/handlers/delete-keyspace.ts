@@ -1,0 +1,23 @@
+import type { DeleteKeyspaceRequest, DeleteKeyspaceResponse } from '@atoll/contracts/atoll/v1/admin';
+import { invalidArgument } from '@atoll/core-errors';
+import { checkKeyspaceName, keyspaceNotFound } from '@atoll/core-membership';
+import { DEFAULT_KEYSPACE } from '@atoll/core-runtime';
+import type { CallContext } from '@atoll/platform-grpc';
+import { requireTerm, type AdminContext } from '../admin-context.ts';
+import { waitForView } from '../wait-for-view.ts';
+import { WAIT_MS } from './wait-ms.ts';
+
+export async function deleteKeyspace(context: AdminContext, { name }: DeleteKeyspaceRequest, call: CallContext): Promise<DeleteKeyspaceResponse> {
+  checkKeyspaceName(name);
+  if (name === DEFAULT_KEYSPACE) throw invalidArgument('name', `${DEFAULT_KEYSPACE} always exists and cannot be deleted`);
+  const { view, term } = requireTerm(context);
+  const spec = view.keyspace(name);
+  if (spec === undefined) throw keyspaceNotFound(name);
+  await term.deleteKeyspace(name);
+  await waitForView(view, () => view.keyspace(name)?.id !== spec.id, {
+    timeoutMs: call.deadlineRemainingMs(WAIT_MS),
+    signal: call.signal,
+    what: `keyspace ${name} is marked for deletion, which is still under way`,
+  });
+  return {};
+}

@@ -1,0 +1,51 @@
+import { NodeState as NodeStateMessage, type ListNodesResponse, type Node } from '@atoll/contracts/atoll/v1/admin';
+import type { ClusterView } from '@atoll/platform-etcd';
+import { readView, type AdminContext } from '../admin-context.ts';
+import type { NodeState } from '../domain/node-state.ts';
+
+const STATES: Record<NodeState, NodeStateMessage> = {
+  UP: NodeStateMessage.NODE_STATE_UP,
+  SUSPECT: NodeStateMessage.NODE_STATE_SUSPECT,
+  LEFT: NodeStateMessage.NODE_STATE_LEFT,
+};
+
+export function listNodes(context: AdminContext): ListNodesResponse {
+  const view = readView(context);
+  const counts = countReplicas(view);
+  const ids = new Set([...view.nodes().keys(), ...view.nodeSpecs().keys()]);
+  const nodes = [...ids].toSorted().map((id): Node => {
+    const record = view.nodes().get(id);
+    const shown = record ?? view.nodeSpecs().get(id);
+    const { state, reason } = context.judge(id);
+    return {
+      id,
+      address: shown?.address ?? '',
+      httpAddress: record?.httpAddress ?? '',
+      zone: shown?.zone ?? '',
+      weight: shown?.weight ?? 0,
+      state: STATES[state],
+      reason,
+      incarnation: shown?.incarnation ?? '',
+      ...(counts.get(id) ?? NONE),
+    };
+  });
+  return { nodes };
+}
+
+const NONE = { leaders: 0, replicas: 0, learners: 0 };
+
+function countReplicas(view: ClusterView): Map<string, typeof NONE> {
+  const counts = new Map<string, typeof NONE>();
+  const count = (node: string, what: keyof typeof NONE): void => {
+    const present = counts.get(node) ?? NONE;
+    counts.set(node, { ...present, [what]: present[what] + 1 });
+  };
+  for (const name of view.keyspaces().keys()) {
+    for (const { record } of view.partitions(name)) {
+      if (record.leader !== undefined) count(record.leader.node, 'leaders');
+      for (const { node } of record.inSync) count(node, 'replicas');
+      for (const { node } of record.learners) count(node, 'learners');
+    }
+  }
+  return counts;
+}

@@ -1,0 +1,14 @@
+import type { UpdateKeyspaceRequest, UpdateKeyspaceResponse } from '@atoll/contracts/atoll/v1/admin';
+import { invalidArgument } from '@atoll/core-errors';
+import { checkKeyspaceName } from '@atoll/core-membership';
+import { requireTerm, type AdminContext } from '../admin-context.ts';
+import { applyUpdate, checkUpdateFields, toKeyspaceMessage } from '../domain/keyspace-message.ts';
+
+export async function updateKeyspace(context: AdminContext, { keyspace, fields }: UpdateKeyspaceRequest): Promise<UpdateKeyspaceResponse> {
+  if (keyspace === undefined) throw invalidArgument('keyspace', 'is missing');
+  checkKeyspaceName(keyspace.name);
+  checkUpdateFields(fields);
+  const { term } = requireTerm(context);
+  const spec = await term.keyspaces.update(keyspace.name, (present) => applyUpdate(present, keyspace, fields));
+  return { keyspace: toKeyspaceMessage(spec) };
+}

@@ -1,0 +1,243 @@
+// One term as the elected coordinator: from the election to the moment when it is, or may be, lost. Everything
+// that a term knows beyond etcd (inventories, plans, who is away since when) begins anew with it.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isAtollError } from '@atoll/core-errors';
+import {
+  PlacementPlans,
+  createKeyspaceSpec,
+  decide,
+  membersOf,
+  nameOf,
+  type Action,
+  type ClusterState,
+  type KeyspaceSpec,
+  type PartitionRecord,
+} from '@atoll/core-membership';
+import { DEFAULT_KEYSPACE, randomHex, type Clock, type Random } from '@atoll/core-runtime';
+import { NODES_PREFIX, PARTITIONS_PREFIX, parseNodeRecord, parsePartitionKey, type ClusterView, type ElectionTerm, type MetadataStore } from '@atoll/platform-etcd';
+import type { Logger, Telemetry } from '@atoll/platform-telemetry';
+import { KeyspaceStore } from './adapters/keyspace-store.ts';
+import { NodeInventories } from './adapters/node-inventories.ts';
+import { RecordWriter, isWrite, type RecordAction, type Written } from './adapters/record-writer.ts';
+import type { ConnectPeer } from './adapters/replication-peer.ts';
+import type { Config } from './config.ts';
+import type { CoordinatorMetrics } from './coordinator-metrics.ts';
+import { Attendance } from './domain/attendance.ts';
+import type { Events } from './events.ts';
+import { Wake } from './loops/wake.ts';
+
+/** Longest wait for the view to show what was just written; then the next decision rests on less and may be refused. */
+const VIEW_LAG_MS_MAX = 2000;
+
+export interface TermOfOfficeOptions {
+  readonly term: ElectionTerm;
+  readonly store: MetadataStore;
+  readonly view: ClusterView;
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly telemetry: Pick<Telemetry, 'tracing'>;
+  readonly logger: Logger;
+  readonly metrics: CoordinatorMetrics;
+  readonly events: Events;
+  readonly connect: ConnectPeer;
+}
+
+export class TermOfOffice {
+  readonly keyspaces: KeyspaceStore;
+  readonly #options: TermOfOfficeOptions;
+  readonly #inventories: NodeInventories;
+  readonly #writer: RecordWriter;
+  readonly #attendance: Attendance;
+  readonly #plans = new PlacementPlans();
+  readonly #wake = new Wake();
+  readonly #loop: Promise<void>;
+  /** Keyspaces that have, or had, records. */
+  readonly #names = new Set<string>();
+  readonly #ending = new AbortController();
+  #isEnded = false;
+
+  constructor(options: TermOfOfficeOptions) {
+    const { term, store, config, connect, logger } = options;
+    this.#options = options;
+    this.keyspaces = new KeyspaceStore(store, term.comparison);
+    this.#writer = new RecordWriter({ store, election: term.comparison, isDeleting: (id) => this.keyspaces.isDeleting(id) });
+    this.#attendance = new Attendance(config);
+    this.#inventories = new NodeInventories({
+      connect,
+      revision: term.revision,
+      refreshMs: config.inventoryMs,
+      onChange: () => this.#wake.now(),
+      onProblem: (node, err) => logger.warn({ node, err }, 'a node does not say what it holds'),
+    });
+    this.#loop = this.#run();
+  }
+
+  /** For how long the node has been away, as far as this term knows. */
+  awayMs(node: string): number | undefined {
+    return this.#attendance.awayMs(node, this.#options.clock.monotonicMs());
+  }
+
+  isHeld(): boolean {
+    return !this.#isEnded && this.#options.term.isHeld();
+  }
+
+  /** Stops deciding. Resolves when nothing is under way any more. */
+  async end(): Promise<void> {
+    this.#isEnded = true;
+    this.#ending.abort();
+    this.#inventories.close();
+    this.#wake.now();
+    await this.#loop;
+  }
+
+  async #run(): Promise<void> {
+    const { view, config, logger } = this.#options;
+    const unsubscribe = view.subscribe(() => this.#wake.now());
+    try {
+      await this.#pause(config.graceMs);
+      await this.#takeOver();
+      while (!this.#isEnded) {
+        try {
+          if (this.isHeld() && view.connected) await this.#round();
+        } catch (err) {
+          logger.warn({ err }, 'a round of decisions failed');
+        }
+        await this.#wake.wait(config.tickMs);
+      }
+    } finally {
+      unsubscribe();
+    }
+  }
+
+  /** What this process believes of registrations must not be older than its election. */
+  async #takeOver(): Promise<void> {
+    const { store, view, logger, config } = this.#options;
+    while (!this.#isEnded) {
+      try {
+        await this.keyspaces.loadDeletions();
+        for (const { key } of (await store.list(PARTITIONS_PREFIX)).values) {
+          const at = parsePartitionKey(key);
+          if (at !== undefined) this.#names.add(at.keyspace);
+        }
+        const { values } = await store.list(NODES_PREFIX);
+        const records = values.map(({ value }) => parseNodeRecord(value)).filter((parsed) => parsed.kind === 'parsed');
+        await this.#viewShows(() => records.every(({ value: { id, incarnation } }) => view.nodes().get(id)?.incarnation === incarnation));
+        return;
+      } catch (err) {
+        logger.warn({ err }, 'cannot take over yet');
+        await this.#pause(config.tickMs);
+      }
+    }
+  }
+
+  async #round(): Promise<void> {
+    const { view, clock, config, random, telemetry } = this.#options;
+    const nowMs = clock.monotonicMs();
+    this.#attendance.take(view.nodes(), view.nodeSpecs(), nowMs);
+    this.#inventories.sync(view.nodes(), nowMs);
+    const state = this.#state(nowMs);
+    const isSettled = this.#attendance.isSettled(nowMs) || [...state.partitions.values()].some((records) => records.length > 0);
+    if (isSettled) await this.#ensureDefault(state);
+    const actions = decide(state, { random, plans: this.#plans, isSettled, learnersPerNodeMax: config.learnersPerNodeMax });
+    const isFinishing = this.keyspaces.deletions().length > 0;
+    if (actions.length === 0 && !isFinishing) return;
+    await telemetry.tracing.withSpan('coordinator.decisions', { 'atoll.actions': actions.length }, async () => {
+      await this.#execute(actions, nowMs);
+      await this.#finishDeletions();
+    });
+  }
+
+  #state(nowMs: number): ClusterState {
+    const { view } = this.#options;
+    for (const name of view.keyspaces().keys()) this.#names.add(name);
+    const keyspaces = new Map([...view.keyspaces()].filter(([, spec]) => !this.keyspaces.isDeleting(spec.id)));
+    return {
+      nodes: view.nodes(),
+      specs: view.nodeSpecs(),
+      keyspaces,
+      partitions: new Map([...this.#names].map((name) => [name, view.partitions(name)])),
+      inventories: this.#inventories.current(),
+      writtenOff: this.#attendance.writtenOff(nowMs),
+    };
+  }
+
+  /** `default` always exists; it is made as soon as somebody can hold it. */
+  async #ensureDefault(state: ClusterState): Promise<void> {
+    if (state.inventories.size === 0 || this.#options.view.keyspace(DEFAULT_KEYSPACE) !== undefined) return;
+    await this.createKeyspace(createKeyspaceSpec({ name: DEFAULT_KEYSPACE, id: randomHex(this.#options.random, 8) })).catch(ignoreExisting);
+  }
+
+  /** Throws as KeyspaceStore.create. The loop places its partitions. */
+  async createKeyspace(spec: KeyspaceSpec): Promise<void> {
+    await this.keyspaces.create(spec);
+    this.#options.events.keyspaceCreated(spec.name);
+  }
+
+  /** Throws as KeyspaceStore.markDeleted. The loop removes its records, then the keyspace. */
+  async deleteKeyspace(name: string): Promise<void> {
+    await this.keyspaces.markDeleted(name);
+    this.#wake.now();
+  }
+
+  async #execute(actions: readonly Action[], nowMs: number): Promise<void> {
+    const { events, metrics } = this.#options;
+    for (const action of actions) if (action.kind === 'ensure') this.#inventories.ensure(action, nowMs);
+    const specActions = actions.filter((action) => action.kind === 'writeSpec');
+    for (const { action } of await this.#writer.writeSpecs(specActions)) {
+      metrics.decided('NODE_SPEC');
+      events.nodeChanged(action);
+    }
+    const recordActions = actions.filter((action) => action.kind === 'writeRecord' || action.kind === 'removeRecord');
+    const former = new Map(recordActions.map(({ record }) => [nameOf(record), this.#options.view.partition(record.keyspace, record.partition)?.record]));
+    const written = await this.#writer.writeRecords(recordActions);
+    for (const { action } of written) {
+      metrics.decided(action.decision);
+      this.#forgetUnnamed(former.get(nameOf(action.record)), action);
+    }
+    const writes = written.filter(isWrite).map(({ action }) => action);
+    events.dataLost(writes.filter(({ decision }) => decision === 'RESET'));
+    events.leadersChanged(writes.filter(({ decision }) => decision === 'PROMOTE'));
+    await this.#viewShows(() => written.every((one) => this.#isShown(one)));
+  }
+
+  async #finishDeletions(): Promise<void> {
+    for (const name of this.keyspaces.deletions()) {
+      if (this.#options.view.partitions(name).length > 0 || !(await this.keyspaces.finishDeletion(name))) continue;
+      this.#options.events.keyspaceDeleted(name);
+    }
+  }
+
+  /** A node drops what no record names; it must be asked for a replica again before one is named there. */
+  #forgetUnnamed(former: PartitionRecord | undefined, action: RecordAction): void {
+    if (former === undefined) return;
+    const remaining = action.kind === 'removeRecord' ? [] : membersOf(action.record);
+    for (const { node } of membersOf(former)) {
+      if (!remaining.some((member) => member.node === node)) this.#inventories.forget(node, nameOf(former));
+    }
+  }
+
+  #isShown({ action, revision }: Written<RecordAction>): boolean {
+    const shown = this.#options.view.partition(action.record.keyspace, action.record.partition);
+    return action.kind === 'removeRecord' ? shown === undefined : (shown?.modRevision ?? 0) >= revision;
+  }
+
+  /** Waits until the view has caught up with what is known to be in etcd. */
+  async #viewShows(isShown: () => boolean): Promise<void> {
+    if (isShown()) return;
+    const caughtUp = Promise.withResolvers<void>();
+    const unsubscribe = this.#options.view.subscribe(() => {
+      if (isShown()) caughtUp.resolve();
+    });
+    await Promise.race([caughtUp.promise, this.#pause(VIEW_LAG_MS_MAX)]);
+    unsubscribe();
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.#ending.signal, ref: false }).catch(() => undefined);
+  }
+}
+
+function ignoreExisting(error: unknown): void {
+  if (!isAtollError(error) || error.reason !== 'KEYSPACE_EXISTS') throw error;
+}

@@ -1,0 +1,163 @@
+// A storage node as the coordinator sees one: a real gRPC server for Replication, a registration in etcd, and a
+// leader's part of the partition records. It holds no data: `writes` stands for it.
+import { Server, ServerCredentials, status, type handleUnaryCall } from '@grpc/grpc-js';
+import {
+  ReplicationService,
+  type EnsureReplicasRequest,
+  type EnsureReplicasResponse,
+  type HeldReplica,
+  type ListReplicasRequest,
+  type ListReplicasResponse,
+} from '@atoll/contracts/atoll/v1/replication';
+import { hasReplica, partitionName, type Member, type NodeRecord, type PartitionRecord } from '@atoll/core-membership';
+import { SeededRandom, randomHex, toNodeId } from '@atoll/core-runtime';
+import { encodeNodeRecord, encodePartitionRecord, nodeKey, openClusterView, partitionKey, type ClusterView, type Lease, type MetadataStore } from '@atoll/platform-etcd';
+
+interface Replica {
+  readonly id: string;
+  writes: number;
+  readonly survivesRestart: boolean;
+}
+
+export class ReplicationNode {
+  readonly id: string;
+  /** Tokens of EnsureReplicas that came, in order. */
+  readonly revisions: number[] = [];
+  isAnswering = true;
+  readonly #store: MetadataStore;
+  readonly #random: SeededRandom;
+  readonly #replicas = new Map<string, Replica>();
+  readonly #isDurable: boolean;
+  #server: Server | undefined;
+  #lease: Lease | undefined;
+  #view: ClusterView | undefined;
+  #record: NodeRecord | undefined;
+
+  constructor(id: string, options: { readonly store: MetadataStore; readonly seed: number; readonly isDurable?: boolean }) {
+    this.id = id;
+    this.#store = options.store;
+    this.#random = new SeededRandom(options.seed);
+    this.#isDurable = options.isDurable ?? false;
+  }
+
+  get incarnation(): string {
+    return this.#record?.incarnation ?? '';
+  }
+
+  /** A new process: its replicas are those that survived. */
+  async start(settings: { readonly weight?: number; readonly zone?: string } = {}): Promise<void> {
+    for (const [name, replica] of this.#replicas) if (!replica.survivesRestart) this.#replicas.delete(name);
+    const server = new Server();
+    const listReplicas: handleUnaryCall<ListReplicasRequest, ListReplicasResponse> = (_call, callback) => {
+      if (!this.isAnswering) callback({ code: status.UNAVAILABLE, details: 'told not to answer' });
+      else callback(null, { incarnation: this.incarnation, replicas: [...this.#replicas.keys()].map((name) => this.#held(name)) });
+    };
+    const ensureReplicas: handleUnaryCall<EnsureReplicasRequest, EnsureReplicasResponse> = (call, callback) => {
+      const { keyspace, partitions, coordinatorRevision } = call.request;
+      this.revisions.push(coordinatorRevision);
+      if (!this.isAnswering) return callback({ code: status.UNAVAILABLE, details: 'told not to answer' });
+      for (const partition of partitions) {
+        const name = partitionName(keyspace, partition);
+        if (!this.#replicas.has(name)) this.#replicas.set(name, { id: randomHex(this.#random, 8), writes: 0, survivesRestart: this.#isDurable });
+      }
+      return callback(null, { incarnation: this.incarnation, replicas: partitions.map((partition) => this.#held(partitionName(keyspace, partition))) });
+    };
+    server.addService(ReplicationService, { listReplicas, ensureReplicas });
+    const port = await new Promise<number>((resolve, reject) => {
+      server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) => (error === null ? resolve(bound) : reject(error)));
+    });
+    this.#server = server;
+    this.#view = await openClusterView(this.#store, {
+      onProblem: (problem) => {
+        throw new Error(problem);
+      },
+    });
+    this.#view.subscribe(() => this.#followRecords());
+    await this.#register({
+      id: toNodeId(this.id),
+      address: `127.0.0.1:${port}`,
+      httpAddress: '',
+      zone: settings.zone ?? 'z1',
+      weight: settings.weight ?? 1,
+      incarnation: randomHex(this.#random, 8),
+      phase: 'SERVING',
+    });
+  }
+
+  /** Gives up every office, then says so. */
+  async announceStop(): Promise<void> {
+    await this.#register({ ...this.#record!, phase: 'STOPPING' });
+  }
+
+  /** Ends the process; its registration goes with it. */
+  async kill(): Promise<void> {
+    await this.#view?.close();
+    this.#server?.forceShutdown();
+    await this.#lease?.revoke();
+    this.#lease = undefined;
+  }
+
+  /** As if clients had written to every replica here. */
+  write(): void {
+    for (const replica of this.#replicas.values()) replica.writes += 1;
+  }
+
+  async #register(record: NodeRecord): Promise<void> {
+    this.#record = record;
+    this.#lease ??= await this.#store.grantLease(10_000);
+    const outcome = await this.#store.transact([], [{ kind: 'put', key: nodeKey(this.id), value: encodeNodeRecord(record), lease: this.#lease }]);
+    if (outcome.kind !== 'succeeded') throw new Error(`node ${this.id} was not registered: ${outcome.kind}`);
+  }
+
+  /** What a leader writes: learners that it brought in sync, leaving and lost members that it let go (R6). */
+  #followRecords(): void {
+    const view = this.#view!;
+    for (const name of view.keyspaces().keys()) {
+      for (const { record, modRevision } of view.partitions(name)) {
+        const next = this.#isLeading(record) ? this.#lead(record) : record;
+        if (next === record) continue;
+        const key = partitionKey(record.keyspace, record.partition);
+        void this.#store.transact([{ kind: 'modRevision', key, equals: modRevision }], [{ kind: 'put', key, value: encodePartitionRecord(next) }]);
+      }
+    }
+  }
+
+  #isLeading(record: PartitionRecord): boolean {
+    const replica = this.#replicas.get(partitionName(record.keyspace, record.partition));
+    return this.#record?.phase === 'SERVING' && record.leaderIncarnation === this.incarnation && record.leader?.replica === replica?.id;
+  }
+
+  #lead(record: PartitionRecord): PartitionRecord {
+    const isHere = (member: Member): boolean => this.#view!.nodes().get(member.node)?.phase === 'SERVING';
+    const renamed = (member: Member): boolean => record.learners.some((learner) => learner.node === member.node && learner.replica !== member.replica);
+    const staying = record.inSync.filter(
+      (member) => member.replica === record.leader!.replica || (isHere(member) && !renamed(member) && !hasReplica(record.leaving, member.replica)),
+    );
+    const caughtUp = record.learners.filter((member) => isHere(member) && !staying.some((other) => other.node === member.node));
+    if (caughtUp.length === 0 && staying.length === record.inSync.length) return record;
+    const demoted = record.inSync.filter((member) => !hasReplica(staying, member.replica) && !hasReplica(record.leaving, member.replica));
+    return {
+      ...record,
+      inSync: [...staying, ...caughtUp],
+      learners: [...record.learners.filter((member) => !hasReplica(caughtUp, member.replica)), ...demoted],
+      changeId: randomHex(this.#random, 8),
+    };
+  }
+
+  #held(name: string): HeldReplica {
+    const [keyspace = '', partition = ''] = name.split('/');
+    const replica = this.#replicas.get(name)!;
+    return {
+      keyspace,
+      partition: Number(partition),
+      replicaId: replica.id,
+      generation: undefined,
+      end: { epoch: 1, seq: replica.writes },
+      appliedSeq: replica.writes,
+      role: 'IDLE',
+      entries: replica.writes,
+      bytes: 0,
+      installed: true,
+    };
+  }
+}
