@@ -1,0 +1,104 @@
+import { MIB } from '@atoll/core-runtime';
+import {
+  COMMON_PREFIX,
+  COMMON_RELATIONS,
+  bytes,
+  commonSettings,
+  integer,
+  parseSettings,
+  ratio,
+  toCommonConfig,
+  type CommonConfig,
+  type Env,
+  type Relation,
+} from '@atoll/platform-config';
+import type { DispatcherOptions } from './dispatcher.ts';
+
+export const ROUTER_PREFIX = 'ROUTER_';
+
+export const SETTINGS = {
+  ...commonSettings({ id: 'router-1', listen: '127.0.0.1:7400' }),
+  ROUTER_OPERATIONS_MAX: integer({
+    min: 1,
+    max: 10_000_000,
+    default: '65536',
+    description: 'Operations that the router holds at most; beyond it callers hear OVERLOADED.',
+  }),
+  ROUTER_REQUEST_BYTES_MAX: bytes({
+    min: MIB,
+    max: 2 ** 40,
+    default: '512MiB',
+    description: 'Bytes of requests that the router holds at most; beyond it callers hear OVERLOADED.',
+  }),
+  ROUTER_STREAM_WINDOW_OPERATIONS: integer({
+    min: 1,
+    max: 1_000_000,
+    default: '2048',
+    description: 'Operations under way per Execute stream of a client; beyond it the router stops reading. More hides latency and lets one client take more of the router.',
+  }),
+  ROUTER_NODE_IN_FLIGHT_OPERATIONS_MAX: integer({
+    min: 1,
+    max: 1_000_000,
+    default: '8192',
+    description: 'Operations that one storage node has unanswered; further ones wait here.',
+  }),
+  ROUTER_NODE_IN_FLIGHT_BYTES_MAX: bytes({
+    min: 64 * 1024,
+    max: 2 ** 40,
+    default: '64MiB',
+    description: 'Bytes of requests that one storage node has unanswered; further ones wait here.',
+  }),
+  ROUTER_NODE_QUEUED_OPERATIONS_MAX: integer({
+    min: 1,
+    max: 10_000_000,
+    default: '32768',
+    description: 'Operations that wait for one storage node; beyond it callers hear OVERLOADED.',
+  }),
+  ROUTER_NODE_QUEUED_BYTES_MAX: bytes({
+    min: MIB,
+    max: 2 ** 40,
+    default: '256MiB',
+    description: 'Bytes of requests that wait for one storage node; beyond it callers hear OVERLOADED.',
+  }),
+  ROUTER_RETRY_RATIO: ratio({
+    default: '0.1',
+    description: 'Repeats at the node that failed, as a share of operations. Less spares a node in trouble, more hides short trouble.',
+  }),
+  ROUTER_RETRIES_PER_SECOND: integer({ min: 0, max: 1_000_000, default: '10', description: 'Repeats per second that are allowed beside that share.' }),
+  ROUTER_RETRIES_SAVED_MAX: integer({ min: 1, max: 1_000_000, default: '1000', description: 'Repeats that may be saved up in quiet times.' }),
+};
+
+const RELATIONS: readonly Relation<typeof SETTINGS>[] = [
+  ...(COMMON_RELATIONS as readonly Relation<typeof SETTINGS>[]),
+  {
+    settings: ['ROUTER_STREAM_WINDOW_OPERATIONS', 'ROUTER_OPERATIONS_MAX'],
+    problem: ({ ROUTER_STREAM_WINDOW_OPERATIONS: window, ROUTER_OPERATIONS_MAX: all }) =>
+      window > all ? 'ROUTER_STREAM_WINDOW_OPERATIONS must not be above ROUTER_OPERATIONS_MAX' : undefined,
+  },
+];
+
+export interface Config extends CommonConfig, Pick<DispatcherOptions, 'operationsMax' | 'bytesMax' | 'link' | 'retryBudget'> {
+  readonly streamWindowOperations: number;
+}
+
+/** Throws one ConfigError with every problem. */
+export function parseConfig(env: Env): Config {
+  const values = parseSettings(SETTINGS, env, { prefixes: [COMMON_PREFIX, ROUTER_PREFIX], relations: RELATIONS });
+  return Object.freeze({
+    ...toCommonConfig(values),
+    operationsMax: values.ROUTER_OPERATIONS_MAX,
+    bytesMax: values.ROUTER_REQUEST_BYTES_MAX,
+    streamWindowOperations: values.ROUTER_STREAM_WINDOW_OPERATIONS,
+    link: Object.freeze({
+      inFlightOperationsMax: values.ROUTER_NODE_IN_FLIGHT_OPERATIONS_MAX,
+      inFlightBytesMax: values.ROUTER_NODE_IN_FLIGHT_BYTES_MAX,
+      queuedOperationsMax: values.ROUTER_NODE_QUEUED_OPERATIONS_MAX,
+      queuedBytesMax: values.ROUTER_NODE_QUEUED_BYTES_MAX,
+    }),
+    retryBudget: Object.freeze({
+      perOperation: values.ROUTER_RETRY_RATIO,
+      perSecond: values.ROUTER_RETRIES_PER_SECOND,
+      max: values.ROUTER_RETRIES_SAVED_MAX,
+    }),
+  });
+}

@@ -1,0 +1,399 @@
+import { ErrorDetail } from '@atoll/contracts/atoll/v1/cache';
+import { AtollError, isErrorReason, type ErrorReason } from '@atoll/core-errors';
+import { failSpan, type Tracing } from '@atoll/platform-telemetry';
+import { RESULT } from '@atoll/platform-wire';
+import type { ClusterChange } from '@atoll/platform-etcd';
+import { NodeLink, type LinkListener, type NodeLinkOptions } from './adapters/node-link.ts';
+import { DeadlineWheel, TICK_MS } from './domain/deadline-wheel.ts';
+import { FIELDS } from './domain/operation-fields.ts';
+import { mergedSessionTail } from './domain/result-session.ts';
+import { RetryBudget, type RetryBudgetOptions } from './domain/retry-budget.ts';
+import { judgeFailure, retryPauseMs, type Loss } from './domain/retry-rules.ts';
+import { OP_STATE, type RoutedOperation } from './domain/routed-operation.ts';
+import type { PartitionRoute, RoutingTable } from './domain/routing-table.ts';
+import type { KeyOrder } from './domain/key-order.ts';
+import type { RouterEvents } from './events.ts';
+import type { RouterMetrics } from './metrics.ts';
+
+export interface DispatcherOptions {
+  readonly table: RoutingTable;
+  readonly link: Pick<NodeLinkOptions, 'inFlightOperationsMax' | 'inFlightBytesMax' | 'queuedOperationsMax' | 'queuedBytesMax'>;
+  /** Operations and bytes of requests that the whole router holds at most (I10). */
+  readonly operationsMax: number;
+  readonly bytesMax: number;
+  readonly retryBudget: RetryBudgetOptions;
+  readonly tracing: Tracing;
+  readonly metrics: RouterMetrics;
+  readonly events: RouterEvents;
+  /** Monotonic, in milliseconds. */
+  readonly nowMs: () => number;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
+}
+
+/** Free changes of address per operation: beyond it, table and nodes contradict each other and pauses are due. */
+const REDIRECTS_MAX = 5;
+
+/**
+ * Takes operations from arrival to answer: picks the node, repeats what may be repeated inside the deadline, and
+ * calls `onDone` exactly once, possibly before `submit` returns. All state is in the operations and the lists that
+ * they stand in.
+ */
+export class Dispatcher implements LinkListener {
+  readonly #options: DispatcherOptions;
+  readonly #table: RoutingTable;
+  readonly #links = new Map<string, NodeLink>();
+  readonly #wheel: DeadlineWheel;
+  readonly #budget: RetryBudget;
+  /** Operations without a leader to go to, or in the pause before their next try. */
+  readonly #waiting = new Set<RoutedOperation>();
+  readonly #idleListeners: (() => void)[] = [];
+  readonly #timer: NodeJS.Timeout;
+  #bytes = 0;
+
+  constructor(options: DispatcherOptions) {
+    this.#options = options;
+    this.#table = options.table;
+    const nowMs = options.nowMs();
+    this.#wheel = new DeadlineWheel(nowMs);
+    this.#budget = new RetryBudget(options.retryBudget, nowMs);
+    this.#timer = setInterval(() => this.#tick(), TICK_MS);
+    options.metrics.observe({
+      links: () => this.#links.values(),
+      underWay: () => this.#wheel.count,
+      waiting: () => this.#waiting.size,
+    });
+  }
+
+  /** Operations under way. */
+  get count(): number {
+    return this.#wheel.count;
+  }
+
+  /** Operations that wait for a leader or their next try. */
+  get waitingCount(): number {
+    return this.#waiting.size;
+  }
+
+  /** Starts an operation. Throws OVERLOADED, and then `onDone` is not called. */
+  submit(operation: RoutedOperation, order?: KeyOrder): void {
+    const { operationsMax, bytesMax } = this.#options;
+    if (this.#wheel.count >= operationsMax || (this.#bytes > 0 && this.#bytes + operation.bytes + operation.valueBytes > bytesMax)) {
+      this.#options.metrics.finished(operation.kind, 'OVERLOADED', 0);
+      throw new AtollError('OVERLOADED', 'the router holds as many operations as it may');
+    }
+    this.#bytes += operation.bytes;
+    this.#budget.earn();
+    this.#wheel.add(operation);
+    if (order === undefined || order.enter(operation)) this.#start(operation);
+  }
+
+  /** A part of the operation's announced value arrived. */
+  addPart(operation: RoutedOperation, data: Buffer): void {
+    operation.valueParts!.push(data);
+    operation.bytes += data.length;
+    this.#bytes += data.length;
+    if (operation.state === OP_STATE.COLLECTING && !operation.isIncomplete) this.#send(operation);
+  }
+
+  /**
+   * The caller does not wait any more for any operation of its stream. What is at a node already goes on there,
+   * the rest never leaves. `onDone` is not called.
+   */
+  abandon(operations: Iterable<RoutedOperation>): void {
+    for (const operation of operations) {
+      if (operation.state === OP_STATE.DONE) continue;
+      operation.order = undefined; // nothing may be let go by the end of its predecessor
+      this.#leaveLists(operation);
+      endClientSpan(operation, undefined);
+      this.#options.metrics.finished(operation.kind, 'CANCELLED', this.#options.nowMs() - operation.startedAtMs);
+    }
+    this.#noticeIdle();
+  }
+
+  /** An error that is the caller's: the operation ends with it. */
+  fail(operation: RoutedOperation, error: AtollError): void {
+    this.#finish(operation, error, false);
+  }
+
+  /** The table changed. */
+  onChanges(changes: readonly ClusterChange[]): void {
+    let isWide = false;
+    for (const change of changes) {
+      if (change.kind === 'partition') this.#table.refreshPartition(change.keyspace, change.partition);
+      else if (change.kind !== 'coordinator') isWide = true;
+    }
+    if (isWide) this.#table.refreshAll();
+    this.#dropLinks();
+    this.#moveReads();
+    for (const operation of [...this.#waiting]) if (this.#hasNewTarget(operation)) this.#retry(operation);
+  }
+
+  /** The link to a node, for calls beside the Execute stream. */
+  linkTo(address: string): NodeLink {
+    let link = this.#links.get(address);
+    if (link === undefined) {
+      link = new NodeLink({ ...this.#options.link, address, nowMs: this.#options.nowMs, listener: this });
+      this.#links.set(address, link);
+    }
+    return link;
+  }
+
+  /** The node to ask for a partition; empty when there is none at the moment. */
+  targetOf(route: PartitionRoute, needsLeader: boolean): string {
+    if (needsLeader || route.replicas.length === 0) return route.leader;
+    const { replicas } = route;
+    const { random } = this.#options;
+    // The less busy of two taken at random (Mitzenmacher, "The power of two choices", 1996).
+    const first = replicas[Math.floor(random() * replicas.length)]!;
+    const second = replicas[Math.floor(random() * replicas.length)]!;
+    return (this.#links.get(second)?.load ?? 0) < (this.#links.get(first)?.load ?? 0) ? second : first;
+  }
+
+  /** Resolves when nothing is under way. */
+  idle(): Promise<void> {
+    return this.#wheel.count === 0 ? Promise.resolve() : new Promise((resolve) => this.#idleListeners.push(resolve));
+  }
+
+  /** Ends what is left: reads fail, writes that a node may have are in doubt. */
+  close(): void {
+    clearInterval(this.#timer);
+    for (const operation of this.#waiting) this.#finish(operation, new AtollError('SHUTTING_DOWN', 'the router is shutting down'), false);
+    for (const link of this.#links.values()) link.close();
+    this.#links.clear();
+  }
+
+  onResult(operation: RoutedOperation, kind: number, body: Buffer): void {
+    if (kind === RESULT.ERROR) return this.#onRefused(operation, body);
+    if (kind !== operation.kind - 1) {
+      return this.#finish(operation, this.#unexpected(operation), operation.isWrite);
+    }
+    operation.resultBody = body;
+    if (operation.session.length > 0) {
+      try {
+        operation.resultTail = mergedSessionTail(operation, body);
+      } catch {
+        return this.#finish(operation, this.#unexpected(operation), operation.isWrite);
+      }
+    }
+    this.#finish(operation, undefined, true);
+  }
+
+  onLost(operation: RoutedOperation, handedOver: boolean, cause: string): void {
+    const failure = new AtollError('PEER_UNAVAILABLE', `the connection to the storage node failed: ${cause}`);
+    this.#failTry(operation, handedOver ? 'STREAM_LOST' : 'NOT_HANDED_OVER', failure);
+  }
+
+  onConnection(address: string, connected: boolean, cause: string): void {
+    if (connected) this.#options.events.nodeConnected(address);
+    else this.#options.events.nodeLost(address, cause);
+  }
+
+  onBatch(operations: number): void {
+    this.#options.metrics.batchOperations.record(operations);
+  }
+
+  #start(operation: RoutedOperation): void {
+    if (operation.isIncomplete) operation.state = OP_STATE.COLLECTING;
+    else this.#send(operation);
+  }
+
+  #send(operation: RoutedOperation): void {
+    const route = operation.keyspace.partitions[operation.partition]!;
+    const target = this.targetOf(route, operation.needsLeader || operation.fallBackToLeader);
+    if (target === '') return this.#wait(operation, Infinity);
+    operation.attempts += 1;
+    operation.target = target;
+    if (operation.span !== undefined) this.#startClientSpan(operation, target);
+    if (this.linkTo(target).submit(operation)) return;
+    this.#finish(operation, new AtollError('OVERLOADED', 'too many operations wait for the storage node'), false);
+  }
+
+  #startClientSpan(operation: RoutedOperation, target: string): void {
+    const span = this.#options.tracing.startClientSpan(`atoll.v1.Cache/Execute ${FIELDS[operation.kind]!.name}`, operation.span);
+    span?.setAttributes({
+      'atoll.keyspace': operation.keyspace.spec.name,
+      'atoll.partition': operation.partition,
+      'server.address': target,
+      'atoll.attempt': operation.attempts,
+    });
+    operation.clientSpan = span;
+  }
+
+  #wait(operation: RoutedOperation, retryAtMs: number): void {
+    operation.state = OP_STATE.WAITING;
+    operation.retryAtMs = retryAtMs;
+    this.#waiting.add(operation);
+  }
+
+  #retry(operation: RoutedOperation): void {
+    this.#waiting.delete(operation);
+    this.#send(operation);
+  }
+
+  /** Whether another node than the one that failed is known to lead; going there adds no load to the one in trouble. */
+  #hasNewTarget(operation: RoutedOperation): boolean {
+    const { leader } = operation.keyspace.partitions[operation.partition]!;
+    return leader !== '' && leader !== operation.target;
+  }
+
+  #onRefused(operation: RoutedOperation, body: Buffer): void {
+    const failure = fromErrorDetail(body);
+    if (failure.reason === 'NOT_LEADER') {
+      const epoch = Number(failure.metadata['epoch']);
+      const leaderAddress = failure.metadata['leader_address'] ?? '';
+      if (Number.isSafeInteger(epoch)) this.#table.takeHint(operation.keyspace, operation.partition, { epoch, leaderAddress });
+    }
+    this.#failTry(operation, failure.reason, failure);
+  }
+
+  #failTry(operation: RoutedOperation, cause: ErrorReason | Loss, failure: AtollError): void {
+    const wasAtLeader = operation.needsLeader || operation.fallBackToLeader;
+    const verdict = judgeFailure({ cause, isWrite: operation.isWrite, wasAtLeader });
+    if (verdict === 'inDoubt') return this.#finish(operation, inDoubt(failure), true);
+    // A plain failure promises that a write got no seq (R20); WRITE_IN_DOUBT says that it may have.
+    if (verdict === 'fail') return this.#finish(operation, failure, failure.reason === 'WRITE_IN_DOUBT');
+    this.#options.metrics.repeated(cause);
+    endClientSpan(operation, failure);
+    operation.lastFailure = failure;
+    operation.resultParts = undefined;
+    if (verdict === 'leader') operation.fallBackToLeader = true;
+    const nowMs = this.#options.nowMs();
+    const goesAtOnce = operation.attempts <= REDIRECTS_MAX && (verdict === 'leader' || this.#hasNewTarget(operation));
+    operation.retryAtMs = goesAtOnce ? nowMs : nowMs + retryPauseMs(operation.attempts, this.#options.random());
+    const next = operation.order === undefined ? operation : operation.order.refuse(operation);
+    if (next !== operation) operation.state = OP_STATE.HELD;
+    if (next !== undefined) this.#resume(next, nowMs);
+  }
+
+  /** An operation's turn has come: its first try, or its next one. */
+  #resume(operation: RoutedOperation, nowMs: number): void {
+    if (operation.lastFailure === undefined) this.#start(operation);
+    else if (operation.retryAtMs <= nowMs) this.#send(operation);
+    else this.#wait(operation, operation.retryAtMs);
+  }
+
+  #tick(): void {
+    const nowMs = this.#options.nowMs();
+    this.#wheel.advance(nowMs, this.#expire);
+    for (const operation of this.#waiting) {
+      if (operation.retryAtMs > nowMs) continue;
+      if (!this.#hasNewTarget(operation) && !this.#budget.spend(nowMs)) {
+        operation.isHeldByBudget = true;
+        continue;
+      }
+      operation.isHeldByBudget = false;
+      this.#retry(operation);
+    }
+  }
+
+  readonly #expire = (operation: RoutedOperation): void => {
+    const isAtNode = operation.state === OP_STATE.SENT;
+    this.#finish(operation, this.#deadlineError(operation), isAtNode && operation.isWrite);
+  };
+
+  #deadlineError(operation: RoutedOperation): AtollError {
+    if (operation.state === OP_STATE.SENT) {
+      const late = new AtollError('DEADLINE_EXCEEDED', 'the storage node did not answer before the deadline');
+      return operation.isWrite ? inDoubt(late) : late;
+    }
+    const { lastFailure } = operation;
+    if (lastFailure !== undefined) {
+      const metadata = { ...lastFailure.metadata, last_reason: lastFailure.reason };
+      if (operation.isHeldByBudget) return new AtollError('RETRY_BUDGET_EXHAUSTED', `not repeated any more: ${lastFailure.message}`, { metadata });
+      if (KEPT_AT_DEADLINE.has(lastFailure.reason)) return lastFailure;
+      return new AtollError('PARTITION_UNAVAILABLE', `no leader answered before the deadline: ${lastFailure.message}`, { metadata });
+    }
+    if (operation.state === OP_STATE.QUEUED) {
+      return this.linkTo(operation.target).isConnected
+        ? new AtollError('OVERLOADED', 'the storage node did not take the operation before the deadline')
+        : new AtollError('PARTITION_UNAVAILABLE', 'the storage node could not be reached before the deadline');
+    }
+    return operation.state === OP_STATE.WAITING
+      ? new AtollError('PARTITION_UNAVAILABLE', 'the partition had no leader before the deadline')
+      : new AtollError('DEADLINE_EXCEEDED', 'the deadline passed before the operation was sent');
+  }
+
+  #finish(operation: RoutedOperation, error: AtollError | undefined, tookEffect: boolean): void {
+    if (operation.state === OP_STATE.DONE) return;
+    this.#leaveLists(operation);
+    operation.error = error;
+    endClientSpan(operation, error);
+    this.#options.metrics.finished(operation.kind, error?.reason ?? 'OK', this.#options.nowMs() - operation.startedAtMs);
+    operation.onDone(operation);
+    this.#settle(operation, tookEffect);
+    this.#noticeIdle();
+  }
+
+  #leaveLists(operation: RoutedOperation): void {
+    this.#wheel.remove(operation);
+    if (operation.state === OP_STATE.WAITING) this.#waiting.delete(operation);
+    operation.holder?.drop(operation);
+    operation.state = OP_STATE.DONE;
+    this.#bytes -= operation.bytes;
+  }
+
+  /** Lets go what waited for this operation on its key (R26). */
+  #settle(operation: RoutedOperation, tookEffect: boolean): void {
+    if (operation.order === undefined) return;
+    const { overtaken, released } = operation.order.settle(operation, tookEffect);
+    for (const earlier of overtaken) this.#finish(earlier, earlier.lastFailure, false);
+    if (released.length === 0) return;
+    const nowMs = this.#options.nowMs();
+    for (const next of released) this.#resume(next, nowMs);
+  }
+
+  /** Reads on their way to a node that leads no more go to the new leader; so do writes that were not sent yet. */
+  #moveReads(): void {
+    for (const link of this.#links.values()) {
+      for (const operation of link.operations()) {
+        if (operation.isWrite && operation.state === OP_STATE.SENT) continue;
+        if (!operation.needsLeader && !operation.fallBackToLeader) continue;
+        const { leader } = operation.keyspace.partitions[operation.partition]!;
+        if (leader === '' || leader === link.address) continue;
+        link.drop(operation);
+        this.#failTry(operation, 'NOT_HANDED_OVER', new AtollError('NOT_LEADER', 'another node leads the partition now'));
+      }
+    }
+  }
+
+  #dropLinks(): void {
+    const wanted = this.#table.addresses();
+    for (const [address, link] of this.#links) {
+      if (wanted.has(address) || link.load > 0) continue;
+      this.#links.delete(address);
+      link.close();
+    }
+  }
+
+  #unexpected(operation: RoutedOperation): AtollError {
+    const failure = new AtollError('INTERNAL', 'the storage node gave an answer of another kind');
+    return operation.isWrite ? inDoubt(failure) : failure;
+  }
+
+  #noticeIdle(): void {
+    if (this.#wheel.count > 0) return;
+    for (const listener of this.#idleListeners.splice(0)) listener();
+  }
+}
+
+/** Last refusals that say more than "unavailable" when the deadline comes. */
+const KEPT_AT_DEADLINE: ReadonlySet<ErrorReason> = new Set<ErrorReason>(['NOT_ENOUGH_REPLICAS', 'OVERLOADED', 'REPLICA_TOO_STALE', 'METADATA_UNAVAILABLE']);
+
+function inDoubt(cause: AtollError): AtollError {
+  return new AtollError('WRITE_IN_DOUBT', `the write may or may not have happened: ${cause.message}`, { metadata: { cause: cause.reason } });
+}
+
+/** What a node says about a failed operation; a reason of a newer release becomes INTERNAL and keeps its name as a fact. */
+function fromErrorDetail(body: Buffer): AtollError {
+  const { reason, message, metadata } = ErrorDetail.decode(body);
+  return isErrorReason(reason) ? new AtollError(reason, message, { metadata }) : new AtollError('INTERNAL', message, { metadata: { ...metadata, reason } });
+}
+
+function endClientSpan(operation: RoutedOperation, error: AtollError | undefined): void {
+  const span = operation.clientSpan;
+  if (span === undefined) return;
+  if (error !== undefined) failSpan(span, error);
+  span.end();
+  operation.clientSpan = undefined;
+}

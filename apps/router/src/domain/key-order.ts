@@ -1,0 +1,147 @@
+import type { RoutedOperation } from './routed-operation.ts';
+
+// Operations on one key that come on one stream take effect in the order sent, also when some are refused and
+// repeated (R26). They are pipelined as long as all goes well; the trouble is a refusal:
+//
+//   1. set a=1 and set a=2 are on their way to node A, which is losing its office.
+//   2. A refuses the first one: NOT_LEADER. A takes office again and applies the second one.
+//   3. Were the first one repeated now, a would end as 1.
+//
+// So a refused operation waits until every later one on its key is answered. If one of them took effect, the
+// refusal is final: the caller hears that the first one failed, which is true (R20). Else the refused ones are
+// repeated one by one, and newer ones stay behind until the last of them is answered.
+
+/**
+ * HELD: behind others, never sent. MOVING: on its way, or free to go. PARKED: was refused and waits for later
+ * ones to be answered. In a chain they stand in the order sent, all HELD ones last.
+ */
+export const ORDER_STATUS = { NONE: 0, HELD: 1, MOVING: 2, PARKED: 3 } as const;
+
+interface Chain {
+  first: RoutedOperation | undefined;
+  last: RoutedOperation | undefined;
+  /** Operations that are MOVING. */
+  moving: number;
+  /** Operations that were refused at some time and have no answer yet. Above 0 the chain goes one by one. */
+  refused: number;
+  /** A moving operation that nothing may overtake. */
+  barrier: RoutedOperation | undefined;
+}
+
+export interface Settled {
+  /** Refused ones that a later one has overtaken: their refusal is final. No longer in the order. */
+  readonly overtaken: readonly RoutedOperation[];
+  /** May go now, in this order. */
+  readonly released: readonly RoutedOperation[];
+}
+
+const NOTHING: readonly RoutedOperation[] = [];
+const UNCHANGED: Settled = { overtaken: NOTHING, released: NOTHING };
+
+/** The order of one stream. Keys are told apart by half of their token: a collision only orders more than needed. */
+export class KeyOrder {
+  readonly #chains = new Map<number, Chain>();
+
+  /** Number of keys with operations under way. */
+  get keyCount(): number {
+    return this.#chains.size;
+  }
+
+  /** Takes in a new operation. True: it may go at once; false: it is held, and comes back from `settle`. */
+  enter(operation: RoutedOperation): boolean {
+    operation.order = this;
+    let chain = this.#chains.get(operation.orderKey);
+    if (chain === undefined) {
+      chain = { first: operation, last: operation, moving: 0, refused: 0, barrier: undefined };
+      this.#chains.set(operation.orderKey, chain);
+      move(chain, operation);
+      return true;
+    }
+    const isFree = !operation.isBarrier && chain.barrier === undefined && chain.refused === 0 && chain.last?.orderStatus === ORDER_STATUS.MOVING;
+    append(chain, operation);
+    if (isFree) move(chain, operation);
+    else operation.orderStatus = ORDER_STATUS.HELD;
+    return isFree;
+  }
+
+  /** An operation was refused and is to be repeated. Answers what may be repeated now: it, an earlier one, or nothing yet. */
+  refuse(operation: RoutedOperation): RoutedOperation | undefined {
+    const chain = this.#chains.get(operation.orderKey)!;
+    if (!operation.wasRefused) {
+      operation.wasRefused = true;
+      chain.refused += 1;
+    }
+    operation.orderStatus = ORDER_STATUS.PARKED;
+    chain.moving -= 1;
+    if (chain.moving > 0) return undefined;
+    move(chain, chain.first!);
+    return chain.first;
+  }
+
+  /** An operation is over, for whatever reason. `tookEffect`: it was applied, or may yet be. */
+  settle(operation: RoutedOperation, tookEffect: boolean): Settled {
+    const chain = this.#chains.get(operation.orderKey)!;
+    const overtaken = tookEffect && chain.refused > 0 ? overtakenBy(chain, operation) : NOTHING;
+    for (const earlier of overtaken) leave(chain, earlier);
+    leave(chain, operation);
+    if (chain.first === undefined) {
+      this.#chains.delete(operation.orderKey);
+      return overtaken.length === 0 ? UNCHANGED : { overtaken, released: NOTHING };
+    }
+    const released = release(chain);
+    return overtaken.length === 0 && released.length === 0 ? UNCHANGED : { overtaken, released };
+  }
+}
+
+/** Earlier ones that are parked; two reads may change places. */
+function overtakenBy(chain: Chain, operation: RoutedOperation): readonly RoutedOperation[] {
+  const overtaken: RoutedOperation[] = [];
+  for (let earlier = chain.first; earlier !== undefined && earlier !== operation; earlier = earlier.orderNext) {
+    if (earlier.orderStatus === ORDER_STATUS.PARKED && (earlier.isWrite || operation.isWrite)) overtaken.push(earlier);
+  }
+  return overtaken;
+}
+
+function release(chain: Chain): readonly RoutedOperation[] {
+  if (chain.refused > 0) {
+    if (chain.moving > 0) return NOTHING;
+    move(chain, chain.first!);
+    return [chain.first!];
+  }
+  if (chain.barrier !== undefined || chain.last?.orderStatus === ORDER_STATUS.MOVING) return NOTHING;
+  const released: RoutedOperation[] = [];
+  for (let next = chain.first; next !== undefined; next = next.orderNext) {
+    if (next.orderStatus !== ORDER_STATUS.HELD) continue;
+    if (chain.barrier !== undefined || (next.isBarrier && chain.moving > 0)) break;
+    move(chain, next);
+    released.push(next);
+  }
+  return released;
+}
+
+function move(chain: Chain, operation: RoutedOperation): void {
+  operation.orderStatus = ORDER_STATUS.MOVING;
+  chain.moving += 1;
+  if (operation.isBarrier) chain.barrier = operation;
+}
+
+function append(chain: Chain, operation: RoutedOperation): void {
+  operation.orderPrevious = chain.last;
+  chain.last!.orderNext = operation;
+  chain.last = operation;
+}
+
+function leave(chain: Chain, operation: RoutedOperation): void {
+  const { orderPrevious, orderNext } = operation;
+  if (orderPrevious === undefined) chain.first = orderNext;
+  else orderPrevious.orderNext = orderNext;
+  if (orderNext === undefined) chain.last = orderPrevious;
+  else orderNext.orderPrevious = orderPrevious;
+  if (operation.orderStatus === ORDER_STATUS.MOVING) chain.moving -= 1;
+  if (operation.wasRefused) chain.refused -= 1;
+  if (chain.barrier === operation) chain.barrier = undefined;
+  operation.order = undefined;
+  operation.orderPrevious = undefined;
+  operation.orderNext = undefined;
+  operation.orderStatus = ORDER_STATUS.NONE;
+}

@@ -1,0 +1,21 @@
+import { OPERATION } from '@atoll/platform-wire';
+
+/** Field numbers of cache.proto that differ from one operation to the next, and names for people. */
+export interface OperationFields {
+  /** Label of metrics, name of spans. */
+  readonly name: string;
+  /** `op_id` of the request; 0 for reads. */
+  readonly opId: number;
+  /** `session` of the request, and of the response. */
+  readonly requestSession: number;
+  readonly responseSession: number;
+}
+
+/** By the number of `Operation.kind`. operation-fields.spec.ts holds them against the generated code. */
+export const FIELDS: Readonly<Record<number, OperationFields>> = {
+  [OPERATION.GET]: { name: 'get', opId: 0, requestSession: 5, responseSession: 5 },
+  [OPERATION.SET]: { name: 'set', opId: 8, requestSession: 9, responseSession: 3 },
+  [OPERATION.DELETE]: { name: 'delete', opId: 5, requestSession: 6, responseSession: 3 },
+  [OPERATION.INCREMENT]: { name: 'increment', opId: 7, requestSession: 8, responseSession: 3 },
+  [OPERATION.TOUCH]: { name: 'touch', opId: 6, requestSession: 7, responseSession: 4 },
+};

@@ -1,0 +1,59 @@
+import type { ErrorReason } from '@atoll/core-errors';
+
+/**
+ * What follows a failure of one try:
+ * - fail: the caller gets it
+ * - inDoubt: the caller gets WRITE_IN_DOUBT
+ * - refresh: again when the table names another leader or a pause is over
+ * - backoff: again after a pause
+ * - leader: again at once, at the leader
+ */
+export type Verdict = 'fail' | 'inDoubt' | 'refresh' | 'backoff' | 'leader';
+
+/** How a try ended without an answer of the node: its stream broke before or after the operation was handed to it. */
+export type Loss = 'NOT_HANDED_OVER' | 'STREAM_LOST';
+
+export interface FailedTry {
+  readonly cause: ErrorReason | Loss;
+  readonly isWrite: boolean;
+  readonly wasAtLeader: boolean;
+}
+
+const REFRESH: ReadonlySet<string> = new Set<ErrorReason>([
+  'NOT_LEADER',
+  'PARTITION_UNAVAILABLE',
+  'REPLICA_NOT_READY',
+  'REPLICA_UNKNOWN',
+  'STALE_EPOCH',
+  'STALE_GENERATION',
+  'SHUTTING_DOWN',
+  'PEER_UNAVAILABLE',
+]);
+
+const BACKOFF: ReadonlySet<string> = new Set<ErrorReason>(['NOT_ENOUGH_REPLICAS', 'OVERLOADED', 'METADATA_UNAVAILABLE']);
+
+/**
+ * Whether a try may be repeated. A node's plain failure promises that a write got no seq (R20), so it is
+ * judged alike for reads and writes. A write whose stream broke after it was handed over may have got one:
+ * there is no result table that would recognise its repeat, so its caller hears WRITE_IN_DOUBT (R21).
+ */
+export function judgeFailure({ cause, isWrite, wasAtLeader }: FailedTry): Verdict {
+  if (cause === 'NOT_HANDED_OVER') return 'refresh';
+  if (cause === 'STREAM_LOST') return isWrite ? 'inDoubt' : 'refresh';
+  if (cause === 'REPLICA_TOO_STALE') return wasAtLeader ? 'backoff' : 'leader';
+  if (!wasAtLeader && REFRESH.has(cause)) return 'leader';
+  if (REFRESH.has(cause)) return 'refresh';
+  return BACKOFF.has(cause) ? 'backoff' : 'fail';
+}
+
+const FIRST_PAUSE_MS = 10;
+const LONGEST_PAUSE_MS = 250;
+
+/**
+ * Pause before try `attempts + 1`, `attempts` from 1: doubles from 10 to 250 ms, of which a random half to
+ * whole is taken, so that operations that failed together do not come back together. `random` is in [0, 1).
+ */
+export function retryPauseMs(attempts: number, random: number): number {
+  const pauseMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(attempts - 1, 10));
+  return pauseMs * (0.5 + random / 2);
+}

@@ -1,0 +1,138 @@
+import type { AtollError } from '@atoll/core-errors';
+import type { Span } from '@atoll/platform-telemetry';
+import type { KeyOrder } from './key-order.ts';
+import type { KeyspaceRoute } from './routing-table.ts';
+
+/**
+ * Where an operation is. Until SENT it certainly got no seq; from then on a write is in doubt when nothing
+ * comes back (R20).
+ *
+ *   NEW -> HELD (behind another on its key) -> WAITING (for a leader, or its next try) -> QUEUED (at a node)
+ *       -> SENT -> DONE, or back to HELD or WAITING when it was refused
+ */
+export const OP_STATE = { NEW: 0, HELD: 1, COLLECTING: 2, WAITING: 3, QUEUED: 4, SENT: 5, DONE: 6 } as const;
+export type OpState = (typeof OP_STATE)[keyof typeof OP_STATE];
+
+/** The connection to a node as an operation sees it. */
+export interface OperationHolder {
+  readonly address: string;
+  /** Forgets an operation that is queued or under way; a late answer to it is ignored. */
+  drop(operation: RoutedOperation): void;
+}
+
+export interface RoutedOperationOptions {
+  /** One of OPERATION. */
+  readonly kind: number;
+  readonly isWrite: boolean;
+  readonly keyspace: KeyspaceRoute;
+  readonly partition: number;
+  /** Lower half of the key's token: operations of one key share it. */
+  readonly orderKey: number;
+  /** True: only the leader may answer. */
+  readonly needsLeader: boolean;
+  readonly body: Buffer;
+  readonly tail: Buffer;
+  /** Session token that the caller gave; merged with the answer's. */
+  readonly session: Buffer;
+  /** On the monotonic clock. */
+  readonly deadlineAtMs: number;
+  readonly startedAtMs: number;
+  readonly span: Span | undefined;
+  /** Called once. Read `error` first, then `resultBody`. */
+  readonly onDone: (operation: RoutedOperation) => void;
+}
+
+/**
+ * One operation on its way through the router: one object from arrival to answer, with the links of the lists
+ * that it stands in, so that the data path allocates nothing else. Bodies are the bytes that arrived.
+ */
+export class RoutedOperation {
+  readonly kind: number;
+  readonly isWrite: boolean;
+  readonly keyspace: KeyspaceRoute;
+  readonly partition: number;
+  readonly orderKey: number;
+  readonly needsLeader: boolean;
+  readonly body: Buffer;
+  readonly tail: Buffer;
+  readonly session: Buffer;
+  readonly deadlineAtMs: number;
+  readonly startedAtMs: number;
+  readonly span: Span | undefined;
+  readonly onDone: (operation: RoutedOperation) => void;
+
+  state: OpState = OP_STATE.NEW;
+  /** Value in pieces, when it travels apart; `valueBytes` is then its announced size, else 0. */
+  valueParts: Buffer[] | undefined = undefined;
+  valueBytes = 0;
+  /** Bytes that it holds in memory, for the bounds (I10). */
+  bytes: number;
+
+  /** Where it is queued or sent. */
+  holder: OperationHolder | undefined = undefined;
+  /** Its id on that stream. */
+  wireId = 0;
+  clientSpan: Span | undefined = undefined;
+  /** Tries so far. */
+  attempts = 0;
+  /** A replica refused: ask the leader from now on. */
+  fallBackToLeader = false;
+  /** WAITING: when to try again; Infinity: only when the table changes. */
+  retryAtMs = 0;
+  /** Address of the last try: the same one again costs a token of the retry budget. */
+  target = '';
+  lastFailure: AtollError | undefined = undefined;
+  isHeldByBudget = false;
+
+  /** Order among operations on one key of one stream (R26); undefined where none is promised. */
+  order: KeyOrder | undefined = undefined;
+  /** One of ORDER_STATUS. */
+  orderStatus = 0;
+  wasRefused = false;
+  orderPrevious: RoutedOperation | undefined = undefined;
+  orderNext: RoutedOperation | undefined = undefined;
+  /** True: later operations on the key stay behind until this one is answered. */
+  isBarrier = false;
+
+  queuePrevious: RoutedOperation | undefined = undefined;
+  queueNext: RoutedOperation | undefined = undefined;
+
+  wheelSlot = -1;
+  wheelPrevious: RoutedOperation | undefined = undefined;
+  wheelNext: RoutedOperation | undefined = undefined;
+
+  /** For whoever made it: the id on the client's stream, an index in a batch. */
+  callerId = 0;
+  error: AtollError | undefined = undefined;
+  resultBody: Buffer = EMPTY;
+  /** Follows `resultBody`: a field appended to it. */
+  resultTail: Buffer = EMPTY;
+  /** The value of a `get` in pieces, when it came in parts. */
+  resultParts: Buffer[] | undefined = undefined;
+  resultValueBytes = 0;
+  resultBytesMissing = 0;
+
+  constructor(options: RoutedOperationOptions) {
+    this.kind = options.kind;
+    this.isWrite = options.isWrite;
+    this.keyspace = options.keyspace;
+    this.partition = options.partition;
+    this.orderKey = options.orderKey;
+    this.needsLeader = options.needsLeader;
+    this.body = options.body;
+    this.tail = options.tail;
+    this.session = options.session;
+    this.deadlineAtMs = options.deadlineAtMs;
+    this.startedAtMs = options.startedAtMs;
+    this.span = options.span;
+    this.onDone = options.onDone;
+    this.bytes = options.body.length + options.tail.length;
+  }
+
+  /** True while the value that was announced has not arrived. */
+  get isIncomplete(): boolean {
+    return this.valueParts !== undefined && this.bytes < this.body.length + this.tail.length + this.valueBytes;
+  }
+}
+
+const EMPTY: Buffer = Buffer.alloc(0);

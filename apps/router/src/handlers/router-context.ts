@@ -1,0 +1,24 @@
+import type { AtollError } from '@atoll/core-errors';
+import type { Tracing } from '@atoll/platform-telemetry';
+import type { Dispatcher } from '../dispatcher.ts';
+import type { OpIds } from '../domain/op-ids.ts';
+import type { RoutingTable } from '../domain/routing-table.ts';
+import type { RouterEvents } from '../events.ts';
+
+/** What the handlers of the data path share once the routing table has been read. */
+export interface Routing {
+  readonly table: RoutingTable;
+  readonly dispatcher: Dispatcher;
+  readonly opIds: OpIds;
+}
+
+export interface HandlerDeps {
+  /** Throws METADATA_UNAVAILABLE until the table has been read. */
+  readonly routing: () => Routing;
+  readonly tracing: Tracing;
+  readonly events: RouterEvents;
+  /** Monotonic, in milliseconds. */
+  readonly nowMs: () => number;
+}
+
+export type Fail = (error: AtollError) => void;
