@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import { ELECTION_PREFIX } from './cluster-keys.ts';
 import { encodeCandidate } from './coordinator-record.ts';
 import { QueuePlace } from './lease-queue.ts';
@@ -5,6 +7,8 @@ import type { Comparison, MetadataStore } from './metadata-store.ts';
 import { pause } from './pause.ts';
 
 const RETRY_MS = 500;
+/** While etcd is away a resignation is not confirmed; the term is over for this process at once all the same. */
+const RESIGN_MS_MAX = 3000;
 
 export interface CampaignOptions {
   readonly store: MetadataStore;
@@ -41,7 +45,7 @@ export interface ElectionTerm {
 export interface Election {
   /** Undefined while somebody else is, or may be, elected. */
   term(): ElectionTerm | undefined;
-  /** Leaves the election for good; a successor need not wait for the ttl. Never throws. */
+  /** Leaves the election for good; a successor need not wait for the ttl. Never throws; takes 3 s at most. */
   resign(): Promise<void>;
 }
 
@@ -51,10 +55,13 @@ export interface Election {
  */
 export function campaign(options: CampaignOptions, handlers: CampaignHandlers): Election {
   const stopping = new AbortController();
-  const stop = (): void => stopping.abort();
+  let term: ElectionTerm | undefined;
+  const stop = (): void => {
+    term = undefined;
+    stopping.abort();
+  };
   options.signal?.addEventListener('abort', stop);
   if (options.signal?.aborted) stop();
-  let term: ElectionTerm | undefined;
 
   const standOnce = async (): Promise<void> => {
     const gone = Promise.withResolvers<void>();
@@ -101,7 +108,9 @@ export function campaign(options: CampaignOptions, handlers: CampaignHandlers): 
     term: () => (term?.isHeld() === true ? term : undefined),
     resign: async () => {
       stop();
-      await running;
+      const giveUp = new AbortController();
+      await Promise.race([running, sleep(RESIGN_MS_MAX, undefined, { signal: giveUp.signal }).catch(() => undefined)]);
+      giveUp.abort();
     },
   };
 }

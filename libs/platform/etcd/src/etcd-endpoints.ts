@@ -51,7 +51,10 @@ export class EtcdEndpoint {
         atMs: nowMs,
         answer: read.then(
           () => true,
-          () => false,
+          () => {
+            this.#probe = undefined; // The next caller asks anew.
+            return false;
+          },
         ),
       };
     }

@@ -8,12 +8,18 @@ import { pause } from './pause.ts';
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 1000;
 const PROBE_INTERVAL_MS = 3000;
+const PROBE_AGAIN_MS = 500;
 
 export interface EtcdWatchOptions {
   readonly endpoints: EtcdEndpoints;
   readonly prefix: string;
   readonly listener: WatchListener;
-  readonly list: () => Promise<{ readonly values: readonly StoredValue[]; readonly revision: number }>;
+  readonly list: () => Promise<Snapshot>;
+}
+
+interface Snapshot {
+  readonly values: readonly StoredValue[];
+  readonly revision: number;
 }
 
 /**
@@ -25,7 +31,7 @@ export interface EtcdWatchOptions {
  *
  * After any gap everything is read again, so a missed event cannot stay missed (R36), and neither does it matter
  * whether etcd came back with another history. While the stream stands, its server must answer a linearizable
- * read every 3 s; after two misses the next server is tried. So a stopped or cut-off server is noticed too.
+ * read every 3 s; after two misses in a row the next server is tried. So a stopped or cut-off server is noticed too.
  */
 export class EtcdWatch implements Watch {
   readonly #options: EtcdWatchOptions;
@@ -39,9 +45,9 @@ export class EtcdWatch implements Watch {
 
   /** Resolves after the first snapshot was delivered; throws METADATA_UNAVAILABLE when it cannot be read. */
   async open(): Promise<void> {
-    const endpoint = this.#options.endpoints.current();
-    const revision = await this.#deliverSnapshot();
-    this.#running = this.#run(endpoint, revision);
+    const snapshot = await this.#options.list();
+    this.#deliver(snapshot);
+    this.#running = this.#run(snapshot.revision);
   }
 
   async close(): Promise<void> {
@@ -49,28 +55,36 @@ export class EtcdWatch implements Watch {
     await this.#running;
   }
 
-  async #run(firstEndpoint: EtcdEndpoint, firstRevision: number): Promise<void> {
-    await this.#follow(firstEndpoint, firstRevision + 1);
+  async #run(firstRevision: number): Promise<void> {
+    let revision: number | undefined = firstRevision;
     let retryMs = RETRY_MS_MIN;
     while (!this.#closing.signal.aborted) {
-      this.#setConnected(false);
-      await pause(retryMs, this.#closing.signal);
-      try {
-        const revision = await this.#deliverSnapshot();
+      if (revision !== undefined) {
         retryMs = RETRY_MS_MIN;
         await this.#follow(this.#options.endpoints.current(), revision + 1);
-      } catch {
-        retryMs = Math.min(retryMs * 2, RETRY_MS_MAX); // etcd is away; the values keep standing.
       }
+      this.#setConnected(false);
+      await pause(retryMs, this.#closing.signal);
+      retryMs = Math.min(retryMs * 2, RETRY_MS_MAX);
+      const snapshot = await this.#tryList();
+      if (snapshot !== undefined) this.#deliver(snapshot);
+      revision = snapshot?.revision;
     }
   }
 
-  async #deliverSnapshot(): Promise<number> {
-    const { values, revision } = await this.#options.list();
-    if (this.#closing.signal.aborted) return revision;
+  /** Undefined while etcd is away; the values keep standing. */
+  async #tryList(): Promise<Snapshot | undefined> {
+    try {
+      return await this.#options.list();
+    } catch {
+      return undefined;
+    }
+  }
+
+  #deliver({ values, revision }: Snapshot): void {
+    if (this.#closing.signal.aborted) return;
     this.#options.listener.onSnapshot(values, revision);
     this.#setConnected(true);
-    return revision;
   }
 
   #setConnected(connected: boolean): void {
@@ -84,7 +98,8 @@ export class EtcdWatch implements Watch {
     if (this.#closing.signal.aborted) return;
     const ended = new AbortController();
     const end = (): void => ended.abort();
-    const stream = await endpoint.client.watchClient.watch();
+    const stream = await endpoint.client.watchClient.watch().catch(() => undefined); // A closed client has none.
+    if (stream === undefined) return;
     stream.on('data', (response) => this.#take(response, ended));
     stream.on('end', end);
     stream.on('error', end);
@@ -95,7 +110,7 @@ export class EtcdWatch implements Watch {
 
     let misses = 0;
     while (!ended.signal.aborted && misses < 2) {
-      await pause(PROBE_INTERVAL_MS, ended.signal);
+      await pause(misses === 0 ? PROBE_INTERVAL_MS : PROBE_AGAIN_MS, ended.signal);
       if (ended.signal.aborted) break;
       misses = (await endpoint.answers()) ? 0 : misses + 1;
     }

@@ -31,7 +31,7 @@ export interface NodeRegistration {
    * confirmed; it is then tried again in the background, as is everything else.
    */
   update(record: NodeRecord): Promise<void>;
-  /** Takes the record away. Never throws. */
+  /** Takes the record away. Never throws; takes as long as one call to etcd at most. */
   deregister(): Promise<void>;
 }
 
@@ -108,8 +108,7 @@ class KeptRegistration implements NodeRegistration {
   }
 
   async deregister(): Promise<void> {
-    this.#closing.abort();
-    await this.#turn.catch(() => undefined);
+    this.#closing.abort(); // A write that is under way ends by itself: its lease is revoked before or after it.
     this.#written = undefined;
     await Promise.all([this.#watch?.close(), this.#lease?.revoke()]);
   }
@@ -126,7 +125,7 @@ class KeptRegistration implements NodeRegistration {
    */
   async #write(): Promise<WriteResult> {
     for (let attempt = 0; attempt < WRITE_ATTEMPTS_MAX; attempt += 1) {
-      if (this.#closing.signal.aborted) throw metadataUnavailable('register a node', new Error('the registration has ended'));
+      if (this.#closing.signal.aborted) throw hasEnded();
       if (this.isRegistered() && this.#written?.record === this.#wanted) return { kind: 'written' };
       const present = await this.#store.get(this.#key);
       const rival = await this.#findRival(present);
@@ -137,6 +136,7 @@ class KeptRegistration implements NodeRegistration {
         [{ kind: 'modRevision', key: this.#key, equals: present?.modRevision ?? 0 }],
         [{ kind: 'put', key: this.#key, value: encodeNodeRecord(record), lease }],
       );
+      if (this.#closing.signal.aborted) throw hasEnded();
       if (outcome.kind === 'succeeded') {
         this.#written = { record, modRevision: outcome.revision };
         if (record === this.#wanted) return { kind: 'written' };
@@ -165,6 +165,10 @@ class KeptRegistration implements NodeRegistration {
   async #standingLease(): Promise<Lease> {
     if (this.#lease?.isAlive() === true) return this.#lease;
     const lease = await this.#store.grantLease(this.#options.ttlMs);
+    if (this.#closing.signal.aborted) {
+      await lease.revoke();
+      throw hasEnded();
+    }
     lease.onLost(() => this.#renew());
     this.#lease = lease;
     return lease;
@@ -218,6 +222,8 @@ class KeptRegistration implements NodeRegistration {
     this.#options.onTaken(by);
   }
 }
+
+const hasEnded = (): AtollError => metadataUnavailable('register a node', new Error('the registration has ended'));
 
 function nodeIdTaken(by: NodeRecord): AtollError {
   return new AtollError('NODE_ID_TAKEN', `node ${by.id}: another process answers under this id at ${by.address}`, {

@@ -84,6 +84,20 @@ describe('on a real etcd', () => {
     await view.close();
   }, 40_000);
 
+  it('a process that ends while etcd is away waits for at most one call and the 3 s of a resignation', async () => {
+    const store = client();
+    const registration = await registerNode(store, sampleNode('a'), { ttlMs: 2000, probe: async () => undefined, onTaken: () => undefined });
+    const election = campaign({ store, id: 'c', address: 'c:1', ttlMs: 2000 }, { onElected: () => undefined, onLost: () => undefined });
+    await eventually('elected', () => election.term());
+    const lock = await acquireLock(store, { name: 'n', ttlMs: 2000, waitMs: 0 });
+    etcd.pause();
+    const startedAtMs = performance.now();
+    await Promise.all([registration.deregister(), election.resign(), lock.release()]);
+    expect(performance.now() - startedAtMs).toBeLessThan(4000);
+    expect([registration.isRegistered(), election.term(), lock.isHeld()]).toEqual([false, undefined, false]);
+    etcd.resume();
+  }, 20_000);
+
   it('a view of 4096 partitions tells of one change as one change, and tells nothing again after a restart', async () => {
     const store = client();
     await ensureClusterId(store, () => 'c');

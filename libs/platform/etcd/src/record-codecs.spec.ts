@@ -1,4 +1,5 @@
 import { toNodeId, toReplicaId } from '@atoll/core-runtime';
+import * as fc from 'fast-check';
 
 import {
   encodeKeyspaceSpec,
@@ -44,6 +45,16 @@ describe('records in etcd', () => {
   it('reports a keyspace whose fields do not fit together', () => {
     const text = JSON.stringify({ ...sampleKeyspace('k'), minInSync: 9 });
     expect(parseKeyspaceSpec(text)).toMatchObject({ kind: 'malformed', problem: expect.stringContaining('min_in_sync') });
+  });
+
+  it('reports whatever else stands there, and never throws', () => {
+    const parsers = [parseKeyspaceSpec, parseNodeRecord, parseNodeSpec, parsePartitionRecord];
+    const text = fc.oneof(fc.string(), fc.json(), fc.object().map((value) => JSON.stringify({ ...samplePartition('k', 0), ...value })));
+    fc.assert(
+      fc.property(text, (value) => parsers.every((parse) => ['parsed', 'malformed'].includes(parse(value).kind))),
+      { numRuns: 500 }, // A failure prints its seed.
+    );
+    expect(parsePartitionRecord('['.repeat(100_000)).kind).toBe('malformed');
   });
 
   it('passes over fields that a newer writer added', () => {

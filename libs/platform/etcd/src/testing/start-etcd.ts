@@ -38,51 +38,73 @@ async function freePort(): Promise<number> {
 
 /** Starts `ATOLL_ETCD_BIN`, or `etcd` on PATH, and waits until it answers. */
 export async function startEtcd(): Promise<TestEtcd> {
+  const [only] = await startEtcdCluster(1);
+  return only!;
+}
+
+/** The same with several members that make up one cluster. */
+export async function startEtcdCluster(members: number): Promise<readonly TestEtcd[]> {
+  const peers: string[] = [];
+  for (let index = 0; index < members; index += 1) peers.push(`http://127.0.0.1:${await freePort()}`);
+  const cluster = peers.map((peer, index) => `member${index}=${peer}`).join(',');
+  const started = await Promise.allSettled(peers.map((peer, index) => startMember({ name: `member${index}`, peer, cluster })));
+  const failed = started.find((result) => result.status === 'rejected');
+  const running = started.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  if (failed === undefined) return running;
+  await Promise.all(running.map((member) => member.stop()));
+  throw failed.reason;
+}
+
+async function startMember({ name, peer, cluster }: { name: string; peer: string; cluster: string }): Promise<TestEtcd> {
   const directory = await mkdtemp(join(tmpdir(), 'atoll-etcd-'));
   const client = `http://127.0.0.1:${await freePort()}`;
-  const peer = `http://127.0.0.1:${await freePort()}`;
   const args = [
-    '--name=test',
+    `--name=${name}`,
     `--data-dir=${directory}`,
     `--listen-client-urls=${client}`,
     `--advertise-client-urls=${client}`,
     `--listen-peer-urls=${peer}`,
     `--initial-advertise-peer-urls=${peer}`,
-    `--initial-cluster=test=${peer}`,
+    `--initial-cluster=${cluster}`,
     '--log-level=error',
     '--logger=zap',
   ];
   let child: ChildProcess | undefined;
 
-  const start = async (withArgs: readonly string[]): Promise<void> => {
-    child = spawn(process.env['ATOLL_ETCD_BIN'] ?? 'etcd', withArgs, {
+  const start = async (): Promise<void> => {
+    child = spawn(process.env['ATOLL_ETCD_BIN'] ?? 'etcd', args, {
       stdio: 'ignore',
       env: { PATH: process.env['PATH'], ETCD_UNSUPPORTED_ARCH: process.arch },
     });
     await waitUntilHealthy(client, child);
   };
-  const end = async (signal: NodeJS.Signals): Promise<void> => {
+  const kill = async (): Promise<void> => {
     const ending = child;
     child = undefined;
     if (ending === undefined || ending.exitCode !== null || ending.signalCode !== null) return;
     const exited = once(ending, 'exit');
-    ending.kill('SIGCONT');
-    ending.kill(signal);
+    ending.kill('SIGKILL');
     await exited;
   };
+  const stop = async (): Promise<void> => {
+    await kill();
+    await rm(directory, { recursive: true, force: true });
+  };
 
-  await start(args);
+  try {
+    await start();
+  } catch (error) {
+    await stop();
+    throw error;
+  }
   return {
     client,
     get pid() {
       return child?.pid;
     },
-    async stop() {
-      await end('SIGKILL');
-      await rm(directory, { recursive: true, force: true });
-    },
-    kill: () => end('SIGKILL'),
-    restart: () => start(args),
+    stop,
+    kill,
+    restart: start,
     pause: () => void child?.kill('SIGSTOP'),
     resume: () => void child?.kill('SIGCONT'),
   };
