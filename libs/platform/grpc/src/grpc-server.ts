@@ -1,4 +1,4 @@
-import { createServer } from 'node:net';
+import { createServer, type AddressInfo, type Server as NetServer, type Socket } from 'node:net';
 import { Server, ServerCredentials, type ServerOptions } from '@grpc/grpc-js';
 import { formatAddress, toListenError, type Address } from '@atoll/platform-config';
 import { MESSAGE_BYTES_MAX } from './message-limits.ts';
@@ -26,23 +26,22 @@ export interface GrpcServer {
 }
 
 export const CONCURRENT_STREAMS_MAX = 2048;
+/** Connections that one server takes; further ones are closed at once (I10). */
+export const CONNECTIONS_MAX = 10_000;
 const KEEPALIVE_INTERVAL_MS = 30_000;
 const KEEPALIVE_TIMEOUT_MS = 10_000;
 
 export function createGrpcServer(options: GrpcServerOptions): GrpcServer {
   const server = new Server(serverOptions(options));
   const handlers = new RpcHandlers(options);
+  const listener = new Listener(server);
   return {
     server,
     handlers,
-    listen: async (address) => {
-      await assertFree(address);
-      const port = await bind(server, address);
-      return { host: address.host, port };
-    },
+    listen: (address) => listener.listen(address),
     close: (signal) => {
       handlers.closeStreams();
-      return shutDown(server, signal);
+      return shutDown(server, listener, signal);
     },
   };
 }
@@ -62,32 +61,50 @@ function serverOptions({ messageBytesMax = MESSAGE_BYTES_MAX, concurrentStreamsM
 }
 
 /**
- * grpc-js reports a failed bind as text, and prints it. Trying the address first with a plain socket gives
- * the error code, and so one clear message.
+ * Accepts connections and hands them to grpc-js, whose own bindAsync reports a busy port as text (and prints
+ * it) and whose forceShutdown leaves connections open while channelz is off (1.14.7).
  */
-function assertFree(address: Address): Promise<void> {
-  if (address.port === 0) return Promise.resolve();
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.once('error', (error) => reject(toListenError(error, { what: 'gRPC server', address: formatAddress(address), setting: 'ATOLL_LISTEN' })));
-    probe.listen(address.port, address.host, () => probe.close(() => resolve()));
-  });
-}
+class Listener {
+  readonly #listener: NetServer;
+  readonly #sockets = new Set<Socket>();
 
-function bind(server: Server, address: Address): Promise<number> {
-  return new Promise((resolve, reject) => {
-    server.bindAsync(formatAddress(address), ServerCredentials.createInsecure(), (error, port) => (error === null ? resolve(port) : reject(error)));
-  });
-}
-
-function shutDown(server: Server, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const force = (): void => server.forceShutdown();
-    signal.addEventListener('abort', force, { once: true });
-    server.tryShutdown(() => {
-      signal.removeEventListener('abort', force);
-      resolve();
+  constructor(server: Server) {
+    const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+    this.#listener = createServer((socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+      injector.injectConnection(socket);
     });
-    if (signal.aborted) force();
-  });
+    this.#listener.maxConnections = CONNECTIONS_MAX;
+  }
+
+  listen(address: Address): Promise<Address> {
+    return new Promise((resolve, reject) => {
+      this.#listener.once('error', (error) => reject(toListenError(error, { what: 'gRPC server', address: formatAddress(address), setting: 'ATOLL_LISTEN' })));
+      this.#listener.listen(address.port, address.host, () => resolve({ host: address.host, port: (this.#listener.address() as AddressInfo).port }));
+    });
+  }
+
+  /** Takes no new connections; settles when the last one is closed. */
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#listener.close(() => resolve());
+    });
+  }
+
+  cutOff(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+}
+
+async function shutDown(server: Server, listener: Listener, signal: AbortSignal): Promise<void> {
+  const cutOff = (): void => listener.cutOff();
+  const closed = listener.close();
+  // Sends GOAWAY, so that each connection ends with its last call. Its callback is no news: with connections
+  // handed in, grpc-js calls it before they have ended.
+  server.tryShutdown(() => undefined);
+  signal.addEventListener('abort', cutOff, { once: true });
+  if (signal.aborted) cutOff();
+  await closed;
+  signal.removeEventListener('abort', cutOff);
 }
