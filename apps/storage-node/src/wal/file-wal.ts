@@ -117,9 +117,9 @@ export class FileWal implements Wal {
     chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   ): Promise<void> {
     const { table } = this.#parts;
-    const { lineagePosition, checkpoint } = table.require(replicaId);
-    if (checkpoint !== undefined && applied.seq < checkpoint.applied.seq)
-      throw new Error(`replica ${replicaId}: a checkpoint at seq ${applied.seq} cannot replace one at ${checkpoint.applied.seq}`);
+    const { lineagePosition, checkpoint, firstSeq = 1 } = table.require(replicaId);
+    const seqMin = checkpoint?.applied.seq ?? firstSeq - 1;
+    if (applied.seq < seqMin) throw new Error(`replica ${replicaId}: a checkpoint at seq ${applied.seq} leaves a gap to the log, or is older than the last one, at ${seqMin}`);
     if (this.#checkpointing.has(replicaId)) throw new Error(`replica ${replicaId}: a checkpoint is being written`);
     this.#checkpointing.add(replicaId);
     try {

@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import type { ReplicaId } from '@atoll/core-runtime';
 import { MIB } from '@atoll/core-runtime';
 import { parseCheckpointNumber, readCheckpointFile } from './checkpoint-file.ts';
@@ -47,7 +47,7 @@ export async function openWal(options: WalOptions): Promise<OpenedWal> {
   for (const directory of [options.directory, place.segmentDirectory, place.checkpointDirectory]) await fileSystem.makeDirectory(directory);
   const lock = await lockDirectory(options.directory);
   try {
-    await fileSystem.syncDirectory(options.directory);
+    for (const directory of [dirname(resolve(options.directory)), options.directory]) await fileSystem.syncDirectory(directory);
     return await recover(options, place, lock);
   } catch (error) {
     await lock.release();

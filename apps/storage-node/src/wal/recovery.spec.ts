@@ -1,21 +1,24 @@
 import { readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { SeededRandom, randomBelow, toNodeId } from '@atoll/core-runtime';
 import { WalFixture, GENERATION, batch, describeReplicas, flush, identity, replicaId, segmentPaths } from './testing/wal-fixture.ts';
 import { ObservedFileSystem } from './testing/observed-file-system.ts';
 import { FILE_HEADER_BYTES } from './file-header.ts';
+import { nodeFileSystem } from './file-system.ts';
 import { FRAME_HEADER_BYTES } from './frame.ts';
+import { scanLog } from './recovery.ts';
 
 const fixture = new WalFixture();
 afterEach(() => fixture.cleanUp());
 
 /** A log of two replicas in several groups; resolves to its directory and the segment that holds them, and no clean mark. */
-async function writeSmallLog(options: { entryBytes?: number } = {}) {
+async function writeSmallLog(options: { entryBytes?: number; groups?: number } = {}) {
   const directory = await fixture.directory();
   const { wal } = await fixture.open(directory);
   wal.createReplica(identity(1), GENERATION);
   wal.createReplica(identity(2), GENERATION);
   await flush(wal);
-  for (let seq = 1; seq <= 5; seq += 1) {
+  for (let seq = 1; seq <= (options.groups ?? 5); seq += 1) {
     wal.append(replicaId(1), batch(seq, seq, { bytes: options.entryBytes }));
     wal.append(replicaId(2), batch(2 * seq - 1, 2 * seq, { bytes: options.entryBytes }));
     await flush(wal);
@@ -37,7 +40,7 @@ describe('recovery', () => {
   });
 
   it('keeps a prefix of the log wherever its last segment was cut', async () => {
-    const { directory, path } = await writeSmallLog();
+    const { directory, path } = await writeSmallLog({ entryBytes: 8, groups: 3 });
     const whole = await readFile(path);
     const fileSystem = new ObservedFileSystem({ isSynced: false });
     let longest = 0;
@@ -57,7 +60,7 @@ describe('recovery', () => {
       await opened.wal.close({ clean: false });
       for (const segment of await segmentPaths(directory)) if (segment !== path) await rm(segment);
     }
-    expect(longest).toBe(5);
+    expect(longest).toBe(3);
   }, 30_000);
 
   it('goes on behind a tail that was cut off', async () => {
@@ -84,14 +87,16 @@ describe('recovery', () => {
     await wal.close({ clean: true });
     const path = (await segmentPaths(directory)).at(-1) ?? '';
     const whole = await readFile(path);
-    const seed = 7;
-    const random = new SeededRandom(seed);
+    const random = new SeededRandom(7);
+    const owner = { clusterId: 'cluster-1', nodeId: 'node-1' };
     for (let offset = 0; offset < endOfEntries; offset += 1) {
       const flipped = Buffer.from(whole);
       flipped.writeUInt8(flipped.readUInt8(offset) ^ (1 << randomBelow(random, 8)), offset);
       await writeFile(path, flipped);
-      await expect(fixture.open(directory)).rejects.toMatchObject({ name: 'WalError', file: path, offset: expect.any(Number) });
+      const scan = scanLog(nodeFileSystem, join(directory, 'segments'), owner);
+      await expect(scan).rejects.toMatchObject({ name: 'WalError', file: path, offset: expect.any(Number) });
     }
+    await expect(fixture.open(directory)).rejects.toMatchObject({ kind: 'DAMAGED', file: path });
     await writeFile(path, whole);
     expect((await fixture.open(directory)).replicas[0]?.entries).toHaveLength(4);
   }, 30_000);

@@ -48,7 +48,7 @@ export async function scanLog(fileSystem: WalFileSystem, directory: string, owne
         throw damaged({ file: segment.path, offset: 0 }, `the segment begins at position ${segment.base}, but the one before ends at ${end}`);
       const walk = await walkSegment(segment, (record, place) => {
         if (last === undefined && record.kind !== 'STATE') throw new Error('the first segment does not begin with the state of the replicas');
-        if (last === undefined || record.kind !== 'STATE') table.apply(record, place);
+        table.apply(record, place);
         last = record.kind;
       });
       if (walk.bad !== undefined && !(isLastSegment && (await isTornTail(walk.reader, walk.bad, walk.group))))
@@ -87,7 +87,13 @@ export async function loadEntries(
       await segment.file.close();
     }
   }
-  for (const replica of log.table.all()) assertComplete(replica, entries.get(replica.identity.replicaId) ?? [], directory);
+  for (const replica of log.table.all()) {
+    const { replicaId } = replica.identity;
+    // A truncation may have cut a batch back behind the checkpoint.
+    const batches = (entries.get(replicaId) ?? []).filter((batch) => batch.lastSeq > (replica.checkpoint?.applied.seq ?? 0));
+    assertComplete(replica, batches, directory);
+    entries.set(replicaId, batches);
+  }
   return entries;
 }
 

@@ -62,8 +62,7 @@ export class ReplicaTable {
   apply(record: LogRecord, place: RecordPlace): void {
     switch (record.kind) {
       case 'STATE':
-        for (const summary of record.replicas) this.#replicas.set(summary.identity.replicaId, fromSummary(summary, place));
-        return;
+        return this.#setReplicas(record.replicas, place);
       case 'CREATE':
         if (this.#replicas.has(record.identity.replicaId)) throw new Error(`replica ${record.identity.replicaId} exists`);
         this.#replicas.set(
@@ -116,6 +115,19 @@ export class ReplicaTable {
     let oldest = Infinity;
     for (const replica of this.#replicas.values()) oldest = Math.min(oldest, pinnedSegment(replica));
     return oldest;
+  }
+
+  /**
+   * The first STATE that is read begins the table. A later one repeats it, but for the ASYNC replicas that were
+   * dropped when the log was opened in between (R1).
+   */
+  #setReplicas(summaries: readonly ReplicaSummary[], place: RecordPlace): void {
+    const listed = new Set(summaries.map((summary) => summary.identity.replicaId));
+    for (const replicaId of this.#replicas.keys()) if (!listed.has(replicaId)) this.#replicas.delete(replicaId);
+    for (const summary of summaries) {
+      const { replicaId } = summary.identity;
+      if (!this.#replicas.has(replicaId)) this.#replicas.set(replicaId, fromSummary(summary, place));
+    }
   }
 
   #retire(checkpoint: CheckpointReference | undefined): void {

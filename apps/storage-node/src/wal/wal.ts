@@ -78,7 +78,7 @@ export interface WalOptions {
   readonly clusterId: string;
   readonly nodeId: NodeId;
   /**
-   * Called once when a write or sync failed, with a message for the operator. The process has to end: after a
+   * Called once when a write or sync failed (also while the log is opened), with a message for the operator. The process has to end: after a
    * failed fsync the kernel may have dropped the pages and a repeated one succeeds without them (R25; J. Corbet,
    * "PostgreSQL's fsync() surprise", LWN, 18 April 2018, https://lwn.net/Articles/752063/).
    */
@@ -108,7 +108,7 @@ export interface OpenedWal {
  * two that return promises is synchronous and only buffers. After a failure (`onFatal`) all of them throw.
  */
 export interface Wal {
-  /** @throws Error if the replica id is known. */
+  /** The replica's id may be told to others once this is durable (R1). @throws Error if the id is known. */
   createReplica(identity: ReplicaIdentity, generation: ReplicaGeneration): void;
   /** A new lineage, or the old one begun anew by a full install: checkpoint and entries so far are void. */
   setGeneration(replicaId: ReplicaId, generation: ReplicaGeneration): void;
@@ -136,7 +136,8 @@ export interface Wal {
   requestFlush(): void;
   /**
    * Stores the state at `applied` and frees the log behind it; resolves when that is durable. One at a time per
-   * replica. @throws AtollError CANCELLED if the replica was dropped or reset, or the log closed, meanwhile.
+   * replica. Chunks must not be changed before it settles. @throws AtollError CANCELLED if the replica was dropped
+   * or reset, or the log closed, meanwhile; Error if the disk is full or `chunks` fails: the log is as before.
    */
   checkpoint(
     replicaId: ReplicaId,

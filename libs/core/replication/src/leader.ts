@@ -89,6 +89,10 @@ export class Leader {
     return this.#followers.values();
   }
 
+  follower(replica: ReplicaId): FollowerProgress | undefined {
+    return this.#followers.get(replica);
+  }
+
   /** No new writes from now on; what was appended still commits. */
   close(): void {
     this.#isClosing = true;
@@ -333,7 +337,7 @@ export class Leader {
     if (progress === undefined || ack.channel !== progress.channel || ack.epoch !== this.epoch) return;
     if (progress.onAck(ack, nowMs, this.#state.appliedSeq)) {
       this.#advanceCommit(nowMs);
-      this.#trimLog();
+      this.#trimLog(nowMs);
       if (!this.#record.isRequired(replica)) this.#planChange(nowMs);
     }
   }
@@ -368,12 +372,23 @@ export class Leader {
     for (const write of settled) write.settle(true);
   }
 
-  #trimLog(): void {
+  /**
+   * What a linked follower still has to read stays in the log, and with it the start of an install's log (R33). One
+   * that does not count and stands still is cut off instead: it comes back and catches up another way.
+   */
+  #trimLog(nowMs: number): void {
     const { log, appliedSeq } = this.#state;
     if (log.bytes <= this.#settings.logBytesMax) return;
     let seq = appliedSeq;
-    // What a linked follower still has to read stays, and with it the start of an install's log (R33).
-    for (const follower of this.#followers.values()) seq = Math.min(seq, follower.nextSeq - 1);
+    for (const follower of [...this.#followers.values()]) {
+      const stands = follower.matchSeq < log.end.seq && nowMs - follower.lastProgressMs > this.#settings.followerAckTimeoutMs;
+      if (stands && !this.#record.isRequired(follower.member.replica)) {
+        this.unlink(follower.member.replica, nowMs);
+        this.#hooks.cutOff(follower);
+      } else {
+        seq = Math.min(seq, follower.nextSeq - 1);
+      }
+    }
     log.trim(seq, this.#settings.logBytesMax);
   }
 
@@ -415,7 +430,7 @@ export class Leader {
     }
     this.#planChange(nowMs);
     this.#sweepExpired(now);
-    this.#trimLog();
+    this.#trimLog(nowMs);
   }
 
   #planChange(nowMs: number): void {

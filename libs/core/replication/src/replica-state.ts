@@ -1,7 +1,7 @@
 import { keyHash, type PartitionId } from '@atoll/core-runtime';
 import type { Generation, Member } from '@atoll/core-membership';
 import type { EntryVersion, PartitionStore } from '@atoll/core-store';
-import type { LogEntry } from './log-entry.ts';
+import { entryBytesAt, entryPositionAt, type LogEntry } from './log-entry.ts';
 import type { LogPosition } from './messages.ts';
 import { PartitionClock } from './partition-clock.ts';
 import { ReplicaLog } from './replica-log.ts';
@@ -126,10 +126,21 @@ export class ReplicaState {
     for (let seq = fromSeq; seq <= this.log.end.seq; ) seq = this.#journalRun(seq);
   }
 
-  /** Entries that the disk kept: as `appendEncoded`, but already durable and journaled. */
-  restore(bytes: Buffer): void {
-    this.log.appendEncoded(bytes);
+  /**
+   * What the disk kept behind `applied`: batches of encoded entries, of which only those up to each `lastSeq` count.
+   * They are durable; those known to be committed are applied.
+   */
+  restoreEntries(batches: readonly { readonly lastSeq: number; readonly bytes: Uint8Array }[], committedSeq: number, nowMs: number): void {
+    for (const { bytes, lastSeq } of batches) {
+      const batch = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      for (let at = 0; at < batch.length; at += entryBytesAt(batch, at)) {
+        const { seq } = entryPositionAt(batch, at);
+        if (seq <= this.log.end.seq || seq > lastSeq) continue;
+        this.log.appendEncoded(batch.subarray(at, at + entryBytesAt(batch, at)));
+      }
+    }
     this.#durableSeq = this.log.end.seq;
+    while (this.#appliedSeq < Math.min(committedSeq, this.log.end.seq)) this.applyNext(this.log.entryAt(this.#appliedSeq + 1), nowMs);
   }
 
   noteDurable(seq: number): void {

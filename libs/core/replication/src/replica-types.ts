@@ -44,6 +44,8 @@ export interface LeaderHooks {
   wake(follower: FollowerProgress): void;
   /** The commit position moved: to be told within some milliseconds, or with the next entries. */
   commitMoved(follower: FollowerProgress): void;
+  /** The leader gave this follower up: tell it to subscribe again. */
+  cutOff(follower: FollowerProgress): void;
   /** Compare-and-swap the record in etcd; `Leader.onChangeOutcome` takes the answer. */
   requestChange(attempt: ChangeAttempt): void;
   /** Read the record, linearizable; `PartitionReplica.onRecord` takes it. */

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { cursorTag, decodeCursor, encodeCursor } from './cursor.ts';
 
 const keyspace = { tag: cursorTag('1f2e3d4c'), partitionCount: 64 };

@@ -1,5 +1,5 @@
 import { ExecuteRequest, ExecuteResponse, GetRequest, GetResponse, SetRequest, SetResponse } from '@atoll/contracts/atoll/v1/cache';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import {
   OPERATION,
   RESULT,
@@ -63,14 +63,27 @@ function holdsEqual<T>(messages: fc.Arbitrary<T>, codec: Codec<T>): void {
   );
 }
 
+function problemOf(act: () => unknown): unknown {
+  try {
+    act();
+    return undefined;
+  } catch (error) {
+    return error;
+  }
+}
+
 describe('hot messages, by hand and generated', () => {
-  it('GetRequest', () => holdsEqual(getRequest, { generated: GetRequest, decode: decodeGetRequest, encode: encodeGetRequest }));
-  it('GetResponse', () => holdsEqual(getResponse, { generated: GetResponse, decode: decodeGetResponse, encode: encodeGetResponse }));
-  it('SetRequest', () => holdsEqual(setRequest, { generated: SetRequest, decode: decodeSetRequest, encode: encodeSetRequest }));
-  it('SetResponse', () => holdsEqual(setResponse, { generated: SetResponse, decode: decodeSetResponse, encode: encodeSetResponse }));
+  it.each<[string, () => void]>([
+    ['GetRequest', () => holdsEqual(getRequest, { generated: GetRequest, decode: decodeGetRequest, encode: encodeGetRequest })],
+    ['GetResponse', () => holdsEqual(getResponse, { generated: GetResponse, decode: decodeGetResponse, encode: encodeGetResponse })],
+    ['SetRequest', () => holdsEqual(setRequest, { generated: SetRequest, decode: decodeSetRequest, encode: encodeSetRequest })],
+    ['SetResponse', () => holdsEqual(setResponse, { generated: SetResponse, decode: decodeSetResponse, encode: encodeSetResponse })],
+  ])('%s', (_name, check) => {
+    expect(check).not.toThrow();
+  });
 
   it('goes past fields that it does not know', () => {
-    const unknown = Buffer.from('f80f01' + 'fa0f03616263' + 'fd0f00000000' + 'f90f0000000000000000', 'hex'); // field 255 in every wire type
+    const unknown = Buffer.from('f80f01fa0f03616263fd0f00000000f90f0000000000000000', 'hex'); // field 255 in every wire type
     const message = GetRequest.create({ key: Buffer.from('k') });
     expect(decodeGetRequest(Buffer.concat([unknown, encodeGetRequest(message), unknown]))).toEqual(message);
   });
@@ -79,11 +92,8 @@ describe('hot messages, by hand and generated', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 60 }), (noise) => {
         for (const decode of [decodeGetRequest, decodeSetRequest, decodeGetResponse, decodeSetResponse]) {
-          try {
-            decode(Buffer.from(noise));
-          } catch (error) {
-            expect(error).toBeInstanceOf(MalformedMessage);
-          }
+          const problem = problemOf(() => decode(Buffer.from(noise)));
+          expect(problem === undefined || problem instanceof MalformedMessage).toBe(true);
         }
       }),
     );

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { SESSION_PARTITIONS_MAX, encodePosition, keyspaceTag, mergeSessions, narrowSession, positionIn, type SessionPosition } from './session-token.ts';
 
 const tag = keyspaceTag('1f2e3d4c');

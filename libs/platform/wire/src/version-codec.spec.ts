@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { decodeVersion, encodeVersion, type VersionParts } from './version-codec.ts';
 
 const versions = fc.record({

@@ -1,4 +1,4 @@
-import { cp, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ReplicaId } from '@atoll/core-runtime';
@@ -45,10 +45,21 @@ export class WalFixture {
     return opened;
   }
 
-  /** A copy of the directory as a crash now would leave it (but for what only a power failure loses). */
+  /**
+   * A copy of the directory as a crash now would leave it (but for what only a power failure loses). The log may
+   * remove old files meanwhile, oldest segment first: so the copy goes the other way and stops where one is gone.
+   */
   async crashCopy(directory: string): Promise<string> {
     const copy = await this.directory();
-    await cp(directory, copy, { recursive: true, filter: (path) => !path.includes('LOCK') });
+    for (const name of ['checkpoints', 'segments']) await mkdir(join(copy, name));
+    const isCopied = (path: string) =>
+      copyFile(join(directory, path), join(copy, path)).then(
+        () => true,
+        (error: NodeJS.ErrnoException) => (error.code === 'ENOENT' ? false : Promise.reject(error)),
+      );
+    for (const name of await readdir(join(directory, 'checkpoints'))) await isCopied(join('checkpoints', name));
+    const segments = (await readdir(join(directory, 'segments'))).sort().reverse();
+    for (const name of segments) if (!(await isCopied(join('segments', name)))) break;
     return copy;
   }
 

@@ -1,0 +1,62 @@
+// A replica's entries as opaque chunks of its checkpoint file. Each chunk is a row of records:
+//   u32 generation | u32 epoch | u48 seq | f64 expiresAtMs | u16 key bytes | u32 value bytes | key | value
+import { FIRST_HASH, type PartitionStore, type StoredEntry } from '@atoll/core-store';
+import { MIB, keyHash, type Hash64 } from '@atoll/core-runtime';
+
+const HEADER_BYTES = 4 + 4 + 6 + 8 + 2 + 4;
+const CHUNK_BYTES = 1 * MIB;
+const CHUNK_ENTRIES = 4096;
+
+/**
+ * The store, read while it is served: a chunk may hold what entries behind the checkpoint's position did. The log
+ * repeats those entries in order at recovery, so the state is whole again once it is applied that far.
+ */
+export async function* checkpointChunks(store: PartitionStore, pause: () => Promise<void>): AsyncGenerator<Uint8Array> {
+  let from: Hash64 | undefined = FIRST_HASH;
+  while (from !== undefined) {
+    const slice = store.readRange(from, undefined, { entriesMax: CHUNK_ENTRIES, bytesMax: CHUNK_BYTES });
+    if (slice.entries.length > 0) yield encodeEntries(slice.entries);
+    from = slice.next;
+    await pause();
+  }
+}
+
+function encodeEntries(entries: readonly StoredEntry[]): Buffer {
+  let size = 0;
+  for (const entry of entries) size += HEADER_BYTES + entry.key.length + entry.value.length;
+  const chunk = Buffer.allocUnsafe(size);
+  let at = 0;
+  for (const { key, value, version, expiresAtMs } of entries) {
+    at = chunk.writeUInt32LE(version.generation, at);
+    at = chunk.writeUInt32LE(version.epoch, at);
+    at = chunk.writeUInt32LE(version.seq % 2 ** 32, at);
+    at = chunk.writeUInt16LE(Math.floor(version.seq / 2 ** 32), at);
+    at = chunk.writeDoubleLE(expiresAtMs, at);
+    at = chunk.writeUInt16LE(key.length, at);
+    at = chunk.writeUInt32LE(value.length, at);
+    chunk.set(key, at);
+    chunk.set(value, at + key.length);
+    at += key.length + value.length;
+  }
+  return chunk;
+}
+
+/** Puts the entries of one chunk into the store. */
+export function restoreChunk(store: PartitionStore, bytes: Uint8Array): void {
+  const chunk = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let at = 0; at < chunk.length; ) {
+    const version = {
+      generation: chunk.readUInt32LE(at),
+      epoch: chunk.readUInt32LE(at + 4),
+      seq: chunk.readUInt32LE(at + 8) + chunk.readUInt16LE(at + 12) * 2 ** 32,
+    };
+    const expiresAtMs = chunk.readDoubleLE(at + 14);
+    const keyBytes = chunk.readUInt16LE(at + 22);
+    const valueBytes = chunk.readUInt32LE(at + 24);
+    const keyAt = at + HEADER_BYTES;
+    const key = chunk.subarray(keyAt, keyAt + keyBytes);
+    const value = chunk.subarray(keyAt + keyBytes, keyAt + keyBytes + valueBytes);
+    store.put({ key, hash: keyHash(key), value, version, expiresAtMs });
+    at = keyAt + keyBytes + valueBytes;
+  }
+}

@@ -1,0 +1,102 @@
+import { GIB, KIB, MIB } from '@atoll/core-runtime';
+import {
+  COMMON_PREFIX,
+  COMMON_RELATIONS,
+  bytes,
+  commonSettings,
+  defineSetting,
+  durationMs,
+  optional,
+  parseSettings,
+  text,
+  toCommonConfig,
+  type CommonConfig,
+  type Env,
+} from '@atoll/platform-config';
+
+const parseWeight = (value: string): number | undefined => {
+  const weight = Number(value);
+  return weight >= 0.01 && weight <= 100 ? weight : undefined;
+};
+
+export const STORAGE_NODE_SETTINGS = {
+  ...commonSettings({ id: 'node-1', listen: '127.0.0.1:7410' }),
+  STORAGE_NODE_ZONE: text({
+    default: 'default',
+    pattern: /^[A-Za-z0-9_.-]{1,64}$/,
+    range: '1 to 64 characters of A-Z, a-z, 0-9, _, . and -',
+    description: 'Failure domain: replicas of one partition lie in different zones where there are enough.',
+  }),
+  STORAGE_NODE_WEIGHT: defineSetting<number>('a number from 0.01 to 100', parseWeight, {
+    default: '1',
+    description: 'Share of partitions relative to other nodes.',
+  }),
+  STORAGE_NODE_MEMORY_BYTES_MAX: bytes({ min: MIB, max: 24 * GIB, default: '1GiB', description: 'Memory for entries of all keyspaces together.' }),
+  STORAGE_NODE_DATA_DIR: optional(
+    text({ description: 'Directory of the write-ahead log. Needed by keyspaces with durability ASYNC or SYNC.' }),
+    'no log: only keyspaces with durability NONE',
+  ),
+  STORAGE_NODE_LEASE_MS: durationMs({ min: 1000, max: 600_000, default: '10000', description: 'A vanished node is noticed after at most this long.' }),
+  STORAGE_NODE_HEARTBEAT_MS: durationMs({ min: 10, max: 10_000, default: '100', description: 'Interval of heartbeats on replication streams.' }),
+  STORAGE_NODE_FOLLOWER_ACK_TIMEOUT_MS: durationMs({
+    min: 50,
+    max: 60_000,
+    default: '600',
+    description: 'A follower that makes no progress for this long leaves the in-sync set.',
+  }),
+  STORAGE_NODE_REJOIN_AFTER_MS: durationMs({ min: 0, max: 600_000, default: '1000', description: 'Time without lag after which it returns.' }),
+  STORAGE_NODE_UNCOMMITTED_BYTES_MAX: bytes({
+    min: 66 * MIB,
+    max: 4 * GIB,
+    default: '128MiB',
+    description: 'Bytes of one partition that may wait for their commit before writes are refused.',
+  }),
+  STORAGE_NODE_LOG_BYTES_MAX: bytes({
+    min: 64 * KIB,
+    max: 16 * GIB,
+    default: '2MiB',
+    description: 'Log that each partition keeps in memory for replicas that return.',
+  }),
+} as const;
+
+export interface Config extends CommonConfig {
+  readonly zone: string;
+  readonly weight: number;
+  readonly memoryBytesMax: number;
+  /** undefined: no write-ahead log. */
+  readonly dataDir: string | undefined;
+  readonly leaseMs: number;
+  readonly heartbeatMs: number;
+  readonly followerAckTimeoutMs: number;
+  readonly rejoinAfterMs: number;
+  readonly uncommittedBytesMax: number;
+  readonly logBytesMax: number;
+}
+
+/** Throws ConfigError that lists everything that is wrong. */
+export function readConfig(env: Env): Config {
+  const values = parseSettings(STORAGE_NODE_SETTINGS, env, {
+    prefixes: [COMMON_PREFIX, 'STORAGE_NODE_'],
+    relations: [
+      ...COMMON_RELATIONS,
+      {
+        settings: ['STORAGE_NODE_HEARTBEAT_MS', 'STORAGE_NODE_FOLLOWER_ACK_TIMEOUT_MS'],
+        problem: ({ STORAGE_NODE_HEARTBEAT_MS: heartbeat, STORAGE_NODE_FOLLOWER_ACK_TIMEOUT_MS: timeout }) =>
+          timeout < 2 * heartbeat ? 'STORAGE_NODE_FOLLOWER_ACK_TIMEOUT_MS must be at least twice STORAGE_NODE_HEARTBEAT_MS (R24)' : undefined,
+      },
+    ],
+  });
+  return Object.freeze({
+    ...toCommonConfig(values),
+    zone: values.STORAGE_NODE_ZONE,
+    weight: values.STORAGE_NODE_WEIGHT,
+    memoryBytesMax: values.STORAGE_NODE_MEMORY_BYTES_MAX,
+    dataDir: values.STORAGE_NODE_DATA_DIR,
+    leaseMs: values.STORAGE_NODE_LEASE_MS,
+    heartbeatMs: values.STORAGE_NODE_HEARTBEAT_MS,
+    followerAckTimeoutMs: values.STORAGE_NODE_FOLLOWER_ACK_TIMEOUT_MS,
+    rejoinAfterMs: values.STORAGE_NODE_REJOIN_AFTER_MS,
+    uncommittedBytesMax: values.STORAGE_NODE_UNCOMMITTED_BYTES_MAX,
+    logBytesMax: values.STORAGE_NODE_LOG_BYTES_MAX,
+  });
+}

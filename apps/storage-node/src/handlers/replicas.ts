@@ -1,0 +1,104 @@
+import type {
+  DigestReplicaRequest,
+  DigestReplicaResponse,
+  EnsureReplicasRequest,
+  EnsureReplicasResponse,
+  HeldReplica,
+  ListReplicasResponse,
+} from '@atoll/contracts/atoll/v1/replication';
+import { AtollError, invalidArgument } from '@atoll/core-errors';
+import type { KeyspaceSpec } from '@atoll/core-membership';
+import { MIB, type Hash64 } from '@atoll/core-runtime';
+import { DIGEST_LEAVES, FIRST_HASH } from '@atoll/core-store';
+import { keyspaceKey, parseKeyspaceSpec, type ClusterView, type MetadataStore } from '@atoll/platform-etcd';
+import type { HostedReplica } from '../hosted-replica.ts';
+import type { ReplicaHost } from '../replica-host.ts';
+
+export interface ReplicaHandlerOptions {
+  readonly host: ReplicaHost;
+  readonly view: ClusterView;
+  readonly store: MetadataStore;
+  readonly incarnation: string;
+}
+
+const DIGEST_SLICE = { entriesMax: 20_000, bytesMax: 8 * MIB };
+
+/** The calls by which the coordinator and tools look after the replicas of this node. */
+export class ReplicaHandlers {
+  readonly #options: ReplicaHandlerOptions;
+  /** Highest coordinator seen: commands of an earlier one are refused (R11, I9). */
+  #coordinatorRevision = 0;
+
+  constructor(options: ReplicaHandlerOptions) {
+    this.#options = options;
+  }
+
+  async ensure(request: EnsureReplicasRequest): Promise<EnsureReplicasResponse> {
+    if (request.coordinatorRevision < this.#coordinatorRevision) {
+      throw new AtollError('STALE_FENCING_TOKEN', `a later coordinator was elected at revision ${this.#coordinatorRevision}`);
+    }
+    this.#coordinatorRevision = request.coordinatorRevision;
+    const spec = await this.#spec(request.keyspace, request.keyspaceId);
+    const replicas = this.#options.host.ensure(spec, request.partitions);
+    return { incarnation: this.#options.incarnation, replicas: replicas.map(describe) };
+  }
+
+  list(): ListReplicasResponse {
+    return { incarnation: this.#options.incarnation, replicas: [...this.#options.host.replicas()].map(describe) };
+  }
+
+  /** Of the state at one applied position: taken again when that moved meanwhile. */
+  async digest({ keyspace, partition }: DigestReplicaRequest): Promise<DigestReplicaResponse> {
+    const hosted = this.#options.host.replica(keyspace === '' ? 'default' : keyspace, partition);
+    if (hosted === undefined) throw new AtollError('REPLICA_UNKNOWN', `this node has no replica of partition ${partition} of ${keyspace}`);
+    const { state } = hosted.replica;
+    for (;;) {
+      const applied = state.appliedPosition;
+      const leaves = new Uint32Array(2 * DIGEST_LEAVES);
+      let from: Hash64 | undefined = FIRST_HASH;
+      while (from !== undefined) {
+        from = state.store.addContentDigest(leaves, from, DIGEST_SLICE);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      if (state.appliedSeq !== applied.seq) continue;
+      let content = 0n;
+      for (const [index, leaf] of leaves.entries()) content += BigInt(leaf) << (index % 2 === 0 ? 0n : 32n);
+      return {
+        replicaId: state.identity.self.replica,
+        applied: { ...applied },
+        entries: state.store.entryCount,
+        leaves: Array.from(state.store.digest().leaves),
+        content: BigInt.asUintN(64, content),
+      };
+    }
+  }
+
+  /** As the view has it, or, where the watch is behind the coordinator, as etcd has it. */
+  async #spec(name: string, id: string): Promise<KeyspaceSpec> {
+    const known = this.#options.view.keyspace(name);
+    if (known?.id === id) return known;
+    const stored = await this.#options.store.get(keyspaceKey(name));
+    const parsed = stored === undefined ? undefined : parseKeyspaceSpec(stored.value);
+    if (parsed?.kind !== 'parsed' || parsed.value.id !== id) throw invalidArgument('keyspace_id', `there is no keyspace ${name} with the id ${id}`);
+    return parsed.value;
+  }
+}
+
+function describe(hosted: HostedReplica): HeldReplica {
+  const { state, role } = hosted.replica;
+  const { record } = hosted.replica.record ?? {};
+  const isLearner = record !== undefined && record.learners.some(({ replica }) => replica === state.identity.self.replica);
+  const roleName = role.kind === 'leader' ? 'LEADER' : role.kind === 'idle' ? 'IDLE' : isLearner ? 'LEARNER' : 'FOLLOWER';
+  return {
+    keyspace: hosted.keyspace,
+    partition: hosted.partition,
+    replicaId: state.identity.self.replica,
+    generation: { ...state.generation },
+    end: { ...state.log.end },
+    appliedSeq: state.appliedSeq,
+    role: roleName,
+    entries: state.store.entryCount,
+    bytes: state.store.liveBytes,
+    installed: state.isInstalled,
+  };
+}

@@ -1,0 +1,24 @@
+import { runService } from '@atoll/platform-lifecycle';
+import { readConfig } from './config.ts';
+import { startStorageNode } from './storage-node.ts';
+import { VERSION } from './version.ts';
+
+await runService({
+  name: 'storage-node',
+  version: VERSION,
+  config: () => {
+    const config = readConfig(process.env);
+    return { ...config, common: config };
+  },
+  start: async (config, { logger, telemetry, onStop, fail }) => {
+    const node = await startStorageNode({ config, logger, telemetry });
+    onStop('storage-node', (signal) => node.stop(signal));
+    node.failed.catch((error: unknown) => fail((error as Error).message, exitCodeOf(error), error));
+  },
+});
+
+/** A taken id and another cluster's data are mistakes of whoever started the process (R5). */
+function exitCodeOf(error: unknown): 1 | 2 {
+  const isMistake = error instanceof Error && (error.name === 'StartupError' || ('reason' in error && (error.reason === 'NODE_ID_TAKEN' || error.reason === 'WRONG_CLUSTER')));
+  return isMistake ? 2 : 1;
+}

@@ -1,0 +1,57 @@
+import type { Metrics } from '@atoll/platform-telemetry';
+import type { HostedReplica } from './hosted-replica.ts';
+import type { ReplicaHost } from './replica-host.ts';
+import type { Wal } from './wal/index.ts';
+
+/** What this node holds, read when somebody asks. Labels are keyspaces and roles, never partitions (bounded). */
+export function addNodeMetrics(
+  metrics: Metrics,
+  parts: {
+    readonly host: ReplicaHost;
+    readonly wal: Wal | undefined;
+    readonly stalenessMs: (hosted: HostedReplica, nowMs: number) => number;
+    readonly installsRunning: () => number;
+  },
+): void {
+  const { host, wal } = parts;
+  const perKeyspace = (read: (replicas: readonly HostedReplica[]) => number) => () =>
+    Array.from(host.keyspaces(), (keyspace) => ({ labels: { keyspace: keyspace.spec.name }, value: read([...keyspace.replicas()]) }));
+  const sum = (read: (hosted: HostedReplica) => number) => perKeyspace((replicas) => replicas.reduce((total, hosted) => total + read(hosted), 0));
+
+  metrics.gaugeFamily('atoll_replicas', { description: 'Replicas on this node by role.' }, () => {
+    const counts = { leader: 0, follower: 0, idle: 0 };
+    for (const { replica } of host.replicas()) counts[replica.role.kind] += 1;
+    return Object.entries(counts).map(([role, value]) => ({ labels: { role }, value }));
+  });
+  metrics.gaugeFamily('atoll_entries', { description: 'Entries held, expired ones included until they are swept.' }, sum(({ replica }) => replica.state.store.entryCount));
+  metrics.gaugeFamily('atoll_entry_bytes', { description: 'Memory of entries: keys, values, headers, index.', unit: 'By' }, sum(({ replica }) => replica.state.store.liveBytes));
+  metrics.gaugeFamily('atoll_log_bytes', { description: 'Memory of replication logs.', unit: 'By' }, sum(({ replica }) => replica.state.log.bytes));
+  metrics.gaugeFamily('atoll_uncommitted_writes', { description: 'Writes that wait for their commit.' }, sum(({ replica }) => replica.leader?.pendingCount ?? 0));
+  metrics.gauge('atoll_memory_bytes_max', { description: 'Memory for entries on this node.', unit: 'By' }, () => host.memory.bytesMax);
+  metrics.gauge('atoll_memory_used_bytes', { description: 'Memory of entries of all keyspaces.', unit: 'By' }, () => host.memory.usedBytes);
+  metrics.gauge('atoll_installs_running', { description: 'Full syncs under way on this node.' }, () => parts.installsRunning());
+  metrics.gaugeFamily(
+    'atoll_replication_lag_entries',
+    { description: 'Largest number of log entries that a follower of this node has yet to acknowledge.' },
+    perKeyspace((replicas) => Math.max(0, ...replicas.map((hosted) => lagOf(hosted)))),
+  );
+  metrics.gaugeFamily(
+    'atoll_replica_staleness_seconds',
+    { description: 'Largest staleness of a follower on this node that knows it.', unit: 's' },
+    perKeyspace((replicas) => {
+      const nowMs = performance.now();
+      const known = replicas.map((hosted) => parts.stalenessMs(hosted, nowMs)).filter((ms) => Number.isFinite(ms));
+      return Math.max(0, ...known) / 1000;
+    }),
+  );
+  if (wal === undefined) return;
+  metrics.gauge('atoll_wal_bytes', { description: 'Size of the write-ahead log on disk.', unit: 'By' }, () => wal.logBytes);
+  metrics.gauge('atoll_wal_buffered_bytes', { description: 'Bytes of the write-ahead log that are not on disk yet.', unit: 'By' }, () => wal.bufferedBytes);
+}
+
+function lagOf({ replica }: HostedReplica): number {
+  const { leader, state } = replica;
+  let lag = 0;
+  for (const follower of leader?.followers() ?? []) lag = Math.max(lag, state.log.end.seq - follower.matchSeq);
+  return lag;
+}

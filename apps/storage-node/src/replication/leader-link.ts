@@ -1,0 +1,316 @@
+import { credentials, type ClientDuplexStream } from '@grpc/grpc-js';
+import { ReplicationClient, type FollowRequest, type FollowResponse } from '@atoll/contracts/atoll/v1/replication';
+import type { FollowOutcome, Follower } from '@atoll/core-replication';
+import { createChannelOptions } from '@atoll/platform-grpc';
+import type { Logger, Tracing } from '@atoll/platform-telemetry';
+import type { StorageNodeEvents } from '../events.ts';
+import type { HostedReplica } from '../hosted-replica.ts';
+import type { TurnEnd } from '../turn.ts';
+
+const RECONNECT_MS_MIN = 50;
+const RECONNECT_MS_MAX = 1000;
+const RESUBSCRIBE_MS_MIN = 50;
+const RESUBSCRIBE_MS_MAX = 2000;
+/** Free memory is told again when it moved by so much without an acknowledgement. */
+const FREE_BYTES_STEP = 1024 * 1024;
+
+export interface LeaderLinkOptions {
+  /** Node that leads. */
+  readonly leader: string;
+  readonly clusterId: string;
+  readonly node: string;
+  readonly incarnation: string;
+  readonly turn: TurnEnd;
+  readonly events: StorageNodeEvents;
+  readonly logger: Logger;
+  readonly tracing: Tracing;
+  readonly random: () => number;
+  /** Address of the leader's node now; undefined while it is not registered. */
+  readonly addressOf: (node: string) => string | undefined;
+  readonly freeBytes: (hosted: HostedReplica) => number;
+  /** The leader ordered a full sync: the replica waits for chunks. */
+  readonly onInstall: (hosted: HostedReplica) => void;
+}
+
+interface Subscribed {
+  readonly hosted: HostedReplica;
+  readonly channel: number;
+  /** The leader has begun to send its log. */
+  accepted: boolean;
+  freeBytesTold: number;
+}
+
+/** The follower's end of one replication stream: every partition that this node follows at one other node. */
+export class LeaderLink {
+  readonly #options: LeaderLinkOptions;
+  readonly #wanted = new Set<HostedReplica>();
+  readonly #channels = new Map<number, Subscribed>();
+  readonly #byReplica = new Map<HostedReplica, Subscribed>();
+  readonly #dirty = new Set<Subscribed>();
+  readonly #retryMs = new Map<HostedReplica, number>();
+  readonly #timers = new Set<NodeJS.Timeout>();
+  readonly #sentEchoes: { heartbeat: number; atMs: number }[] = [];
+  #client: ReplicationClient | undefined;
+  #call: ClientDuplexStream<FollowRequest, FollowResponse> | undefined;
+  #lastChannel = 0;
+  #heartbeat = 0;
+  #unsubscribe: number[] = [];
+  #isScheduled = false;
+  #isBlocked = false;
+  #isClosed = false;
+  #reconnectMs = RECONNECT_MS_MIN;
+  #freshAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: LeaderLinkOptions) {
+    this.#options = options;
+  }
+
+  get isUnused(): boolean {
+    return this.#wanted.size === 0;
+  }
+
+  /** How far behind the leader's commits this replica may be, in ms; Infinity when that is not known (R35). */
+  stalenessMs(hosted: HostedReplica, nowMs: number): number {
+    return this.#byReplica.get(hosted)?.accepted === true ? nowMs - this.#freshAtMs : Number.POSITIVE_INFINITY;
+  }
+
+  /** Follows, or follows anew in another epoch. */
+  follow(hosted: HostedReplica): void {
+    this.#wanted.add(hosted);
+    this.#retryMs.delete(hosted);
+    if (this.#call === undefined) this.#connect();
+    else this.#subscribe(hosted);
+  }
+
+  unfollow(hosted: HostedReplica): void {
+    this.#wanted.delete(hosted);
+    this.#forget(hosted);
+    this.#retryMs.delete(hosted);
+  }
+
+  /** The replica's log or install moved: acknowledge at the end of the turn. */
+  acknowledge(hosted: HostedReplica): void {
+    const subscribed = this.#byReplica.get(hosted);
+    if (subscribed === undefined) return;
+    this.#dirty.add(subscribed);
+    this.#schedule();
+  }
+
+  /** To be called about once a second: tells the leaders when memory came free or went (R22). */
+  tick(): void {
+    for (const subscribed of this.#channels.values()) {
+      if (Math.abs(this.#options.freeBytes(subscribed.hosted) - subscribed.freeBytesTold) > FREE_BYTES_STEP) this.acknowledge(subscribed.hosted);
+    }
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#disconnect();
+    this.#client?.close();
+  }
+
+  // --- the stream -------------------------------------------------------------------------------------------------
+
+  #connect(): void {
+    if (this.#isClosed || this.#call !== undefined || this.#wanted.size === 0) return;
+    const address = this.#options.addressOf(this.#options.leader);
+    if (address === undefined) return this.#later(RECONNECT_MS_MAX, () => this.#connect());
+    this.#client?.close();
+    this.#client = new ReplicationClient(address, credentials.createInsecure(), createChannelOptions({ traffic: 'bulk' }));
+    const call = this.#client.follow();
+    this.#call = call;
+    this.#isBlocked = false;
+    call.on('data', (response: FollowResponse) => this.#receive(response));
+    call.on('drain', () => {
+      this.#isBlocked = false;
+      this.#schedule();
+    });
+    const onGone = (reason: string): void => {
+      if (this.#call !== call) return;
+      this.#options.events.streamLost(this.#options.leader, reason);
+      this.#disconnect();
+      this.#later(this.#reconnectMs, () => this.#connect());
+      this.#reconnectMs = Math.min(this.#reconnectMs * 2, RECONNECT_MS_MAX);
+    };
+    call.on('error', (error) => onGone(error.message));
+    call.on('end', () => onGone('ended by the leader'));
+    const { clusterId, node, incarnation } = this.#options;
+    call.write({ ...emptyRequest(), hello: { clusterId, nodeId: node, incarnation } });
+    for (const hosted of this.#wanted) this.#subscribe(hosted);
+  }
+
+  #disconnect(): void {
+    const call = this.#call;
+    this.#call = undefined;
+    this.#channels.clear();
+    this.#byReplica.clear();
+    this.#dirty.clear();
+    this.#unsubscribe = [];
+    this.#sentEchoes.length = 0;
+    this.#heartbeat = 0;
+    this.#freshAtMs = Number.NEGATIVE_INFINITY;
+    call?.cancel();
+  }
+
+  #subscribe(hosted: HostedReplica): void {
+    const { follower } = hosted.replica;
+    this.#forget(hosted);
+    if (this.#call === undefined || follower === undefined) return;
+    this.#lastChannel += 1;
+    const subscribed: Subscribed = { hosted, channel: this.#lastChannel, accepted: false, freeBytesTold: 0 };
+    this.#channels.set(subscribed.channel, subscribed);
+    this.#byReplica.set(hosted, subscribed);
+    this.#subscriptions.push(subscribed);
+    this.#schedule();
+  }
+
+  #subscriptions: Subscribed[] = [];
+
+  #forget(hosted: HostedReplica): void {
+    const subscribed = this.#byReplica.get(hosted);
+    if (subscribed === undefined) return;
+    this.#byReplica.delete(hosted);
+    this.#channels.delete(subscribed.channel);
+    this.#dirty.delete(subscribed);
+    this.#unsubscribe.push(subscribed.channel);
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled || this.#isBlocked || this.#call === undefined) return;
+    this.#isScheduled = true;
+    this.#options.turn.schedule(() => this.#flush());
+  }
+
+  #flush(): void {
+    this.#isScheduled = false;
+    const call = this.#call;
+    if (call === undefined || this.#isBlocked) return;
+    const acks: FollowRequest['acks'] = [];
+    for (const subscribed of this.#dirty) {
+      const { follower } = subscribed.hosted.replica;
+      if (follower === undefined) continue;
+      subscribed.freeBytesTold = this.#options.freeBytes(subscribed.hosted);
+      acks.push(follower.ack(subscribed.channel, subscribed.freeBytesTold));
+    }
+    this.#dirty.clear();
+    const subscriptions: FollowRequest['subscriptions'] = [];
+    for (const subscribed of this.#subscriptions) {
+      const { follower } = subscribed.hosted.replica;
+      if (follower === undefined || this.#channels.get(subscribed.channel) !== subscribed) continue;
+      const message = follower.subscription(subscribed.channel);
+      subscriptions.push({ ...message, generation: { ...message.generation }, end: { ...message.end } });
+    }
+    this.#subscriptions = [];
+    const heartbeat = this.#heartbeat;
+    this.#heartbeat = 0;
+    const unsubscribe = this.#unsubscribe;
+    this.#unsubscribe = [];
+    if (acks.length + subscriptions.length + unsubscribe.length === 0 && heartbeat === 0) return;
+    if (heartbeat !== 0) {
+      this.#sentEchoes.push({ heartbeat, atMs: performance.now() });
+      if (this.#sentEchoes.length > 64) this.#sentEchoes.shift();
+    }
+    this.#isBlocked = !call.write({ ...emptyRequest(), acks, subscriptions, unsubscribe, heartbeat });
+  }
+
+  // --- what the leader says ---------------------------------------------------------------------------------------
+
+  #receive(response: FollowResponse): void {
+    this.#reconnectMs = RECONNECT_MS_MIN;
+    const nowMs = performance.now();
+    this.#traceEntries(response);
+    for (const { prev, ...append } of response.appends) {
+      this.#take(append.channel, (follower, subscribed) => {
+        subscribed.accepted = true;
+        return follower.onAppend({ ...append, prev: prev ?? NOWHERE }, nowMs);
+      });
+    }
+    for (const { prev, ...part } of response.parts) {
+      this.#take(part.channel, (follower) => follower.onPart({ ...part, prev: prev ?? NOWHERE }));
+    }
+    for (const { end, ...divergence } of response.divergences) {
+      this.#take(divergence.channel, (follower) => follower.onDivergence({ ...divergence, end: end ?? NOWHERE }));
+    }
+    for (const { generation, logStart, ...order } of response.installs) {
+      this.#take(order.channel, (follower, { hosted }) => {
+        this.#options.events.installBegan(hosted.replica.state.identity, this.#options.leader);
+        const outcome = follower.onInstallOrder({ ...order, generation: generation ?? { counter: 0, id: '' }, logStart: logStart ?? NOWHERE });
+        if (outcome === 'ok') this.#options.onInstall(hosted);
+        return outcome;
+      });
+    }
+    for (const refusal of response.refusals) {
+      const subscribed = this.#channels.get(refusal.channel);
+      if (subscribed !== undefined) this.#retryLater(subscribed.hosted);
+    }
+    if (response.heartbeat !== 0) this.#onHeartbeat(response);
+  }
+
+  #onHeartbeat({ heartbeat, answered }: FollowResponse): void {
+    while (this.#sentEchoes[0] !== undefined && this.#sentEchoes[0].heartbeat <= answered) {
+      this.#freshAtMs = this.#sentEchoes.shift()!.atMs;
+    }
+    this.#heartbeat = heartbeat;
+    this.#schedule();
+  }
+
+  #take(channel: number, action: (follower: Follower, subscribed: Subscribed) => FollowOutcome): void {
+    const subscribed = this.#channels.get(channel);
+    const follower = subscribed?.hosted.replica.follower;
+    if (subscribed === undefined || follower === undefined) return;
+    const { hosted } = subscribed;
+    let outcome: FollowOutcome;
+    try {
+      outcome = action(follower, subscribed);
+    } catch (error) {
+      this.#options.logger.error({ err: error, keyspace: hosted.keyspace, partition: hosted.partition }, 'a replica cannot follow its leader');
+      return this.#retryLater(hosted);
+    }
+    if (outcome === 'resubscribe') {
+      this.#subscribe(hosted);
+    } else if (outcome === 'ok') {
+      this.#retryMs.delete(hosted);
+      this.#dirty.add(subscribed);
+      this.#schedule();
+    }
+  }
+
+  #retryLater(hosted: HostedReplica): void {
+    this.#forget(hosted);
+    const delayMs = this.#retryMs.get(hosted) ?? RESUBSCRIBE_MS_MIN;
+    this.#retryMs.set(hosted, Math.min(delayMs * 2, RESUBSCRIBE_MS_MAX));
+    this.#later(delayMs, () => {
+      if (this.#wanted.has(hosted) && !this.#byReplica.has(hosted)) this.#subscribe(hosted);
+    });
+  }
+
+  /** Spans of the entries that sampled callers wrote: from arrival here to the acknowledgement's turn. */
+  #traceEntries(response: FollowResponse): void {
+    for (const { channel, seq, traceparent } of response.traces) {
+      const hosted = this.#channels.get(channel)?.hosted;
+      if (hosted === undefined) continue;
+      const span = this.#options.tracing.startServerSpan('atoll.replica.append', traceparent);
+      if (span === undefined) continue;
+      span.setAttributes({ 'atoll.keyspace': hosted.keyspace, 'atoll.partition': hosted.partition, 'atoll.seq': seq });
+      this.#options.turn.schedule(() => span.end());
+    }
+  }
+
+  #later(delayMs: number, action: () => void): void {
+    if (this.#isClosed) return;
+    const timer = setTimeout(
+      () => {
+        this.#timers.delete(timer);
+        action();
+      },
+      delayMs * (0.5 + this.#options.random() / 2),
+    );
+    this.#timers.add(timer);
+  }
+}
+
+const NOWHERE = { epoch: 0, seq: 0 };
+
+const emptyRequest = (): FollowRequest => ({ hello: undefined, subscriptions: [], acks: [], unsubscribe: [], heartbeat: 0 });

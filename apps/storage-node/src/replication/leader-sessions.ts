@@ -1,0 +1,111 @@
+import type { ServerDuplexStream } from '@grpc/grpc-js';
+import type { FollowRequest, FollowResponse } from '@atoll/contracts/atoll/v1/replication';
+import { AtollError } from '@atoll/core-errors';
+import type { FollowerProgress } from '@atoll/core-replication';
+import type { BidiStreamHandler } from '@atoll/platform-grpc';
+import type { StorageNodeEvents } from '../events.ts';
+import type { HostedReplica } from '../hosted-replica.ts';
+import type { LogSender, ReplicaHost } from '../replica-host.ts';
+import type { TurnEnd } from '../turn.ts';
+import { FollowerSession } from './follower-session.ts';
+import type { TracedWrites } from './traced-writes.ts';
+
+/** A follower that has not answered a heartbeat for this long is gone; its stream is closed. */
+const SILENT_MS_MAX = 30_000;
+
+/** The streams of all nodes that follow leaders of this node (R26). */
+export class LeaderSessions implements LogSender {
+  readonly #host: ReplicaHost;
+  readonly #clusterId: string;
+  readonly #turn: TurnEnd;
+  readonly #events: StorageNodeEvents;
+  readonly #traces: TracedWrites;
+  readonly #sessions = new Map<FollowerSession, AbortController>();
+
+  constructor(options: { host: ReplicaHost; clusterId: string; turn: TurnEnd; events: StorageNodeEvents; traces: TracedWrites }) {
+    this.#host = options.host;
+    this.#clusterId = options.clusterId;
+    this.#turn = options.turn;
+    this.#events = options.events;
+    this.#traces = options.traces;
+  }
+
+  /** Handler of `Replication.Follow`. */
+  readonly follow: BidiStreamHandler<FollowRequest, FollowResponse> = (call, context) =>
+    new Promise((resolve, reject) => {
+      const gone = new AbortController();
+      let session: FollowerSession | undefined;
+      const end = (error?: Error): void => {
+        if (session !== undefined) {
+          this.#sessions.delete(session);
+          this.#events.streamLost(session.node, error?.message ?? 'ended by the follower');
+          session.close();
+          session = undefined;
+        }
+        if (error === undefined) resolve();
+        else reject(error);
+      };
+      call.on('data', (request: FollowRequest) => {
+        try {
+          session ??= this.#open(request, call, gone);
+          this.#receive(session, request);
+        } catch (error) {
+          end(error as Error);
+        }
+      });
+      call.on('end', () => end());
+      call.on('error', (error) => end(error));
+      const onAbort = (signal: AbortSignal): void => end(signal.reason as Error);
+      context.signal.addEventListener('abort', () => onAbort(context.signal), { once: true });
+      gone.signal.addEventListener('abort', () => onAbort(gone.signal), { once: true });
+    });
+
+  wake(hosted: HostedReplica, follower: FollowerProgress): void {
+    const link = hosted.followers.get(follower.member.replica);
+    link?.session.wake(link);
+  }
+
+  commitMoved(hosted: HostedReplica, follower: FollowerProgress): void {
+    const link = hosted.followers.get(follower.member.replica);
+    link?.session.commitMoved(link);
+  }
+
+  cutOff(hosted: HostedReplica, follower: FollowerProgress): void {
+    const link = hosted.followers.get(follower.member.replica);
+    link?.session.cutOff(link);
+  }
+
+  /** To be called every heartbeat interval. */
+  tick(nowMs: number): void {
+    for (const [session, gone] of this.#sessions) {
+      if (nowMs - session.answeredAtMs > SILENT_MS_MAX) gone.abort(new AtollError('CANCELLED', 'the follower does not answer heartbeats'));
+      else session.sendHeartbeat();
+    }
+  }
+
+  #open(request: FollowRequest, call: ServerDuplexStream<FollowRequest, FollowResponse>, gone: AbortController): FollowerSession {
+    const { hello } = request;
+    if (hello === undefined) throw new AtollError('INVALID_ARGUMENT', 'hello: the first message must have it', { metadata: { field: 'hello' } });
+    if (hello.clusterId !== this.#clusterId) {
+      throw new AtollError('WRONG_CLUSTER', `node ${hello.nodeId} belongs to cluster ${hello.clusterId}, this one to ${this.#clusterId}`);
+    }
+    const session = new FollowerSession({ node: hello.nodeId, call, turn: this.#turn, traces: this.#traces });
+    this.#sessions.set(session, gone);
+    return session;
+  }
+
+  #receive(session: FollowerSession, request: FollowRequest): void {
+    for (const channel of request.unsubscribe) session.unsubscribe(channel);
+    for (const { generation, end, ...subscription } of request.subscriptions) {
+      const message = { ...subscription, generation: generation ?? { counter: 0, id: '' }, end: end ?? { epoch: 0, seq: 0 } };
+      session.subscribe(message, this.#host.replica(message.keyspace, message.partition));
+    }
+    if (request.heartbeat !== 0) session.onHeartbeatAnswer(request.heartbeat);
+    if (request.acks.length === 0) return;
+    const nowMs = performance.now();
+    for (const ack of request.acks) {
+      const link = session.link(ack.channel);
+      link?.hosted.replica.leader?.onAck(ack, link.replicaId, nowMs);
+    }
+  }
+}

@@ -1,0 +1,93 @@
+import type { FetchSnapshotRequest, FetchSnapshotResponse, SnapshotEntry } from '@atoll/contracts/atoll/v1/transfer';
+import { AtollError } from '@atoll/core-errors';
+import { KIB, WIRE_PART_BYTES_MAX, checksum32, type Hash64, type ReplicaId } from '@atoll/core-runtime';
+import type { StoredEntry } from '@atoll/core-store';
+import { writeWithBackpressure, type ServerStreamHandler } from '@atoll/platform-grpc';
+import type { ReplicaHost } from '../replica-host.ts';
+
+const CHUNK_BYTES = 256 * KIB;
+const CHUNK_ENTRIES = 2000;
+
+/** Handler of `Transfer.FetchSnapshot`: the leader's store by sub-ranges, each as of the moment at which it is read (R33). */
+export function createSnapshotSender(options: { host: ReplicaHost; clusterId: string }): ServerStreamHandler<FetchSnapshotRequest, FetchSnapshotResponse> {
+  const { host, clusterId } = options;
+  return async (call, context) => {
+    const { request } = call;
+    if (request.clusterId !== clusterId) throw new AtollError('WRONG_CLUSTER', `this node belongs to cluster ${clusterId}`);
+    let next: Hash64 | undefined = { high: request.fromHigh, low: request.fromLow };
+    while (next !== undefined) {
+      const from: Hash64 = next;
+      const slice = readSlice(host, request, from);
+      const messages = toMessages(from, slice);
+      for (const message of messages) await writeWithBackpressure(call, message, context.signal);
+      next = slice.next;
+    }
+  };
+}
+
+interface Slice {
+  readonly entries: readonly StoredEntry[];
+  readonly next: Hash64 | undefined;
+  readonly readSeq: number;
+  readonly epoch: number;
+}
+
+/** One sub-range, checked anew each time: leadership, lineage and the receiver's place may have changed meanwhile. */
+function readSlice(host: ReplicaHost, request: FetchSnapshotRequest, from: Hash64): Slice {
+  const hosted = host.replica(request.keyspace, request.partition);
+  const leader = hosted?.replica.leader;
+  if (hosted === undefined || leader === undefined) throw new AtollError('NOT_LEADER', `this node does not lead ${request.keyspace}/${request.partition}`);
+  if (leader.epoch !== request.epoch) throw new AtollError('STALE_EPOCH', `the epoch is ${leader.epoch}, not ${request.epoch}`);
+  const { state } = hosted.replica;
+  if (state.generation.counter !== request.generation?.counter || state.generation.id !== request.generation.id) {
+    throw new AtollError('STALE_GENERATION', `the generation is ${state.generation.counter}`);
+  }
+  if (leader.follower(request.replicaId as ReplicaId) === undefined) throw new AtollError('REPLICA_UNKNOWN', `replica ${request.replicaId} does not follow here`);
+  const { entries, next } = state.store.readRange(from, undefined, { entriesMax: CHUNK_ENTRIES, bytesMax: CHUNK_BYTES });
+  return { entries, next, readSeq: state.appliedSeq, epoch: leader.epoch };
+}
+
+function toMessages(from: Hash64, slice: Slice): FetchSnapshotResponse[] {
+  const entries: SnapshotEntry[] = [];
+  const parts: FetchSnapshotResponse[] = [];
+  let checksum = 0;
+  slice.entries.forEach((entry, index) => {
+    const value = entry.value as Buffer;
+    const isLarge = value.length > WIRE_PART_BYTES_MAX;
+    checksum = (checksum + checksum32(entry.key) + checksum32(value)) >>> 0;
+    entries.push({
+      key: entry.key as Buffer,
+      value: isLarge ? EMPTY : value,
+      versionGeneration: entry.version.generation,
+      versionEpoch: entry.version.epoch,
+      versionSeq: entry.version.seq,
+      expiresAtMs: entry.expiresAtMs,
+      valueBytes: isLarge ? value.length : 0,
+    });
+    if (!isLarge) return;
+    for (let offset = 0; offset < value.length; offset += WIRE_PART_BYTES_MAX) {
+      parts.push({ ...message(from, slice), valuePart: value.subarray(offset, offset + WIRE_PART_BYTES_MAX), partOf: index, continued: true });
+    }
+  });
+  const messages = [{ ...message(from, slice), entries, continued: true }, ...parts];
+  messages[messages.length - 1] = { ...messages.at(-1)!, continued: false, checksum };
+  return messages;
+}
+
+function message(from: Hash64, slice: Slice): FetchSnapshotResponse {
+  return {
+    fromHigh: from.high,
+    fromLow: from.low,
+    toHigh: slice.next?.high,
+    toLow: slice.next?.low,
+    readSeq: slice.readSeq,
+    epoch: slice.epoch,
+    entries: [],
+    checksum: 0,
+    valuePart: EMPTY,
+    partOf: 0,
+    continued: false,
+  };
+}
+
+const EMPTY = Buffer.alloc(0);

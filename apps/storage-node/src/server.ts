@@ -1,0 +1,88 @@
+import { CacheService } from '@atoll/contracts/atoll/v1/cache';
+import { ReplicationService } from '@atoll/contracts/atoll/v1/replication';
+import { TransferService } from '@atoll/contracts/atoll/v1/transfer';
+import type { AtollError } from '@atoll/core-errors';
+import type { Moment } from '@atoll/core-replication';
+import type { ClusterView } from '@atoll/platform-etcd';
+import { addStandardServices, type CallContext, type GrpcServer, type Health } from '@atoll/platform-grpc';
+import type { Telemetry } from '@atoll/platform-telemetry';
+import { streamTopology } from '@atoll/platform-wire';
+import type { CacheOperations, Done, WriteTrace } from './cache/cache-operations.ts';
+import { serveExecute } from './cache/execute-stream.ts';
+import { ManyOperations } from './cache/many-operations.ts';
+import type { OperationMetrics } from './cache/operation-metrics.ts';
+import { createScanHandler } from './cache/scan.ts';
+import type { ReplicaHandlers } from './handlers/replicas.ts';
+import type { LeaderSessions } from './replication/leader-sessions.ts';
+import { createSnapshotSender } from './replication/snapshot-sender.ts';
+import type { ReplicaHost } from './replica-host.ts';
+import { readMoment, type TurnEnd } from './turn.ts';
+
+/** What the services need; complete once etcd was read. */
+export interface ServingParts {
+  readonly clusterId: string;
+  readonly view: ClusterView;
+  readonly host: ReplicaHost;
+  readonly operations: CacheOperations;
+  readonly replicas: ReplicaHandlers;
+  readonly sessions: LeaderSessions;
+}
+
+export interface ServerOptions {
+  readonly grpc: GrpcServer;
+  readonly telemetry: Telemetry;
+  readonly metrics: OperationMetrics;
+  readonly turn: TurnEnd;
+  /** Throws METADATA_UNAVAILABLE until etcd was read (R12). */
+  readonly parts: () => ServingParts;
+}
+
+const bytes = (value: Buffer): Buffer => value;
+const cacheService = { ...CacheService, execute: { ...CacheService.execute, requestDeserialize: bytes, responseSerialize: bytes } };
+
+/** Adds `Cache`, `Replication`, `Transfer`, health and reflection. */
+export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOptions): Health {
+  const { server, handlers } = grpc;
+  const { tracing } = telemetry;
+  const write =
+    <Request, Response>(name: 'set' | 'delete' | 'increment' | 'touch') =>
+    (request: Request, context: CallContext): Promise<Response> => {
+      const operation = parts().operations[name].bind(parts().operations) as unknown as (request: Request, now: Moment, done: Done<Response>, trace?: WriteTrace) => void;
+      const now = readMoment();
+      const trace = context.span === undefined ? undefined : { span: context.span, arrivedMs: now.monotonicMs };
+      return toPromise((done) => operation(request, now, done, trace));
+    };
+  const many = (): ManyOperations => new ManyOperations(parts().operations);
+  server.addService(cacheService, {
+    get: handlers.unary(cacheService.get, (request) => toPromise((done) => parts().operations.get(request, readMoment(), done))),
+    set: handlers.unary(cacheService.set, write('set')),
+    delete: handlers.unary(cacheService.delete, write('delete')),
+    increment: handlers.unary(cacheService.increment, write('increment')),
+    touch: handlers.unary(cacheService.touch, write('touch')),
+    getMany: handlers.unary(cacheService.getMany, (request) => many().getMany(request)),
+    setMany: handlers.unary(cacheService.setMany, (request) => many().setMany(request)),
+    deleteMany: handlers.unary(cacheService.deleteMany, (request) => many().deleteMany(request)),
+    scan: handlers.serverStream(cacheService.scan, (call, context) => createScanHandler(parts())(call, context)),
+    execute: handlers.bidiStream(cacheService.execute, (call, context) => serveExecute(call, context, { operations: parts().operations, turn, tracing, metrics })),
+    watchTopology: handlers.serverStream(cacheService.watchTopology, (call, context) => streamTopology(call, context, parts().view)),
+  });
+  server.addService(ReplicationService, {
+    follow: handlers.bidiStream(ReplicationService.follow, async (call, context) => parts().sessions.follow(call, context)),
+    ensureReplicas: handlers.unary(ReplicationService.ensureReplicas, (request) => parts().replicas.ensure(request)),
+    listReplicas: handlers.unary(ReplicationService.listReplicas, () => parts().replicas.list()),
+    digestReplica: handlers.unary(ReplicationService.digestReplica, (request) => parts().replicas.digest(request)),
+  });
+  server.addService(TransferService, {
+    fetchSnapshot: handlers.serverStream(TransferService.fetchSnapshot, (call, context) => createSnapshotSender(parts())(call, context)),
+  });
+  return addStandardServices(server, { services: [CacheService, ReplicationService, TransferService] });
+}
+
+function toPromise<Response>(start: (done: Done<Response>) => void): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    start((error: AtollError | undefined, response) => {
+      if (error === undefined) resolve(response as Response);
+      else reject(error);
+    });
+  });
+}

@@ -1,0 +1,320 @@
+// Composition root: servers first, so that probes and callers are told what is missing; then etcd and the disk, then
+// the replicas, then the registration. A node grants, acknowledges and serves nothing before it has read its records (R12).
+import { randomBytes } from 'node:crypto';
+import { credentials } from '@grpc/grpc-js';
+import { ReplicationClient } from '@atoll/contracts/atoll/v1/replication';
+import { AtollError } from '@atoll/core-errors';
+import type { NodeRecord } from '@atoll/core-membership';
+import { randomHex, toNodeId, type Random } from '@atoll/core-runtime';
+import { formatAddress, type Address } from '@atoll/platform-config';
+import { connectEtcd, registerNode, type ClusterChange, type ClusterView, type MetadataStore, type NodeRegistration } from '@atoll/platform-etcd';
+import { callUnary, createChannelOptions, createGrpcServer } from '@atoll/platform-grpc';
+import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type Telemetry } from '@atoll/platform-telemetry';
+import { CacheOperations } from './cache/cache-operations.ts';
+import { OperationMetrics } from './cache/operation-metrics.ts';
+import type { Config } from './config.ts';
+import { StorageNodeEvents } from './events.ts';
+import { ReplicaHandlers } from './handlers/replicas.ts';
+import { addNodeMetrics } from './node-metrics.ts';
+import { openCluster } from './open-cluster.ts';
+import { RecordKeeper } from './record-keeper.ts';
+import { ReplicaHost } from './replica-host.ts';
+import { LeaderLinks } from './replication/leader-links.ts';
+import { LeaderSessions } from './replication/leader-sessions.ts';
+import { SnapshotReceiver } from './replication/snapshot-receiver.ts';
+import { TracedWrites } from './replication/traced-writes.ts';
+import { addServices, type ServingParts } from './server.ts';
+import { TurnEnd, readMoment } from './turn.ts';
+import { openWal, type Wal, type WalReplicaState } from './wal/index.ts';
+
+const PROBE_MS = 1000;
+const INSTALLS_AT_ONCE = 4;
+const RELINQUISH_MS = 2000;
+const SUCCESSOR_MS = 3000;
+const SLOW_TICK_MS = 1000;
+
+export interface StorageNodeOptions {
+  readonly config: Config;
+  readonly logger: Logger;
+  readonly telemetry: Telemetry;
+  /** Default: etcd at `config.etcdEndpoints`; closed by `stop`. */
+  readonly store?: MetadataStore;
+  readonly random?: Random;
+}
+
+export interface StorageNode {
+  /** Bound address of the gRPC server. */
+  readonly address: Address;
+  readonly httpAddress: Address | undefined;
+  readonly readiness: () => Readiness;
+  /** Rejects when this process must end: its id was taken, its disk failed, another cluster. Pending otherwise. */
+  readonly failed: Promise<never>;
+  /** Hands its leaderships over, finishes what is under way and closes everything. */
+  stop(signal: AbortSignal): Promise<void>;
+}
+
+const systemRandom: Random = { nextUint32: () => randomBytes(4).readUInt32LE() };
+
+/** Resolves when the servers listen; etcd may still be away. Throws StartupError for a busy port. */
+export async function startStorageNode(options: StorageNodeOptions): Promise<StorageNode> {
+  const { config, logger, telemetry, random = systemRandom } = options;
+  const store = options.store ?? connectEtcd({ endpoints: config.etcdEndpoints });
+  const incarnation = randomHex(random, 8);
+  const turn = new TurnEnd();
+  const events = new StorageNodeEvents({ logger, telemetry });
+  const stopping = new AbortController();
+  const failed = Promise.withResolvers<never>();
+  failed.promise.catch(() => undefined);
+  let running: RunningNode | undefined;
+  let waitingFor = 'etcd';
+
+  const readiness = (): Readiness => running?.readiness() ?? { ready: false, reasons: [`waiting for ${waitingFor}`] };
+  const grpc = createGrpcServer({ telemetry, logger });
+  const health = addServices({
+    grpc,
+    telemetry,
+    turn,
+    metrics: new OperationMetrics(telemetry),
+    parts: () => {
+      if (running === undefined) throw new AtollError('METADATA_UNAVAILABLE', `the node waits for ${waitingFor}`);
+      return running.parts;
+    },
+  });
+  let http: HttpEndpoint | undefined;
+  let address: Address;
+  try {
+    if (config.httpListen !== undefined) {
+      http = await startHttpEndpoint({ listen: config.httpListen, metrics: telemetry.handleMetricsRequest, readiness });
+    }
+    address = await grpc.listen(config.listen);
+  } catch (error) {
+    await http?.close();
+    await store.close();
+    throw error;
+  }
+  const advertised = config.advertise.port === 0 ? { host: config.advertise.host, port: address.port } : config.advertise;
+
+  const open = async (): Promise<void> => {
+    const createId = (): string => randomHex(random, 8);
+    const view = await openCluster({ store, logger, clusterId: config.clusterId, createId, signal: stopping.signal });
+    if (view === undefined) return;
+    waitingFor = 'the write-ahead log';
+    running = await RunningNode.open({
+      ...options,
+      random,
+      store,
+      view,
+      incarnation,
+      turn,
+      events,
+      httpAddress: http === undefined ? '' : formatAddress(http.address),
+      advertised: formatAddress(advertised),
+      onFatal: (error) => failed.reject(error),
+    });
+    health.setServing(true);
+  };
+  const opening = open().catch((error: unknown) => failed.reject(error));
+  logger.info({ address: formatAddress(address), http: http && formatAddress(http.address), incarnation }, 'listening');
+
+  return {
+    address,
+    httpAddress: http?.address,
+    readiness,
+    failed: failed.promise,
+    stop: async (signal) => {
+      health.setServing(false);
+      stopping.abort();
+      await opening;
+      await running?.handOver();
+      await grpc.close(signal);
+      await running?.close();
+      await http?.close();
+      await store.close();
+    },
+  };
+}
+
+interface RunningOptions extends StorageNodeOptions {
+  readonly random: Random;
+  readonly store: MetadataStore;
+  readonly view: ClusterView;
+  readonly incarnation: string;
+  readonly turn: TurnEnd;
+  readonly events: StorageNodeEvents;
+  readonly httpAddress: string;
+  readonly advertised: string;
+  readonly onFatal: (error: unknown) => void;
+}
+
+/** A node that has read etcd and its disk: replicas, streams, timers, registration. */
+class RunningNode {
+  readonly parts: ServingParts;
+  readonly #options: RunningOptions;
+  readonly #wal: Wal | undefined;
+  readonly #records: RecordKeeper;
+  readonly #sessions: LeaderSessions;
+  readonly #links: LeaderLinks;
+  readonly #snapshots: SnapshotReceiver;
+  readonly #timers: NodeJS.Timeout[] = [];
+  #registration: NodeRegistration | undefined;
+  #unsubscribe: (() => void) | undefined;
+
+  private constructor(options: RunningOptions, wal: Wal | undefined) {
+    const { config, view, store, logger, telemetry, random, incarnation, turn, events } = options;
+    this.#options = options;
+    this.#wal = wal;
+    this.#records = new RecordKeeper({ store, logger });
+    const host = new ReplicaHost({ ...config, node: toNodeId(config.id), incarnation, random, view, records: this.#records, wal, events, logger });
+    const traces = new TracedWrites();
+    const addressOf = (node: string): string | undefined => view.nodes().get(node)?.address;
+    const uniform = (): number => random.nextUint32() / 2 ** 32;
+    const { clusterId } = view;
+    this.#sessions = new LeaderSessions({ host, clusterId, turn, events, traces });
+    this.#snapshots = new SnapshotReceiver({
+      clusterId,
+      concurrent: INSTALLS_AT_ONCE,
+      addressOf,
+      onProgress: (hosted) => this.#links.onDurable(hosted),
+      tracing: telemetry.tracing,
+      logger,
+      random: uniform,
+      bytesReceived: telemetry.metrics.counter('atoll_install_bytes_total', { description: 'Bytes of keys and values that full syncs brought here.', unit: 'By' }),
+    });
+    this.#links = new LeaderLinks({
+      clusterId,
+      node: config.id,
+      incarnation,
+      turn,
+      events,
+      logger,
+      tracing: telemetry.tracing,
+      random: uniform,
+      addressOf,
+      freeBytes: (hosted) => host.keyspace(hosted.keyspace)?.account.freeBytes ?? 0,
+      onInstall: (hosted) => this.#snapshots.install(hosted),
+    });
+    host.connect(this.#sessions, this.#links);
+    const stalenessMs = this.#links.stalenessMs.bind(this.#links);
+    const operations = new CacheOperations({ host, view, traces, stalenessMs });
+    this.parts = {
+      clusterId,
+      view,
+      host,
+      operations,
+      replicas: new ReplicaHandlers({ host, view, store, incarnation }),
+      sessions: this.#sessions,
+    };
+    addNodeMetrics(telemetry.metrics, { host, wal, stalenessMs, installsRunning: () => this.#snapshots.runningCount });
+  }
+
+  static async open(options: RunningOptions): Promise<RunningNode> {
+    const { config, view, logger } = options;
+    if (config.dataDir === undefined) {
+      const node = new RunningNode(options, undefined);
+      await node.#start([]);
+      return node;
+    }
+    const { wal, replicas, report } = await openWal({
+      directory: config.dataDir,
+      clusterId: view.clusterId,
+      nodeId: toNodeId(config.id),
+      onFatal: options.onFatal,
+    });
+    logger.info({ ...report, droppedReplicas: report.droppedReplicas.length, replicas: replicas.length }, 'the write-ahead log has been read');
+    const node = new RunningNode(options, wal);
+    await node.#start(replicas);
+    return node;
+  }
+
+  readiness(): Readiness {
+    const reasons: string[] = [];
+    if (this.#registration?.isRegistered() !== true && this.#options.view.connected) reasons.push('the node is not registered');
+    let filling = 0;
+    for (const { replica } of this.parts.host.replicas()) if (!replica.state.hasAllData && replica.state.install === undefined && replica.role.kind === 'follower') filling += 1;
+    if (filling > 0) reasons.push(`${filling} replicas wait for their first data`);
+    return { ready: reasons.length === 0, reasons };
+  }
+
+  async #start(saved: readonly WalReplicaState[]): Promise<void> {
+    const { config, view, store, logger, incarnation, onFatal } = this.#options;
+    const { host } = this.parts;
+    for (const replica of saved) await host.restore(replica);
+    for (const { keyspace, partition } of host.replicas()) host.onPartition(keyspace, partition);
+    this.#unsubscribe = view.subscribe((changes) => this.#onChanges(changes));
+    const every = (ms: number, action: () => void): void => void this.#timers.push(setInterval(action, ms));
+    every(config.heartbeatMs, () => {
+      const now = readMoment();
+      host.tick(now);
+      this.#sessions.tick(now.monotonicMs);
+    });
+    every(SLOW_TICK_MS, () => this.#links.tick());
+    const registering = registerNode(store, this.#nodeRecord('SERVING'), {
+      ttlMs: config.leaseMs,
+      probe: (address) => probeIncarnation(address),
+      onTaken: (by) => onFatal(new AtollError('NODE_ID_TAKEN', `another process took the id ${config.id} over, at ${by.address} (R5)`)),
+      onRegistered: (registered) => logger.info({ registered, incarnation }, registered ? 'registered' : 'the registration has lapsed and is renewed'),
+      onProblem: (problem) => logger.warn({ problem }, 'registration'),
+    });
+    this.#registration = await registering;
+  }
+
+  #onChanges(changes: readonly ClusterChange[]): void {
+    const { host } = this.parts;
+    for (const change of changes) {
+      if (change.kind === 'keyspace') host.onKeyspace(change.name);
+      else if (change.kind === 'partition') host.onPartition(change.keyspace, change.partition);
+    }
+  }
+
+  #nodeRecord(phase: NodeRecord['phase']): NodeRecord {
+    const { config, incarnation, advertised, httpAddress } = this.#options;
+    const { zone, weight } = config;
+    return { id: toNodeId(config.id), address: advertised, httpAddress, zone, weight, incarnation, phase };
+  }
+
+  /**
+   * Gives up every leadership, says so, and waits until the others lead: successors need not wait for a process that
+   * declared that it takes no office again.
+   */
+  async handOver(): Promise<void> {
+    const { view, logger } = this.#options;
+    await this.parts.host.relinquishAll(RELINQUISH_MS);
+    await this.#registration?.update(this.#nodeRecord('STOPPING')).catch((err: unknown) => logger.warn({ err }, 'could not say in etcd that the node stops'));
+    const deadline = performance.now() + SUCCESSOR_MS;
+    while (this.#isNamedLeader() && view.connected && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+
+  /** Whether some partition that has another in-sync member still names this process as its leader. */
+  #isNamedLeader(): boolean {
+    const { view, incarnation } = this.#options;
+    for (const { keyspace, partition } of this.parts.host.replicas()) {
+      const record = view.partition(keyspace, partition)?.record;
+      if (record?.leaderIncarnation === incarnation && record.inSync.length > 1) return true;
+    }
+    return false;
+  }
+
+  async close(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    this.#unsubscribe?.();
+    this.#snapshots.close();
+    this.#links.close();
+    this.#records.close();
+    await this.#wal?.close({ clean: true });
+    await this.#registration?.deregister();
+    await this.#options.view.close();
+  }
+}
+
+/** Incarnation of the process that answers at an address; undefined when none does (R5). */
+async function probeIncarnation(address: string): Promise<string | undefined> {
+  const client = new ReplicationClient(address, credentials.createInsecure(), createChannelOptions({ traffic: 'heartbeat' }));
+  try {
+    const { incarnation } = await callUnary(client, 'listReplicas', {}, { deadlineMs: PROBE_MS });
+    return incarnation;
+  } catch {
+    return undefined;
+  } finally {
+    client.close();
+  }
+}
