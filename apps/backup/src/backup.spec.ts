@@ -27,8 +27,8 @@ afterEach(async () => {
 async function run(store: InMemoryMetadataStore, env: Record<string, string> = {}): Promise<Backup> {
   const repository = pathToFileURL(join(directory, 'archives')).href;
   const config = parseConfig({ ATOLL_LISTEN: '127.0.0.1:0', BACKUP_REPOSITORY: repository, BACKUP_ETCD_CHECK_MS: '50', ...env });
-  const telemetry = await startTelemetry({ service: 'backup', instanceId: config.id, version: '0', traceRatio: 0 });
-  const logger = createLogger({ service: 'backup', instanceId: config.id, level: 'silent', format: 'json' });
+  const telemetry = await startTelemetry({ service: 'backup', instanceId: config.common.id, version: '0', traceRatio: 0 });
+  const logger = createLogger({ service: 'backup', instanceId: config.common.id, level: 'silent', format: 'json' });
   const backup = await startBackup({ config, logger, telemetry, store });
   stops.push(() => telemetry.shutdown(), () => backup.stop(AbortSignal.timeout(2000)));
   return backup;
@@ -62,19 +62,5 @@ describe('the backup service', () => {
     await ensureClusterId(store, () => 'theirs');
     const backup = await run(store, { ATOLL_CLUSTER_ID: 'ours' });
     await expect(backup.failed).rejects.toThrow(StartupError);
-  });
-});
-
-describe('BACKUP_REPOSITORY', () => {
-  it.each([
-    ['file:///var/lib/atoll', '/var/lib/atoll'],
-    ['/var/lib/atoll', '/var/lib/atoll'],
-    ['archives', join(process.cwd(), 'archives')],
-  ])('%s is the directory %s', (text, path) => {
-    expect(parseConfig({ BACKUP_REPOSITORY: text }).repository).toBe(path);
-  });
-
-  it.each(['s3://bucket/path', 'file://host/path', 'https://example.com'])('%s is refused', (text) => {
-    expect(() => parseConfig({ BACKUP_REPOSITORY: text })).toThrow(/BACKUP_REPOSITORY must be path of a directory/);
   });
 });

@@ -12,7 +12,7 @@ export interface BackupOptions {
   readonly config: Config;
   readonly logger: Logger;
   readonly telemetry: Telemetry;
-  /** Default: etcd at `config.etcdEndpoints`; closed by `stop`. */
+  /** Default: etcd as configured; closed by `stop`. */
   readonly store?: MetadataStore;
 }
 
@@ -30,7 +30,8 @@ export interface Backup {
 
 /** Resolves when the servers listen; etcd may still be away. Throws StartupError for a busy port. */
 export async function startBackup({ config, logger, telemetry, ...options }: BackupOptions): Promise<Backup> {
-  const store = options.store ?? connectEtcd({ endpoints: config.etcdEndpoints });
+  const { common } = config;
+  const store = options.store ?? connectEtcd({ endpoints: common.etcdEndpoints });
   const probe = new SharedProbe(config.repository, config.probeMs);
   const grpc = createGrpcServer({ telemetry, logger });
   const service: BackupServer = {
@@ -41,17 +42,17 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
   const watchdog = watchEtcd({
     store,
     logger,
-    clusterId: config.clusterId,
+    clusterId: common.clusterId,
     intervalMs: config.etcdCheckMs,
     onChange: (isReady) => health.setServing(isReady),
   });
   let http: HttpEndpoint | undefined;
   let address: Address;
   try {
-    if (config.httpListen !== undefined) {
-      http = await startHttpEndpoint({ listen: config.httpListen, metrics: telemetry.handleMetricsRequest, readiness: watchdog.readiness });
+    if (common.httpListen !== undefined) {
+      http = await startHttpEndpoint({ listen: common.httpListen, metrics: telemetry.handleMetricsRequest, readiness: watchdog.readiness });
     }
-    address = await grpc.listen(config.listen);
+    address = await grpc.listen(common.listen);
   } catch (error) {
     await http?.close();
     await watchdog.stop();

@@ -25,7 +25,8 @@ export const SETTINGS = {
   BACKUP_ETCD_CHECK_MS: durationMs({ min: 50, max: 60_000, default: '1s', description: 'Time between checks that etcd answers, for readiness.' }),
 };
 
-export interface Config extends CommonConfig {
+export interface Config {
+  readonly common: CommonConfig;
   /** Absolute path of a directory. */
   readonly repository: string;
   readonly probeMs: number;
@@ -37,7 +38,7 @@ export function parseConfig(env: Env): Config {
   const relations = COMMON_RELATIONS as readonly Relation<typeof SETTINGS>[];
   const values = parseSettings(SETTINGS, env, { prefixes: [COMMON_PREFIX, BACKUP_PREFIX], relations });
   return Object.freeze({
-    ...toCommonConfig(values),
+    common: toCommonConfig(values),
     repository: resolve(values.BACKUP_REPOSITORY),
     probeMs: values.BACKUP_PROBE_MS,
     etcdCheckMs: values.BACKUP_ETCD_CHECK_MS,

@@ -55,7 +55,8 @@ const RELATIONS: readonly Relation<typeof SETTINGS>[] = [
   },
 ];
 
-export interface Config extends CommonConfig {
+export interface Config {
+  readonly common: CommonConfig;
   readonly electionTtlMs: number;
   readonly tickMs: number;
   readonly graceMs: number;
@@ -71,7 +72,7 @@ export interface Config extends CommonConfig {
 export function parseConfig(env: Env): Config {
   const values = parseSettings(SETTINGS, env, { prefixes: [COMMON_PREFIX, COORDINATOR_PREFIX], relations: RELATIONS });
   return Object.freeze({
-    ...toCommonConfig(values),
+    common: toCommonConfig(values),
     electionTtlMs: values.COORDINATOR_ELECTION_TTL_MS,
     tickMs: values.COORDINATOR_TICK_MS,
     graceMs: values.COORDINATOR_GRACE_MS,

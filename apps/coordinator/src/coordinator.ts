@@ -22,7 +22,7 @@ export interface CoordinatorOptions {
   readonly config: Config;
   readonly logger: Logger;
   readonly telemetry: Telemetry;
-  /** Default: etcd at `config.etcdEndpoints`; closed by `stop`. */
+  /** Default: etcd as configured; closed by `stop`. */
   readonly store?: MetadataStore;
   readonly clock?: Clock;
   readonly random?: Random;
@@ -49,7 +49,8 @@ const systemRandom: Random = { nextUint32: () => randomBytes(4).readUInt32LE() }
 export async function startCoordinator(options: CoordinatorOptions): Promise<Coordinator> {
   const { config, logger, telemetry, clock = systemClock, random = systemRandom } = options;
   const { connect = (address: string) => connectReplicationPeer(address, config.nodeCallMs) } = options;
-  const store = options.store ?? connectEtcd({ endpoints: config.etcdEndpoints });
+  const { common } = config;
+  const store = options.store ?? connectEtcd({ endpoints: common.etcdEndpoints });
   const stopping = new AbortController();
   let view: ClusterView | undefined;
   let election: Election | undefined;
@@ -74,16 +75,16 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   let http: HttpEndpoint | undefined;
   let address: Address;
   try {
-    if (config.httpListen !== undefined) {
-      http = await startHttpEndpoint({ listen: config.httpListen, metrics: telemetry.handleMetricsRequest, readiness });
+    if (common.httpListen !== undefined) {
+      http = await startHttpEndpoint({ listen: common.httpListen, metrics: telemetry.handleMetricsRequest, readiness });
     }
-    address = await grpc.listen(config.listen);
+    address = await grpc.listen(common.listen);
   } catch (error) {
     await http?.close();
     await store.close();
     throw error;
   }
-  const advertised = formatAddress(config.advertise.port === 0 ? { host: config.advertise.host, port: address.port } : config.advertise);
+  const advertised = formatAddress(common.advertise.port === 0 ? { host: common.advertise.host, port: address.port } : common.advertise);
 
   // One event at a time, in order; those that etcd does not take are in the log all the same.
   let appending: Promise<void> = Promise.resolve();
@@ -97,12 +98,12 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   });
 
   const open = async (): Promise<void> => {
-    const opened = await openCluster({ store, logger, clusterId: config.clusterId, createId: () => randomHex(random, 8), signal: stopping.signal });
+    const opened = await openCluster({ store, logger, clusterId: common.clusterId, createId: () => randomHex(random, 8), signal: stopping.signal });
     if (opened === undefined) return;
     view = opened;
     health.setServing(true);
     election = campaign(
-      { store, id: config.id, address: advertised, ttlMs: config.electionTtlMs, signal: stopping.signal },
+      { store, id: common.id, address: advertised, ttlMs: config.electionTtlMs, signal: stopping.signal },
       {
         onElected: (revision, elected) => {
           logger.info({ revision }, 'elected');

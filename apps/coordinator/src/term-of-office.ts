@@ -97,11 +97,14 @@ export class TermOfOffice {
     try {
       await this.#pause(config.graceMs);
       await this.#takeOver();
+      let isFailing = false;
       while (!this.#isEnded) {
         try {
           if (this.isHeld() && view.connected) await this.#round();
+          isFailing = false;
         } catch (err) {
-          logger.warn({ err }, 'a round of decisions failed');
+          if (!isFailing) logger.warn({ err }, 'decisions cannot be carried out; tried again until they can');
+          isFailing = true;
         }
         await this.#wake.wait(config.tickMs);
       }

@@ -1,5 +1,5 @@
-import type { Action, NodeInventory, NodeRecord } from '@atoll/core-membership';
-import type { NodeId } from '@atoll/core-runtime';
+import { partitionName, type Action, type NodeInventory, type NodeRecord } from '@atoll/core-membership';
+import type { NodeId, PartitionId } from '@atoll/core-runtime';
 import type { ConnectPeer, ReplicationPeer } from './replication-peer.ts';
 
 const RETRY_MS = 500;
@@ -24,7 +24,11 @@ interface Node {
   inventory: NodeInventory | undefined;
   /** One call at a time, so that no answer is older than what it replaces. */
   isBusy: boolean;
+  /** Its failures are told once until it answers again. */
+  isFailing: boolean;
   dueMs: number;
+  /** When each partition was asked for; an answer that is of no use is not asked for again at once. */
+  readonly askedMs: Map<string, number>;
 }
 
 /**
@@ -58,20 +62,24 @@ export class NodeInventories {
     for (const { id, address, incarnation } of registered.values()) {
       let node = this.#nodes.get(id);
       if (node === undefined) {
-        node = { address, incarnation, peer: this.#options.connect(address), inventory: undefined, isBusy: false, dueMs: nowMs };
+        node = { address, incarnation, peer: this.#options.connect(address), inventory: undefined, isBusy: false, isFailing: false, dueMs: nowMs, askedMs: new Map() };
         this.#nodes.set(id, node);
       }
       if (node.dueMs <= nowMs) void this.#list(id, node, nowMs);
     }
   }
 
-  /** Asks a node for replicas. Does nothing while another call to it is under way: the caller asks again. */
+  /** Asks a node for replicas. Does nothing while another call to it is under way, or right after the same one: the caller asks again. */
   ensure({ node: id, keyspace, keyspaceId, partitions }: EnsureAction, nowMs: number): void {
     const node = this.#nodes.get(id);
-    if (node?.inventory === undefined) return;
+    if (node?.inventory === undefined || node.isBusy) return;
+    const isDue = (partition: PartitionId): boolean => nowMs - (node.askedMs.get(partitionName(keyspace, partition)) ?? -Infinity) >= RETRY_MS;
+    const due = partitions.filter(isDue);
+    if (due.length === 0) return;
+    for (const partition of due) node.askedMs.set(partitionName(keyspace, partition), nowMs);
     void this.#call(id, node, nowMs, async () => {
       const { revision } = this.#options;
-      const made = checkProcess(node, await node.peer.ensureReplicas({ revision, keyspace, keyspaceId, partitions }));
+      const made = checkProcess(node, await node.peer.ensureReplicas({ revision, keyspace, keyspaceId, partitions: due }));
       node.inventory = { incarnation: node.incarnation, replicas: new Map([...(node.inventory?.replicas ?? []), ...made.replicas]) };
     });
   }
@@ -82,6 +90,7 @@ export class NodeInventories {
     if (node?.inventory === undefined) return;
     const replicas = new Map(node.inventory.replicas);
     replicas.delete(partition);
+    node.askedMs.delete(partition);
     node.inventory = { ...node.inventory, replicas };
   }
 
@@ -95,6 +104,7 @@ export class NodeInventories {
     return this.#call(id, node, nowMs, async () => {
       node.inventory = checkProcess(node, await node.peer.listReplicas());
       node.dueMs = nowMs + this.#options.refreshMs;
+      node.askedMs.clear();
     });
   }
 
@@ -103,10 +113,13 @@ export class NodeInventories {
     node.isBusy = true;
     try {
       await work();
+      node.isFailing = false;
     } catch (error) {
       node.inventory = undefined;
       node.dueMs = nowMs + RETRY_MS;
-      if (!this.#isClosed && this.#nodes.get(id) === node) this.#options.onProblem(id, error);
+      const isNews = !node.isFailing && !this.#isClosed && this.#nodes.get(id) === node;
+      node.isFailing = true;
+      if (isNews) this.#options.onProblem(id, error);
     } finally {
       node.isBusy = false;
       if (!this.#isClosed) this.#options.onChange();

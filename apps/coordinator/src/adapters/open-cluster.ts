@@ -1,10 +1,8 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { isAtollError } from '@atoll/core-errors';
 import { StartupError } from '@atoll/platform-config';
 import { ensureClusterId, openClusterView, type ClusterView, type MetadataStore } from '@atoll/platform-etcd';
+import { waitFor } from '@atoll/platform-lifecycle';
 import type { Logger } from '@atoll/platform-telemetry';
-
-const RETRY_MS = 500;
 
 /**
  * Waits for etcd, makes the cluster's id if nobody has, and opens the view. Undefined when the signal came first.
@@ -19,22 +17,23 @@ export async function openCluster(options: {
   readonly signal: AbortSignal;
 }): Promise<ClusterView | undefined> {
   const { store, logger, clusterId, createId, signal } = options;
-  let isWaiting = false;
-  while (!signal.aborted) {
-    try {
-      const { id } = await ensureClusterId(store, () => clusterId ?? createId());
-      if (clusterId !== undefined && id !== clusterId) {
-        throw new StartupError(`etcd belongs to cluster ${id}, and ATOLL_CLUSTER_ID asks for ${clusterId}`);
-      }
-      const view = await openClusterView(store, { onProblem: (problem) => logger.warn({ problem }, 'a value in etcd cannot be used') });
-      logger.info({ cluster: view.clusterId }, 'etcd has been read');
-      return view;
-    } catch (err) {
-      if (!isAtollError(err) || err.reason !== 'METADATA_UNAVAILABLE') throw err;
-      if (!isWaiting) logger.warn({ err }, 'waiting for etcd');
-      isWaiting = true;
-      await sleep(RETRY_MS, undefined, { signal }).catch(() => undefined);
+  const open = async (): Promise<ClusterView> => {
+    const { id } = await ensureClusterId(store, () => clusterId ?? createId());
+    if (clusterId !== undefined && id !== clusterId) {
+      throw new StartupError(`etcd belongs to cluster ${id}, and ATOLL_CLUSTER_ID asks for ${clusterId}`);
     }
+    return openClusterView(store, { onProblem: (problem) => logger.warn({ problem }, 'a value in etcd cannot be used') });
+  };
+  try {
+    const view = await waitFor('etcd', open, {
+      signal,
+      isRetryable: (error) => isAtollError(error) && error.reason === 'METADATA_UNAVAILABLE',
+      onWaiting: (message, err) => logger.warn({ err }, message),
+    });
+    logger.info({ cluster: view.clusterId }, 'etcd has been read');
+    return view;
+  } catch (error) {
+    if (signal.aborted) return undefined;
+    throw error;
   }
-  return undefined;
 }

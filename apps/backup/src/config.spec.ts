@@ -1,0 +1,22 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { settingsTable } from '@atoll/platform-config';
+import { SETTINGS, parseConfig } from './config.ts';
+
+describe('BACKUP_REPOSITORY', () => {
+  it.each([
+    ['file:///var/lib/atoll', '/var/lib/atoll'],
+    ['/var/lib/atoll', '/var/lib/atoll'],
+    ['archives', join(process.cwd(), 'archives')],
+  ])('%s is the directory %s', (text, path) => {
+    expect(parseConfig({ BACKUP_REPOSITORY: text }).repository).toBe(path);
+  });
+
+  it.each(['s3://bucket/path', 'file://host/path', 'https://example.com'])('%s is refused', (text) => {
+    expect(() => parseConfig({ BACKUP_REPOSITORY: text })).toThrow(/BACKUP_REPOSITORY must be path of a directory/);
+  });
+});
+
+it('the settings stand in the README as they are', () => {
+  expect(readFileSync(new URL('../README.md', import.meta.url), 'utf8')).toContain(settingsTable(SETTINGS));
+});

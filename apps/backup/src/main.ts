@@ -1,0 +1,17 @@
+import { classifyStartFailure, runService } from '@atoll/platform-lifecycle';
+import { startBackup } from './backup.ts';
+import { parseConfig } from './config.ts';
+
+await runService({
+  name: 'backup',
+  version: '0.1.0',
+  config: () => parseConfig(process.env),
+  start: async (config, context) => {
+    const backup = await startBackup({ config, logger: context.logger, telemetry: context.telemetry });
+    context.onStop('backup', (signal) => backup.stop(signal));
+    backup.failed.catch((error: unknown) => {
+      const { code } = classifyStartFailure(error);
+      context.fail(error instanceof Error ? error.message : String(error), code, error);
+    });
+  },
+});
