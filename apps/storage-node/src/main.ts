@@ -10,10 +10,10 @@ await runService({
     const config = readConfig(process.env);
     return { ...config, common: config };
   },
-  start: async (config, { logger, telemetry, onStop, fail }) => {
-    const node = await startStorageNode({ config, logger, telemetry });
-    onStop('storage-node', (signal) => node.stop(signal));
-    node.failed.catch((error: unknown) => fail((error as Error).message, exitCodeOf(error), error));
+  start: async (config, context) => {
+    const node = await startStorageNode({ config, logger: context.logger, telemetry: context.telemetry });
+    context.onStop('storage-node', (signal) => node.stop(signal));
+    node.failed.catch((error: unknown) => context.fail((error as Error).message, exitCodeOf(error), error));
   },
 });
 

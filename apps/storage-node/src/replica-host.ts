@@ -279,7 +279,7 @@ export class ReplicaHost {
   // --- time -------------------------------------------------------------------------------------------------------
 
   tick(now: Moment): void {
-    for (const hosted of [...this.replicas()]) {
+    for (const hosted of this.replicas()) {
       hosted.replica.tick(now);
       if (!hosted.wasNamed && now.monotonicMs - hosted.createdMs > UNNAMED_MS_MAX) this.#drop(hosted);
     }

@@ -281,5 +281,5 @@ function readAnswer(hosted: HostedReplica, entry: StoredEntry | undefined, now: 
   if (entry === undefined || isExpired(entry.expiresAtMs, hosted.replica.state.clock.read(now.monotonicMs))) {
     return { found: false, value: EMPTY, version: EMPTY, expiresAtMs: 0, session };
   }
-  return { found: true, value: entry.value as Buffer, version: encodeVersion(entry.version), expiresAtMs: entry.expiresAtMs, session };
+  return { found: true, value: entry.value, version: encodeVersion(entry.version), expiresAtMs: entry.expiresAtMs, session };
 }

@@ -147,7 +147,7 @@ class ExecuteStream {
     this.#execute(incoming.operation, incoming.value);
   }
 
-  #execute(operation: OperationFrame, value: Buffer | undefined): void {
+  #execute(operation: OperationFrame, assembled: Buffer | undefined): void {
     const { operations, tracing, metrics } = this.#options;
     const { id, kind, body } = operation;
     const now = this.#now;
@@ -174,7 +174,7 @@ class ExecuteStream {
         });
       case OPERATION.SET: {
         const request: SetRequest = decodeSetRequest(body);
-        if (value !== undefined) request.value = value;
+        if (assembled !== undefined) request.value = assembled;
         return operations.set(request, now, answer(RESULT.SET, encodeSetResponse), trace);
       }
       case OPERATION.DELETE:

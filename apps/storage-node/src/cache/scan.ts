@@ -74,7 +74,7 @@ function readSlice(
 function toScanEntry(entry: StoredEntry, keysOnly: boolean): ScanEntry {
   return {
     key: entry.key as Buffer,
-    value: keysOnly ? EMPTY : (entry.value as Buffer),
+    value: keysOnly ? EMPTY : entry.value,
     version: encodeVersion(entry.version),
     expiresAtMs: entry.expiresAtMs,
   };

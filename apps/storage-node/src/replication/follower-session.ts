@@ -132,7 +132,7 @@ export class FollowerSession {
   /** The stream is gone. */
   close(): void {
     clearTimeout(this.#commitTimer);
-    for (const link of [...this.#links.values()]) this.#unlink(link);
+    for (const link of this.#links.values()) this.#unlink(link);
   }
 
   #refuse(refusal: RefusalMessage): void {
@@ -188,11 +188,11 @@ export class FollowerSession {
     const next = leader.nextMessage(progress, bytesMax, nowMs);
     if (next === undefined) return 0;
     if ('part' in next) {
-      message.parts.push(next.part as FollowResponse['parts'][number]);
+      message.parts.push(next.part);
       return next.part.data.length;
     }
     const { append } = next;
-    message.appends.push(append as FollowResponse['appends'][number]);
+    message.appends.push(append);
     if (append.count > 0 && this.#traces.size > 0) {
       message.traces.push(...this.#traces.sent(link.hosted, link.channel, append.prev.seq + 1, append.prev.seq + append.count));
     }

@@ -135,7 +135,7 @@ class ChunkAssembler {
       });
     }
     if (message.valuePart.length > 0) {
-      const value = this.#entries[message.partOf]?.value as Buffer | undefined;
+      const value = this.#entries[message.partOf]?.value;
       const at = this.#filled.get(message.partOf) ?? 0;
       if (value === undefined || at + message.valuePart.length > value.length) throw new AtollError('INTERNAL', 'a piece of a value does not belong to its chunk');
       this.#filled.set(message.partOf, at + message.valuePart.copy(value, at));

@@ -19,7 +19,7 @@ export function createSnapshotSender(options: { host: ReplicaHost; clusterId: st
       const from: Hash64 = next;
       const slice = readSlice(host, request, from);
       const messages = toMessages(from, slice);
-      for (const message of messages) await writeWithBackpressure(call, message, context.signal);
+      for (const each of messages) await writeWithBackpressure(call, each, context.signal);
       next = slice.next;
     }
   };
@@ -52,7 +52,7 @@ function toMessages(from: Hash64, slice: Slice): FetchSnapshotResponse[] {
   const parts: FetchSnapshotResponse[] = [];
   let checksum = 0;
   slice.entries.forEach((entry, index) => {
-    const value = entry.value as Buffer;
+    const value = entry.value;
     const isLarge = value.length > WIRE_PART_BYTES_MAX;
     checksum = (checksum + checksum32(entry.key) + checksum32(value)) >>> 0;
     entries.push({

@@ -14,8 +14,8 @@ const WRITE_BYTES = 4 * MIB;
 
 /** What becomes removable once a group is durable, as of the moment the group was taken. */
 export interface Garbage {
-  /** Segments below this number. */
-  readonly oldestPinnedSegment: number;
+  /** Segments below this number; at most the one that the group ends in, whose state the later ones build on. */
+  readonly oldestNeededSegment: number;
   readonly files: readonly string[];
 }
 
@@ -243,8 +243,8 @@ export class GroupCommitter {
     const { fileSystem, directory } = this.#options;
     for (const file of garbage.files) await fileSystem.remove(file);
     for (;;) {
-      const [oldest, next] = this.#segments;
-      if (oldest === undefined || next === undefined || oldest.number >= garbage.oldestPinnedSegment) return;
+      const oldest = this.#segments[0];
+      if (oldest === undefined || oldest.number >= garbage.oldestNeededSegment) return;
       await fileSystem.remove(oldest.path);
       await fileSystem.syncDirectory(directory);
       this.#segments.shift();

@@ -54,6 +54,11 @@ export class LogBuffer {
     return this.#position;
   }
 
+  /** Segment that the last record added stands in. */
+  get segment(): number {
+    return this.#segment.number;
+  }
+
   get isEmpty(): boolean {
     return this.#steps.length === 0;
   }

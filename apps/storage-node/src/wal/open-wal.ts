@@ -107,7 +107,7 @@ function assemble(options: WalOptions, place: Place, log: RecoveredLog, lock: Di
     flushBytes: settings.flushBytes,
     onTimer: () => wal.flushHints(),
     collectGarbage: () => ({
-      oldestPinnedSegment: table.oldestPinnedSegment(),
+      oldestNeededSegment: Math.min(table.oldestPinnedSegment(), buffer.segment),
       files: table.takeObsoleteFiles().map((file) => join(place.checkpointDirectory, file)),
     }),
     onFatal: (error) => options.onFatal(error),

@@ -380,7 +380,7 @@ export class Leader {
     const { log, appliedSeq } = this.#state;
     if (log.bytes <= this.#settings.logBytesMax) return;
     let seq = appliedSeq;
-    for (const follower of [...this.#followers.values()]) {
+    for (const follower of this.#followers.values()) {
       const stands = follower.matchSeq < log.end.seq && nowMs - follower.lastProgressMs > this.#settings.followerAckTimeoutMs;
       if (stands && !this.#record.isRequired(follower.member.replica)) {
         this.unlink(follower.member.replica, nowMs);

@@ -55,6 +55,8 @@ export function encodedBytes(entry: LogEntry): number {
       return bytes + EXPIRE_BYTES;
     case 'office':
       return bytes;
+    default:
+      return operation satisfies never;
   }
 }
 
