@@ -2,10 +2,11 @@ import { getEventListeners } from 'node:events';
 import { Client, credentials, status, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
 import { CacheClient, CacheService, DeleteRequest, ExecuteRequest, ExecuteResponse, GetRequest, GetResponse, ScanRequest, ScanResponse, WatchTopologyRequest, type CacheServer } from '@atoll/contracts/atoll/v1/cache';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
+import { VALUE_BYTES_MAX } from '@atoll/core-runtime';
 import { createLogger, startTelemetry, type Telemetry } from '@atoll/platform-telemetry';
 import { callServerStream, callUnary } from './call.ts';
 import { createChannelOptions } from './channel-options.ts';
-import { createGrpcServer, type GrpcServer } from './grpc-server.ts';
+import { CONCURRENT_STREAMS_MAX, createGrpcServer, type GrpcServer } from './grpc-server.ts';
 import { BoundedWriter, writeWithBackpressure } from './stream-writer.ts';
 
 const getRequest = (key: string): GetRequest => GetRequest.fromPartial({ key: Buffer.from(key) });
@@ -62,6 +63,8 @@ describe('RPC wrappers', () => {
             return await new Promise<GetResponse>((_resolve, reject) => {
               context.signal.addEventListener('abort', () => reject(context.signal.reason as Error), { once: true });
             });
+          case 'largest':
+            return GetResponse.fromPartial({ found: true, value: Buffer.alloc(VALUE_BYTES_MAX, 7) });
           default:
             return found('v');
         }
@@ -188,6 +191,19 @@ describe('RPC wrappers', () => {
     // The reader reads again and finds its stream reset.
     call.on('data', () => undefined);
     expect((await ended).code).toBe(status.CANCELLED);
+  });
+
+  it('carries the largest value, and refuses a message above the limit', async () => {
+    const { value } = await callUnary(client, 'get', getRequest('largest'), { deadlineMs: 30_000 });
+    expect(value.length).toBe(VALUE_BYTES_MAX);
+    const narrow = new CacheClient(client.getChannel().getTarget().replace(/^dns:/, ''), credentials.createInsecure(), createChannelOptions({ messageBytesMax: 1000 }));
+    await expect(callUnary(narrow, 'get', getRequest('x'.repeat(2000)), { deadlineMs: 5000 })).rejects.toMatchObject({ metadata: { status: 'RESOURCE_EXHAUSTED' } });
+    narrow.close();
+  });
+
+  it('takes more calls of one connection than it has streams: the rest waits at the client (I10)', async () => {
+    const answers = await Promise.all(Array.from({ length: CONCURRENT_STREAMS_MAX * 2 }, () => callUnary(client, 'get', getRequest('k'), { deadlineMs: 30_000 })));
+    expect(answers.every(({ found: isFound }) => isFound)).toBe(true);
   });
 
   it('counts calls by reason and shows durations and open streams', async () => {

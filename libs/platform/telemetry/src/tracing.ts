@@ -38,7 +38,7 @@ export class Tracing {
     this.#random = random;
   }
 
-  /** Span of a request that arrived, or undefined when it is not sampled: the usual case, about 10 ns. */
+  /** Span of a request that arrived, or undefined when it is not sampled: the usual case, 10 to 20 ns. */
   startServerSpan(name: string, traceparent?: string): Span | undefined {
     if (traceparent === undefined) {
       return this.#random() < this.#ratio ? this.#start(name, { kind: SpanKind.SERVER }, ROOT_CONTEXT) : undefined;
