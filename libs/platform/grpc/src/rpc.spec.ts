@@ -36,6 +36,7 @@ describe('RPC wrappers', () => {
   let client: CacheClient;
   let logLines: string[] = [];
   const signals: AbortSignal[] = [];
+  let cancelsNoticed = 0;
   let lastRemainingMs = 0;
   let lastTraceparent: string | undefined;
   let streamsEnded = 0;
@@ -60,6 +61,7 @@ describe('RPC wrappers', () => {
             throw new Error('secret internals');
           case 'hang':
             signals.push(context.signal);
+            context.onCancelled(() => (cancelsNoticed += 1));
             return await new Promise<GetResponse>((_resolve, reject) => {
               context.signal.addEventListener('abort', () => reject(context.signal.reason as Error), { once: true });
             });
@@ -140,6 +142,7 @@ describe('RPC wrappers', () => {
     await expect(call).rejects.toMatchObject({ reason: 'CANCELLED' });
     await until(() => signals[0]?.aborted === true, 'the abort');
     expect(signals[0]?.reason).toMatchObject({ reason: 'CANCELLED' });
+    expect(cancelsNoticed).toBe(1);
     await expect(callUnary(client, 'get', getRequest('hang'), { deadlineMs: 50 })).rejects.toMatchObject({ reason: 'DEADLINE_EXCEEDED' });
     await until(() => signals[1]?.aborted === true, 'the abort by deadline');
   });
