@@ -1,9 +1,10 @@
 // Composition root: servers first, so that probes and callers are told what is missing; then etcd and the disk, then
 // the replicas, then the registration. A node grants, acknowledges and serves nothing before it has read its records (R12).
 import { randomBytes } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import { credentials } from '@grpc/grpc-js';
 import { ReplicationClient } from '@atoll/contracts/atoll/v1/replication';
-import { AtollError } from '@atoll/core-errors';
+import { AtollError, isAtollError } from '@atoll/core-errors';
 import type { NodeRecord } from '@atoll/core-membership';
 import { randomHex, toNodeId, type Random } from '@atoll/core-runtime';
 import { formatAddress, type Address } from '@atoll/platform-config';
@@ -32,6 +33,7 @@ const INSTALLS_AT_ONCE = 4;
 const RELINQUISH_MS = 2000;
 const SUCCESSOR_MS = 3000;
 const SLOW_TICK_MS = 1000;
+const REGISTER_RETRY_MS = 500;
 
 export interface StorageNodeOptions {
   readonly config: Config;
@@ -111,6 +113,7 @@ export async function startStorageNode(options: StorageNodeOptions): Promise<Sto
       advertised: formatAddress(advertised),
       onFatal: (error) => failed.reject(error),
     });
+    await running.register(stopping.signal);
     health.setServing(true);
   };
   const opening = open().catch((error: unknown) => failed.reject(error));
@@ -236,7 +239,7 @@ class RunningNode {
   }
 
   async #start(saved: readonly WalReplicaState[]): Promise<void> {
-    const { config, view, store, logger, incarnation, onFatal } = this.#options;
+    const { config, view } = this.#options;
     const { host } = this.parts;
     for (const replica of saved) await host.restore(replica);
     for (const { keyspace, partition } of host.replicas()) host.onPartition(keyspace, partition);
@@ -248,14 +251,27 @@ class RunningNode {
       this.#sessions.tick(now.monotonicMs);
     });
     every(SLOW_TICK_MS, () => this.#links.tick());
-    const registering = registerNode(store, this.#nodeRecord('SERVING'), {
-      ttlMs: config.leaseMs,
-      probe: (address) => probeIncarnation(address),
-      onTaken: (by) => onFatal(new AtollError('NODE_ID_TAKEN', `another process took the id ${config.id} over, at ${by.address} (R5)`)),
-      onRegistered: (registered) => logger.info({ registered, incarnation }, registered ? 'registered' : 'the registration has lapsed and is renewed'),
-      onProblem: (problem) => logger.warn({ problem }, 'registration'),
-    });
-    this.#registration = await registering;
+  }
+
+  /** Tells the coordinator that this node may be given replicas; comes again while etcd is away. */
+  async register(signal: AbortSignal): Promise<void> {
+    const { config, store, logger, incarnation, onFatal } = this.#options;
+    while (!signal.aborted) {
+      try {
+        this.#registration = await registerNode(store, this.#nodeRecord('SERVING'), {
+          ttlMs: config.leaseMs,
+          probe: probeIncarnation,
+          onTaken: (by) => onFatal(new AtollError('NODE_ID_TAKEN', `another process took the id ${config.id} over, at ${by.address} (R5)`)),
+          onRegistered: (registered) => logger.info({ registered, incarnation }, registered ? 'registered' : 'the registration has lapsed and is renewed'),
+          onProblem: (problem) => logger.warn({ problem }, 'registration'),
+        });
+        return;
+      } catch (error) {
+        if (!isAtollError(error) || error.reason !== 'METADATA_UNAVAILABLE') throw error;
+        logger.warn({ err: error }, 'waiting for etcd to register');
+        await pause(REGISTER_RETRY_MS, undefined, { signal }).catch(() => undefined);
+      }
+    }
   }
 
   #onChanges(changes: readonly ClusterChange[]): void {
@@ -281,7 +297,7 @@ class RunningNode {
     await this.parts.host.relinquishAll(RELINQUISH_MS);
     await this.#registration?.update(this.#nodeRecord('STOPPING')).catch((err: unknown) => logger.warn({ err }, 'could not say in etcd that the node stops'));
     const deadline = performance.now() + SUCCESSOR_MS;
-    while (this.#isNamedLeader() && view.connected && performance.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 10));
+    while (this.#isNamedLeader() && view.connected && performance.now() < deadline) await pause(10);
   }
 
   /** Whether some partition that has another in-sync member still names this process as its leader. */
