@@ -126,7 +126,7 @@ export class Dispatcher implements LinkListener {
     if (isWide) this.#table.refreshAll();
     this.#dropLinks();
     this.#moveReads();
-    for (const operation of [...this.#waiting]) if (this.#hasNewTarget(operation)) this.#retry(operation);
+    for (const operation of this.#waiting) if (this.#hasNewTarget(operation)) this.#retry(operation);
   }
 
   /** The link to a node, for calls beside the Execute stream. */
@@ -223,6 +223,7 @@ export class Dispatcher implements LinkListener {
   #wait(operation: RoutedOperation, retryAtMs: number): void {
     operation.state = OP_STATE.WAITING;
     operation.retryAtMs = retryAtMs;
+    if (retryAtMs === Infinity) operation.target = ''; // whoever leads next is new
     this.#waiting.add(operation);
   }
 

@@ -264,13 +264,15 @@ export class NodeLink implements OperationHolder, ResultVisitor {
       this.#flush();
     });
     stream.on('error', (error) => this.#closed(stream, error.message));
-    stream.on('end', () => this.#closed(stream, 'the node ended the stream'));
+    stream.on('status', () => this.#closed(stream, 'the node ended the stream'));
     this.#options.listener.onConnection(this.address, true, '');
     this.#scheduleFlush();
   }
 
   #closed(stream: ExecuteStream, cause: string): void {
     if (this.#stream !== stream) return;
+    // Answers that arrived before the status may still lie in the stream; reading emits them as 'data'.
+    while (stream.read() !== null);
     this.#stream = undefined;
     this.#options.listener.onConnection(this.address, false, cause);
     this.#reopenTimer = setTimeout(() => {

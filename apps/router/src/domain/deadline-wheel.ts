@@ -10,7 +10,7 @@ const SLOTS = 1024;
  * ahead (10 s) is looked at once per turn.
  */
 export class DeadlineWheel {
-  readonly #slots: (RoutedOperation | undefined)[] = new Array<RoutedOperation | undefined>(SLOTS).fill(undefined);
+  readonly #slots: (RoutedOperation | undefined)[] = Array.from({ length: SLOTS }, () => undefined);
   #tick: number;
   #count = 0;
 

@@ -1,5 +1,5 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
-import { isAtollError, type AtollError } from '@atoll/core-errors';
+import { isAtollError } from '@atoll/core-errors';
 import type { CallContext } from '@atoll/platform-grpc';
 import { ExecuteStream } from './execute-stream.ts';
 import type { HandlerDeps } from './router-context.ts';
@@ -14,7 +14,7 @@ export function handleExecute(call: ServerDuplexStream<Buffer, Buffer>, context:
     const { signal } = context;
     let hasEnded = false;
     const onIdle = (): void => {
-      if (signal.aborted) reject(signal.reason as AtollError);
+      if (signal.aborted) reject(signal.reason);
       else if (hasEnded) resolve();
     };
     const stream = new ExecuteStream({
@@ -34,7 +34,7 @@ export function handleExecute(call: ServerDuplexStream<Buffer, Buffer>, context:
         act();
       } catch (error) {
         stream.abandon();
-        reject(error as Error);
+        reject(error);
       }
     };
     call.on('data', (message: Buffer) => guard(() => stream.onMessage(message)));
@@ -53,7 +53,7 @@ export function handleExecute(call: ServerDuplexStream<Buffer, Buffer>, context:
           return;
         }
         stream.abandon();
-        reject(reason as Error);
+        reject(reason);
       },
       { once: true },
     );

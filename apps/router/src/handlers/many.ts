@@ -105,7 +105,7 @@ function runAll(
   if (bodies.length === 0) return Promise.resolve([]);
   const startedAtMs = deps.nowMs();
   const deadlineAtMs = startedAtMs + answerWithinMs(context);
-  const outcomes = new Array<Outcome>(bodies.length);
+  const outcomes: Outcome[] = Array.from({ length: bodies.length });
   const order = kind === OPERATION.GET ? undefined : new KeyOrder();
   return new Promise((resolve) => {
     let missing = bodies.length;

@@ -1,6 +1,6 @@
 import { Metadata, type ClientReadableStream, type ServerWritableStream } from '@grpc/grpc-js';
 import { setTimeout as pause } from 'node:timers/promises';
-import { CacheService, ScanRequest } from '@atoll/contracts/atoll/v1/cache';
+import { CacheService, type ScanRequest } from '@atoll/contracts/atoll/v1/cache';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
 import { keyspaceNotFound } from '@atoll/core-membership';
 import { DEFAULT_KEYSPACE } from '@atoll/core-runtime';

@@ -1,4 +1,4 @@
-import { credentials, type ServiceError } from '@grpc/grpc-js';
+import { credentials } from '@grpc/grpc-js';
 import { CacheClient } from '@atoll/contracts/atoll/v1/cache';
 import { createKeyspaceSpec, type KeyspaceRequest, type KeyspaceSpec, type Member, type PartitionRecord } from '@atoll/core-membership';
 import { isAtollError, type AtollError } from '@atoll/core-errors';
@@ -137,6 +137,6 @@ export const nodeId = (index: number) => toNodeId(String.fromCodePoint(97 + inde
 
 /** The AtollError behind a failed call. */
 export function reasonOf(error: unknown): string {
-  const known: AtollError = isAtollError(error) ? error : fromServiceError(error as ServiceError);
+  const known: AtollError = isAtollError(error) ? error : fromServiceError(error);
   return known.reason;
 }

@@ -62,12 +62,15 @@ export class ScriptedNode {
       scan: (call: ServerWritableStream<ScanRequest, ScanResponse>) => {
         node.scans.push(call.request);
         for (const message of node.scanScript(call.request)) {
-          if (message instanceof Error) return void call.emit('error', message);
+          if (message instanceof Error) {
+            call.emit('error', message);
+            return;
+          }
           call.write(message);
         }
         call.end();
       },
-    } as never);
+    });
     return node;
   }
 

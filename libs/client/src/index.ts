@@ -1,0 +1,20 @@
+export { AtollClient, createClient } from './client.ts';
+export { Session } from './session.ts';
+export { AtollError, WriteInDoubt, isAtollError } from './errors.ts';
+export type { ErrorReason } from '@atoll/core-errors';
+export type { Bytes } from './bytes.ts';
+export type { Entry, IncrementResult, ScannedEntry, TouchResult, WriteResult } from './entry.ts';
+export type {
+  CallOptions,
+  ClientOptions,
+  DeleteOptions,
+  Expiry,
+  IncrementOptions,
+  NewEntry,
+  Outcome,
+  ReadOptions,
+  ScanOptions,
+  SetOptions,
+  TouchOptions,
+  WriteOptions,
+} from './options.ts';
