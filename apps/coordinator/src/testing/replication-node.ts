@@ -28,6 +28,8 @@ export class ReplicationNode {
   readonly #random: SeededRandom;
   readonly #replicas = new Map<string, Replica>();
   readonly #isDurable: boolean;
+  /** Revision of each record that was last written on, so that one state is answered once. */
+  readonly #writtenAt = new Map<string, number>();
   #server: Server | undefined;
   #lease: Lease | undefined;
   #view: ClusterView | undefined;
@@ -114,9 +116,11 @@ export class ReplicationNode {
     const view = this.#view!;
     for (const name of view.keyspaces().keys()) {
       for (const { record, modRevision } of view.partitions(name)) {
+        const key = partitionKey(record.keyspace, record.partition);
+        if ((this.#writtenAt.get(key) ?? 0) >= modRevision) continue;
         const next = this.#isLeading(record) ? this.#lead(record) : record;
         if (next === record) continue;
-        const key = partitionKey(record.keyspace, record.partition);
+        this.#writtenAt.set(key, modRevision);
         void this.#store.transact([{ kind: 'modRevision', key, equals: modRevision }], [{ kind: 'put', key, value: encodePartitionRecord(next) }]);
       }
     }
