@@ -1,8 +1,11 @@
 import { Command, CommanderError } from 'commander';
+import { backupCommand, clusterCommand, eventsCommand, nodesCommand, partitionsCommand } from './commands/admin.ts';
 import { devCommand } from './commands/dev.ts';
-import { CliError } from './cli-error.ts';
+import { keyspaceCommand } from './commands/keyspace.ts';
+import { ringCommand } from './commands/ring.ts';
 import { EXIT_CODE, type ExitCode } from './exit-code.ts';
 import { note, type Io } from './io.ts';
+import { explainError } from './output/explain-error.ts';
 
 const HELP = `
 Exit codes: 0 done; 1 failed or not found; 2 wrong usage or configuration; 3 not reachable or not able to serve now.`;
@@ -15,6 +18,10 @@ export async function runCli(args: readonly string[], io: Io): Promise<ExitCode>
   };
   const program = new Command('atoll').description('a distributed cache: clusters on this machine, data and administration').addHelpText('after', HELP);
   program.addCommand(devCommand(io, setExitCode));
+  program.commandsGroup('Administration:');
+  for (const command of [clusterCommand(io), nodesCommand(io), partitionsCommand(io), ringCommand(io), keyspaceCommand(io), eventsCommand(io), backupCommand(io, setExitCode)]) {
+    program.addCommand(command);
+  }
   for (const command of allCommands(program)) {
     command.exitOverride();
     command.configureOutput({ writeOut: (text) => io.stdout.write(text), writeErr: (text) => io.stderr.write(text) });
@@ -31,12 +38,9 @@ export async function runCli(args: readonly string[], io: Io): Promise<ExitCode>
 function explain(error: unknown, io: Io): ExitCode {
   // commander has printed its own message already; help and version come this way with code 0.
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_CODE.ok : EXIT_CODE.usage;
-  if (error instanceof CliError) {
-    note(io, `atoll: ${error.message}`);
-    return error.exitCode;
-  }
-  note(io, `atoll: ${error instanceof Error ? error.message : String(error)}`);
-  return EXIT_CODE.failed;
+  const { text, exitCode } = explainError(error);
+  note(io, `atoll: ${text}`);
+  return exitCode;
 }
 
 function allCommands(command: Command): Command[] {

@@ -1,5 +1,5 @@
 import { InvalidArgumentError, Option } from 'commander';
-import { parseAddress, parseBytes } from '@atoll/platform-config';
+import { parseAddress, parseBytes, parseDurationMs } from '@atoll/platform-config';
 
 // Converters of option texts. commander puts the option's name before the message and ends with exit code 2.
 
@@ -39,4 +39,17 @@ export function names(text: string): string[] {
 /** `--json`, the same everywhere. */
 export function jsonOption(): Option {
   return new Option('--json', 'print JSON for programs');
+}
+
+export function durationMsOption(text: string): number {
+  const value = parseDurationMs(text);
+  if (value === undefined) throw new InvalidArgumentError('It must be a time such as 250ms, 10s, 5m or 1h.');
+  return value;
+}
+
+const TIMEOUT_MS_DEFAULT = 10_000;
+
+/** Time for the whole command. */
+export function timeoutOption(): Option {
+  return new Option('--timeout <duration>', 'longest wait for the answer').default(TIMEOUT_MS_DEFAULT, '10s').argParser(durationMsOption);
 }

@@ -39,7 +39,7 @@ export interface SpecContext {
 }
 
 /** Variables of the command itself: services would refuse them as unknown settings. */
-const OWN_VARIABLES = ['ATOLL_ROUTER', 'ATOLL_COORDINATOR', 'ATOLL_ETCD_BIN', 'ATOLL_DATA_DIR', 'NODE_CHANNEL_FD', 'NODE_CHANNEL_SERIALIZATION_MODE'];
+const OWN_VARIABLES = ['ATOLL_ROUTER', 'ATOLL_COORDINATOR', 'ATOLL_BACKUP', 'ATOLL_ETCD_BIN', 'ATOLL_DATA_DIR', 'NODE_CHANNEL_FD', 'NODE_CHANNEL_SERIALIZATION_MODE'];
 
 /** The caller's environment without what belongs to the command. */
 export function inheritedEnv(env: SpecContext['env']): Record<string, string | undefined> {

@@ -1,0 +1,147 @@
+import { Command, Option } from 'commander';
+import { BackupClient } from '@atoll/contracts/atoll/v1/backup';
+import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
+import { credentials } from '@grpc/grpc-js';
+import { backupAddress, clusterDirOption, coordinatorAddresses, coordinatorOption, type ConnectionFlags } from '../connection/addresses.ts';
+import { askCoordinator } from '../connection/admin-connection.ts';
+import { EXIT_CODE } from '../exit-code.ts';
+import { print, printJson, type Io } from '../io.ts';
+import { eventJson, nodeJson, partitionJson } from '../output/messages.ts';
+import { bytesText } from '../output/quantities.ts';
+import { renderTable } from '../output/table.ts';
+import type { SetExitCode } from './dev.ts';
+import { hostAndPort, jsonOption, timeoutOption, wholeNumber } from './options.ts';
+
+export type AdminFlags = ConnectionFlags & { readonly json?: boolean };
+
+/** A command that asks the coordinator: the options that all of them have. */
+export function adminCommand(name: string, description: string): Command {
+  return new Command(name)
+    .description(description)
+    .addOption(coordinatorOption())
+    .addOption(clusterDirOption())
+    .addOption(timeoutOption())
+    .addOption(jsonOption());
+}
+
+export function clusterCommand(io: Io): Command {
+  return adminCommand('cluster', 'state of the cluster as a whole').action(async (flags: AdminFlags) => {
+    const cluster = await askCoordinator(coordinatorAddresses(io, flags), flags.timeout, (client, settings) => callUnary(client, 'getCluster', {}, settings));
+    if (flags.json) return printJson(io, cluster);
+    const rows: [string, string | number][] = [
+      ['cluster', cluster.clusterId],
+      ['coordinator', cluster.coordinator],
+      ['storage nodes', `${cluster.nodesUp} up of ${cluster.nodesTotal}`],
+      ['keyspaces', cluster.keyspaces],
+      ['partitions', cluster.partitions],
+      ['  without a leader', cluster.partitionsWithoutLeader],
+      ['  under-replicated', cluster.partitionsUnderReplicated],
+    ];
+    for (const [name, value] of rows) print(io, `${name.padEnd(20)}${value}`);
+  });
+}
+
+export function nodesCommand(io: Io): Command {
+  return adminCommand('nodes', 'storage nodes and what they hold').action(async (flags: AdminFlags) => {
+    const { nodes } = await askCoordinator(coordinatorAddresses(io, flags), flags.timeout, (client, settings) => callUnary(client, 'listNodes', {}, settings));
+    const shown = nodes.map(nodeJson);
+    if (flags.json) return printJson(io, { nodes: shown });
+    print(
+      io,
+      renderTable(
+        [
+          { heading: 'NODE' },
+          { heading: 'ADDRESS' },
+          { heading: 'ZONE' },
+          { heading: 'WEIGHT', numeric: true },
+          { heading: 'STATE' },
+          { heading: 'LEADS', numeric: true },
+          { heading: 'IN SYNC', numeric: true },
+          { heading: 'LEARNS', numeric: true },
+          { heading: 'REASON' },
+        ],
+        nodes.map((node, index) => [node.id, node.address, node.zone, node.weight, String(shown[index]?.['state']), node.leaders, node.replicas, node.learners, node.reason]),
+      ),
+    );
+  });
+}
+
+export function partitionsCommand(io: Io): Command {
+  return adminCommand('partitions', 'the partition table: who leads and who follows')
+    .addOption(new Option('--keyspace <name>', 'only this keyspace (default: all)'))
+    .action(async (flags: AdminFlags & { keyspace?: string }) => {
+      const { partitions } = await askCoordinator(coordinatorAddresses(io, flags), flags.timeout, (client, settings) =>
+        callUnary(client, 'listPartitions', { keyspace: flags.keyspace ?? '' }, settings),
+      );
+      if (flags.json) return printJson(io, { partitions: partitions.map(partitionJson) });
+      print(
+        io,
+        renderTable(
+          [
+            { heading: 'KEYSPACE' },
+            { heading: 'PARTITION', numeric: true },
+            { heading: 'EPOCH', numeric: true },
+            { heading: 'STATE' },
+            { heading: 'LEADER' },
+            { heading: 'IN SYNC' },
+            { heading: 'LEARNERS' },
+            { heading: 'FIRST TOKEN' },
+          ],
+          partitions.map((partition) => [
+            partition.keyspace,
+            partition.id,
+            partition.epoch,
+            partition.state,
+            partition.leader || '-',
+            partition.inSync.join(','),
+            partition.learners.join(','),
+            partition.tokenStart.toString(16).padStart(16, '0'),
+          ]),
+        ),
+      );
+    });
+}
+
+export function eventsCommand(io: Io): Command {
+  return adminCommand('events', 'what happened: losses of data, changes of leadership, joins; newest first')
+    .addOption(new Option('--limit <count>', 'at most so many').default(100).argParser(wholeNumber(1, 1000)))
+    .addOption(new Option('--kind <kind>', 'only of this kind, such as DATA_LOSS'))
+    .action(async (flags: AdminFlags & { limit: number; kind?: string }) => {
+      const { events } = await askCoordinator(coordinatorAddresses(io, flags), flags.timeout, (client, settings) =>
+        callUnary(client, 'listEvents', { limit: flags.limit, kind: flags.kind?.toUpperCase() ?? '' }, settings),
+      );
+      if (flags.json) return printJson(io, { events: events.map(eventJson) });
+      const columns = [{ heading: 'TIME' }, { heading: 'KIND' }, { heading: 'KEYSPACE' }, { heading: 'NODE' }, { heading: 'PARTITIONS', numeric: true }, { heading: 'MESSAGE' }];
+      print(
+        io,
+        renderTable(
+          columns,
+          events.map((event) => [new Date(event.atMs).toISOString(), event.kind, event.keyspace, event.node, event.partitions.length || '', event.message]),
+        ),
+      );
+    });
+}
+
+export function backupCommand(io: Io, setExitCode: SetExitCode): Command {
+  const repository = new Command('repository')
+    .description('check the place where archives are kept')
+    .addOption(new Option('--backup <host:port>', 'backup service to ask (env: ATOLL_BACKUP, default: 127.0.0.1:7430)').argParser(hostAndPort))
+    .addOption(clusterDirOption())
+    .addOption(timeoutOption())
+    .addOption(jsonOption())
+    .action(async (flags: AdminFlags & { backup?: string }) => {
+      const client = new BackupClient(backupAddress(io, flags.backup, flags.dataDir), credentials.createInsecure(), createChannelOptions());
+      try {
+        const answer = await callUnary(client, 'getRepository', {}, { deadlineMs: flags.timeout });
+        if (flags.json) printJson(io, answer);
+        else {
+          const free = answer.bytesFree > 0 ? `, ${bytesText(answer.bytesFree)} free` : '';
+          print(io, `${answer.location}: ${answer.writable ? `writable${free}` : `not writable: ${answer.problem}`} (probed in ${answer.probeMs} ms)`);
+        }
+        if (!answer.writable) setExitCode(EXIT_CODE.failed);
+      } finally {
+        client.close();
+      }
+    });
+  return new Command('backup').description('archives of the cluster').addCommand(repository);
+}

@@ -1,0 +1,42 @@
+import { credentials } from '@grpc/grpc-js';
+import { AdminClient } from '@atoll/contracts/atoll/v1/admin';
+import { isAtollError } from '@atoll/core-errors';
+import { createChannelOptions } from '@atoll/platform-grpc';
+import { unavailable } from '../cli-error.ts';
+
+/** From one coordinator to the elected one is one step; a change of office in between makes it two. */
+const HOPS_MAX = 4;
+const HOP_TIMEOUT_MS = 3_000;
+
+/**
+ * Calls the elected coordinator. Starts with any of `addresses` that answers; NOT_COORDINATOR names the
+ * elected one in its metadata. A coordinator that cannot be reached is passed over.
+ */
+export async function askCoordinator<Response>(
+  addresses: readonly string[],
+  timeoutMs: number,
+  call: (client: AdminClient, settings: { deadlineMs: number }) => Promise<Response>,
+): Promise<Response> {
+  const deadline = Date.now() + timeoutMs;
+  const queue = [...addresses];
+  let lastError: unknown;
+  for (let hop = 0; hop < HOPS_MAX + addresses.length && queue.length > 0; hop += 1) {
+    const address = queue.shift() ?? '';
+    const left = deadline - Date.now();
+    const client = new AdminClient(address, credentials.createInsecure(), createChannelOptions());
+    try {
+      // While others may be asked, none may use up all the time.
+      return await call(client, { deadlineMs: queue.length > 0 ? Math.min(left, HOP_TIMEOUT_MS) : left });
+    } catch (error) {
+      lastError = error;
+      if (!isAtollError(error)) throw error;
+      const elected = error.metadata['address'];
+      if (error.reason === 'NOT_COORDINATOR' && elected) queue.unshift(elected);
+      else if (!['PEER_UNAVAILABLE', 'NOT_COORDINATOR', 'SHUTTING_DOWN', 'DEADLINE_EXCEEDED'].includes(error.reason)) throw error;
+    } finally {
+      client.close();
+    }
+  }
+  if (isAtollError(lastError) && lastError.reason === 'PEER_UNAVAILABLE') throw unavailable(`no coordinator answers at ${addresses.join(', ')}`, lastError);
+  throw lastError;
+}
