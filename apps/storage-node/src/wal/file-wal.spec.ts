@@ -159,6 +159,18 @@ describe('FileWal: group commit', () => {
     expect(wal.durablePosition).toBeGreaterThanOrEqual(position);
   });
 
+  it('flushes again after a request that found nothing to write', async () => {
+    const { wal } = await openWithReplicas();
+    await flush(wal);
+    for (let seq = 1; seq <= 3; seq += 1) {
+      wal.requestFlush();
+      await new Promise((resolve) => setImmediate(resolve));
+      wal.append(a, batch(seq));
+      await flush(wal);
+      expect(wal.bufferedBytes).toBe(0);
+    }
+  });
+
   it('refuses to buffer without bound (I10)', async () => {
     const { wal } = await openWithReplicas({ bufferBytesMax: 10_000 });
     let seq = 1;

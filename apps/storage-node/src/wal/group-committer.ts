@@ -60,8 +60,9 @@ export class GroupCommitter {
   #group: number;
   #durablePosition: number;
   #isRequested = false;
-  #isScheduled = false;
-  #running: Promise<void> | undefined;
+  /** From the moment that a flush is scheduled until the loop ends that it began. */
+  #isRunning = false;
+  #running: Promise<void> = Promise.resolve();
   /** Removals run beside the next group: unlinking a large file takes a file system its time. */
   #cleaning: Promise<void> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
@@ -110,11 +111,10 @@ export class GroupCommitter {
   /** The flush begins when this turn of the event loop is over, so that its other writers are in the same group. */
   request(): void {
     this.#isRequested = true;
-    if (this.#running !== undefined || this.#isScheduled || this.#failure !== undefined) return;
-    this.#isScheduled = true;
+    if (this.#isRunning || this.#failure !== undefined) return;
+    this.#isRunning = true;
     setImmediate(() => {
-      this.#isScheduled = false;
-      this.#running ??= this.#run();
+      this.#running = this.#run();
     });
   }
 
@@ -158,7 +158,7 @@ export class GroupCommitter {
       this.#cleaning = this.#cleaning.then(() => this.#removeGarbage(garbage)).catch((error: unknown) => this.fail(error, this.#options.directory));
       this.#settle(position);
     }
-    this.#running = undefined;
+    this.#isRunning = false;
   }
 
   #takeGroup(): { steps: PendingStep[]; position: number; garbage: Garbage } {

@@ -33,7 +33,7 @@ class Model {
     const numbers = [...this.replicas.keys()];
     const n = numbers[this.below(Math.max(1, numbers.length))];
     const choice = this.below(100);
-    if (n === undefined || choice < 4) return this.#create(wal);
+    if (n === undefined || (choice < 10 && numbers.length < 4)) return this.#create(wal);
     const replica = this.replicas.get(n) as ModelReplica;
     const last = lastSeq(replica);
     if (choice < 70) {
@@ -105,13 +105,13 @@ async function describeWithoutHints(opened: OpenedWal) {
 }
 
 describe('a log and its model', () => {
-  it.each([1, 2, 3, 4, 5, 6, 7, 8])('agree after every restart, seed %i', async (seed) => {
+  it.each([1, 2, 3, 4, 5, 6])('agree after every restart, seed %i', async (seed) => {
     const model = new Model(seed);
-    const options = { fileSystem: new ObservedFileSystem({ isSynced: false }), segmentBytes: 3000 };
+    const options = { fileSystem: new ObservedFileSystem({ isSynced: false }), segmentBytes: 6000 };
     let directory = await fixture.directory();
     let opened = await fixture.open(directory, options);
-    for (let life = 0; life < 12; life += 1) {
-      for (let count = 20 + model.below(80); count > 0; count -= 1) await model.step(opened.wal);
+    for (let life = 0; life < 8; life += 1) {
+      for (let count = 20 + model.below(60); count > 0; count -= 1) await model.step(opened.wal);
       const clean = model.below(2) === 0;
       if (clean) await opened.wal.close({ clean });
       else {
