@@ -1,8 +1,10 @@
 import type { Hash64 } from '@atoll/core-runtime';
-import { MIB, SeededRandom, keyHash } from '@atoll/core-runtime';
+import { MIB, SeededRandom, compareHash, keyHash } from '@atoll/core-runtime';
 import { PartitionStore } from './partition-store.ts';
 import { FIRST_HASH } from './range-walk.ts';
 import { StoreMemory } from './store-memory.ts';
+
+const hashOf = (number: number) => keyHash(Buffer.from(`key-${number}`));
 
 function openStore(expiries: (number: number) => number, count = 20_000): PartitionStore {
   const account = new StoreMemory({ bytesMax: 64 * MIB }).openAccount('default', 1);
@@ -19,6 +21,18 @@ describe('expiry (R23)', () => {
   it('passes over pages without expired entries at the cost of one step each', () => {
     const store = openStore((number) => (number % 2 === 0 ? 0 : 5000));
     expect(store.planExpiry(FIRST_HASH, 4999, { removedMax: 1, scannedMax: 200 })).toEqual({ to: undefined, count: 0 });
+  });
+
+  it.each(['lowest', 'highest'])('finds the one entry that expires, of the %s hash, after pages were split, emptied and joined', (end) => {
+    const inOrder = Array.from({ length: 20_000 }, (_, number) => number).sort((a, b) => compareHash(hashOf(a), hashOf(b)));
+    const expiring = inOrder.at(end === 'lowest' ? 0 : -1);
+    const store = openStore((number) => (number === expiring ? 1000 : 0));
+    for (const [place, number] of inOrder.entries()) {
+      if (number !== expiring && place % 400 !== 7) store.delete(Buffer.from(`key-${number}`), hashOf(number));
+    }
+    expect(store.planExpiry(FIRST_HASH, 1000, { removedMax: 100, scannedMax: 1000 })).toEqual({ to: undefined, count: 1 });
+    expect(store.removeExpired(FIRST_HASH, undefined, 1000)).toBe(1);
+    expect(store.entryCount).toBe(50);
   });
 
   it('learns from a scan that a page has nothing expired any more', () => {

@@ -39,6 +39,7 @@ function gapsOf(index: HashIndex): string[] {
 const shapes: [string, (random: SeededRandom) => Hash64][] = [
   ['uniform hashes', (random) => ({ high: random.nextUint32(), low: random.nextUint32() })],
   ['hashes with one upper half', (random) => ({ high: 0x8000_0001, low: random.nextUint32() })],
+  ['upper halves at which pages begin', (random) => ({ high: (random.nextUint32() & 0xf800_0000) >>> 0, low: random.nextUint32() })],
   ['hashes that begin with 16 equal bits', (random) => ({ high: (0x7fff_0000 + randomBelow(random, 65536)) >>> 0, low: random.nextUint32() })],
   [
     'half of them uniform, half in one place',
