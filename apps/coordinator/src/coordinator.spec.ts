@@ -256,6 +256,32 @@ describe('keyspaces', () => {
   });
 });
 
+describe('nodes that do not do as they are asked', () => {
+  it('a keyspace that a node cannot hold is refused with its reason, and is not there afterwards', async () => {
+    const { admin } = await runCoordinator('c1');
+    const nodes = await Promise.all(['a', 'b'].map((id) => runNode(id)));
+    await eventuallyTable(admin, 'default is placed', isPlaced);
+    for (const node of nodes) node.refused.add('extra');
+    const refused = await failureOf(callUnary(admin, 'createKeyspace', { keyspace: keyspaceMessage({}) }, DEADLINE));
+    expect(refused).toMatchObject({ reason: 'INVALID_ARGUMENT', message: expect.stringMatching(/cannot hold it: no disk for extra/) });
+    await eventually('it is gone', async () => (await callUnary(admin, 'listKeyspaces', {}, DEADLINE)).keyspaces.length === 1);
+    const { nodes: shown } = await callUnary(admin, 'listNodes', {}, DEADLINE);
+    expect(shown.map(({ replicas }) => replicas)).toEqual([64, 64]);
+  });
+
+  it('a node that does not answer gets nothing, and its share when it does', async () => {
+    const { admin } = await runCoordinator('c1');
+    for (const id of ['a', 'b']) await runNode(id);
+    await eventuallyTable(admin, 'default is placed', isPlaced);
+    const c = await runNode('c');
+    c.isAnswering = false;
+    await callUnary(admin, 'createKeyspace', { keyspace: keyspaceMessage({ partitionCount: 8 }) }, DEADLINE);
+    expect((await partitionsOf(admin, 'extra')).filter(({ inSync }) => inSync.includes('c'))).toEqual([]);
+    c.isAnswering = true;
+    await eventually('c holds its share', async () => (await partitionsOf(admin, 'extra')).filter(({ inSync }) => inSync.includes('c')).length >= 4);
+  });
+});
+
 describe('etcd', () => {
   it('away at the start: the coordinator says so and waits', async () => {
     const store = new InMemoryMetadataStore({ etcd });

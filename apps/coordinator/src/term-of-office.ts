@@ -1,7 +1,7 @@
 // One term as the elected coordinator: from the election to the moment when it is, or may be, lost. Everything
 // that a term knows beyond etcd (inventories, plans, who is away since when) begins anew with it.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isAtollError } from '@atoll/core-errors';
+import { isAtollError, type AtollError } from '@atoll/core-errors';
 import {
   PlacementPlans,
   createKeyspaceSpec,
@@ -175,6 +175,11 @@ export class TermOfOffice {
   async createKeyspace(spec: KeyspaceSpec): Promise<void> {
     await this.keyspaces.create(spec);
     this.#options.events.keyspaceCreated(spec.name);
+  }
+
+  /** Why some node refuses to hold replicas of the keyspace: a cause that waiting does not cure. */
+  refusalOf(keyspaceId: string): { readonly node: string; readonly error: AtollError } | undefined {
+    return this.#inventories.refusalOf(keyspaceId);
   }
 
   /** Throws as KeyspaceStore.markDeleted. The loop removes its records, then the keyspace. */

@@ -1,3 +1,4 @@
+import { isAtollError, type AtollError } from '@atoll/core-errors';
 import { partitionName, type Action, type NodeInventory, type NodeRecord } from '@atoll/core-membership';
 import type { NodeId, PartitionId } from '@atoll/core-runtime';
 import type { ConnectPeer, ReplicationPeer } from './replication-peer.ts';
@@ -27,6 +28,8 @@ interface Node {
   /** Its failures are told once until it answers again. */
   isFailing: boolean;
   dueMs: number;
+  /** Why it makes no replicas of a keyspace, by keyspace id. */
+  readonly refusals: Map<string, AtollError>;
   /** When each partition was asked for; an answer that is of no use is not asked for again at once. */
   readonly askedMs: Map<string, number>;
 }
@@ -62,7 +65,7 @@ export class NodeInventories {
     for (const { id, address, incarnation } of registered.values()) {
       let node = this.#nodes.get(id);
       if (node === undefined) {
-        node = { address, incarnation, peer: this.#options.connect(address), inventory: undefined, isBusy: false, isFailing: false, dueMs: nowMs, askedMs: new Map() };
+        node = { address, incarnation, peer: this.#options.connect(address), inventory: undefined, isBusy: false, isFailing: false, dueMs: nowMs, refusals: new Map(), askedMs: new Map() };
         this.#nodes.set(id, node);
       }
       if (node.dueMs <= nowMs) void this.#list(id, node, nowMs);
@@ -79,9 +82,27 @@ export class NodeInventories {
     for (const partition of due) node.askedMs.set(partitionName(keyspace, partition), nowMs);
     void this.#call(id, node, nowMs, async () => {
       const { revision } = this.#options;
-      const made = checkProcess(node, await node.peer.ensureReplicas({ revision, keyspace, keyspaceId, partitions: due }));
+      const answer = await node.peer.ensureReplicas({ revision, keyspace, keyspaceId, partitions: due }).catch((error: unknown) => {
+        // The node answers and knows what it holds; it just cannot hold this.
+        if (!isAtollError(error) || error.reason !== 'INVALID_ARGUMENT') throw error;
+        if (!node.refusals.has(keyspaceId)) this.#options.onProblem(id, error);
+        node.refusals.set(keyspaceId, error);
+        return undefined;
+      });
+      if (answer === undefined) return;
+      const made = checkProcess(node, answer);
+      node.refusals.delete(keyspaceId);
       node.inventory = { incarnation: node.incarnation, replicas: new Map([...(node.inventory?.replicas ?? []), ...made.replicas]) };
     });
+  }
+
+  /** Why some node refuses to make replicas of the keyspace; undefined when none does. */
+  refusalOf(keyspaceId: string): { readonly node: string; readonly error: AtollError } | undefined {
+    for (const [node, { refusals }] of this.#nodes) {
+      const error = refusals.get(keyspaceId);
+      if (error !== undefined) return { node, error };
+    }
+    return undefined;
   }
 
   /** A replica that no record names any more is about to be dropped by its node: it must be asked for again. */

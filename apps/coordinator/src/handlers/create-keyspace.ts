@@ -1,5 +1,5 @@
 import type { CreateKeyspaceRequest, CreateKeyspaceResponse } from '@atoll/contracts/atoll/v1/admin';
-import { invalidArgument } from '@atoll/core-errors';
+import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
 import { randomHex } from '@atoll/core-runtime';
 import type { CallContext } from '@atoll/platform-grpc';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
@@ -14,12 +14,23 @@ export async function createKeyspace(context: AdminContext, request: CreateKeysp
   await term.createKeyspace(spec);
   const isLed = (): boolean => {
     const records = view.partitions(spec.name);
+    const refusal = records.length === 0 ? term.refusalOf(spec.id) : undefined;
+    if (refusal !== undefined) {
+      const { node, error } = refusal;
+      throw new AtollError('INVALID_ARGUMENT', `keyspace: node ${node} cannot hold it: ${error.message}`, { metadata: { field: 'keyspace', node }, cause: error });
+    }
     return records.length === spec.partitionCount && records.every(({ record }) => record.keyspaceId === spec.id && record.leader !== undefined);
   };
-  await waitForView(view, isLed, {
-    timeoutMs: call.deadlineRemainingMs(WAIT_MS),
-    signal: call.signal,
-    what: `keyspace ${spec.name} was created and is still being placed: not every partition has a leader yet`,
-  });
+  try {
+    await waitForView(view, isLed, {
+      timeoutMs: call.deadlineRemainingMs(WAIT_MS),
+      signal: call.signal,
+      what: `keyspace ${spec.name} was created and is still being placed: not every partition has a leader yet`,
+    });
+  } catch (error) {
+    // Refused by a node before anything was placed: as if it had never been created.
+    if (isAtollError(error) && error.reason === 'INVALID_ARGUMENT') await term.deleteKeyspace(spec.name);
+    throw error;
+  }
   return { keyspace: toKeyspaceMessage(spec) };
 }

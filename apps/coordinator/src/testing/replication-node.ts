@@ -9,9 +9,11 @@ import {
   type ListReplicasRequest,
   type ListReplicasResponse,
 } from '@atoll/contracts/atoll/v1/replication';
+import { AtollError } from '@atoll/core-errors';
 import { hasReplica, partitionName, type Member, type NodeRecord, type PartitionRecord } from '@atoll/core-membership';
 import { SeededRandom, randomHex, toNodeId } from '@atoll/core-runtime';
 import { encodeNodeRecord, encodePartitionRecord, nodeKey, openClusterView, partitionKey, type ClusterView, type Lease, type MetadataStore } from '@atoll/platform-etcd';
+import { toServiceError } from '@atoll/platform-grpc';
 
 interface Replica {
   readonly id: string;
@@ -24,6 +26,8 @@ export class ReplicationNode {
   /** Tokens of EnsureReplicas that came, in order. */
   readonly revisions: number[] = [];
   isAnswering = true;
+  /** Names of keyspaces that it cannot hold. */
+  readonly refused = new Set<string>();
   readonly #store: MetadataStore;
   readonly #random: SeededRandom;
   readonly #replicas = new Map<string, Replica>();
@@ -58,6 +62,7 @@ export class ReplicationNode {
       const { keyspace, partitions, coordinatorRevision } = call.request;
       this.revisions.push(coordinatorRevision);
       if (!this.isAnswering) return callback({ code: status.UNAVAILABLE, details: 'told not to answer' });
+      if (this.refused.has(keyspace)) return callback(toServiceError(new AtollError('INVALID_ARGUMENT', `no disk for ${keyspace}`)));
       for (const partition of partitions) {
         const name = partitionName(keyspace, partition);
         if (!this.#replicas.has(name)) this.#replicas.set(name, { id: randomHex(this.#random, 8), writes: 0, survivesRestart: this.#isDurable });

@@ -13,9 +13,13 @@ import type { Action, DecisionKind } from './action.ts';
 import { nameOf, type ClusterState } from './cluster-state.ts';
 import { inventoryOf, isUsable, statusOf } from './member-status.ts';
 
+/** Replicas made ahead of being named, in multiples of the learners that a node may have: they save a round trip each. */
+const PREPARED_FACTOR = 4;
+
 /** Learners per node, counted while a round of decisions adds some. */
 export class FillCounts {
   readonly #counts = new Map<NodeId, number>();
+  readonly #prepared = new Map<NodeId, number>();
   readonly #max: number;
 
   constructor(learnersPerNodeMax: number) {
@@ -28,6 +32,13 @@ export class FillCounts {
 
   hasRoom(node: NodeId): boolean {
     return (this.#counts.get(node) ?? 0) < this.#max;
+  }
+
+  /** Whether one more partition without room may have its replica made; counts it. */
+  prepare(node: NodeId): boolean {
+    const count = (this.#prepared.get(node) ?? 0) + 1;
+    this.#prepared.set(node, count);
+    return count <= PREPARED_FACTOR * this.#max;
   }
 }
 
@@ -46,12 +57,13 @@ export function decideMoves({ record, modRevision }: VersionedRecord, options: M
   const actions: Action[] = [];
   const added: Member[] = [];
   for (const node of missingNodes(cleaned, options)) {
-    if (!fills.hasRoom(node)) continue;
-    fills.add(node);
+    const hasRoom = fills.hasRoom(node);
+    if (hasRoom) fills.add(node);
+    else if (!fills.prepare(node)) continue;
     const replica = inventoryOf(state, state.nodes.get(node)!)?.replicas.get(nameOf(record))?.replica;
     const { keyspace, keyspaceId, partition } = record;
     if (replica === undefined) actions.push({ kind: 'ensure', node, keyspace, keyspaceId, partitions: [partition] });
-    else added.push({ node, replica });
+    else if (hasRoom) added.push({ node, replica });
   }
   const surplus = added.length === 0 ? surplusOf(cleaned, options) : [];
   const next: PartitionRecord = {
