@@ -77,7 +77,8 @@ const RELATIONS: readonly Relation<typeof SETTINGS>[] = [
   },
 ];
 
-export interface Config extends CommonConfig, Pick<DispatcherOptions, 'operationsMax' | 'bytesMax' | 'link' | 'retryBudget'> {
+export interface Config extends Pick<DispatcherOptions, 'operationsMax' | 'bytesMax' | 'link' | 'retryBudget'> {
+  readonly common: CommonConfig;
   readonly streamWindowOperations: number;
 }
 
@@ -85,7 +86,7 @@ export interface Config extends CommonConfig, Pick<DispatcherOptions, 'operation
 export function parseConfig(env: Env): Config {
   const values = parseSettings(SETTINGS, env, { prefixes: [COMMON_PREFIX, ROUTER_PREFIX], relations: RELATIONS });
   return Object.freeze({
-    ...toCommonConfig(values),
+    common: toCommonConfig(values),
     operationsMax: values.ROUTER_OPERATIONS_MAX,
     bytesMax: values.ROUTER_REQUEST_BYTES_MAX,
     streamWindowOperations: values.ROUTER_STREAM_WINDOW_OPERATIONS,

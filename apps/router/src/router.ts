@@ -20,7 +20,7 @@ export interface RouterOptions {
   readonly config: Config;
   readonly logger: Logger;
   readonly telemetry: Telemetry;
-  /** Default: etcd at `config.etcdEndpoints`; closed by `stop`. */
+  /** Default: etcd at `config.common.etcdEndpoints`; closed by `stop`. */
   readonly store?: MetadataStore;
   /** Uniform in [0, 1): jitter and the choice among replicas. Default Math.random. */
   readonly random?: () => number;
@@ -45,7 +45,7 @@ const ETCD_PAUSE_MS = 500;
 /** Resolves when the servers listen; etcd may still be away. Throws StartupError for a busy port. */
 export async function startRouter(options: RouterOptions): Promise<Router> {
   const { config, logger, telemetry, random = Math.random } = options;
-  const store = options.store ?? connectEtcd({ endpoints: config.etcdEndpoints });
+  const store = options.store ?? connectEtcd({ endpoints: config.common.etcdEndpoints });
   const stopping = new AbortController();
   const metrics = new RouterMetrics(telemetry.metrics);
   const events = new RouterEvents(logger, telemetry.metrics);
@@ -74,10 +74,10 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   let http: HttpEndpoint | undefined;
   let address: Address;
   try {
-    if (config.httpListen !== undefined) {
-      http = await startHttpEndpoint({ listen: config.httpListen, metrics: telemetry.handleMetricsRequest, readiness });
+    if (config.common.httpListen !== undefined) {
+      http = await startHttpEndpoint({ listen: config.common.httpListen, metrics: telemetry.handleMetricsRequest, readiness });
     }
-    address = await grpc.listen(config.listen);
+    address = await grpc.listen(config.common.listen);
   } catch (error) {
     await http?.close();
     await store.close();
@@ -87,9 +87,10 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   const open = async (): Promise<void> => {
     const opened = await openView(store, { events, signal: stopping.signal });
     if (opened === undefined) return;
-    if (config.clusterId !== undefined && config.clusterId !== opened.clusterId) {
+    const { clusterId } = config.common;
+    if (clusterId !== undefined && clusterId !== opened.clusterId) {
       await opened.close();
-      throw new StartupError(`etcd holds the cluster ${opened.clusterId}, and ATOLL_CLUSTER_ID asks for ${config.clusterId}`);
+      throw new StartupError(`etcd belongs to cluster ${opened.clusterId}, and ATOLL_CLUSTER_ID asks for ${clusterId}`);
     }
     const table = new RoutingTable(opened);
     const { operationsMax, bytesMax, link, retryBudget } = config;

@@ -1,0 +1,17 @@
+import { classifyStartFailure, runService } from '@atoll/platform-lifecycle';
+import { parseConfig } from './config.ts';
+import { startRouter } from './router.ts';
+
+await runService({
+  name: 'router',
+  version: '0.1.0',
+  config: () => parseConfig(process.env),
+  start: async (config, { logger, telemetry, onStop, fail }) => {
+    const router = await startRouter({ config, logger, telemetry });
+    onStop('router', (signal) => router.stop(signal));
+    router.failed.catch((error: unknown) => {
+      const { code } = classifyStartFailure(error);
+      fail(error instanceof Error ? error.message : String(error), code, error);
+    });
+  },
+});
