@@ -67,6 +67,9 @@ export class Leader {
     this.#record = new RecordInForce(options.record);
     this.epoch = options.record.record.epoch;
     this.#sinceMs = options.now.monotonicMs;
+    // What was inherited may be younger than this clock: entries that are not applied yet, or came from the disk (R23).
+    const { log, clock } = this.#state;
+    if (log.end.seq > log.base.seq) clock.follow(log.entryAt(log.end.seq).stampMs, this.#sinceMs);
     this.#append({ kind: 'office' }, options.now, undefined, []);
     this.#officeEndSeq = this.#state.log.end.seq;
     this.#advanceCommit(options.now.monotonicMs);
