@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { backupCommand, clusterCommand, eventsCommand, nodesCommand, partitionsCommand } from './commands/admin.ts';
+import { dataCommands } from './commands/data.ts';
 import { devCommand } from './commands/dev.ts';
 import { keyspaceCommand } from './commands/keyspace.ts';
 import { ringCommand } from './commands/ring.ts';
@@ -17,7 +18,10 @@ export async function runCli(args: readonly string[], io: Io): Promise<ExitCode>
     exitCode = code;
   };
   const program = new Command('atoll').description('a distributed cache: clusters on this machine, data and administration').addHelpText('after', HELP);
+  program.commandsGroup('Local clusters:');
   program.addCommand(devCommand(io, setExitCode));
+  program.commandsGroup('Data:');
+  for (const command of dataCommands(io, setExitCode)) program.addCommand(command);
   program.commandsGroup('Administration:');
   for (const command of [clusterCommand(io), nodesCommand(io), partitionsCommand(io), ringCommand(io), keyspaceCommand(io), eventsCommand(io), backupCommand(io, setExitCode)]) {
     program.addCommand(command);
