@@ -105,6 +105,21 @@ describe('checkpoint', () => {
     expect(await checkpointNames(directory)).toEqual([]);
   });
 
+  it('is given up when the log is closed meanwhile, and leaves the clean stop clean', async () => {
+    const { directory, wal } = await openWithCheckpoint();
+    let closed: Promise<void> | undefined;
+    async function* source() {
+      yield Buffer.from('x');
+      closed = wal.close({ clean: true });
+      yield Buffer.from('y');
+    }
+    await expect(wal.checkpoint(a, { epoch: 2, seq: 15 }, 0, source())).rejects.toMatchObject({ reason: 'CANCELLED' });
+    await closed;
+    const opened = await fixture.open(directory);
+    expect(opened.report.clean).toBe(true);
+    expect(await describeReplicas(opened)).toMatchObject([FIRST]);
+  });
+
   it('that finds the disk full leaves log and old checkpoint as they are', async () => {
     const { fileSystem, directory, wal } = await openWithCheckpoint();
     fileSystem.before = (operation, path) => {

@@ -40,6 +40,7 @@ export class FileWal implements Wal {
   readonly #checkpointing = new Set<ReplicaId>();
   #checkpointNumber: number;
   #isClosing = false;
+  #closed: Promise<void> | undefined;
 
   constructor(parts: FileWalParts) {
     this.#parts = parts;
@@ -145,9 +146,21 @@ export class FileWal implements Wal {
       .filter((replicaId) => !this.#checkpointing.has(replicaId));
   }
 
-  async close(options: { clean: boolean }): Promise<void> {
-    const { committer, lock } = this.#parts;
+  close(options: { clean: boolean }): Promise<void> {
+    this.#closed ??= this.#close(options);
+    return this.#closed;
+  }
+
+  /** Writes the commits noted since the last call. */
+  flushHints(): void {
+    const { hints } = this.#parts;
     if (this.#isClosing) return;
+    for (const [replicaId, seq] of hints) this.#add({ kind: 'COMMITTED', replicaId, seq });
+    hints.clear();
+  }
+
+  async #close(options: { clean: boolean }): Promise<void> {
+    const { committer, lock } = this.#parts;
     try {
       if (committer.failure === undefined) {
         this.flushHints();
@@ -160,14 +173,6 @@ export class FileWal implements Wal {
       await committer.stop();
       await lock.release();
     }
-  }
-
-  /** Writes the commits noted since the last call. */
-  flushHints(): void {
-    const { hints } = this.#parts;
-    if (this.#isClosing) return;
-    for (const [replicaId, seq] of hints) this.#add({ kind: 'COMMITTED', replicaId, seq });
-    hints.clear();
   }
 
   async #storeCheckpoint(

@@ -58,7 +58,7 @@ export async function openWal(options: WalOptions): Promise<OpenedWal> {
 async function recover(options: WalOptions, place: Place, lock: DirectoryLock): Promise<OpenedWal> {
   const log = await scanLog(place.fileSystem, place.segmentDirectory, place.owner);
   const droppedReplicas = log.clean ? [] : dropAsyncReplicas(log.table);
-  const entries = await loadEntries(place.fileSystem, log, place.owner, place.segmentDirectory);
+  const entries = await loadEntries(place.fileSystem, place.segmentDirectory, place.owner, log);
   for (const replica of log.table.all()) await assertCheckpointPresent(place, replica.checkpoint);
   if (!log.clean) await secureLastSegment(place.fileSystem, log);
 

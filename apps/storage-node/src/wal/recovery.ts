@@ -68,14 +68,14 @@ export async function scanLog(fileSystem: WalFileSystem, directory: string, owne
 }
 
 /**
- * The batches of the table's replicas that count, by replica. `table` is as `scanLog` left it, but for replicas
- * that were dropped since.
+ * The batches that count, by replica. The log's table is as `scanLog` left it, but for replicas dropped since.
+ * @throws WalError DAMAGED where entries are missing
  */
 export async function loadEntries(
   fileSystem: WalFileSystem,
-  log: RecoveredLog,
-  owner: Owner,
   directory: string,
+  owner: Owner,
+  log: RecoveredLog,
 ): Promise<ReadonlyMap<ReplicaId, EntryBatch[]>> {
   const entries = new Map<ReplicaId, EntryBatch[]>();
   const oldest = log.table.oldestPinnedSegment();
