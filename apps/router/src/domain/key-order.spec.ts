@@ -1,0 +1,120 @@
+import { SeededRandom, randomBelow } from '@atoll/core-runtime';
+import { createOperation } from '../testing/operation.ts';
+import { KeyOrder } from './key-order.ts';
+import type { RoutedOperation } from './routed-operation.ts';
+
+const setOf = (): RoutedOperation => createOperation({ kind: 'set' });
+const getOf = (): RoutedOperation => createOperation({ kind: 'get' });
+const NOTHING = { overtaken: [], released: [] };
+
+describe('(R26) order of operations on one key of one stream', () => {
+  it('pipelines while all goes well, and forgets the key', () => {
+    const order = new KeyOrder();
+    const [a, b] = [setOf(), setOf()];
+    expect([order.enter(a), order.enter(b)]).toEqual([true, true]);
+    expect(order.settle(a, true)).toEqual(NOTHING);
+    expect(order.settle(b, true)).toEqual(NOTHING);
+    expect(order.keyCount).toBe(0);
+  });
+
+  it('repeats a refused one at once when nothing came after it, and holds what comes then', () => {
+    const order = new KeyOrder();
+    const [a, b, c] = [setOf(), setOf(), setOf()];
+    order.enter(a);
+    expect(order.refuse(a)).toBe(a);
+    expect([order.enter(b), order.enter(c)]).toEqual([false, false]);
+    expect(order.settle(a, true)).toEqual({ overtaken: [], released: [b, c] });
+  });
+
+  it('repeats refused ones one by one, in the order sent', () => {
+    const order = new KeyOrder();
+    const [a, b, c, d] = [setOf(), setOf(), setOf(), setOf()];
+    for (const operation of [a, b, c]) order.enter(operation);
+    expect(order.refuse(b)).toBeUndefined();
+    expect(order.enter(d)).toBe(false);
+    expect(order.refuse(a)).toBeUndefined();
+    expect(order.refuse(c)).toBe(a);
+    expect(order.settle(a, true)).toEqual({ overtaken: [], released: [b] });
+    expect(order.refuse(b)).toBe(b);
+    expect(order.settle(b, true)).toEqual({ overtaken: [], released: [c] });
+    expect(order.settle(c, true)).toEqual({ overtaken: [], released: [d] });
+    expect(order.settle(d, true)).toEqual(NOTHING);
+    expect(order.keyCount).toBe(0);
+  });
+
+  it('lets a refusal stand when a later write took effect', () => {
+    const order = new KeyOrder();
+    const [a, b, c] = [setOf(), setOf(), setOf()];
+    for (const operation of [a, b, c]) order.enter(operation);
+    expect(order.refuse(a)).toBeUndefined();
+    expect(order.settle(b, true)).toEqual({ overtaken: [a], released: [] });
+    expect(order.settle(c, true)).toEqual(NOTHING);
+    expect(order.keyCount).toBe(0);
+  });
+
+  it('repeats it when the later one failed for good', () => {
+    const order = new KeyOrder();
+    const [a, b] = [setOf(), setOf()];
+    order.enter(a);
+    order.enter(b);
+    expect(order.refuse(a)).toBeUndefined();
+    expect(order.settle(b, false)).toEqual({ overtaken: [], released: [a] });
+  });
+
+  it('lets two reads change places', () => {
+    const order = new KeyOrder();
+    const [a, b] = [getOf(), getOf()];
+    order.enter(a);
+    order.enter(b);
+    order.refuse(a);
+    expect(order.settle(b, true)).toEqual({ overtaken: [], released: [a] });
+  });
+
+  it('lets nothing overtake a barrier', () => {
+    const order = new KeyOrder();
+    const [a, big, c, d] = [setOf(), setOf(), setOf(), setOf()];
+    big.isBarrier = true;
+    expect([order.enter(a), order.enter(big), order.enter(c), order.enter(d)]).toEqual([true, false, false, false]);
+    expect(order.settle(a, true).released).toEqual([big]);
+    expect(order.settle(c, false)).toEqual(NOTHING); // its deadline passed
+    expect(order.settle(big, true).released).toEqual([d]);
+  });
+
+  it('never applies two writes of one key against the order sent, whatever is refused', () => {
+    const seed = 7;
+    const random = new SeededRandom(seed);
+    for (let round = 0; round < 500; round += 1) {
+      const applied = playRandomly(random, 12);
+      expect({ seed, round, applied }).toEqual({ seed, round, applied: applied.toSorted((a, b) => a - b) });
+    }
+  });
+});
+
+/** A node that answers in any order it likes, and refuses some. Answers the numbers of the writes in the order applied. */
+function playRandomly(random: SeededRandom, count: number): number[] {
+  const order = new KeyOrder();
+  const numbers = new Map<RoutedOperation, number>();
+  const applied: number[] = [];
+  const atNode: RoutedOperation[] = [];
+  let next = 0;
+  while (next < count || atNode.length > 0) {
+    if (next < count && (atNode.length === 0 || randomBelow(random, 2) === 0)) {
+      const operation = setOf();
+      numbers.set(operation, next);
+      next += 1;
+      if (order.enter(operation)) atNode.push(operation);
+      continue;
+    }
+    // A node takes operations of one stream in order: it refuses or applies the first.
+    const operation = atNode.shift()!;
+    if (randomBelow(random, 3) === 0) {
+      const again = order.refuse(operation);
+      if (again !== undefined) atNode.push(again);
+      continue;
+    }
+    applied.push(numbers.get(operation)!);
+    atNode.push(...order.settle(operation, true).released);
+  }
+  if (order.keyCount !== 0) throw new Error('the order still holds something');
+  return applied;
+}
