@@ -99,8 +99,10 @@ export class NodeLink implements OperationHolder, ResultVisitor {
 
   /** False: the queue is full (I10) and the operation was not taken. */
   submit(operation: RoutedOperation): boolean {
-    const { queuedOperationsMax, queuedBytesMax } = this.#options;
-    if (this.#queue.count >= queuedOperationsMax || (this.#queue.count > 0 && this.#queue.bytes + operation.bytes > queuedBytesMax)) return false;
+    const { queuedOperationsMax, queuedBytesMax, inFlightOperationsMax, inFlightBytesMax } = this.#options;
+    if (this.load >= queuedOperationsMax + inFlightOperationsMax) return false;
+    const bytes = this.#queue.bytes + this.#inFlightBytes;
+    if (bytes > 0 && bytes + operation.bytes > queuedBytesMax + inFlightBytesMax) return false;
     operation.holder = this;
     operation.state = OP_STATE.QUEUED;
     this.#queue.push(operation);
