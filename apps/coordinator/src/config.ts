@@ -1,6 +1,7 @@
 import {
   COMMON_PREFIX,
   COMMON_RELATIONS,
+  choice,
   commonSettings,
   durationMs,
   integer,
@@ -43,6 +44,11 @@ export const SETTINGS = {
     description: 'The replicas of a node that is away are placed elsewhere after so long: sooner restores redundancy earlier and copies data for a mere restart.',
   }),
   COORDINATOR_INVENTORY_MS: durationMs({ min: 100, max: 600_000, default: '15s', description: 'Time between questions to a node about what it holds.' }),
+  COORDINATOR_DEFAULT_REPLICATION_FACTOR: integer({ min: 1, max: 7, default: '2', description: 'Replicas of the keyspace "default" when it is created.' }),
+  COORDINATOR_DEFAULT_DURABILITY: choice(['NONE', 'ASYNC', 'SYNC'], {
+    default: 'NONE',
+    description: 'Durability of the keyspace "default" when it is created; it is fixed from then on.',
+  }),
   COORDINATOR_NODE_CALL_MS: durationMs({ min: 100, max: 60_000, default: '3s', description: 'Deadline of a call to a node.' }),
 };
 
@@ -66,6 +72,7 @@ export interface Config {
   readonly reReplicateAfterMs: number;
   readonly inventoryMs: number;
   readonly nodeCallMs: number;
+  readonly defaultKeyspace: { readonly replicationFactor: number; readonly durability: 'NONE' | 'ASYNC' | 'SYNC' };
 }
 
 /** Throws one ConfigError with every problem. */
@@ -82,5 +89,9 @@ export function parseConfig(env: Env): Config {
     reReplicateAfterMs: values.COORDINATOR_RE_REPLICATE_AFTER_MS,
     inventoryMs: values.COORDINATOR_INVENTORY_MS,
     nodeCallMs: values.COORDINATOR_NODE_CALL_MS,
+    defaultKeyspace: Object.freeze({
+      replicationFactor: values.COORDINATOR_DEFAULT_REPLICATION_FACTOR,
+      durability: values.COORDINATOR_DEFAULT_DURABILITY,
+    }),
   });
 }

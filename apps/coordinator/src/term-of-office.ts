@@ -168,7 +168,8 @@ export class TermOfOffice {
   /** `default` always exists; it is made as soon as somebody can hold it. */
   async #ensureDefault(state: ClusterState): Promise<void> {
     if (state.inventories.size === 0 || this.#options.view.keyspace(DEFAULT_KEYSPACE) !== undefined) return;
-    await this.createKeyspace(createKeyspaceSpec({ name: DEFAULT_KEYSPACE, id: randomHex(this.#options.random, 8) })).catch(ignoreExisting);
+    const { config, random } = this.#options;
+    await this.createKeyspace(createKeyspaceSpec({ name: DEFAULT_KEYSPACE, id: randomHex(random, 8), ...config.defaultKeyspace })).catch(ignoreExisting);
   }
 
   /** Throws as KeyspaceStore.create. The loop places its partitions. */
