@@ -160,13 +160,12 @@ export class Supervisor {
   }
 
   /** Starts a process that is not running, with the same id, ports and data, and waits until it is ready. */
-  start(id: string): Promise<ProcessStatus> {
-    return this.#on(id, async (process) => {
-      if (process.state === 'stopping') await process.waitForExit(STOP_TIMEOUT_MS);
-      if (process.isAlive) throw new CliError(`${id} is running already`);
-      await assertPortsFree(process.spec.ports);
-      await this.#startAndWait(process);
-    });
+  async start(id: string): Promise<ProcessStatus> {
+    const process = this.#find(id);
+    if (process.state === 'stopping') await process.waitForExit(STOP_TIMEOUT_MS);
+    if (process.isAlive) throw new CliError(`${id} is running already`);
+    await assertPortsFree(process.spec.ports);
+    return this.#startAndWait(process);
   }
 
   /** Stops everything, in order; what does not go in time is killed. Further calls wait for the same end. */
@@ -255,18 +254,24 @@ export class Supervisor {
   }
 
   async #on(id: string, action: (process: ManagedProcess) => void | Promise<unknown>): Promise<ProcessStatus> {
+    const process = this.#find(id);
+    await action(process);
+    return statusOf(process);
+  }
+
+  #find(id: string): ManagedProcess {
     this.#assertNotEnding();
     const process = this.#processes.get(id);
     if (process === undefined) throw new CliError(`there is no ${id}; there are ${[...this.#processes.keys()].join(', ')}`);
-    await action(process);
-    return statusOf(process);
+    return process;
   }
 
   async #startAndWait(process: ManagedProcess): Promise<ProcessStatus> {
     this.#assertNotEnding();
     process.start();
     await process.waitUntilReady(this.#options.readyTimeoutMs);
-    return statusOf(process);
+    // It was ready a moment ago; as soon as it gets partitions to fill it may not be for a while.
+    return { ...(await statusOf(process)), ready: true };
   }
 
   #assertNotEnding(): void {
