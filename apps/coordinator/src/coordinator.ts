@@ -42,6 +42,9 @@ export interface Coordinator {
   stop(signal: AbortSignal): Promise<void>;
 }
 
+/** A problem that lasts is told again after so long. */
+const PROBLEM_INTERVAL_MS = 10_000;
+
 const systemClock: Clock = { monotonicMs: () => performance.now(), wallMs: () => Date.now() };
 const systemRandom: Random = { nextUint32: () => randomBytes(4).readUInt32LE() };
 
@@ -100,6 +103,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const open = async (): Promise<void> => {
     const opened = await openCluster({ store, logger, clusterId: common.clusterId, createId: () => randomHex(random, 8), signal: stopping.signal });
     if (opened === undefined) return;
+    let toldMs = -Infinity;
     view = opened;
     health.setServing(true);
     election = campaign(
@@ -114,7 +118,11 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
           void term?.end();
           term = undefined;
         },
-        onProblem: (err) => logger.warn({ err }, 'cannot stand for election'),
+        onProblem: (err) => {
+          if (clock.monotonicMs() - toldMs < PROBLEM_INTERVAL_MS) return;
+          toldMs = clock.monotonicMs();
+          logger.warn({ err }, 'cannot stand for election');
+        },
       },
     );
   };

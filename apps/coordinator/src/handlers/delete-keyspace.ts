@@ -1,6 +1,6 @@
 import type { DeleteKeyspaceRequest, DeleteKeyspaceResponse } from '@atoll/contracts/atoll/v1/admin';
 import { invalidArgument } from '@atoll/core-errors';
-import { checkKeyspaceName, keyspaceNotFound } from '@atoll/core-membership';
+import { keyspaceNotFound } from '@atoll/core-membership';
 import { DEFAULT_KEYSPACE } from '@atoll/core-runtime';
 import type { CallContext } from '@atoll/platform-grpc';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
@@ -8,7 +8,7 @@ import { waitForView } from '../wait-for-view.ts';
 import { WAIT_MS } from './wait-ms.ts';
 
 export async function deleteKeyspace(context: AdminContext, { name }: DeleteKeyspaceRequest, call: CallContext): Promise<DeleteKeyspaceResponse> {
-  checkKeyspaceName(name);
+  if (name === '') throw invalidArgument('name', 'is missing');
   if (name === DEFAULT_KEYSPACE) throw invalidArgument('name', `${DEFAULT_KEYSPACE} always exists and cannot be deleted`);
   const { view, term } = requireTerm(context);
   const spec = view.keyspace(name);

@@ -3,7 +3,7 @@ import { assertRecord, hasReplica, type PartitionRecord } from '../partition-rec
 import type { Action } from './action.ts';
 import { nameOf } from './cluster-state.ts';
 import { PlacementPlans } from './placement-plans.ts';
-import { ToyCluster } from './toy-cluster.ts';
+import { ToyCluster } from '../testing/toy-cluster.ts';
 
 const NODES = ['a', 'b', 'c', 'd', 'e'];
 const STEPS = 120;
@@ -29,6 +29,7 @@ function writesOf(cluster: ToyCluster, record: PartitionRecord): number {
 function problemsOf(cluster: ToyCluster, former: PartitionRecord, record: PartitionRecord): string[] {
   const problems: string[] = [];
   const complain = (isWrong: boolean, problem: string): void => void (isWrong && problems.push(problem));
+  complain(record.epoch !== former.epoch && cluster.isInOffice(former), 'a leader was felled that may be serving (R11)');
   complain(record.epoch < former.epoch, 'the epoch went back (R2)');
   complain(record.epoch === former.epoch && record.leader?.replica !== former.leader?.replica, 'two leaders in one epoch (I1)');
   if (record.generation.id === former.generation.id) {

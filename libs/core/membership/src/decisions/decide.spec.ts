@@ -1,6 +1,6 @@
 import { planPlacement } from '@atoll/core-placement';
 import { hasReplica, type PartitionRecord } from '../partition-record.ts';
-import { ToyCluster } from './toy-cluster.ts';
+import { ToyCluster } from '../testing/toy-cluster.ts';
 
 /** One keyspace of `partitionCount` on nodes a, b, c, settled, with one write in every partition. */
 function createCluster(options: { nodes?: readonly string[]; partitionCount?: number; replicationFactor?: number; durable?: boolean } = {}): ToyCluster {
@@ -201,6 +201,15 @@ describe('a node that registers again as another process', () => {
     cluster.start('a');
     cluster.settle();
     expect(all(cluster).every((record) => record.epoch === 2 && record.leaderIncarnation === cluster.nodes.get('a')!.incarnation)).toBe(true);
+  });
+
+  it('gets no office before its spec names it, so that a later coordinator can tell its terms from those of its successor', () => {
+    const cluster = createCluster({ nodes: ['a'], durable: true });
+    cluster.start('a');
+    const actions = cluster.decide();
+    expect(actions.map(({ kind }) => kind)).toEqual(['writeSpec']);
+    cluster.vanish('a');
+    expect(cluster.decide()).toEqual([]);
   });
 
   it('as a follower without its data is filled under its new replica id; only the leader drops the old one (R6)', () => {

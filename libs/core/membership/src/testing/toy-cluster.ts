@@ -1,13 +1,13 @@
 // A small world for specs: registered processes with the replicas they hold, records with revisions, and an
 // executor for actions that stands in for etcd, storage nodes and their leaders.
-import { SeededRandom, randomHex, toEpoch, toNodeId, toPartitionId, toReplicaId, type NodeId } from '@atoll/core-runtime';
+import { SeededRandom, randomHex, toNodeId, toReplicaId, type NodeId } from '@atoll/core-runtime';
 import { createKeyspaceSpec, type KeyspaceRequest, type KeyspaceSpec } from '../keyspace-spec.ts';
 import type { NodeRecord, NodeSpec } from '../node-record.ts';
 import { assertRecord, hasReplica, type Member, type PartitionRecord, type VersionedRecord } from '../partition-record.ts';
-import type { Action } from './action.ts';
-import { nameOf, partitionName, type ClusterState, type HeldReplica, type NodeInventory } from './cluster-state.ts';
-import { decide } from './decide.ts';
-import { PlacementPlans } from './placement-plans.ts';
+import type { Action } from '../decisions/action.ts';
+import { nameOf, partitionName, type ClusterState, type HeldReplica, type NodeInventory } from '../decisions/cluster-state.ts';
+import { decide } from '../decisions/decide.ts';
+import { PlacementPlans } from '../decisions/placement-plans.ts';
 
 interface ToyReplica extends HeldReplica {
   /** Writes that it holds: a count stands for the data. */
@@ -28,6 +28,8 @@ export class ToyCluster {
   readonly records = new Map<string, VersionedRecord>();
   readonly replicas = new Map<string, Map<string, ToyReplica>>();
   readonly writtenOff = new Set<string>();
+  /** Incarnation of each node's process as long as it may hold offices, registered or not. */
+  readonly living = new Map<string, string>();
   learnersPerNodeMax = 8;
   isSettled = true;
   #revision = 0;
@@ -49,25 +51,29 @@ export class ToyCluster {
     const held = this.replicas.get(id) ?? new Map<string, ToyReplica>();
     for (const [name, replica] of held) if (!replica.survivesRestart) held.delete(name);
     this.replicas.set(id, held);
+    const incarnation = randomHex(this.random, 8);
+    this.living.set(id, incarnation);
     this.nodes.set(id, {
       id: nodeId(id),
       address: `${id}:1`,
       httpAddress: '',
       zone: options.zone ?? 'z',
       weight: options.weight ?? 1,
-      incarnation: randomHex(this.random, 8),
+      incarnation,
       phase: 'SERVING',
     });
   }
 
-  /** The registration lapses; the process may or may not go on. */
+  /** The registration lapses; the process goes on for all that anybody knows. */
   vanish(id: string): void {
     this.nodes.delete(id);
   }
 
   stopping(id: string): void {
     const node = this.nodes.get(id);
-    if (node !== undefined) this.nodes.set(id, { ...node, phase: 'STOPPING' });
+    if (node === undefined) return;
+    this.living.delete(id);
+    this.nodes.set(id, { ...node, phase: 'STOPPING' });
   }
 
   record(keyspace: string, partition: number): PartitionRecord {
@@ -143,6 +149,12 @@ export class ToyCluster {
       if (actions.length === 0 && !isMoved) return;
     }
     throw new Error(`no rest after ${rounds} rounds; next: ${JSON.stringify(this.decide().slice(0, 3))}`);
+  }
+
+  /** True when a process holds the office that the record names, whether or not it is registered. */
+  isInOffice(record: PartitionRecord): boolean {
+    const { leader, leaderIncarnation } = record;
+    return leader !== undefined && this.living.get(leader.node) === leaderIncarnation && this.held(leader.node, record)?.replica === leader.replica;
   }
 
   /** True when the record's leader is a running process that may act on it. */
@@ -224,29 +236,4 @@ export class ToyCluster {
       if (held?.replica === member.replica) held.lineage = record.generation.id;
     }
   }
-}
-
-/** A record for specs: `a1` is replica 1 on node a. The first in-sync member leads. */
-export function drawRecord(drawn: {
-  readonly keyspace: KeyspaceSpec;
-  readonly partition?: number;
-  readonly inSync: readonly Member[];
-  readonly learners?: readonly Member[];
-  readonly leaderIncarnation: string;
-}): PartitionRecord {
-  return {
-    keyspace: drawn.keyspace.name,
-    keyspaceId: drawn.keyspace.id,
-    partition: toPartitionId(drawn.partition ?? 0),
-    state: 'ACTIVE',
-    generation: { counter: 1, id: 'g1' },
-    epoch: toEpoch(1),
-    leader: drawn.inSync[0],
-    leaderIncarnation: drawn.leaderIncarnation,
-    inSync: drawn.inSync,
-    eligible: [],
-    learners: drawn.learners ?? [],
-    leaving: [],
-    changeId: 'c1',
-  };
 }
