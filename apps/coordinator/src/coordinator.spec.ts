@@ -211,6 +211,22 @@ describe('several coordinators', () => {
   });
 });
 
+describe('a deletion that a coordinator began', () => {
+  it('is finished by the next one', async () => {
+    const first = await runCoordinator('c1');
+    for (const id of ['a', 'b']) await runNode(id);
+    await eventuallyTable(first.admin, 'default is placed', isPlaced);
+    await callUnary(first.admin, 'createKeyspace', { keyspace: keyspaceMessage({ partitionCount: 8 }) }, DEADLINE);
+    await first.stop();
+    const { id } = JSON.parse(etcd.get('keyspaces/extra')!.value) as { id: string };
+    etcd.transact([], [{ kind: 'put', key: 'jobs/delete-keyspace/extra', value: id }, { kind: 'delete', key: 'partitions/extra/0003' }]);
+    await runCoordinator('c2');
+    await eventually('the keyspace is gone', () => etcd.get('keyspaces/extra') === undefined);
+    expect([...etcd.list('partitions/extra/'), ...etcd.list('jobs/')]).toEqual([]);
+    expect(etcd.list('partitions/default/')).toHaveLength(64);
+  });
+});
+
 describe('keyspaces', () => {
   it('are created with defaults filled in when every partition has a leader, updated by field, and deleted', async () => {
     const { admin } = await runCoordinator('c1');
