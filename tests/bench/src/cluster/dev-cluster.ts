@@ -1,0 +1,97 @@
+import { spawn } from 'node:child_process';
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** A process as `atoll dev status --json` prints it, as far as is needed here. */
+export interface DevProcess {
+  readonly id: string;
+  /** host:port of its gRPC server. */
+  readonly address: string;
+  readonly pid: number;
+}
+
+export interface DevClusterOptions {
+  readonly nodes: number;
+  /** Memory for entries per node, such as 2GiB. Default: the node's. */
+  readonly memory?: string;
+  readonly signal?: AbortSignal;
+}
+
+interface UpAnswer {
+  readonly routers: readonly DevProcess[];
+  readonly storageNodes: readonly DevProcess[];
+}
+
+const CLI = fileURLToPath(new URL('../../../../apps/cli/src/main.ts', import.meta.url));
+
+/** A cluster of its own on this machine: `atoll dev up` in a temporary directory, on free ports. */
+export class DevCluster {
+  readonly #dataDir: string;
+  readonly #up: UpAnswer;
+
+  private constructor(dataDir: string, up: UpAnswer) {
+    this.#dataDir = dataDir;
+    this.#up = up;
+  }
+
+  /** Resolves when it serves. What was started is taken down again when this fails. */
+  static async start({ nodes, memory, signal }: DevClusterOptions): Promise<DevCluster> {
+    const dataDir = mkdtempSync(join(tmpdir(), 'atoll-bench-'));
+    const memoryArgs = memory === undefined ? [] : ['--memory', memory];
+    try {
+      const args = ['up', '--detach', '--json', '--base-port', '0', '--nodes', String(nodes), '--log-level', 'warn', '--data-dir', dataDir, ...memoryArgs];
+      const answer = JSON.parse(await runDev(args, signal)) as UpAnswer;
+      return new DevCluster(dataDir, answer);
+    } catch (error) {
+      await runDev(['down', '--delete-data', '--data-dir', dataDir]).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** host:port. */
+  get router(): string {
+    return this.#up.routers[0]!.address;
+  }
+
+  get routerProcess(): DevProcess {
+    return this.#up.routers[0]!;
+  }
+
+  get nodes(): readonly DevProcess[] {
+    return this.#up.storageNodes;
+  }
+
+  /** Resolves when the node is ready. */
+  async addNode(): Promise<DevProcess> {
+    return JSON.parse(await runDev(['add-node', '--json', '--data-dir', this.#dataDir])) as DevProcess;
+  }
+
+  /** Ends every process of the cluster and removes its data. */
+  async stop(): Promise<void> {
+    await runDev(['down', '--delete-data', '--data-dir', this.#dataDir]);
+  }
+}
+
+/** Runs `atoll dev ...` and resolves with what it printed; rejects with what it complained about. */
+function runDev(args: readonly string[], signal?: AbortSignal): Promise<string> {
+  return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
+    // A group of its own: a Ctrl-C at the terminal reaches this process, which then takes the cluster down in order.
+    const child = spawn(process.execPath, [CLI, 'dev', ...args], { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    const onAbort = (): void => void child.kill('SIGTERM');
+    signal?.addEventListener('abort', onAbort, { once: true });
+    let out = '';
+    let complaints = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (complaints += text));
+    child.once('error', reject);
+    child.once('close', (code) => {
+      signal?.removeEventListener('abort', onAbort);
+      if (signal?.aborted === true) reject(signal.reason as Error);
+      else if (code === 0) resolve(out);
+      else reject(new Error(`atoll dev ${args[0]} ended with code ${code}: ${complaints.trim()}`));
+    });
+  });
+}
