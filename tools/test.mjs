@@ -2,18 +2,22 @@
 // Installs what is missing, finds etcd, runs the unit specs and then the cluster specs one after the other.
 // The last line is the sum: `N passed, N failed`.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { BootstrapError, ROOT, ensureInstalled, findNode, runMain } from './bootstrap/install.mjs';
-import { runChild } from './bootstrap/run-child.mjs';
+import { LINGERED, runChild } from './bootstrap/run-child.mjs';
 import { addCounts, readCounts, sumLine } from './bootstrap/test-counts.mjs';
 
 const SUITES = {
-  unit: { title: 'unit specs (libs, apps, tools)', args: ['--roots', 'libs', 'apps', 'tools'] },
+  // Many specs wait for processes rather than compute: a worker per core, not one less.
+  unit: { title: 'unit specs (libs, apps, tools)', args: ['--roots', 'libs', 'apps', 'tools', '--maxWorkers=100%'] },
   // Each cluster has processes of its own: two at once would only slow each other down.
   cluster: { title: 'cluster specs (real processes)', args: ['--roots', 'tests', '--runInBand'] },
 };
+
+/** A connection or timer that a spec leaves open keeps jest alive; it gets this long. etcd leases take up to 30 s. */
+const LINGER_MS = 45_000;
 
 await runMain(async () => {
   const args = process.argv.slice(2);
@@ -54,12 +58,11 @@ async function runSuite(node, env, { title, args }, jestArgs) {
     const outputFile = join(scratch, 'result.json');
     const jest = join(ROOT, 'node_modules', 'jest', 'bin', 'jest.js');
     const nodeArgs = ['--experimental-vm-modules', '--disable-warning=ExperimentalWarning', jest];
-    const code = await runChild(
-      node,
-      [...nodeArgs, '--rootDir', ROOT, ...args, '--passWithNoTests', '--json', `--outputFile=${outputFile}`, ...jestArgs],
-      // --json prints the report on stdout as well; the file has it.
-      { cwd: ROOT, env, stdio: ['ignore', 'ignore', 'inherit'] },
-    );
+    const jestCommand = [...nodeArgs, '--rootDir', ROOT, ...args, '--passWithNoTests', '--json', `--outputFile=${outputFile}`, ...jestArgs];
+    // --json prints the result on stdout as well; the file has it.
+    const options = { cwd: ROOT, env, stdio: ['ignore', 'ignore', 'inherit'], lingerMs: LINGER_MS, isDone: () => existsSync(outputFile) };
+    const code = await runChild(node, jestCommand, options);
+    if (code === LINGERED) console.log(`${title}: jest did not end within ${LINGER_MS / 1000} s of its last test; a spec leaves something open`);
     const counts = readCounts(outputFile, code);
     console.log(`${title}: ${sumLine(counts)}`);
     return counts;

@@ -1,10 +1,11 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isInstalled, isNewEnough } from './install.mjs';
+import { LINGERED, runChild } from './run-child.mjs';
 import { addCounts, readCounts, sumLine } from './test-counts.mjs';
 
 describe('bootstrap', () => {
@@ -75,6 +76,15 @@ describe('bootstrap', () => {
     await once(running.stdout, 'data');
     running.kill('SIGTERM');
     expect(await once(running, 'close')).toEqual([7, null]);
+  });
+
+  it('kills a child that is done and does not end', async () => {
+    const child = join(dir, 'child.mjs');
+    const done = join(dir, 'done');
+    writeFileSync(child, `import { writeFileSync } from 'node:fs'; writeFileSync('${done}', ''); setInterval(() => {}, 1000);`);
+    expect(await runChild(process.execPath, [child], { isDone: () => existsSync(done), lingerMs: 50 })).toBe(LINGERED);
+    writeFileSync(child, `process.exit(3);`);
+    expect(await runChild(process.execPath, [child], { isDone: () => true, lingerMs: 10_000 })).toBe(3);
   });
 
   it('is understood by old Nodes: no syntax of TypeScript or of later years', () => {

@@ -20,3 +20,9 @@ export function usageError(message: string): CliError {
 export function unavailable(message: string, cause?: unknown): CliError {
   return new CliError(message, { exitCode: EXIT_CODE.unavailable, cause });
 }
+
+/** The text of whatever was thrown; also of an error of another realm, which no `instanceof` knows. */
+export function messageOf(error: unknown): string {
+  const message = (error as { message?: unknown } | null | undefined)?.message;
+  return typeof message === 'string' ? message : String(error);
+}

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { ReadOptions } from '@atoll/client';
-import { CliError, usageError } from '../cli-error.ts';
+import { CliError, messageOf, usageError } from '../cli-error.ts';
 import { clusterDirOption, routerOption } from '../connection/addresses.ts';
 import { withClient, type DataFlags } from '../connection/data-connection.ts';
 import { EXIT_CODE } from '../exit-code.ts';
@@ -93,7 +93,7 @@ function writeOut(io: Io, file: string, value: Uint8Array): void {
   try {
     writeFileSync(resolve(io.cwd, file), value);
   } catch (error) {
-    throw new CliError(`--out: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    throw new CliError(`--out: ${messageOf(error)}`, { cause: error });
   }
 }
 
@@ -133,7 +133,7 @@ async function valueOf(io: Io, text: string | undefined, file: string | undefine
   try {
     return readFileSync(resolve(io.cwd, file ?? ''));
   } catch (error) {
-    throw usageError(`--file: ${error instanceof Error ? error.message : String(error)}`);
+    throw usageError(`--file: ${messageOf(error)}`);
   }
 }
 

@@ -2,7 +2,7 @@ import { rmSync } from 'node:fs';
 import { constants } from 'node:os';
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { unavailable } from '../cli-error.ts';
+import { messageOf, unavailable } from '../cli-error.ts';
 import type { ClusterStatus, ProcessStatus } from '../dev/cluster-status.ts';
 import { askSupervisor, type ControlRequest } from '../dev/control.ts';
 import { DURABILITIES, planStorageNodes, ZONE_DEFAULT, type ClusterLayout, type Durability } from '../dev/layout.ts';
@@ -208,7 +208,7 @@ async function takeDown(io: Io, state: ClusterState): Promise<void> {
       await askSupervisor(state.socket, { command: 'down' }, DOWN_TIMEOUT_MS);
       await waitForEnd(supervisor);
     } catch (error) {
-      note(io, `${error instanceof Error ? error.message : String(error)}; its processes are ended without it`);
+      note(io, `${messageOf(error)}; its processes are ended without it`);
       signalProcess(supervisor, 'SIGKILL');
     }
   }

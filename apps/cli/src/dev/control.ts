@@ -3,7 +3,7 @@
 import { rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
-import { CliError, unavailable } from '../cli-error.ts';
+import { CliError, messageOf, unavailable } from '../cli-error.ts';
 import type { ExitCode } from '../exit-code.ts';
 
 export const CONTROL_COMMANDS = ['status', 'add-node', 'kill', 'pause', 'resume', 'stop', 'start', 'down'] as const;
@@ -56,7 +56,7 @@ async function answer(text: string, handle: (request: ControlRequest) => Promise
     if (!CONTROL_COMMANDS.includes(request.command)) throw new CliError(`unknown request ${JSON.stringify(text)}`);
     return { ok: true, result: (await handle(request)) ?? null };
   } catch (error) {
-    return { ok: false, message: error instanceof Error ? error.message : String(error), exitCode: error instanceof CliError ? error.exitCode : 1 };
+    return { ok: false, message: messageOf(error), exitCode: error instanceof CliError ? error.exitCode : 1 };
   }
 }
 

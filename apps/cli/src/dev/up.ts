@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CliError, usageError } from '../cli-error.ts';
+import { CliError, messageOf, usageError } from '../cli-error.ts';
 import { findEtcd } from '../etcd/find-etcd.ts';
 import { EXIT_CODE, type ExitCode } from '../exit-code.ts';
 import { note, print, printJson, type Io } from '../io.ts';
@@ -64,7 +64,7 @@ export async function upSupervised(io: Io): Promise<ExitCode> {
     });
     return EXIT_CODE.ok;
   } catch (error) {
-    await tellParent({ failed: error instanceof Error ? error.message : String(error), exitCode: error instanceof CliError ? error.exitCode : EXIT_CODE.failed });
+    await tellParent({ failed: messageOf(error), exitCode: error instanceof CliError ? error.exitCode : EXIT_CODE.failed });
     throw error;
   }
 }

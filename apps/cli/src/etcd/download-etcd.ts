@@ -76,7 +76,8 @@ function isIntact(home: string): boolean {
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
+/** fetch hides the cause of a failure behind "fetch failed". */
 function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  return error.cause instanceof Error ? error.cause.message : error.message;
+  const { cause, message = String(error) } = error as { cause?: { message?: string }; message?: string };
+  return cause?.message || message;
 }

@@ -2,7 +2,7 @@ import { status } from '@grpc/grpc-js';
 import { isAtollError, type AtollError } from '@atoll/core-errors';
 import { StartupError } from '@atoll/platform-config';
 import { STATUS_BY_REASON } from '@atoll/platform-grpc';
-import { CliError } from '../cli-error.ts';
+import { CliError, messageOf } from '../cli-error.ts';
 import { EXIT_CODE, type ExitCode } from '../exit-code.ts';
 import { printable } from './table.ts';
 
@@ -11,7 +11,7 @@ export function explainError(error: unknown): { text: string; exitCode: ExitCode
   if (error instanceof CliError) return { text: error.message, exitCode: error.exitCode };
   if (error instanceof StartupError) return { text: error.message, exitCode: EXIT_CODE.usage };
   if (isAtollError(error)) return { text: atollErrorText(error), exitCode: exitCodeOf(error) };
-  return { text: error instanceof Error ? error.message : String(error), exitCode: EXIT_CODE.failed };
+  return { text: messageOf(error), exitCode: EXIT_CODE.failed };
 }
 
 /** `KEY_TOO_LARGE: the key has 5000 bytes (field: key)`. */
