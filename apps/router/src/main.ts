@@ -6,12 +6,12 @@ await runService({
   name: 'router',
   version: '0.1.0',
   config: () => parseConfig(process.env),
-  start: async (config, { logger, telemetry, onStop, fail }) => {
-    const router = await startRouter({ config, logger, telemetry });
-    onStop('router', (signal) => router.stop(signal));
+  start: async (config, context) => {
+    const router = await startRouter({ config, logger: context.logger, telemetry: context.telemetry });
+    context.onStop('router', (signal) => router.stop(signal));
     router.failed.catch((error: unknown) => {
       const { code } = classifyStartFailure(error);
-      fail(error instanceof Error ? error.message : String(error), code, error);
+      context.fail(error instanceof Error ? error.message : String(error), code, error);
     });
   },
 });

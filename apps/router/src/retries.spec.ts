@@ -138,6 +138,7 @@ describe('a stream that breaks', () => {
     await get('a');
     world.node(0).breakStreams();
     await eventually('reads go on', async () => (await outcomeOf(get('a', 500))) === 'OK');
+    expect(await outcomeOf(set('a', '1'))).toBe('OK');
   });
 });
 

@@ -79,6 +79,7 @@ describe('routing', () => {
       await get('a');
       return world.node(1).operations.length > 0;
     });
+    expect(text(await get('a'))).toBe('1');
   });
 
   it('does not believe a record of an older epoch (R13)', async () => {

@@ -45,16 +45,22 @@ export async function handleGetMany(request: GetManyRequest, context: CallContex
     kind: OPERATION.GET,
     bodies: request.keys.map((key) => encodeGetRequest({ keyspace, key, consistency, maxStalenessMs, session })),
   });
-  let bytes = 0;
-  const results = outcomes.map((outcome): GetManyResult => {
-    if (isAtollError(outcome)) return { found: false, value: EMPTY, version: EMPTY, error: toErrorDetail(outcome), expiresAtMs: 0 };
-    const { found, value, version, expiresAtMs } = decodeGetResponse(wholeResponse(outcome));
-    bytes += value.length;
-    const error = bytes > RESPONSE_VALUE_BYTES_MAX ? toErrorDetail(new AtollError('OVERLOADED', 'keys: the answer is full; ask for fewer keys at once', { metadata: { field: 'keys' } })) : undefined;
-    return error === undefined ? { found, value, version, error, expiresAtMs } : { found: false, value: EMPTY, version: EMPTY, error, expiresAtMs: 0 };
-  });
-  return { results, session: sessionOf(session, outcomes) };
+  return { results: toGetResults(outcomes, RESPONSE_VALUE_BYTES_MAX), session: sessionOf(session, outcomes) };
 }
+
+/** Results in order; a value that would make the values longer than `bytesMax` in all is left out and says so. */
+export function toGetResults(outcomes: readonly Outcome[], bytesMax: number): GetManyResult[] {
+  let bytes = 0;
+  return outcomes.map((outcome) => {
+    if (isAtollError(outcome)) return failedGet(outcome);
+    const { found, value, version, expiresAtMs } = decodeGetResponse(wholeResponse(outcome));
+    if (bytes + value.length > bytesMax) return failedGet(answerFull());
+    bytes += value.length;
+    return { found, value, version, error: undefined, expiresAtMs };
+  });
+}
+
+const failedGet = (error: AtollError): GetManyResult => ({ found: false, value: EMPTY, version: EMPTY, error: toErrorDetail(error), expiresAtMs: 0 });
 
 /** Entries of one key take effect in the order given. */
 export async function handleSetMany(request: SetManyRequest, context: CallContext, deps: HandlerDeps): Promise<SetManyResponse> {
@@ -135,7 +141,9 @@ function sessionOf(session: Buffer, outcomes: readonly Outcome[]): Buffer {
   return merged;
 }
 
-export function toErrorDetail({ reason, message, metadata }: AtollError): ErrorDetail {
+const answerFull = (): AtollError => new AtollError('OVERLOADED', 'keys: the answer is full; ask for fewer keys at once', { metadata: { field: 'keys' } });
+
+function toErrorDetail({ reason, message, metadata }: AtollError): ErrorDetail {
   return { reason, message, metadata: { ...metadata } };
 }
 
