@@ -10,7 +10,7 @@ import {
   type OpId,
   type SetRequest,
 } from '@atoll/contracts/atoll/v1/cache';
-import { invalidArgument, type AtollError } from '@atoll/core-errors';
+import { AtollError, invalidArgument } from '@atoll/core-errors';
 import { WIRE_PART_BYTES_MAX } from '@atoll/core-runtime';
 import { OPERATION, checkGet, checkKey, checkTtl, decodeGetResponse, decodeSetResponse, encodeGetRequest, encodeSetRequest } from '@atoll/platform-wire';
 import { detach, toBuffer, type Bytes } from './bytes.ts';
@@ -154,7 +154,7 @@ export class AtollClient {
   #run<T>(kind: number, options: CallOptions, create: () => { readonly body: Buffer; readonly largeValue?: Buffer }, decode: Decode<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const { signal, session } = options;
-      signal?.throwIfAborted();
+      if (signal?.aborted === true) throw new AtollError('CANCELLED', 'the call was cancelled before it was sent', { cause: signal.reason });
       const operation = new Operation({
         ...create(),
         kind,
