@@ -64,6 +64,7 @@ export class ReplicaHost {
   readonly memory: StoreMemory;
   readonly #options: ReplicaHostOptions;
   readonly #keyspaces = new Map<string, HostedKeyspace>();
+  readonly #durableWaiters: { readonly position: number; readonly resolve: () => void }[] = [];
   #sender: LogSender | undefined;
   #listener: RoleListener | undefined;
 
@@ -122,6 +123,17 @@ export class ReplicaHost {
       const record = this.#options.view.partition(spec.name, partition);
       if (record !== undefined) this.#apply(made, record, readMoment());
       return made;
+    });
+  }
+
+  /** Resolves when everything that was handed to the write-ahead log so far is on disk. */
+  whenDurable(): Promise<void> {
+    const { wal } = this.#options;
+    if (wal === undefined || wal.durablePosition >= wal.position) return Promise.resolve();
+    const { position } = wal;
+    return new Promise((resolve) => {
+      this.#durableWaiters.push({ position, resolve });
+      wal.requestFlush();
     });
   }
 
@@ -291,6 +303,7 @@ export class ReplicaHost {
 
   #onDurable(position: number): void {
     const nowMs = performance.now();
+    while (this.#durableWaiters[0] !== undefined && this.#durableWaiters[0].position <= position) this.#durableWaiters.shift()!.resolve();
     for (const hosted of this.replicas()) {
       const seq = hosted.journal?.takeDurable(position);
       if (seq === undefined) continue;

@@ -40,6 +40,8 @@ export class ReplicaHandlers {
     this.#coordinatorRevision = request.coordinatorRevision;
     const spec = await this.#spec(request.keyspace, request.keyspaceId);
     const replicas = this.#options.host.ensure(spec, request.partitions);
+    // An id is told only once the disk knows it: a record must not name a replica that a crash forgets (R1).
+    await this.#options.host.whenDurable();
     return { incarnation: this.#options.incarnation, replicas: replicas.map(describe) };
   }
 
