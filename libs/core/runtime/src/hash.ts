@@ -4,6 +4,7 @@
 // seed moves every key, so they are part of the on-disk and wire format.
 import xxhash from 'xxhash-wasm';
 
+// oxlint-disable-next-line typescript/unbound-method -- functions of a record, not methods: none uses `this`
 const { h64Raw, h32Raw } = await xxhash();
 
 const TOKEN_SEED = 0x61746f6c6c5f746bn; // "atoll_tk"
