@@ -475,6 +475,8 @@ export class Leader {
 
   /** R8: it has every committed entry; from the attempt on every later commit needs it. */
   #isReady(member: Member, nowMs: number): boolean {
+    // A node whose process lost its data is back under a new replica id while the old one is still listed (R1).
+    if (this.#record.record.inSync.some(({ node }) => node === member.node)) return false;
     const progress = this.#followers.get(member.replica);
     if (progress === undefined || progress.installing || progress.matchSeq < this.#state.appliedSeq) return false;
     if (!this.#removed.has(member.replica)) return true;

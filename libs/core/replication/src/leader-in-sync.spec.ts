@@ -1,0 +1,28 @@
+import { assertRecord } from '@atoll/core-membership';
+import { toReplicaId } from '@atoll/core-runtime';
+import { follow, momentAt, openState, recordOf, takeOffice } from './testing/solo.ts';
+
+describe('the in-sync set', () => {
+  it('takes no second replica of one node in: the old id goes first (R1)', () => {
+    const record = recordOf({ leader: 'a', inSync: ['a', 'b'], learners: ['c'] });
+    // c is a new replica on b's node: b's process came back without its data
+    const renewed = { node: record.record.inSync[1]!.node, replica: toReplicaId('c'.padEnd(16, '0')) };
+    const versioned = { ...record, record: { ...record.record, learners: [renewed] } };
+    const solo = takeOffice({ state: openState('a'), record: versioned });
+    const learner = follow(solo, openState('c'));
+    solo.leader.subscribe(learner.follower.subscription(9), renewed, 10);
+    learner.receive(10);
+    solo.leader.onAck(learner.follower.ack(9, 1000), renewed.replica, 20);
+    solo.leader.tick(momentAt(30));
+    expect(solo.changes).toEqual([]);
+    // b is removed for its silence; then the learner comes in
+    solo.leader.tick(momentAt(700));
+    expect(solo.changes.map(({ record: { inSync } }) => inSync.map(({ replica }) => replica[0]))).toEqual([['a']]);
+    solo.leader.onChangeOutcome(solo.changes[0]!, { kind: 'succeeded', modRevision: 2 }, 700);
+    learner.receive(700);
+    solo.leader.onAck(learner.follower.ack(9, 1000), renewed.replica, 710);
+    solo.leader.tick(momentAt(720));
+    expect(solo.changes.map(({ record: { inSync } }) => inSync.map(({ replica }) => replica[0]))).toEqual([['a'], ['a', 'c']]);
+    for (const change of solo.changes) assertRecord(change.record);
+  });
+});
