@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -30,6 +30,7 @@ const CLI = fileURLToPath(new URL('../../../../apps/cli/src/main.ts', import.met
 export class DevCluster {
   readonly #dataDir: string;
   readonly #up: UpAnswer;
+  #isStopped = false;
 
   private constructor(dataDir: string, up: UpAnswer) {
     this.#dataDir = dataDir;
@@ -45,7 +46,7 @@ export class DevCluster {
       const answer = JSON.parse(await runDev(args, signal)) as UpAnswer;
       return new DevCluster(dataDir, answer);
     } catch (error) {
-      await runDev(['down', '--delete-data', '--data-dir', dataDir]).catch(() => undefined);
+      await takeDown(dataDir);
       throw error;
     }
   }
@@ -70,8 +71,16 @@ export class DevCluster {
 
   /** Ends every process of the cluster and removes its data. */
   async stop(): Promise<void> {
-    await runDev(['down', '--delete-data', '--data-dir', this.#dataDir]);
+    if (this.#isStopped) return;
+    this.#isStopped = true;
+    await takeDown(this.#dataDir);
   }
+}
+
+/** Also where `up` was broken off before it had written anything down. */
+async function takeDown(dataDir: string): Promise<void> {
+  await runDev(['down', '--data-dir', dataDir]);
+  rmSync(dataDir, { recursive: true, force: true });
 }
 
 /** Runs `atoll dev ...` and resolves with what it printed; rejects with what it complained about. */

@@ -1,0 +1,81 @@
+import { fork, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import type { FromGenerator, Round, RoundResult, Target, ToGenerator } from './generator-protocol.ts';
+
+const pathOf = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+
+/** Ends a child by its pid and waits for it. */
+export async function endChild(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  child.kill('SIGKILL');
+  await ended;
+}
+
+/** A load generator in a process of its own. */
+export class GeneratorProcess {
+  readonly #child: ChildProcess;
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+  }
+
+  static async start(target: Target): Promise<GeneratorProcess> {
+    const generator = new GeneratorProcess(fork(pathOf('generator.ts'), { serialization: 'advanced' }));
+    try {
+      await generator.#ask({ kind: 'connect', target });
+      return generator;
+    } catch (error) {
+      await generator.stop();
+      throw error;
+    }
+  }
+
+  /** One round at a time. */
+  async run(round: Round): Promise<RoundResult> {
+    const answer = await this.#ask({ kind: 'round', round });
+    if (answer.kind !== 'done') throw new Error(`the generator answered ${answer.kind}`);
+    return answer.result;
+  }
+
+  /** Lets the round that runs end now. */
+  finishRound(): void {
+    this.#child.send({ kind: 'stop' } satisfies ToGenerator);
+  }
+
+  stop(): Promise<void> {
+    return endChild(this.#child);
+  }
+
+  async #ask(message: ToGenerator): Promise<FromGenerator> {
+    const answered = new Promise<FromGenerator>((resolve, reject) => {
+      const onExit = (code: number | null): void => reject(new Error(`a load generator ended with code ${code}`));
+      this.#child.once('exit', onExit);
+      this.#child.once('message', (answer) => {
+        this.#child.off('exit', onExit);
+        resolve(answer as FromGenerator);
+      });
+    });
+    this.#child.send(message);
+    const answer = await answered;
+    if (answer.kind === 'failed') throw new Error(`a load generator failed: ${answer.message}`);
+    return answer;
+  }
+}
+
+export interface EchoServer {
+  readonly address: string;
+  stop(): Promise<void>;
+}
+
+export async function startEchoServer(answerBytes: number): Promise<EchoServer> {
+  const child = fork(pathOf('echo-server.ts'), [String(answerBytes)]);
+  try {
+    const [{ port }] = (await once(child, 'message')) as [{ port: number }];
+    return { address: `127.0.0.1:${port}`, stop: () => endChild(child) };
+  } catch (error) {
+    await endChild(child);
+    throw error;
+  }
+}
