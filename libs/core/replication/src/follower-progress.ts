@@ -17,8 +17,11 @@ export class FollowerProgress {
   partOffset = 0;
   /** Monotonic time of the last progress, or since when there is something to make progress with. */
   lastProgressMs: number;
-  /** Since when the follower has had everything committed; undefined while it lags. */
+  /** Since when the follower keeps pace with the log; undefined while it lags. */
   caughtUpSinceMs: number | undefined;
+  /** Where the log ended when the present round began, and when that was. */
+  #roundEndSeq = Number.MAX_SAFE_INTEGER;
+  #roundSinceMs: number;
   /** What the follower can still take, less what was sent since it said so (R22). */
   freeBytes = Number.MAX_SAFE_INTEGER;
 
@@ -29,17 +32,31 @@ export class FollowerProgress {
     this.nextSeq = options.endSeq + 1;
     this.installing = options.installing;
     this.lastProgressMs = options.nowMs;
+    this.#roundSinceMs = options.nowMs;
+  }
+
+  /**
+   * Whether it keeps pace, told by rounds (Ongaro, "Consensus: Bridging Theory and Practice", section 4.2.1): how long
+   * it takes to append what the log held when the round began. Under load a follower never has everything, but one
+   * whose rounds are shorter than `lagMsMax` is never further behind than that.
+   */
+  measureLag(endSeq: number, nowMs: number, lagMsMax: number): void {
+    if (this.#roundEndSeq === Number.MAX_SAFE_INTEGER) this.#roundEndSeq = endSeq;
+    const isLate = nowMs - this.#roundSinceMs > lagMsMax;
+    if (this.installing || (isLate && this.matchSeq < endSeq)) this.caughtUpSinceMs = undefined;
+    if (this.installing || this.matchSeq < this.#roundEndSeq) return;
+    if (!isLate || this.matchSeq >= endSeq) this.caughtUpSinceMs ??= nowMs;
+    this.#roundEndSeq = endSeq;
+    this.#roundSinceMs = nowMs;
   }
 
   /** Takes an acknowledgement in. Returns whether `matchSeq` or the install moved. */
-  onAck(ack: AckMessage, nowMs: number, commitSeq: number): boolean {
+  onAck(ack: AckMessage, nowMs: number): boolean {
     const moved = ack.appendedSeq > this.matchSeq || ack.installing !== this.installing;
     if (moved || this.partOffset > 0) this.lastProgressMs = nowMs;
     if (ack.appendedSeq > this.matchSeq) this.matchSeq = Math.min(ack.appendedSeq, this.nextSeq - 1);
     this.installing = ack.installing;
     this.freeBytes = ack.freeBytes;
-    if (this.installing || this.matchSeq < commitSeq) this.caughtUpSinceMs = undefined;
-    else this.caughtUpSinceMs ??= nowMs;
     return moved;
   }
 }

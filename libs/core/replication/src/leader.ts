@@ -50,6 +50,8 @@ export class Leader {
   /** Next time that a change may be tried after a failure. */
   #nextChangeMs = 0;
   #sweepFrom: Hash64 = FIRST_HASH;
+  /** A learner that has nearly everything: commits wait for it until it has all of it and its change is sent (R8). */
+  #joining: { readonly progress: FollowerProgress; readonly sinceMs: number } | undefined;
 
   /** Takes office: the whole log is to be committed, behind it the first entry of the new epoch (R27). */
   constructor(options: {
@@ -338,7 +340,9 @@ export class Leader {
   onAck(ack: AckMessage, replica: ReplicaId, nowMs: number): void {
     const progress = this.#followers.get(replica);
     if (progress === undefined || ack.channel !== progress.channel || ack.epoch !== this.epoch) return;
-    if (progress.onAck(ack, nowMs, this.#state.appliedSeq)) {
+    const hasMoved = progress.onAck(ack, nowMs);
+    progress.measureLag(this.#state.log.end.seq, nowMs, this.#lagMsMax);
+    if (hasMoved) {
       this.#advanceCommit(nowMs);
       this.#trimLog(nowMs);
       if (!this.#record.isRequired(replica)) this.#planChange(nowMs);
@@ -359,6 +363,7 @@ export class Leader {
       const progress = this.#followers.get(member.replica);
       seq = Math.min(seq, progress === undefined || progress.installing ? 0 : progress.matchSeq);
     }
+    if (this.#joining !== undefined) seq = Math.min(seq, this.#joining.progress.matchSeq);
     if (seq <= this.#state.appliedSeq) return;
     const settled: PendingWrite[] = [];
     this.#state.commitTo(seq, nowMs, (entry) => {
@@ -427,10 +432,9 @@ export class Leader {
     const nowMs = now.monotonicMs;
     this.#state.clock.lead(nowMs, now.wallMs);
     for (const follower of this.#followers.values()) {
-      if (follower.caughtUpSinceMs === undefined && !follower.installing && follower.matchSeq >= this.#state.appliedSeq) {
-        follower.caughtUpSinceMs = nowMs;
-      }
+      follower.measureLag(this.#state.log.end.seq, nowMs, this.#lagMsMax);
     }
+    this.#checkJoining(nowMs);
     this.#planChange(nowMs);
     this.#sweepExpired(now);
     this.#trimLog(nowMs);
@@ -441,6 +445,7 @@ export class Leader {
     const next = this.#nextRecord(nowMs);
     if (next === undefined) return;
     this.#inFlight = this.#record.begin(next);
+    this.#joining = undefined;
     this.#hooks.requestChange(this.#inFlight);
   }
 
@@ -478,9 +483,34 @@ export class Leader {
     // A node whose process lost its data is back under a new replica id while the old one is still listed (R1).
     if (this.#record.record.inSync.some(({ node }) => node === member.node)) return false;
     const progress = this.#followers.get(member.replica);
-    if (progress === undefined || progress.installing || progress.matchSeq < this.#state.appliedSeq) return false;
-    if (!this.#removed.has(member.replica)) return true;
-    return progress.caughtUpSinceMs !== undefined && nowMs - progress.caughtUpSinceMs >= this.#settings.rejoinAfterMs;
+    if (progress === undefined || progress.installing || progress.caughtUpSinceMs === undefined) return false;
+    if (this.#removed.has(member.replica) && nowMs - progress.caughtUpSinceMs < this.#settings.rejoinAfterMs) return false;
+    if (progress.matchSeq >= this.#state.appliedSeq) return true;
+    // Under load there is always something on its way to it: commits wait for it until it has what is committed.
+    this.#joining ??= { progress, sinceMs: nowMs };
+    return false;
+  }
+
+  /** A learner that does not come to the commit position in time lets commits go on, and is tried again later. */
+  #checkJoining(nowMs: number): void {
+    const joining = this.#joining;
+    if (joining === undefined) return;
+    const { progress, sinceMs } = joining;
+    const { replica } = progress.member;
+    const isGone = this.#followers.get(replica) !== progress || progress.installing || !hasReplica(this.#record.record.learners, replica);
+    const isLate = nowMs - sinceMs > this.#settings.followerAckTimeoutMs;
+    if (!isGone && !isLate) return;
+    if (isLate) {
+      this.#removed.add(replica);
+      progress.caughtUpSinceMs = undefined;
+    }
+    this.#joining = undefined;
+    this.#advanceCommit(nowMs);
+  }
+
+  /** Lag up to which a learner keeps pace: well below the time that an in-sync follower may take. */
+  get #lagMsMax(): number {
+    return this.#settings.followerAckTimeoutMs / 2;
   }
 
   // --- expiry -----------------------------------------------------------------------------------------------------
