@@ -2,10 +2,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Meter } from '@opentelemetry/api';
 import { PrometheusExporter } from '@opentelemetry/exporter-prometheus';
 import { resourceFromAttributes } from '@opentelemetry/resources';
-import { MeterProvider } from '@opentelemetry/sdk-metrics';
-import { AlwaysOnSampler, BasicTracerProvider, BatchSpanProcessor, type SpanProcessor } from '@opentelemetry/sdk-trace-base';
+import type { SpanProcessor } from '@opentelemetry/sdk-trace-base';
+import { startExportingSdk } from './exporting-sdk.ts';
 import { Metrics } from './metrics.ts';
 import { addProcessMetrics } from './process-metrics.ts';
+import { startLocalSdk } from './sdk.ts';
 import { Tracing } from './tracing.ts';
 
 export interface TelemetryOptions {
@@ -18,7 +19,7 @@ export interface TelemetryOptions {
   readonly otlpEndpoint?: string | undefined;
   /** Share of requests without a traceparent that start a trace, 0 to 1. */
   readonly traceRatio: number;
-  /** For tests: where spans go instead. */
+  /** For tests: where spans go; `otlpEndpoint` is not used then. */
   readonly spanProcessors?: readonly SpanProcessor[];
   /** Uniform in [0, 1); decides what is sampled. Default Math.random. */
   readonly random?: () => number;
@@ -36,37 +37,32 @@ export interface Telemetry {
   shutdown(): Promise<void>;
 }
 
-/** Starts tracing and metrics. Nothing is patched and nothing global is set: docs/adr/0003-telemetry-by-hand.md. */
+/**
+ * Starts tracing and metrics: with OpenTelemetry's Node SDK where spans are exported, else with the two providers
+ * alone, which cost a fifth of its start. Nothing is patched: docs/adr/0003-telemetry-by-hand.md.
+ */
 export async function startTelemetry(options: TelemetryOptions): Promise<Telemetry> {
+  const { service, instanceId, version, otlpEndpoint, spanProcessors, traceRatio, random = Math.random } = options;
   const resource = resourceFromAttributes({
-    'service.name': `atoll-${options.service}`,
+    'service.name': `atoll-${service}`,
     'service.namespace': 'atoll',
-    'service.instance.id': options.instanceId,
-    'service.version': options.version,
+    'service.instance.id': instanceId,
+    'service.version': version,
   });
-  const spanProcessors = options.spanProcessors ?? (await createExportProcessors(options.otlpEndpoint));
-  const tracers = new BasicTracerProvider({ resource, sampler: new AlwaysOnSampler(), spanProcessors: [...spanProcessors] });
   const metrics = new Metrics();
+  const metricReader = new PrometheusExporter({ preventServerStart: true, withoutScopeInfo: true, metricProducers: [metrics] });
+  const exporting = otlpEndpoint === undefined || spanProcessors !== undefined ? undefined : await startExportingSdk({ resource, metricReader, endpoint: otlpEndpoint });
+  const sdk = exporting ?? startLocalSdk({ resource, metricReader, spanProcessors: spanProcessors ?? [] });
   const stopProcessMetrics = addProcessMetrics(metrics, options);
-  const exporter = new PrometheusExporter({ preventServerStart: true, withoutScopeInfo: true, metricProducers: [metrics] });
-  const meters = new MeterProvider({ resource, readers: [exporter] });
   return {
-    tracing: new Tracing({ tracer: tracers.getTracer('atoll', options.version), ratio: options.traceRatio, random: options.random ?? Math.random }),
+    tracing: new Tracing({ tracer: sdk.getTracer('atoll', version), ratio: traceRatio, random }),
     metrics,
-    createMeter: (name) => meters.getMeter(name, options.version),
-    handleMetricsRequest: (request, response) => exporter.getMetricsRequestHandler(request, response),
+    createMeter: (name) => sdk.getMeter(name, version),
+    handleMetricsRequest: (request, response) => metricReader.getMetricsRequestHandler(request, response),
     shutdown: async () => {
       stopProcessMetrics();
-      await Promise.allSettled([tracers.shutdown(), meters.shutdown()]);
+      // A collector that is away loses the last spans; that is no reason for a stop to fail.
+      await sdk.shutdown().catch(() => undefined);
     },
   };
-}
-
-/** The exporter is loaded only where it is used: it costs every other process tens of milliseconds at start. */
-async function createExportProcessors(endpoint: string | undefined): Promise<SpanProcessor[]> {
-  if (endpoint === undefined) return [];
-  const { OTLPTraceExporter } = await import('@opentelemetry/exporter-trace-otlp-grpc');
-  const exporter = new OTLPTraceExporter({ url: endpoint, timeoutMillis: 5000 });
-  // A full queue drops spans, never requests (I10).
-  return [new BatchSpanProcessor(exporter, { maxQueueSize: 4096, maxExportBatchSize: 512, scheduledDelayMillis: 1000, exportTimeoutMillis: 5000 })];
 }
