@@ -30,6 +30,12 @@ export const SETTINGS = {
     default: '512MiB',
     description: 'Bytes of requests that the router holds at most; beyond it callers hear OVERLOADED.',
   }),
+  ROUTER_RESULT_BYTES_MAX: bytes({
+    min: 64 * MIB,
+    max: 2 ** 40,
+    default: '1GiB',
+    description: 'Bytes of values above 1 MiB that may be on their way from storage nodes; beyond it callers hear OVERLOADED.',
+  }),
   ROUTER_STREAM_WINDOW_OPERATIONS: integer({
     min: 1,
     max: 1_000_000,
@@ -77,7 +83,7 @@ const RELATIONS: readonly Relation<typeof SETTINGS>[] = [
   },
 ];
 
-export interface Config extends Pick<DispatcherOptions, 'operationsMax' | 'bytesMax' | 'link' | 'retryBudget'> {
+export interface Config extends Pick<DispatcherOptions, 'operationsMax' | 'bytesMax' | 'resultBytesMax' | 'link' | 'retryBudget'> {
   readonly common: CommonConfig;
   readonly streamWindowOperations: number;
 }
@@ -89,6 +95,7 @@ export function parseConfig(env: Env): Config {
     common: toCommonConfig(values),
     operationsMax: values.ROUTER_OPERATIONS_MAX,
     bytesMax: values.ROUTER_REQUEST_BYTES_MAX,
+    resultBytesMax: values.ROUTER_RESULT_BYTES_MAX,
     streamWindowOperations: values.ROUTER_STREAM_WINDOW_OPERATIONS,
     link: Object.freeze({
       inFlightOperationsMax: values.ROUTER_NODE_IN_FLIGHT_OPERATIONS_MAX,

@@ -21,6 +21,8 @@ export interface DispatcherOptions {
   /** Operations and bytes of requests that the whole router holds at most (I10). */
   readonly operationsMax: number;
   readonly bytesMax: number;
+  /** Bytes of large values that may be on their way from nodes (I10). */
+  readonly resultBytesMax: number;
   readonly retryBudget: RetryBudgetOptions;
   readonly tracing: Tracing;
   readonly metrics: RouterMetrics;
@@ -47,9 +49,12 @@ export class Dispatcher implements LinkListener {
   readonly #budget: RetryBudget;
   /** Operations without a leader to go to, or in the pause before their next try. */
   readonly #waiting = new Set<RoutedOperation>();
+  /** Per partition in trouble the operation that tries whether it is over. */
+  readonly #probes = new Map<string, RoutedOperation>();
   readonly #idleListeners: (() => void)[] = [];
   readonly #timer: NodeJS.Timeout;
   #bytes = 0;
+  #resultBytes = 0;
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
@@ -78,11 +83,11 @@ export class Dispatcher implements LinkListener {
   /** Starts an operation. Throws OVERLOADED, and then `onDone` is not called. */
   submit(operation: RoutedOperation, order?: KeyOrder): void {
     const { operationsMax, bytesMax } = this.#options;
-    if (this.#wheel.count >= operationsMax || (this.#bytes > 0 && this.#bytes + operation.bytes + operation.valueBytes > bytesMax)) {
+    if (this.#wheel.count >= operationsMax || (this.#bytes > 0 && this.#bytes + operation.wholeBytes > bytesMax)) {
       this.#options.metrics.finished(operation.kind, 'OVERLOADED', 0);
       throw new AtollError('OVERLOADED', 'the router holds as many operations as it may');
     }
-    this.#bytes += operation.bytes;
+    this.#bytes += operation.wholeBytes;
     this.#budget.earn();
     this.#wheel.add(operation);
     if (order === undefined || order.enter(operation)) this.#start(operation);
@@ -92,7 +97,6 @@ export class Dispatcher implements LinkListener {
   addPart(operation: RoutedOperation, data: Buffer): void {
     operation.valueParts!.push(data);
     operation.bytes += data.length;
-    this.#bytes += data.length;
     if (operation.state === OP_STATE.COLLECTING && !operation.isIncomplete) this.#send(operation);
   }
 
@@ -106,6 +110,7 @@ export class Dispatcher implements LinkListener {
       operation.order = undefined; // nothing may be let go by the end of its predecessor
       this.#leaveLists(operation);
       endClientSpan(operation, undefined);
+      if (this.#probes.get(probeKey(operation)) === operation) this.#probes.delete(probeKey(operation));
       this.#options.metrics.finished(operation.kind, 'CANCELLED', this.#options.nowMs() - operation.startedAtMs);
     }
     this.#noticeIdle();
@@ -177,6 +182,12 @@ export class Dispatcher implements LinkListener {
       }
     }
     this.#finish(operation, undefined, true);
+  }
+
+  onLargeResult(operation: RoutedOperation): void {
+    this.#resultBytes += operation.resultValueBytes;
+    if (this.#resultBytes <= this.#options.resultBytesMax || this.#resultBytes === operation.resultValueBytes) return;
+    this.#finish(operation, new AtollError('OVERLOADED', 'too many large values are on their way at once'), false);
   }
 
   onLost(operation: RoutedOperation, handedOver: boolean, cause: string): void {
@@ -257,7 +268,12 @@ export class Dispatcher implements LinkListener {
     this.#options.metrics.repeated(cause);
     endClientSpan(operation, failure);
     operation.lastFailure = failure;
-    operation.resultParts = undefined;
+    operation.isPartitionTrouble = failure.reason !== 'OVERLOADED';
+    if (this.#probes.get(probeKey(operation)) === operation) this.#probes.delete(probeKey(operation));
+    if (operation.resultParts !== undefined) {
+      this.#resultBytes -= operation.resultValueBytes;
+      operation.resultParts = undefined;
+    }
     if (verdict === 'leader') operation.fallBackToLeader = true;
     const nowMs = this.#options.nowMs();
     const goesAtOnce = operation.attempts <= REDIRECTS_MAX && (verdict === 'leader' || this.#hasNewTarget(operation));
@@ -278,13 +294,34 @@ export class Dispatcher implements LinkListener {
     const nowMs = this.#options.nowMs();
     this.#wheel.advance(nowMs, this.#expire);
     for (const operation of this.#waiting) {
-      if (operation.retryAtMs > nowMs) continue;
-      if (!this.#hasNewTarget(operation) && !this.#budget.spend(nowMs)) {
-        operation.isHeldByBudget = true;
-        continue;
-      }
-      operation.isHeldByBudget = false;
-      this.#retry(operation);
+      if (operation.retryAtMs <= nowMs && this.#mayRetry(operation, nowMs)) this.#retry(operation);
+    }
+  }
+
+  /** At the node that refused, one operation tries for all that wait for its partition. */
+  #mayRetry(operation: RoutedOperation, nowMs: number): boolean {
+    operation.isHeldByBudget = false;
+    if (this.#hasNewTarget(operation)) return true;
+    if (operation.deadlineAtMs - nowMs < lastTryMs(operation)) return false;
+    const key = probeKey(operation);
+    if (operation.isPartitionTrouble && this.#probes.has(key)) return false;
+    if (!this.#budget.spend(nowMs)) {
+      operation.isHeldByBudget = true;
+      return false;
+    }
+    if (operation.isPartitionTrouble) this.#probes.set(key, operation);
+    return true;
+  }
+
+  /** An operation that tried for others is over: when it was served, so will they be. */
+  #endProbe(operation: RoutedOperation): void {
+    const key = probeKey(operation);
+    if (this.#probes.get(key) !== operation) return;
+    this.#probes.delete(key);
+    if (operation.error !== undefined) return;
+    const { keyspace, partition } = operation;
+    for (const other of this.#waiting) {
+      if (other.partition === partition && other.keyspace.spec.id === keyspace.spec.id && other.isPartitionTrouble) this.#retry(other);
     }
   }
 
@@ -323,6 +360,7 @@ export class Dispatcher implements LinkListener {
     this.#options.metrics.finished(operation.kind, error?.reason ?? 'OK', this.#options.nowMs() - operation.startedAtMs);
     operation.onDone(operation);
     this.#settle(operation, tookEffect);
+    if (this.#probes.size > 0) this.#endProbe(operation);
     this.#noticeIdle();
   }
 
@@ -331,7 +369,8 @@ export class Dispatcher implements LinkListener {
     if (operation.state === OP_STATE.WAITING) this.#waiting.delete(operation);
     operation.holder?.drop(operation);
     operation.state = OP_STATE.DONE;
-    this.#bytes -= operation.bytes;
+    this.#bytes -= operation.wholeBytes;
+    if (operation.resultParts !== undefined) this.#resultBytes -= operation.resultValueBytes;
   }
 
   /** Lets go what waited for this operation on its key (R26). */
@@ -377,6 +416,14 @@ export class Dispatcher implements LinkListener {
     for (const listener of this.#idleListeners.splice(0)) listener();
   }
 }
+
+/**
+ * Time before the deadline in which nothing is repeated any more: a plain refusal in hand is worth more than a write
+ * in doubt.
+ */
+const lastTryMs = ({ deadlineAtMs, startedAtMs }: RoutedOperation): number => Math.min(50, (deadlineAtMs - startedAtMs) / 4);
+
+const probeKey = ({ keyspace, partition }: RoutedOperation): string => `${keyspace.spec.id}/${partition}`;
 
 /** Last refusals that say more than "unavailable" when the deadline comes. */
 const KEPT_AT_DEADLINE: ReadonlySet<ErrorReason> = new Set<ErrorReason>(['NOT_ENOUGH_REPLICAS', 'OVERLOADED', 'REPLICA_TOO_STALE', 'METADATA_UNAVAILABLE']);

@@ -209,6 +209,19 @@ describe('large values', () => {
     expect(value.equals(large)).toBe(true);
   });
 
+  it('beyond the bound of what may be on its way are refused (I10)', async () => {
+    await start({ env: { ROUTER_RESULT_BYTES_MAX: '64MiB' } });
+    world.node(0).entries.set('big', Buffer.alloc(24 * MIB));
+    world.node(0).withholdsParts = true;
+    client.send(...[1, 2, 3].map((id) => get(id, 'big', { deadlineMs: 500 })));
+    await client.answered(3);
+    expect([1, 2, 3].map((id) => client.outcome(id))).toEqual(['DEADLINE_EXCEEDED', 'DEADLINE_EXCEEDED', 'OVERLOADED']);
+    world.node(0).withholdsParts = false;
+    client.send(get(4, 'big'));
+    await client.answered(4);
+    expect(client.outcome(4)).toBe('get');
+  });
+
   it.each([
     ['more bytes than announced', 10, 11],
     ['an empty part', 10, 0],

@@ -81,10 +81,10 @@ describe('a refusal by the node', () => {
 
   it('is told when the deadline comes', async () => {
     await start({ script: () => refuse('NOT_LEADER') });
-    const failure = await failureOf(set('a', '1', 300));
+    const failure = await failureOf(set('a', '1', 600));
     expect([failure.reason, failure.metadata['last_reason']]).toEqual(['PARTITION_UNAVAILABLE', 'NOT_LEADER']);
     world.node(0).script = () => refuse('NOT_ENOUGH_REPLICAS');
-    expect(await outcomeOf(set('a', '1', 300))).toBe('NOT_ENOUGH_REPLICAS');
+    expect(await outcomeOf(set('a', '1', 600))).toBe('NOT_ENOUGH_REPLICAS');
   });
 
   it('costs a token of the retry budget at the same node', async () => {
@@ -92,6 +92,21 @@ describe('a refusal by the node', () => {
     const failure = await failureOf(get('a', 400));
     expect([failure.reason, failure.metadata['last_reason']]).toEqual(['RETRY_BUDGET_EXHAUSTED', 'OVERLOADED']);
     expect(world.node(0).operations).toHaveLength(4);
+  });
+});
+
+describe('a partition in trouble', () => {
+  it('is asked by one operation for all that wait, and all go when it is served', async () => {
+    let isServing = false;
+    await start({ script: (operation, node) => (isServing ? serve(operation, node) : refuse('NOT_LEADER')) });
+    const key = (index: number): string => world.keyIn(1, `k${index}`);
+    const calls = Array.from({ length: 100 }, (_, index) => outcomeOf(set(key(index), '1')));
+    await eventually('all were refused', () => world.node(0).operations.length >= 100);
+    const before = world.node(0).operations.length;
+    await eventually('it is asked again', () => world.node(0).operations.length > before + 2);
+    expect(world.node(0).operations.length - before).toBeLessThan(50);
+    isServing = true;
+    expect(new Set(await Promise.all(calls))).toEqual(new Set(['OK']));
   });
 });
 

@@ -93,8 +93,8 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
       throw new StartupError(`etcd belongs to cluster ${opened.clusterId}, and ATOLL_CLUSTER_ID asks for ${clusterId}`);
     }
     const table = new RoutingTable(opened);
-    const { operationsMax, bytesMax, link, retryBudget } = config;
-    const dispatcher = new Dispatcher({ table, operationsMax, bytesMax, link, retryBudget, tracing: telemetry.tracing, metrics, events, nowMs, random });
+    const { operationsMax, bytesMax, resultBytesMax, link, retryBudget } = config;
+    const dispatcher = new Dispatcher({ table, operationsMax, bytesMax, resultBytesMax, link, retryBudget, tracing: telemetry.tracing, metrics, events, nowMs, random });
     opened.subscribe((changes) => dispatcher.onChanges(changes));
     routing = { table, dispatcher, opIds: new OpIds(randomBytes(16)) };
     view = opened;

@@ -18,6 +18,8 @@ import { BATCH_BYTES_MAX } from '../limits.ts';
 export interface LinkListener {
   /** A whole answer is in: `kind` is one of RESULT; parts of a value stand in `operation.resultParts`. */
   onResult(operation: RoutedOperation, kind: number, body: Buffer): void;
+  /** A large answer begins to arrive, of `operation.resultValueBytes`. It may be ended there and then (I10). */
+  onLargeResult(operation: RoutedOperation): void;
   /** No answer will come. `handedOver`: the node may have it. */
   onLost(operation: RoutedOperation, handedOver: boolean, cause: string): void;
   /** The stream stands, or broke. */
@@ -134,6 +136,7 @@ export class NodeLink implements OperationHolder, ResultVisitor {
       operation.resultParts = [];
       operation.resultValueBytes = valueBytes;
       operation.resultBytesMissing = valueBytes;
+      this.#options.listener.onLargeResult(operation);
       return;
     }
     this.#forget(operation);

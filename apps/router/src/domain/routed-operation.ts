@@ -83,6 +83,8 @@ export class RoutedOperation {
   target = '';
   lastFailure: AtollError | undefined = undefined;
   isHeldByBudget = false;
+  /** Its partition as a whole is in trouble: one operation tries for all that wait. */
+  isPartitionTrouble = false;
 
   /** Order among operations on one key of one stream (R26); undefined where none is promised. */
   order: KeyOrder | undefined = undefined;
@@ -129,9 +131,14 @@ export class RoutedOperation {
     this.bytes = options.body.length + options.tail.length;
   }
 
+  /** Bytes that it takes once its value is whole. */
+  get wholeBytes(): number {
+    return this.body.length + this.tail.length + this.valueBytes;
+  }
+
   /** True while the value that was announced has not arrived. */
   get isIncomplete(): boolean {
-    return this.valueParts !== undefined && this.bytes < this.body.length + this.tail.length + this.valueBytes;
+    return this.valueParts !== undefined && this.bytes < this.wholeBytes;
   }
 }
 

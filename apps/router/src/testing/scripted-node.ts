@@ -32,11 +32,11 @@ export class ScriptedNode {
   readonly entries: Map<string, Buffer>;
   /** Operations of each message that arrived. */
   readonly batches: Operation[][] = [];
-  /** Values that came in parts, by key. */
-  readonly assembled = new Map<string, Buffer>();
   readonly scans: ScanRequest[] = [];
   script: Script;
   scanScript: (request: ScanRequest) => readonly (ScanResponse | Error)[] = () => [{ entries: [], cursor: EMPTY }];
+  /** Announces large values and never sends them. */
+  withholdsParts = false;
   epoch = 1;
   generation = 1;
   #seq = 0;
@@ -157,7 +157,7 @@ export class ScriptedNode {
   #answerInParts(stream: ServerDuplexStream<ExecuteRequest, ExecuteResponse>, id: number, response: GetResponse): void {
     const { value } = response;
     stream.write({ results: [{ id, valueBytes: value.length, kind: { $case: 'get', value: { ...response, value: EMPTY } } }], parts: [] });
-    for (let start = 0; start < value.length; start += WIRE_PART_BYTES_MAX) {
+    for (let start = 0; start < value.length && !this.withholdsParts; start += WIRE_PART_BYTES_MAX) {
       stream.write({ results: [], parts: [{ id, data: value.subarray(start, start + WIRE_PART_BYTES_MAX) }] });
     }
   }
