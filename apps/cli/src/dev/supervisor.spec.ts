@@ -101,6 +101,8 @@ describe('Supervisor', () => {
     await cluster.up();
     const before = (await cluster.status()).storageNodes[0];
     expect(await cluster.pause('node-1')).toMatchObject({ state: 'paused', ready: false, pid: before?.pid });
+    expect(await cluster.kill('node-1', 'SIGCONT')).toMatchObject({ state: 'running', ready: true });
+    expect(await cluster.kill('node-1', 'SIGSTOP')).toMatchObject({ state: 'paused', ready: false });
     expect(await cluster.resume('node-1')).toMatchObject({ state: 'running', ready: true, pid: before?.pid });
     await cluster.pause('node-1');
     expect(await cluster.stop('node-1')).toMatchObject({ state: 'stopped', exit: 'exit code 0', pid: null });

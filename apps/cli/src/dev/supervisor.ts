@@ -139,7 +139,10 @@ export class Supervisor {
     return this.#startAndWait(process);
   }
 
+  /** Any signal; the two that pause and resume change the state as `pause` and `resume` do. */
   kill(id: string, signal: NodeJS.Signals): Promise<ProcessStatus> {
+    if (signal === 'SIGSTOP') return this.pause(id);
+    if (signal === 'SIGCONT') return this.resume(id);
     return this.#on(id, async (process) => {
       process.kill(signal);
       // SIGKILL always ends it; of others the process decides.
