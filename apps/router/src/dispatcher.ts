@@ -300,9 +300,9 @@ export class Dispatcher implements LinkListener {
 
   /** At the node that refused, one operation tries for all that wait for its partition. */
   #mayRetry(operation: RoutedOperation, nowMs: number): boolean {
-    operation.isHeldByBudget = false;
     if (this.#hasNewTarget(operation)) return true;
     if (operation.deadlineAtMs - nowMs < lastTryMs(operation)) return false;
+    operation.isHeldByBudget = false;
     const key = probeKey(operation);
     if (operation.isPartitionTrouble && this.#probes.has(key)) return false;
     if (!this.#budget.spend(nowMs)) {
