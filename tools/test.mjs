@@ -9,11 +9,16 @@ import { BootstrapError, ROOT, ensureInstalled, findNode, runMain } from './boot
 import { LINGERED, runChild } from './bootstrap/run-child.mjs';
 import { addCounts, readCounts, sumLine } from './bootstrap/test-counts.mjs';
 
+/** Specs that play real outages take long and are no unit specs, wherever they stand. */
+const PROCESS_SPECS = '\\.process\\.spec\\.ts$';
 const SUITES = {
   // Many specs wait for processes rather than compute: a worker per core, not one less.
-  unit: { title: 'unit specs (libs, apps, tools)', args: ['--roots', 'libs', 'apps', 'tools', '--maxWorkers=100%'] },
+  unit: { title: 'unit specs (libs, apps, tools)', args: ['--roots', 'libs', 'apps', 'tools', '--testPathIgnorePatterns', PROCESS_SPECS, '--maxWorkers=100%'] },
   // Each cluster has processes of its own: two at once would only slow each other down.
-  cluster: { title: 'cluster specs (real processes)', args: ['--roots', 'tests', '--runInBand'] },
+  cluster: {
+    title: 'process and cluster specs (real processes, real outages)',
+    args: ['--roots', 'libs', 'apps', 'tests', '--testMatch', '**/*.process.spec.ts', '**/tests/**/*.spec.ts', '--runInBand'],
+  },
 };
 
 /** A connection or timer that a spec leaves open keeps jest alive; it gets this long. etcd leases take up to 30 s. */
