@@ -1,4 +1,5 @@
-import { GetRequest, SetRequest } from '@atoll/contracts/atoll/v1/cache';
+import { once } from 'node:events';
+import { GetRequest, SetRequest, type ErrorDetail, type ExecuteResponse } from '@atoll/contracts/atoll/v1/cache';
 import { isAtollError, type AtollError, type ErrorReason } from '@atoll/core-errors';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { callUnary } from '@atoll/platform-grpc';
@@ -81,10 +82,19 @@ describe('a refusal by the node', () => {
 
   it('is told when the deadline comes', async () => {
     await start({ script: () => refuse('NOT_LEADER') });
-    const failure = await failureOf(set('a', '1', 600));
+    // By Execute, where no deadline of the transport can be faster than the answer.
+    const stream = world.client.execute();
+    const failureAt = async (id: number): Promise<ErrorDetail> => {
+      stream.write({ operations: [{ id, deadlineMs: 400, traceparent: '', valueBytes: 0, kind: { $case: 'set', value: SetRequest.create({ key: Buffer.from('a') }) } }], parts: [] });
+      const [{ results }] = (await once(stream, 'data')) as [ExecuteResponse];
+      return (results[0]!.kind as { value: ErrorDetail }).value;
+    };
+    const failure = await failureAt(1);
     expect([failure.reason, failure.metadata['last_reason']]).toEqual(['PARTITION_UNAVAILABLE', 'NOT_LEADER']);
     world.node(0).script = () => refuse('NOT_ENOUGH_REPLICAS');
-    expect(await outcomeOf(set('a', '1', 600))).toBe('NOT_ENOUGH_REPLICAS');
+    expect((await failureAt(2)).reason).toBe('NOT_ENOUGH_REPLICAS');
+    stream.on('error', () => undefined);
+    stream.cancel();
   });
 
   it('costs a token of the retry budget at the same node', async () => {

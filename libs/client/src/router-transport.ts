@@ -143,7 +143,7 @@ export class RouterTransport implements Transport, ResultVisitor {
     return {
       id: this.#lastId,
       // A little less than the caller waits, so that it hears what the router knows.
-      deadlineMs: Math.max(1, Math.floor(remainingMs - Math.min(30, Math.max(15, remainingMs / 10), remainingMs / 2))),
+      deadlineMs: Math.max(1, Math.floor(remainingMs - Math.min(50, Math.max(15, remainingMs / 10), remainingMs / 2))),
       traceparent: operation.traceparent,
       valueBytes: operation.valueBytes,
       kind: operation.kind,

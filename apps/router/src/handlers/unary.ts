@@ -37,7 +37,7 @@ export function createUnaryHandler(kind: number, deps: HandlerDeps): (body: Buff
  */
 export function answerWithinMs(context: CallContext): number {
   const remainingMs = Math.min(DEADLINE_MS_MAX, context.deadlineRemainingMs(DEADLINE_MS_DEFAULT));
-  return remainingMs - Math.min(30, Math.max(15, remainingMs / 10), remainingMs / 2);
+  return remainingMs - Math.min(50, Math.max(15, remainingMs / 10), remainingMs / 2);
 }
 
 /** The response message with its value, when that came in parts, and the merged session. */
