@@ -39,7 +39,7 @@ export interface Telemetry {
 
 /**
  * Starts tracing and metrics: with OpenTelemetry's Node SDK where spans are exported, else with the two providers
- * alone, which cost a fifth of its start. Nothing is patched: docs/adr/0003-telemetry-by-hand.md.
+ * alone, which start sooner. Nothing is patched: docs/adr/0003-telemetry-by-hand.md.
  */
 export async function startTelemetry(options: TelemetryOptions): Promise<Telemetry> {
   const { service, instanceId, version, otlpEndpoint, spanProcessors, traceRatio, random = Math.random } = options;
