@@ -190,13 +190,15 @@ export class ReplicaState {
   beginInstall(generation: Generation, logStart: LogPosition): void {
     const isSameLineage = generation.counter === this.#generation.counter && generation.id === this.#generation.id;
     if (!isSameLineage) this.store.clear();
+    // What the store of this lineage already shows must not be left behind by chunks that are older.
+    const shownSeq = isSameLineage ? Math.max(this.#appliedSeq, this.#install?.readSeqMax ?? 0) : 0;
     this.#generation = generation;
     this.log.reset(logStart);
     this.#appliedSeq = logStart.seq;
     this.#durableSeq = logStart.seq;
     this.#installed = false;
     this.#installDurable = false;
-    this.#install = new SnapshotInstall(this.store);
+    this.#install = new SnapshotInstall(this.store, Math.max(logStart.seq, shownSeq));
     this.#journal?.reset(generation, logStart);
   }
 

@@ -42,11 +42,21 @@ export class SnapshotInstall {
   #expiries: ExpiryMark[] = [];
   /** First key hash that is still to come; undefined when every chunk is in. */
   #next: Hash64 | undefined = FIRST_HASH;
-  #readSeqMax = 0;
+  #readSeqMax: number;
+  readonly #readSeqMin: number;
   #entryCount = 0;
 
-  constructor(store: PartitionStore) {
+  /**
+   * `readSeqMin`: chunks that were read before it are not taken, since the log that runs beside them begins behind it.
+   *
+   *   1. the leader orders an install, the log goes on behind 40
+   *   2. a chunk arrives that was read at 35: by a new leader that has not applied more yet, or for an earlier install
+   *   3. entries 36 to 40 would be neither in the chunk nor in the log
+   */
+  constructor(store: PartitionStore, readSeqMin = 0) {
     this.#store = store;
+    this.#readSeqMax = readSeqMin;
+    this.#readSeqMin = readSeqMin;
   }
 
   get next(): Hash64 | undefined {
@@ -58,16 +68,22 @@ export class SnapshotInstall {
     return this.#entryCount;
   }
 
+  /** The store may hold entries up to this seq, whatever is applied of the log. */
+  get readSeqMax(): number {
+    return this.#readSeqMax;
+  }
+
   /** Whether the state equals the leader's at `appliedSeq`. */
   isComplete(appliedSeq: number): boolean {
     return this.#next === undefined && appliedSeq >= this.#readSeqMax;
   }
 
   /**
-   * Takes a chunk. Returns false, with nothing changed, when it is not the next one: a repeated or overtaken chunk.
+   * Takes a chunk. Returns false, with nothing changed, when it is not the next one (a repeated or overtaken chunk), or
+   * was read too early.
    */
   takeChunk(chunk: SnapshotChunk): boolean {
-    if (this.#next === undefined || compareHash(chunk.from, this.#next) !== 0) return false;
+    if (this.#next === undefined || compareHash(chunk.from, this.#next) !== 0 || chunk.readSeq < this.#readSeqMin) return false;
     this.#store.removeRange(chunk.from, chunk.to, (version) => version.seq <= chunk.readSeq);
     for (const entry of chunk.entries) {
       const hash = keyHash(entry.key);
