@@ -72,6 +72,16 @@ describe('a snapshot install (R33)', () => {
     expect([seqOf(A), seqOf(C)]).toEqual([undefined, 8]);
   });
 
+  it('does not bring back what was overwritten by a value that has expired since (I7)', () => {
+    const { install, apply, seqOf } = begin();
+    // 1. the chunk is read at 10: A as written by 7, without expiry
+    // 2. the log: 12 overwrites A with a ttl, 14 removes it as expired
+    apply(logged(12, put(A, 'short', 1000)), logged(14, everythingUpTo(1000)));
+    // 3. the chunk arrives: what it has of A never expires
+    install.takeChunk(chunk(10, [stored(A, 7)]));
+    expect(seqOf(A)).toBeUndefined();
+  });
+
   it('does not bring back what was evicted for a write of the log (R22)', () => {
     const { install, apply, seqOf } = begin();
     apply(logged(12, put(C, 'new'), [A]));

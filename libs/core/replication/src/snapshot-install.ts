@@ -109,7 +109,9 @@ export class SnapshotInstall {
         const hash = keyHash(operation.key);
         const present = this.#store.peek(operation.key, hash);
         if (present !== undefined && present.version.seq >= entry.seq) return;
-        this.#tombstones.delete(toKeyText(operation.key));
+        // An expiry record removes it without naming it: what it replaced must not come back then.
+        if (operation.expiresAtMs > 0) this.#mark(operation.key, hash, entry.seq);
+        else this.#tombstones.delete(toKeyText(operation.key));
         const version = { generation, epoch: entry.epoch, seq: entry.seq };
         this.#store.put({ key: operation.key, hash, value: operation.value, version, expiresAtMs: operation.expiresAtMs });
         return;
@@ -130,6 +132,11 @@ export class SnapshotInstall {
     const present = this.#store.peek(key, hash);
     if (present !== undefined && present.version.seq >= seq) return;
     this.#store.delete(key, hash);
+    this.#mark(key, hash, seq);
+  }
+
+  /** No chunk that is still to come may bring back anything of the key that is older than `seq`. */
+  #mark(key: Uint8Array, hash: Hash64, seq: number): void {
     if (this.#next !== undefined && compareHash(hash, this.#next) >= 0) this.#tombstones.set(toKeyText(key), { hash, seq });
   }
 
