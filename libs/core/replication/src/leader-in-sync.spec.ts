@@ -25,4 +25,15 @@ describe('the in-sync set', () => {
     expect(solo.changes.map(({ record: { inSync } }) => inSync.map(({ replica }) => replica[0]))).toEqual([['a'], ['a', 'c']]);
     for (const change of solo.changes) assertRecord(change.record);
   });
+
+  it('tells a follower that no record names any more to subscribe again', () => {
+    const solo = takeOffice({ state: openState('a'), record: recordOf({ leader: 'a', inSync: ['a'], learners: ['b'] }) });
+    const learner = follow(solo, openState('b'));
+    learner.subscribe(0);
+    solo.leader.onRecord(recordOf({ leader: 'a', inSync: ['a'], revision: 2 }), 10);
+    expect(solo.cutOff).toEqual([learner.member.replica]);
+    // the next record names it again, before it has seen the one that did not
+    solo.leader.onRecord(recordOf({ leader: 'a', inSync: ['a'], learners: ['b'], revision: 3 }), 20);
+    expect(learner.subscribe(30).kind).toBe('accepted');
+  });
 });

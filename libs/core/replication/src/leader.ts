@@ -410,8 +410,11 @@ export class Leader {
     if (!isNews) return;
     const { record } = versioned;
     const named = [...record.inSync, ...record.learners, ...record.leaving, ...record.eligible];
-    for (const replica of this.#followers.keys()) {
-      if (!hasReplica(named, replica)) this.#followers.delete(replica);
+    for (const follower of [...this.#followers.values()]) {
+      if (hasReplica(named, follower.member.replica)) continue;
+      // A later record may name it again: it must know that it is not linked.
+      this.unlink(follower.member.replica, nowMs);
+      this.#hooks.cutOff(follower);
     }
     this.#advanceCommit(nowMs);
   }

@@ -1,6 +1,6 @@
 // Small worlds for stories told step by step: one replica state, a leader of it, and followers that are fed by hand.
 import type { Member, PartitionRecord, VersionedRecord } from '@atoll/core-membership';
-import { MIB, SeededRandom, keyHash, toEpoch, toNodeId, toPartitionId, toReplicaId } from '@atoll/core-runtime';
+import { MIB, SeededRandom, keyHash, toEpoch, toNodeId, toPartitionId, toReplicaId, type ReplicaId } from '@atoll/core-runtime';
 import { PartitionStore, StoreMemory, type WriteCommand } from '@atoll/core-store';
 import { Follower } from '../follower.ts';
 import type { ChangeAttempt } from '../in-sync-change.ts';
@@ -69,6 +69,8 @@ export interface SoloLeader {
   readonly leader: Leader;
   readonly state: ReplicaState;
   readonly changes: ChangeAttempt[];
+  /** Followers that were given up. */
+  readonly cutOff: ReplicaId[];
   /** Writes and returns the list into which the outcome goes, once there is one. */
   write(key: string, command: WriteCommand, now: Moment, ack?: WriteRequest['ack']): WriteOutcome[];
 }
@@ -76,10 +78,11 @@ export interface SoloLeader {
 export function takeOffice(options: { state: ReplicaState; record: VersionedRecord; now?: Moment; settings?: Partial<ReplicaSettings> }): SoloLeader {
   const { state, record } = options;
   const changes: ChangeAttempt[] = [];
+  const cutOff: ReplicaId[] = [];
   const hooks: LeaderHooks = {
     wake: () => undefined,
     commitMoved: () => undefined,
-    cutOff: () => undefined,
+    cutOff: ({ member }) => void cutOff.push(member.replica),
     requestChange: (attempt) => void changes.push(attempt),
     readRecord: () => undefined,
     recordChanged: () => undefined,
@@ -90,6 +93,7 @@ export function takeOffice(options: { state: ReplicaState; record: VersionedReco
     leader,
     state,
     changes,
+    cutOff,
     write: (name, command, now, ack = 'IN_SYNC') => {
       const outcomes: WriteOutcome[] = [];
       const key = Buffer.from(name);
