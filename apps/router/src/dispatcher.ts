@@ -53,6 +53,8 @@ export class Dispatcher implements LinkListener {
   readonly #probes = new Map<string, RoutedOperation>();
   readonly #idleListeners: (() => void)[] = [];
   readonly #timer: NodeJS.Timeout;
+  #isDraining = false;
+  #isClosed = false;
   #bytes = 0;
   #resultBytes = 0;
 
@@ -80,8 +82,9 @@ export class Dispatcher implements LinkListener {
     return this.#waiting.size;
   }
 
-  /** Starts an operation. Throws OVERLOADED, and then `onDone` is not called. */
+  /** Starts an operation. Throws OVERLOADED or SHUTTING_DOWN, and then `onDone` is not called. */
   submit(operation: RoutedOperation, order?: KeyOrder): void {
+    if (this.#isClosed) throw shuttingDown();
     const { operationsMax, bytesMax } = this.#options;
     if (this.#wheel.count >= operationsMax || (this.#bytes > 0 && this.#bytes + operation.wholeBytes > bytesMax)) {
       this.#options.metrics.finished(operation.kind, 'OVERLOADED', 0);
@@ -134,8 +137,9 @@ export class Dispatcher implements LinkListener {
     for (const operation of this.#waiting) if (this.#hasNewTarget(operation)) this.#retry(operation);
   }
 
-  /** The link to a node, for calls beside the Execute stream. */
+  /** The link to a node, for calls beside the Execute stream. Throws SHUTTING_DOWN after `close`. */
   linkTo(address: string): NodeLink {
+    if (this.#isClosed) throw shuttingDown();
     let link = this.#links.get(address);
     if (link === undefined) {
       link = new NodeLink({ ...this.#options.link, address, nowMs: this.#options.nowMs, listener: this });
@@ -160,10 +164,17 @@ export class Dispatcher implements LinkListener {
     return this.#wheel.count === 0 ? Promise.resolve() : new Promise((resolve) => this.#idleListeners.push(resolve));
   }
 
+  /** From now on nothing waits for a leader or is repeated: callers hear SHUTTING_DOWN and go to another router. */
+  drain(): void {
+    this.#isDraining = true;
+    for (const operation of this.#waiting) this.#finish(operation, shuttingDown(), false);
+  }
+
   /** Ends what is left: reads fail, writes that a node may have are in doubt. */
   close(): void {
+    this.#isClosed = true;
+    this.drain();
     clearInterval(this.#timer);
-    for (const operation of this.#waiting) this.#finish(operation, new AtollError('SHUTTING_DOWN', 'the router is shutting down'), false);
     for (const link of this.#links.values()) link.close();
     this.#links.clear();
   }
@@ -210,6 +221,7 @@ export class Dispatcher implements LinkListener {
   }
 
   #send(operation: RoutedOperation): void {
+    if (this.#isClosed) return this.#finish(operation, shuttingDown(), false);
     const route = operation.keyspace.partitions[operation.partition]!;
     const target = this.targetOf(route, operation.needsLeader || operation.fallBackToLeader);
     if (target === '') return this.#wait(operation, Infinity);
@@ -232,6 +244,7 @@ export class Dispatcher implements LinkListener {
   }
 
   #wait(operation: RoutedOperation, retryAtMs: number): void {
+    if (this.#isDraining) return this.#finish(operation, shuttingDown(), false);
     operation.state = OP_STATE.WAITING;
     operation.retryAtMs = retryAtMs;
     if (retryAtMs === Infinity) operation.target = ''; // whoever leads next is new
@@ -265,6 +278,7 @@ export class Dispatcher implements LinkListener {
     if (verdict === 'inDoubt') return this.#finish(operation, inDoubt(failure), true);
     // A plain failure promises that a write got no seq (R20); WRITE_IN_DOUBT says that it may have.
     if (verdict === 'fail') return this.#finish(operation, failure, failure.reason === 'WRITE_IN_DOUBT');
+    if (this.#isDraining) return this.#finish(operation, shuttingDown(), false);
     this.#options.metrics.repeated(cause);
     endClientSpan(operation, failure);
     operation.lastFailure = failure;
@@ -343,7 +357,7 @@ export class Dispatcher implements LinkListener {
       return new AtollError('PARTITION_UNAVAILABLE', `no leader answered before the deadline: ${lastFailure.message}`, { metadata });
     }
     if (operation.state === OP_STATE.QUEUED) {
-      return this.linkTo(operation.target).isConnected
+      return this.#links.get(operation.target)?.isConnected === true
         ? new AtollError('OVERLOADED', 'the storage node did not take the operation before the deadline')
         : new AtollError('PARTITION_UNAVAILABLE', 'the storage node could not be reached before the deadline');
     }
@@ -416,6 +430,8 @@ export class Dispatcher implements LinkListener {
     for (const listener of this.#idleListeners.splice(0)) listener();
   }
 }
+
+const shuttingDown = (): AtollError => new AtollError('SHUTTING_DOWN', 'the router is shutting down');
 
 /**
  * Time before the deadline in which nothing is repeated any more: a plain refusal in hand is worth more than a write

@@ -294,4 +294,18 @@ describe('stopping', () => {
     // What has no answer never left the router.
     expect(world.node(0).entries.has('c')).toBe(client.results.has(3));
   });
+
+  it('waits for nothing that may take long: no leader, a node that hangs', async () => {
+    await start({ script: () => undefined, env: { ATOLL_SHUTDOWN_MS: '600' } });
+    await world.lead(0, undefined);
+    const waiting = world.keyIn(0);
+    const [reading, writing] = [world.keyIn(1), world.keyIn(2)];
+    client.send(get(2, reading, { deadlineMs: 60_000 }), set(3, writing, 'x', { deadlineMs: 60_000 }));
+    await eventually('the node has both', () => world.node(0).heldCount === 2);
+    client.send(set(1, waiting, 'x', { deadlineMs: 60_000 }));
+    await eventually('all are under way', () => world.router.operationCount() === 3);
+    await world.router.stop(AbortSignal.timeout(5000));
+    await client.answered(3);
+    expect([1, 2, 3].map((id) => client.outcome(id))).toEqual(['SHUTTING_DOWN', 'SHUTTING_DOWN', 'WRITE_IN_DOUBT']);
+  });
 });

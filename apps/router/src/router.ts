@@ -116,7 +116,11 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
       health.setServing(false);
       stopping.abort();
       await opening;
+      routing?.dispatcher.drain();
+      // Half of the time is for nodes to answer; then the rest is ended, so that callers still hear how.
+      const cutOff = setTimeout(() => routing?.dispatcher.close(), config.common.shutdownMs / 2);
       await grpc.close(signal);
+      clearTimeout(cutOff);
       routing?.dispatcher.close();
       await view?.close();
       await http?.close();
