@@ -1,5 +1,7 @@
 export { EXIT, classifyStartFailure } from './exit-codes.ts';
 export type { ExitCode } from './exit-codes.ts';
+export { openCluster } from './open-cluster.ts';
+export type { OpenClusterOptions } from './open-cluster.ts';
 export { runService } from './run-service.ts';
 export type { ServiceContext, ServiceOptions } from './run-service.ts';
 export { StopHooks } from './stop-hooks.ts';
