@@ -33,6 +33,8 @@ export class Follower {
   #partial: PartialEntry | undefined;
   /** Where the log of the present install began; 0 without one. */
   #installLogSeq: number;
+  /** Whether the leader has answered the present subscription: only from then on the two logs are known to agree. */
+  #isAnswered = false;
 
   constructor(options: { state: ReplicaState; epoch: number; settings: ReplicaSettings }) {
     this.#state = options.state;
@@ -44,6 +46,7 @@ export class Follower {
   subscription(channel: number): SubscribeMessage {
     const { identity, generation, log, appliedSeq, install } = this.#state;
     this.#partial = undefined;
+    this.#isAnswered = false;
     return {
       channel,
       keyspace: identity.keyspace,
@@ -58,11 +61,12 @@ export class Follower {
     };
   }
 
+  /** Before the leader has answered the subscription nothing counts as appended: the logs may part. */
   ack(channel: number, freeBytes: number): AckMessage {
     return {
       channel,
       epoch: this.epoch,
-      appendedSeq: this.#state.appendedSeq,
+      appendedSeq: this.#isAnswered ? this.#state.appendedSeq : 0,
       appliedSeq: this.#state.appliedSeq,
       freeBytes: Math.max(0, Math.floor(freeBytes)),
       installing: !this.#state.isInstalled,
@@ -71,10 +75,10 @@ export class Follower {
 
   onAppend(message: AppendMessage, nowMs: number): FollowOutcome {
     if (message.epoch !== this.epoch) return 'ignored';
-    if (message.count > 0) {
-      if (!this.#follows(message.prev)) return 'resubscribe';
-      this.#state.appendEncoded(message.entries);
-    }
+    // Without entries, too: a commit position counts only for a log that agrees with the leader's.
+    if (!this.#follows(message.prev)) return 'resubscribe';
+    this.#isAnswered = true;
+    if (message.count > 0) this.#state.appendEncoded(message.entries);
     this.#commit(message.commitSeq, message.timeMs, nowMs);
     return 'ok';
   }
@@ -86,6 +90,7 @@ export class Follower {
     }
     const partial = this.#partial;
     if (partial === undefined || partial.filled !== message.offset || !this.#follows(message.prev)) return 'resubscribe';
+    this.#isAnswered = true;
     partial.filled += message.data.copy(partial.bytes, partial.filled);
     if (partial.filled === partial.bytes.length) {
       this.#partial = undefined;
@@ -110,6 +115,7 @@ export class Follower {
   onInstallOrder(message: InstallOrderMessage): FollowOutcome {
     if (message.epoch !== this.epoch) return 'ignored';
     const generation: Generation = { counter: message.generation.counter, id: message.generation.id };
+    this.#isAnswered = true;
     this.#state.beginInstall(generation, message.logStart);
     this.#installLogSeq = message.logStart.seq;
     return 'ok';
