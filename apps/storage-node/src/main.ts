@@ -1,7 +1,10 @@
+import { isAtollError } from '@atoll/core-errors';
+import { StartupError } from '@atoll/platform-config';
 import { runService } from '@atoll/platform-lifecycle';
 import { readConfig } from './config.ts';
 import { startStorageNode } from './storage-node.ts';
 import { VERSION } from './version.ts';
+import { WalError } from './wal/index.ts';
 
 await runService({
   name: 'storage-node',
@@ -17,8 +20,8 @@ await runService({
   },
 });
 
-/** A taken id and another cluster's data are mistakes of whoever started the process (R5). */
+/** A taken id, a data directory in use and another cluster's data are mistakes of whoever started the process (R5). */
 function exitCodeOf(error: unknown): 1 | 2 {
-  const isMistake = error instanceof Error && (error.name === 'StartupError' || ('reason' in error && (error.reason === 'NODE_ID_TAKEN' || error.reason === 'WRONG_CLUSTER')));
-  return isMistake ? 2 : 1;
+  if (error instanceof StartupError || (error instanceof WalError && error.kind !== 'DAMAGED')) return 2;
+  return isAtollError(error) && (error.reason === 'NODE_ID_TAKEN' || error.reason === 'WRONG_CLUSTER') ? 2 : 1;
 }

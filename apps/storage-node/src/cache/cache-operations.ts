@@ -27,13 +27,14 @@ import type { Span } from '@atoll/platform-telemetry';
 import type { HostedKeyspace } from '../hosted-keyspace.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
-import type { TracedWrites } from '../replication/traced-writes.ts';
+import { TracedWrite, type TracedWrites } from '../replication/traced-writes.ts';
 
 export type Done<Response> = (error: AtollError | undefined, response: Response | undefined) => void;
 
 /** A write that is traced: where its times go. */
 export interface WriteTrace {
   readonly span: Span;
+  /** Monotonic time at which the span began. */
   readonly arrivedMs: number;
 }
 
@@ -257,9 +258,13 @@ export class CacheOperations {
     const { hosted, keyspace, hash } = target;
     const { leader } = hosted.replica;
     if (leader === undefined) return done(this.#notLeader(target), undefined, EMPTY, EMPTY);
-    let endTrace: (() => void) | undefined;
+    let traced: TracedWrite | undefined;
+    if (trace !== undefined) {
+      trace.span.setAttributes({ 'atoll.keyspace': hosted.keyspace, 'atoll.partition': hosted.partition, 'atoll.epoch': leader.epoch });
+      traced = new TracedWrite(trace.span, trace.arrivedMs);
+    }
     const onOutcome = (outcome: WriteOutcome): void => {
-      endTrace?.();
+      if (traced !== undefined) this.#traces.answered(hosted, traced);
       if (outcome.kind === 'failed') {
         const error = outcome.reason === 'NOT_LEADER' ? this.#notLeader(target) : new AtollError(outcome.reason, outcome.message);
         return done(error, undefined, EMPTY, EMPTY);
@@ -272,7 +277,7 @@ export class CacheOperations {
     const endSeq = hosted.replica.state.log.end.seq;
     leader.write({ key: request.key, hash, command, opId: request.opId, ack }, now, onOutcome);
     const appendedSeq = hosted.replica.state.log.end.seq;
-    if (trace !== undefined && appendedSeq > endSeq) endTrace = this.#traces.begin(hosted, trace.span, appendedSeq, trace.arrivedMs);
+    if (traced !== undefined && appendedSeq > endSeq) this.#traces.add(hosted, traced, appendedSeq);
   }
 }
 

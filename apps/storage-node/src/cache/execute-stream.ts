@@ -15,7 +15,7 @@ import { AtollError, invalidArgument } from '@atoll/core-errors';
 import { VALUE_BYTES_MAX, WIRE_PART_BYTES_MAX, MIB } from '@atoll/core-runtime';
 import type { Moment } from '@atoll/core-replication';
 import type { CallContext } from '@atoll/platform-grpc';
-import type { Span, Tracing } from '@atoll/platform-telemetry';
+import { failSpan, type Span, type Tracing } from '@atoll/platform-telemetry';
 import {
   OPERATION,
   RESULT,
@@ -30,7 +30,7 @@ import {
   type OutgoingResult,
 } from '@atoll/platform-wire';
 import { readMoment, type TurnEnd } from '../turn.ts';
-import type { OperationMetrics } from './operation-metrics.ts';
+import { operationName, type OperationMetrics } from './operation-metrics.ts';
 import type { CacheOperations } from './cache-operations.ts';
 
 export type RawExecuteStream = ServerDuplexStream<Buffer, Buffer>;
@@ -151,8 +151,8 @@ class ExecuteStream {
     const { operations, tracing, metrics } = this.#options;
     const { id, kind, body } = operation;
     const now = this.#now;
-    const span = operation.traceparent === '' ? undefined : tracing.startServerSpan('atoll.execute', operation.traceparent);
-    const trace = span === undefined ? undefined : { span, arrivedMs: now.monotonicMs };
+    const span = operation.traceparent === '' ? undefined : tracing.startServerSpan(`atoll.v1.Cache/Execute ${operationName(kind)}`, operation.traceparent);
+    const trace = span === undefined ? undefined : { span, arrivedMs: performance.now() };
     const started = metrics.start(kind, now.monotonicMs);
     const answer = <Response>(resultKind: number, encode: (response: Response) => Buffer) => {
       return (error: AtollError | undefined, response: Response | undefined): void => {
@@ -183,8 +183,11 @@ class ExecuteStream {
         return operations.increment(IncrementRequest.decode(body), now, answer(RESULT.INCREMENT, (response) => toBuffer(IncrementResponse.encode(response).finish())), trace);
       case OPERATION.TOUCH:
         return operations.touch(TouchRequest.decode(body), now, answer(RESULT.TOUCH, (response) => toBuffer(TouchResponse.encode(response).finish())), trace);
-      default:
-        return this.#fail(id, invalidArgument('kind', 'the operation has none that this release knows'));
+      default: {
+        const error = invalidArgument('kind', 'the operation has none that this release knows');
+        endSpan(span, error);
+        return this.#fail(id, error);
+      }
     }
   }
 
@@ -236,7 +239,7 @@ function takeUpTo<T>(items: T[], sizeOf: (item: T) => number, bytesMax: number):
 
 function endSpan(span: Span | undefined, error: AtollError | undefined): void {
   if (span === undefined) return;
-  if (error !== undefined) span.setAttribute('atoll.reason', error.reason);
+  if (error !== undefined) failSpan(span, error);
   span.end();
 }
 

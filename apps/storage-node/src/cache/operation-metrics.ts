@@ -10,6 +10,11 @@ const NAMES: Readonly<Record<number, string>> = {
   [OPERATION.TOUCH]: 'touch',
 };
 
+/** `set`; also for kinds that this release does not know. */
+export function operationName(kind: number): string {
+  return NAMES[kind] ?? 'unknown';
+}
+
 /** Rate, errors and duration of operations on Execute streams, by kind. */
 export class OperationMetrics {
   readonly #durations: { with(kind: string): Histogram };

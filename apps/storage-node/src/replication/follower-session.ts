@@ -188,15 +188,19 @@ export class FollowerSession {
     const next = leader.nextMessage(progress, bytesMax, nowMs);
     if (next === undefined) return 0;
     if ('part' in next) {
-      message.parts.push(next.part);
-      return next.part.data.length;
+      const { part } = next;
+      message.parts.push(part);
+      if (part.offset + part.data.length === part.entryBytes) this.#addTraces(link, message, part.prev.seq + 1, part.prev.seq + 1);
+      return part.data.length;
     }
     const { append } = next;
     message.appends.push(append);
-    if (append.count > 0 && this.#traces.size > 0) {
-      message.traces.push(...this.#traces.sent(link.hosted, link.channel, append.prev.seq + 1, append.prev.seq + append.count));
-    }
+    if (append.count > 0) this.#addTraces(link, message, append.prev.seq + 1, append.prev.seq + append.count);
     return Math.max(1, append.entries.length);
+  }
+
+  #addTraces(link: FollowerLink, message: FollowResponse, firstSeq: number, lastSeq: number): void {
+    if (this.#traces.size > 0) message.traces.push(...this.#traces.sent(link.hosted, link.channel, firstSeq, lastSeq));
   }
 
   #write(message: FollowResponse): void {

@@ -2,24 +2,63 @@ import type { EntryTrace } from '@atoll/contracts/atoll/v1/replication';
 import { traceparentOf, type Span } from '@atoll/platform-telemetry';
 import type { HostedReplica } from '../hosted-replica.ts';
 
-interface TracedWrite {
-  readonly span: Span;
-  readonly traceparent: string;
-  readonly seq: number;
-  readonly arrivedMs: number;
-  readonly appendedMs: number;
-  /** When the last follower's message left; 0 before. */
-  sentMs: number;
-}
-
 /** Bound: sampled writes are one in a thousand, and a stuck partition must not gather them. */
 const TRACED_MAX = 1000;
 
 /**
- * Sampled writes between append and commit. The span of such a write splits its time T = Tw + Ts + Td: local work
- * until the append (atoll.write.local_ms), handing the entry to the followers' streams (atoll.write.transfer_ms), and
- * waiting for their acknowledgements (atoll.write.sync_wait_ms).
+ * A sampled write. Its span splits the time T = Tw + Ts + Td: local work until the append (atoll.write.local_ms),
+ * handing the entry to the followers' streams (atoll.write.transfer_ms), and waiting for their acknowledgements
+ * (atoll.write.sync_wait_ms).
  */
+export class TracedWrite {
+  readonly traceparent: string;
+  readonly #span: Span;
+  readonly #arrivedMs: number;
+  #seq = 0;
+  #appendedMs = 0;
+  #sentMs = 0;
+  #isAnswered = false;
+
+  constructor(span: Span, arrivedMs: number) {
+    this.#span = span;
+    this.#arrivedMs = arrivedMs;
+    this.traceparent = traceparentOf(span) ?? '';
+  }
+
+  /** 0 until it is appended. */
+  get seq(): number {
+    return this.#seq;
+  }
+
+  get isAnswered(): boolean {
+    return this.#isAnswered;
+  }
+
+  appended(seq: number): void {
+    this.#seq = seq;
+    this.#appendedMs = performance.now();
+  }
+
+  /** To one more follower; the last one counts. */
+  sent(): void {
+    this.#sentMs = performance.now();
+  }
+
+  /** Before `appended` where the answer waits for nobody: all of it was local work then. */
+  answered(): void {
+    this.#isAnswered = true;
+    const nowMs = performance.now();
+    const appendedMs = this.#appendedMs || nowMs;
+    const sentMs = this.#sentMs || appendedMs;
+    this.#span.setAttributes({
+      'atoll.write.local_ms': appendedMs - this.#arrivedMs,
+      'atoll.write.transfer_ms': sentMs - appendedMs,
+      'atoll.write.sync_wait_ms': nowMs - sentMs,
+    });
+  }
+}
+
+/** Sampled writes that followers have not all been sent, or that are not answered: where an entry's trace is found. */
 export class TracedWrites {
   readonly #byReplica = new Map<HostedReplica, TracedWrite[]>();
   #size = 0;
@@ -28,16 +67,21 @@ export class TracedWrites {
     return this.#size;
   }
 
-  /** The write of `seq` was appended. The returned function ends the measurement at its commit. */
-  begin(hosted: HostedReplica, span: Span, seq: number, arrivedMs: number): () => void {
-    const traceparent = traceparentOf(span);
-    if (this.#size >= TRACED_MAX || traceparent === undefined) return () => undefined;
-    const write: TracedWrite = { span, traceparent, seq, arrivedMs, appendedMs: performance.now(), sentMs: 0 };
+  /** The write was appended as `seq`. At the bound the oldest is forgotten: its followers have no spans. */
+  add(hosted: HostedReplica, write: TracedWrite, seq: number): void {
+    write.appended(seq);
+    if (write.isAnswered && seq <= hosted.replica.state.appliedSeq) return;
+    if (this.#size >= TRACED_MAX) this.#forgetOldest();
     const writes = this.#byReplica.get(hosted);
     if (writes === undefined) this.#byReplica.set(hosted, [write]);
     else writes.push(write);
     this.#size += 1;
-    return () => this.#end(hosted, write);
+  }
+
+  /** The write was answered. One that was answered ahead of its commit is kept for its followers until then. */
+  answered(hosted: HostedReplica, write: TracedWrite): void {
+    write.answered();
+    this.#forgetSettled(hosted);
   }
 
   /** Entries `firstSeq` to `lastSeq` go out on a channel: the contexts that go with them. */
@@ -45,25 +89,31 @@ export class TracedWrites {
     const traces: EntryTrace[] = [];
     for (const write of this.#byReplica.get(hosted) ?? []) {
       if (write.seq < firstSeq || write.seq > lastSeq) continue;
-      write.sentMs = performance.now();
+      write.sent();
       traces.push({ channel, seq: write.seq, traceparent: write.traceparent });
     }
+    this.#forgetSettled(hosted);
     return traces;
   }
 
-  #end(hosted: HostedReplica, write: TracedWrite): void {
+  #forgetSettled(hosted: HostedReplica): void {
     const writes = this.#byReplica.get(hosted);
-    const index = writes?.indexOf(write) ?? -1;
-    if (writes === undefined || index < 0) return;
-    writes.splice(index, 1);
-    if (writes.length === 0) this.#byReplica.delete(hosted);
-    this.#size -= 1;
-    const nowMs = performance.now();
-    const sentMs = write.sentMs === 0 ? write.appendedMs : write.sentMs;
-    write.span.setAttributes({
-      'atoll.write.local_ms': write.appendedMs - write.arrivedMs,
-      'atoll.write.transfer_ms': sentMs - write.appendedMs,
-      'atoll.write.sync_wait_ms': nowMs - sentMs,
-    });
+    if (writes === undefined) return;
+    const { appliedSeq } = hosted.replica.state;
+    const isLeading = hosted.replica.leader !== undefined;
+    this.#keep(
+      hosted,
+      writes.filter((write) => !write.isAnswered || (isLeading && write.seq > appliedSeq)),
+    );
+  }
+
+  #forgetOldest(): void {
+    for (const [hosted, writes] of this.#byReplica) return this.#keep(hosted, writes.slice(1));
+  }
+
+  #keep(hosted: HostedReplica, remaining: TracedWrite[]): void {
+    this.#size += remaining.length - (this.#byReplica.get(hosted)?.length ?? 0);
+    if (remaining.length === 0) this.#byReplica.delete(hosted);
+    else this.#byReplica.set(hosted, remaining);
   }
 }
