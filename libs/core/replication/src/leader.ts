@@ -173,14 +173,13 @@ export class Leader {
     done: (outcome: WriteOutcome) => void,
   ): void {
     const { mutation, answer } = evaluation;
-    let evicted: readonly Uint8Array[] = [];
-    let reservedBytes = 0;
-    if (mutation.kind === 'put') {
-      reservedBytes = this.#state.store.bytesOf(request.key.length, mutation.value.length);
-      const room = this.#makeRoom(reservedBytes, request);
-      if (room === undefined) return done(failed('MEMORY_EXHAUSTED', `no room for ${reservedBytes} bytes in keyspace ${this.#state.identity.keyspace}`));
-      evicted = room;
-    }
+    const bytesAfter = mutation.kind === 'put' ? this.#state.store.bytesOf(request.key.length, mutation.value.length) : 0;
+    const growth = bytesAfter - this.#bytesNow(request, this.#uncommitted.get(keyText));
+    const room = mutation.kind === 'put' ? this.#makeRoom(growth, keyText) : NO_VICTIMS;
+    if (room === undefined) return done(failed('MEMORY_EXHAUSTED', `no room for ${bytesAfter} bytes in keyspace ${this.#state.identity.keyspace}`));
+    const evicted = room.keys;
+    const reservedBytes = growth - room.bytes;
+    for (const follower of this.#followers.values()) follower.freeBytes -= reservedBytes;
     const operation: LogOperation =
       mutation.kind === 'put'
         ? { kind: 'put', key: request.key, value: mutation.value, expiresAtMs: mutation.expiresAtMs }
@@ -199,37 +198,29 @@ export class Leader {
     this.#advanceCommit(now.monotonicMs);
   }
 
-  /** The keys to evict so that the tightest required member can take `bytes` more; undefined when that cannot be (R22). */
-  #makeRoom(bytes: number, request: WriteRequest): readonly Uint8Array[] | undefined {
+  /** What the key will cost when every write under way is applied. */
+  #bytesNow(request: WriteRequest, uncommitted: UncommittedState | undefined): number {
+    const { store } = this.#state;
+    if (uncommitted === undefined) return store.peekState(request.key, request.hash)?.bytes ?? 0;
+    return uncommitted.value === undefined ? 0 : store.bytesOf(request.key.length, uncommitted.value.length);
+  }
+
+  /** The keys to evict so that the tightest required member can take `growth` more; undefined when that cannot be (R22). */
+  #makeRoom(growth: number, own: string): { readonly keys: readonly Uint8Array[]; readonly bytes: number } | undefined {
     let freeBytes = this.#settings.freeBytes() - this.#reservedBytes;
     for (const follower of this.#followers.values()) {
       if (this.#record.isRequired(follower.member.replica)) freeBytes = Math.min(freeBytes, follower.freeBytes);
     }
+    if (growth <= 0 || growth <= freeBytes) return NO_VICTIMS;
+    if (this.#settings.eviction === 'NONE') return undefined;
     const { store } = this.#state;
-    let victims: readonly Uint8Array[] = [];
-    if (freeBytes < bytes) {
-      const present = store.peek(request.key, request.hash);
-      const growth = bytes - (present === undefined ? 0 : store.bytesOf(present.key.length, present.value.length));
-      if (growth > 0 && growth > freeBytes) {
-        if (this.#settings.eviction === 'NONE') return undefined;
-        const own = toKeyText(request.key);
-        victims = store.pickVictims(Math.min(growth - freeBytes, growth * EVICT_FACTOR_MAX), (key) => {
-          const text = toKeyText(key);
-          return text === own || this.#uncommitted.get(text) !== undefined;
-        });
-        // A write never makes a full store fuller.
-        if (this.#costOf(victims) < Math.min(growth, growth - freeBytes)) return undefined;
-      }
-    }
-    for (const follower of this.#followers.values()) follower.freeBytes -= bytes;
-    return victims;
-  }
-
-  #costOf(keys: readonly Uint8Array[]): number {
-    const { store } = this.#state;
-    let bytes = 0;
-    for (const key of keys) bytes += store.bytesOf(key.length, store.peek(key, keyHash(key))?.value.length ?? 0);
-    return bytes;
+    const keys = store.pickVictims(Math.min(growth - freeBytes, growth * EVICT_FACTOR_MAX), (key) => {
+      const text = toKeyText(key);
+      return text === own || this.#uncommitted.get(text) !== undefined;
+    });
+    const bytes = keys.reduce((sum, key) => sum + (store.peekState(key, keyHash(key))?.bytes ?? 0), 0);
+    // A write never makes a full store fuller.
+    return bytes < Math.min(growth, growth - freeBytes) ? undefined : { keys, bytes };
   }
 
   #append(operation: LogOperation, now: Moment, opId: OpId | undefined, evicted: readonly Uint8Array[]): number {
@@ -540,6 +531,7 @@ export class Leader {
 }
 
 const EMPTY = Buffer.alloc(0);
+const NO_VICTIMS = { keys: [], bytes: 0 } as const;
 
 const failed = (reason: 'NOT_LEADER' | 'PARTITION_UNAVAILABLE' | 'NOT_ENOUGH_REPLICAS' | 'OVERLOADED' | 'MEMORY_EXHAUSTED', message: string): WriteOutcome => ({
   kind: 'failed',

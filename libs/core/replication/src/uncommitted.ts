@@ -23,7 +23,7 @@ export class PendingWrite implements UncommittedState {
   readonly evicted: readonly Uint8Array[];
   /** Encoded size in the log. */
   readonly bytes: number;
-  /** Memory that is set aside for it until it is applied. */
+  /** What it will add to the memory in use when it is applied, less what it evicts; may be negative. */
   readonly reservedBytes: number;
   /** Called at the commit, with true, or when the fate is unknown, with false. */
   #listeners: ((committed: boolean) => void)[] | undefined;
