@@ -45,6 +45,8 @@ export class Leader {
   #pendingBytes = 0;
   #reservedBytes = 0;
   #isClosing = false;
+  /** Answers of etcd and of the disk may still come in: they must change nothing any more. */
+  #hasLeft = false;
   /** A compare-and-swap is on its way and unanswered. */
   #inFlight: ChangeAttempt | undefined;
   /** Next time that a change may be tried after a failure. */
@@ -246,6 +248,7 @@ export class Leader {
   subscribe(message: SubscribeMessage, member: Member, nowMs: number): SubscribeAnswer {
     const { channel } = message;
     const refuse = (reason: string): SubscribeAnswer => ({ kind: 'refusal', message: { channel, reason, epoch: this.epoch } });
+    if (this.#hasLeft) return refuse('NOT_LEADER');
     if (message.epoch > this.epoch) return refuse('STALE_EPOCH');
     const { record } = this.#record;
     const named = [...this.#record.required(), ...record.learners, ...record.leaving];
@@ -347,7 +350,7 @@ export class Leader {
 
   /** Commits what every required replica has appended (I2) and nothing while the set is too small (R9). */
   #advanceCommit(nowMs: number): void {
-    if (this.#record.smallestSet < this.#settings.minInSync) return;
+    if (this.#hasLeft || this.#record.smallestSet < this.#settings.minInSync) return;
     let seq = this.#state.appendedSeq;
     for (const member of this.#record.required()) {
       if (member.replica === this.#state.identity.self.replica) continue;
@@ -411,6 +414,7 @@ export class Leader {
   }
 
   onChangeOutcome(attempt: ChangeAttempt, outcome: { kind: 'succeeded'; modRevision: number } | { kind: 'refused' | 'unknown' }, nowMs: number): void {
+    if (this.#hasLeft) return;
     if (this.#inFlight === attempt) this.#inFlight = undefined;
     if (outcome.kind === 'succeeded') {
       this.#record.succeed(attempt, outcome.modRevision);
@@ -423,6 +427,7 @@ export class Leader {
   }
 
   tick(now: Moment): void {
+    if (this.#hasLeft) return;
     const nowMs = now.monotonicMs;
     this.#state.clock.lead(nowMs, now.wallMs);
     for (const follower of this.#followers.values()) {
@@ -523,6 +528,8 @@ export class Leader {
 
   /** Leaves office. Every write that is not committed is in doubt: a successor may or may not have it. */
   leaveOffice(): void {
+    this.#hasLeft = true;
+    this.#isClosing = true;
     const writes = this.#pending.drain();
     this.#uncommitted.clear();
     this.#followers.clear();
