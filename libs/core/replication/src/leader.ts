@@ -52,6 +52,8 @@ export class Leader {
   /** Next time that a change may be tried after a failure. */
   #nextChangeMs = 0;
   #sweepFrom: Hash64 = FIRST_HASH;
+  /** The last expiry record. */
+  #sweptSeq = 0;
   /** A learner that has nearly everything: commits wait for it until it has all of it and its change is sent (R8). */
   #joining: { readonly progress: FollowerProgress; readonly sinceMs: number } | undefined;
 
@@ -516,11 +518,14 @@ export class Leader {
 
   /** Puts an expiry watermark into the log for the next stretch of the store that holds expired entries (R23). */
   #sweepExpired(now: Moment): void {
-    if (!this.isServing || this.#isClosing || this.#refusalOfWrites() !== undefined) return;
+    if (this.#refusalOfWrites() !== undefined) return;
+    // One at a time: while nothing commits, what is expired stays in the store and would be logged with every tick.
+    if (this.#state.appliedSeq < this.#sweptSeq) return;
     const watermarkMs = Math.floor(this.#state.clock.read(now.monotonicMs));
     const plan = this.#state.store.planExpiry(this.#sweepFrom, watermarkMs, this.#settings.expirySweep);
     if (plan.count > 0) {
       this.#append({ kind: 'expire', from: this.#sweepFrom, to: plan.to, watermarkMs }, now, undefined, []);
+      this.#sweptSeq = this.#state.log.end.seq;
       this.#advanceCommit(now.monotonicMs);
     }
     this.#sweepFrom = plan.to ?? FIRST_HASH;
