@@ -53,7 +53,8 @@ export class RecordInForce {
 
   begin(record: PartitionRecord): ChangeAttempt {
     const attempt = { changeId: record.changeId, baseRevision: this.#current.modRevision, record };
-    this.#attempts.push(attempt);
+    // Attempts of one set count as one, so that their number is bounded while etcd is away (I10).
+    this.#attempts = [...this.#attempts.filter((earlier) => !isSameSet(earlier.record.inSync, record.inSync)), attempt];
     return attempt;
   }
 
@@ -81,6 +82,10 @@ export class RecordInForce {
   get smallestSet(): number {
     return this.#attempts.reduce((least, attempt) => Math.min(least, attempt.record.inSync.length), this.record.inSync.length);
   }
+}
+
+function isSameSet(a: readonly Member[], b: readonly Member[]): boolean {
+  return a.length === b.length && a.every(({ replica }) => hasReplica(b, replica));
 }
 
 /**
