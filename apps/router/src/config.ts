@@ -34,7 +34,7 @@ export const SETTINGS = {
     min: 64 * MIB,
     max: 2 ** 40,
     default: '1GiB',
-    description: 'Bytes of values above 1 MiB that may be on their way from storage nodes; beyond it callers hear OVERLOADED.',
+    description: 'Bytes of values above 1 MiB that may be on their way from storage nodes, and bytes of results that wait for slow clients; beyond it callers hear OVERLOADED.',
   }),
   ROUTER_STREAM_WINDOW_OPERATIONS: integer({
     min: 1,

@@ -96,7 +96,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     const { operationsMax, bytesMax, resultBytesMax, link, retryBudget } = config;
     const dispatcher = new Dispatcher({ table, operationsMax, bytesMax, resultBytesMax, link, retryBudget, tracing: telemetry.tracing, metrics, events, nowMs, random });
     opened.subscribe((changes) => dispatcher.onChanges(changes));
-    routing = { table, dispatcher, opIds: new OpIds(randomBytes(16)) };
+    routing = { table, dispatcher, opIds: new OpIds(randomBytes(16)), heldResults: { bytes: 0, bytesMax: resultBytesMax } };
     view = opened;
     health.setServing(true);
     events.tableRead(opened.keyspaces().size, opened.nodes().size);

@@ -25,7 +25,7 @@ import type { Routing } from './router-context.ts';
 export interface ExecuteCall {
   pause(): unknown;
   resume(): unknown;
-  write(message: Buffer): boolean;
+  write(message: Buffer, onSent: () => void): boolean;
 }
 
 export interface ExecuteStreamOptions {
@@ -48,6 +48,8 @@ const RESULT_BYTES_MAX = 256 * MIB;
 /** Operations and bytes that were read while parts of an earlier value were awaited; beyond it they are refused. */
 const PENDING_OPERATIONS_MAX = 2 * BATCH_OPERATIONS_MAX;
 const PENDING_BYTES_MAX = 64 * MIB;
+/** Bytes written that the connection has not taken yet, beyond which nothing more is written. */
+const UNSENT_BYTES_MAX = 8 * MIB;
 /** Framing of a message may exceed its content by this. */
 const MESSAGE_SLACK_BYTES = 64 * 1024;
 
@@ -77,6 +79,7 @@ export class ExecuteStream implements OperationVisitor {
   readonly #pendingParts = new Map<number, Buffer[]>();
   #results: (OutgoingResult | OutgoingPart)[] = [];
   #resultBytes = 0;
+  #unsentBytes = 0;
   /** Recent result size, for the window. */
   #typicalResultBytes = 0;
   #operationsRead = 0;
@@ -156,6 +159,7 @@ export class ExecuteStream implements OperationVisitor {
     this.#isOver = true;
     this.#pending = [];
     this.#pendingParts.clear();
+    this.#hold(-this.#resultBytes);
     this.#results = [];
     this.#options.routing.dispatcher.abandon([...this.#operations.values()]);
     for (const { span } of this.#operations.values()) span?.end();
@@ -244,17 +248,29 @@ export class ExecuteStream implements OperationVisitor {
 
   #answer(result: OutgoingResult | OutgoingPart): void {
     this.#results.push(result);
-    this.#resultBytes += sizeOf(result);
-    if (this.#resultBytes > RESULT_BYTES_MAX) return this.#break(new AtollError('OVERLOADED', 'the client does not read its results'));
+    this.#hold(sizeOf(result));
+    const { heldResults } = this.#options.routing;
+    const isTooMuch = this.#resultBytes > RESULT_BYTES_MAX || (heldResults.bytes > heldResults.bytesMax && this.#resultBytes > RESULT_BYTES_TARGET);
+    if (isTooMuch) return this.#break(new AtollError('OVERLOADED', 'the client does not read its results'));
+    this.#scheduleFlush();
+  }
+
+  #scheduleFlush(): void {
     if (this.#isFlushScheduled) return;
     this.#isFlushScheduled = true;
     setImmediate(this.#flush);
   }
 
+  /** Counts results that wait to be written, here and for the whole router. */
+  #hold(bytes: number): void {
+    this.#resultBytes += bytes;
+    this.#options.routing.heldResults.bytes += bytes;
+  }
+
   readonly #flush = (): void => {
     this.#isFlushScheduled = false;
     let index = 0;
-    while (index < this.#results.length && !this.#isBlocked && !this.#isOver) {
+    while (index < this.#results.length && !this.#isBlocked && this.#unsentBytes < UNSENT_BYTES_MAX && !this.#isOver) {
       const results: OutgoingResult[] = [];
       const parts: OutgoingPart[] = [];
       let bytes = 0;
@@ -266,8 +282,13 @@ export class ExecuteStream implements OperationVisitor {
         if ('data' in next) parts.push(next);
         else results.push(next);
       }
-      this.#resultBytes -= bytes;
-      if (!this.#options.call.write(encodeExecuteResponse(results, parts))) this.#isBlocked = true;
+      this.#hold(-bytes);
+      this.#unsentBytes += bytes;
+      const onSent = (): void => {
+        this.#unsentBytes -= bytes;
+        if (this.#results.length > 0 || this.#pending.length > 0 || this.#isPaused) this.#scheduleFlush();
+      };
+      if (!this.#options.call.write(encodeExecuteResponse(results, parts), onSent)) this.#isBlocked = true;
     }
     this.#results = index >= this.#results.length ? [] : this.#results.slice(index);
     this.#regulate();
@@ -277,7 +298,7 @@ export class ExecuteStream implements OperationVisitor {
   /** Operations that may be under way: fewer while results are large. */
   #window(): number {
     const { windowOperations } = this.#options;
-    if (this.#isBlocked && this.#resultBytes > RESULT_BYTES_TARGET) return 0;
+    if (this.#resultBytes + this.#unsentBytes > RESULT_BYTES_TARGET) return 0;
     return Math.max(1, Math.min(windowOperations, Math.floor(RESULT_BYTES_TARGET / Math.max(1, this.#typicalResultBytes))));
   }
 

@@ -1,4 +1,3 @@
-import type { AtollError } from '@atoll/core-errors';
 import type { Tracing } from '@atoll/platform-telemetry';
 import type { Dispatcher } from '../dispatcher.ts';
 import type { OpIds } from '../domain/op-ids.ts';
@@ -10,6 +9,8 @@ export interface Routing {
   readonly table: RoutingTable;
   readonly dispatcher: Dispatcher;
   readonly opIds: OpIds;
+  /** Bytes of results that wait for clients to read them, of all Execute streams, and the bound on them (I10). */
+  readonly heldResults: { bytes: number; readonly bytesMax: number };
 }
 
 export interface HandlerDeps {
@@ -20,5 +21,3 @@ export interface HandlerDeps {
   /** Monotonic, in milliseconds. */
   readonly nowMs: () => number;
 }
-
-export type Fail = (error: AtollError) => void;
