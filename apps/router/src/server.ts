@@ -8,13 +8,12 @@ import {
 } from '@atoll/contracts/atoll/v1/cache';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { addStandardServices, type GrpcServer, type Health } from '@atoll/platform-grpc';
-import { OPERATION } from '@atoll/platform-wire';
+import { OPERATION, streamTopology } from '@atoll/platform-wire';
 import { handleExecute } from './handlers/execute.ts';
 import { handleDeleteMany, handleGetMany, handleSetMany } from './handlers/many.ts';
 import type { HandlerDeps } from './handlers/router-context.ts';
 import { handleScan } from './handlers/scan.ts';
 import { createUnaryHandler } from './handlers/unary.ts';
-import { handleWatchTopology } from './handlers/watch-topology.ts';
 
 const bytes = (value: Buffer): Buffer => value;
 
@@ -64,7 +63,7 @@ export function addServices({ grpc, deps, view, streamWindowOperations }: Server
     deleteMany: handlers.unary(service.deleteMany, (request, context) => handleDeleteMany(request, context, deps)),
     scan: handlers.serverStream(service.scan, (call: ServerWritableStream<ScanRequest, Buffer>, context) => handleScan(call, context, deps)),
     execute: handlers.bidiStream(service.execute, (call, context) => handleExecute(call, context, deps, streamWindowOperations)),
-    watchTopology: handlers.serverStream(service.watchTopology, (call, context) => handleWatchTopology(call, context, view())),
+    watchTopology: handlers.serverStream(service.watchTopology, (call, context) => streamTopology(call, context, view())),
   });
   return addStandardServices(server, { services: [CacheService] });
 }
