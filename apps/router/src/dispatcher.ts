@@ -1,11 +1,12 @@
-import { ErrorDetail } from '@atoll/contracts/atoll/v1/cache';
-import { AtollError, isErrorReason, type ErrorReason } from '@atoll/core-errors';
+import { AtollError, type ErrorReason } from '@atoll/core-errors';
 import { failSpan, type Tracing } from '@atoll/platform-telemetry';
 import { RESULT } from '@atoll/platform-wire';
 import type { ClusterChange } from '@atoll/platform-etcd';
 import { NodeLink, type LinkListener, type NodeLinkOptions } from './adapters/node-link.ts';
 import { DeadlineWheel, TICK_MS } from './domain/deadline-wheel.ts';
+import { deadlineError, fromErrorDetail, inDoubt, shuttingDown, unexpectedAnswer } from './domain/operation-errors.ts';
 import { FIELDS } from './domain/operation-fields.ts';
+import { PartitionProbes, isSamePartition } from './domain/partition-probes.ts';
 import { mergedSessionTail } from './domain/result-session.ts';
 import { RetryBudget, type RetryBudgetOptions } from './domain/retry-budget.ts';
 import { judgeFailure, retryPauseMs, type Loss } from './domain/retry-rules.ts';
@@ -49,9 +50,7 @@ export class Dispatcher implements LinkListener {
   readonly #budget: RetryBudget;
   /** Operations without a leader to go to, or in the pause before their next try. */
   readonly #waiting = new Set<RoutedOperation>();
-  /** Per partition in trouble the operation that tries whether it is over. */
-  readonly #probes = new Map<string, RoutedOperation>();
-  readonly #idleListeners: (() => void)[] = [];
+  readonly #probes = new PartitionProbes();
   readonly #timer: NodeJS.Timeout;
   #isDraining = false;
   #isClosed = false;
@@ -75,11 +74,6 @@ export class Dispatcher implements LinkListener {
   /** Operations under way. */
   get count(): number {
     return this.#wheel.count;
-  }
-
-  /** Operations that wait for a leader or their next try. */
-  get waitingCount(): number {
-    return this.#waiting.size;
   }
 
   /** Starts an operation. Throws OVERLOADED or SHUTTING_DOWN, and then `onDone` is not called. */
@@ -113,10 +107,9 @@ export class Dispatcher implements LinkListener {
       operation.order = undefined; // nothing may be let go by the end of its predecessor
       this.#leaveLists(operation);
       endClientSpan(operation, undefined);
-      if (this.#probes.get(probeKey(operation)) === operation) this.#probes.delete(probeKey(operation));
+      this.#probes.end(operation);
       this.#options.metrics.finished(operation.kind, 'CANCELLED', this.#options.nowMs() - operation.startedAtMs);
     }
-    this.#noticeIdle();
   }
 
   /** An error that is the caller's: the operation ends with it. */
@@ -159,11 +152,6 @@ export class Dispatcher implements LinkListener {
     return (this.#links.get(second)?.load ?? 0) < (this.#links.get(first)?.load ?? 0) ? second : first;
   }
 
-  /** Resolves when nothing is under way. */
-  idle(): Promise<void> {
-    return this.#wheel.count === 0 ? Promise.resolve() : new Promise((resolve) => this.#idleListeners.push(resolve));
-  }
-
   /** From now on nothing waits for a leader or is repeated: callers hear SHUTTING_DOWN and go to another router. */
   drain(): void {
     this.#isDraining = true;
@@ -182,14 +170,14 @@ export class Dispatcher implements LinkListener {
   onResult(operation: RoutedOperation, kind: number, body: Buffer): void {
     if (kind === RESULT.ERROR) return this.#onRefused(operation, body);
     if (kind !== operation.kind - 1) {
-      return this.#finish(operation, this.#unexpected(operation), operation.isWrite);
+      return this.#finish(operation, unexpectedAnswer(operation), operation.isWrite);
     }
     operation.resultBody = body;
     if (operation.session.length > 0) {
       try {
         operation.resultTail = mergedSessionTail(operation, body);
       } catch {
-        return this.#finish(operation, this.#unexpected(operation), operation.isWrite);
+        return this.#finish(operation, unexpectedAnswer(operation), operation.isWrite);
       }
     }
     this.#finish(operation, undefined, true);
@@ -283,7 +271,7 @@ export class Dispatcher implements LinkListener {
     endClientSpan(operation, failure);
     operation.lastFailure = failure;
     operation.isPartitionTrouble = failure.reason !== 'OVERLOADED';
-    if (this.#probes.get(probeKey(operation)) === operation) this.#probes.delete(probeKey(operation));
+    this.#probes.end(operation);
     if (operation.resultParts !== undefined) {
       this.#resultBytes -= operation.resultValueBytes;
       operation.resultParts = undefined;
@@ -317,54 +305,25 @@ export class Dispatcher implements LinkListener {
     if (this.#hasNewTarget(operation)) return true;
     if (operation.deadlineAtMs - nowMs < lastTryMs(operation)) return false;
     operation.isHeldByBudget = false;
-    const key = probeKey(operation);
-    if (operation.isPartitionTrouble && this.#probes.has(key)) return false;
+    if (operation.isPartitionTrouble && this.#probes.isTaken(operation)) return false;
     if (!this.#budget.spend(nowMs)) {
       operation.isHeldByBudget = true;
       return false;
     }
-    if (operation.isPartitionTrouble) this.#probes.set(key, operation);
+    if (operation.isPartitionTrouble) this.#probes.begin(operation);
     return true;
   }
 
   /** An operation that tried for others is over: when it was served, so will they be. */
   #endProbe(operation: RoutedOperation): void {
-    const key = probeKey(operation);
-    if (this.#probes.get(key) !== operation) return;
-    this.#probes.delete(key);
-    if (operation.error !== undefined) return;
-    const { keyspace, partition } = operation;
-    for (const other of this.#waiting) {
-      if (other.partition === partition && other.keyspace.spec.id === keyspace.spec.id && other.isPartitionTrouble) this.#retry(other);
-    }
+    if (!this.#probes.end(operation) || operation.error !== undefined) return;
+    for (const other of this.#waiting) if (other.isPartitionTrouble && isSamePartition(other, operation)) this.#retry(other);
   }
 
   readonly #expire = (operation: RoutedOperation): void => {
     const isAtNode = operation.state === OP_STATE.SENT;
-    this.#finish(operation, this.#deadlineError(operation), isAtNode && operation.isWrite);
+    this.#finish(operation, deadlineError(operation, this.#links.get(operation.target)?.isConnected === true), isAtNode && operation.isWrite);
   };
-
-  #deadlineError(operation: RoutedOperation): AtollError {
-    if (operation.state === OP_STATE.SENT) {
-      const late = new AtollError('DEADLINE_EXCEEDED', 'the storage node did not answer before the deadline');
-      return operation.isWrite ? inDoubt(late) : late;
-    }
-    const { lastFailure } = operation;
-    if (lastFailure !== undefined) {
-      const metadata = { ...lastFailure.metadata, last_reason: lastFailure.reason };
-      if (operation.isHeldByBudget) return new AtollError('RETRY_BUDGET_EXHAUSTED', `not repeated any more: ${lastFailure.message}`, { metadata });
-      if (KEPT_AT_DEADLINE.has(lastFailure.reason)) return lastFailure;
-      return new AtollError('PARTITION_UNAVAILABLE', `no leader answered before the deadline: ${lastFailure.message}`, { metadata });
-    }
-    if (operation.state === OP_STATE.QUEUED) {
-      return this.#links.get(operation.target)?.isConnected === true
-        ? new AtollError('OVERLOADED', 'the storage node did not take the operation before the deadline')
-        : new AtollError('PARTITION_UNAVAILABLE', 'the storage node could not be reached before the deadline');
-    }
-    return operation.state === OP_STATE.WAITING
-      ? new AtollError('PARTITION_UNAVAILABLE', 'the partition had no leader before the deadline')
-      : new AtollError('DEADLINE_EXCEEDED', 'the deadline passed before the operation was sent');
-  }
 
   #finish(operation: RoutedOperation, error: AtollError | undefined, tookEffect: boolean): void {
     if (operation.state === OP_STATE.DONE) return;
@@ -374,8 +333,7 @@ export class Dispatcher implements LinkListener {
     this.#options.metrics.finished(operation.kind, error?.reason ?? 'OK', this.#options.nowMs() - operation.startedAtMs);
     operation.onDone(operation);
     this.#settle(operation, tookEffect);
-    if (this.#probes.size > 0) this.#endProbe(operation);
-    this.#noticeIdle();
+    this.#endProbe(operation);
   }
 
   #leaveLists(operation: RoutedOperation): void {
@@ -419,40 +377,13 @@ export class Dispatcher implements LinkListener {
       link.close();
     }
   }
-
-  #unexpected(operation: RoutedOperation): AtollError {
-    const failure = new AtollError('INTERNAL', 'the storage node gave an answer of another kind');
-    return operation.isWrite ? inDoubt(failure) : failure;
-  }
-
-  #noticeIdle(): void {
-    if (this.#wheel.count > 0) return;
-    for (const listener of this.#idleListeners.splice(0)) listener();
-  }
 }
-
-const shuttingDown = (): AtollError => new AtollError('SHUTTING_DOWN', 'the router is shutting down');
 
 /**
  * Time before the deadline in which nothing is repeated any more: a plain refusal in hand is worth more than a write
  * in doubt.
  */
 const lastTryMs = ({ deadlineAtMs, startedAtMs }: RoutedOperation): number => Math.min(50, (deadlineAtMs - startedAtMs) / 4);
-
-const probeKey = ({ keyspace, partition }: RoutedOperation): string => `${keyspace.spec.id}/${partition}`;
-
-/** Last refusals that say more than "unavailable" when the deadline comes. */
-const KEPT_AT_DEADLINE: ReadonlySet<ErrorReason> = new Set<ErrorReason>(['NOT_ENOUGH_REPLICAS', 'OVERLOADED', 'REPLICA_TOO_STALE', 'METADATA_UNAVAILABLE']);
-
-function inDoubt(cause: AtollError): AtollError {
-  return new AtollError('WRITE_IN_DOUBT', `the write may or may not have happened: ${cause.message}`, { metadata: { cause: cause.reason } });
-}
-
-/** What a node says about a failed operation; a reason of a newer release becomes INTERNAL and keeps its name as a fact. */
-function fromErrorDetail(body: Buffer): AtollError {
-  const { reason, message, metadata } = ErrorDetail.decode(body);
-  return isErrorReason(reason) ? new AtollError(reason, message, { metadata }) : new AtollError('INTERNAL', message, { metadata: { ...metadata, reason } });
-}
 
 function endClientSpan(operation: RoutedOperation, error: AtollError | undefined): void {
   const span = operation.clientSpan;
