@@ -406,7 +406,7 @@ export class Leader {
     if (!isNews) return;
     const { record } = versioned;
     const named = [...record.inSync, ...record.learners, ...record.leaving, ...record.eligible];
-    for (const follower of [...this.#followers.values()]) {
+    for (const follower of this.#followers.values()) {
       if (hasReplica(named, follower.member.replica)) continue;
       // A later record may name it again: it must know that it is not linked.
       this.unlink(follower.member.replica, nowMs);

@@ -72,7 +72,7 @@ export interface SoloLeader {
   /** Followers that were given up. */
   readonly cutOff: ReplicaId[];
   /** Writes and returns the list into which the outcome goes, once there is one. */
-  write(key: string, command: WriteCommand, now: Moment, ack?: WriteRequest['ack']): WriteOutcome[];
+  readonly write: (key: string, command: WriteCommand, now: Moment, ack?: WriteRequest['ack']) => WriteOutcome[];
 }
 
 export function takeOffice(options: { state: ReplicaState; record: VersionedRecord; now?: Moment; settings?: Partial<ReplicaSettings> }): SoloLeader {
