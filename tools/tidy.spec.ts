@@ -53,7 +53,7 @@ describe('repository', () => {
   });
 
   it('names source files in kebab-case', () => {
-    expect(sources.filter((file) => !/^[a-z0-9]+(?:[-_][a-z0-9]+)*(?:\.config|(?:\.property)?\.spec)?\.(?:ts|mjs|proto)$/.test(basename(file)))).toEqual([]);
+    expect(sources.filter((file) => !/^[a-z0-9]+(?:[-_][a-z0-9]+)*(?:\.config|(?:\.(?:property|process))?\.spec)?\.(?:ts|mjs|proto)$/.test(basename(file)))).toEqual([]);
   });
 
   it('has an explicit index in each library, and a main in each app', () => {
