@@ -19,7 +19,7 @@ describe('a follower', () => {
     // 1. the leader orders an install, the order is on its way
     expect(trimmed.kind).toBe('install');
     // 2. the follower acknowledges what it has: entries that the leader does not know
-    follower.acknowledge(21);
+    solo.leader.onAck(follower.follower.ack(1, 1000), follower.member.replica, 21);
     // 3. they must not make it look like one that has everything
     solo.leader.tick(momentAt(22));
     expect(state.log.end.seq).toBe(1);
