@@ -1,6 +1,7 @@
 import type { MainTask } from '../clean-up.ts';
 import type { DevCluster } from '../cluster/dev-cluster.ts';
 import type { Check } from './contest.ts';
+import type { GeneratorProcess } from './workers/generator-process.ts';
 
 /** What sections share. */
 export interface BenchContext extends MainTask {
@@ -19,3 +20,13 @@ export interface SectionResult {
 }
 
 export type Section = (context: BenchContext) => Promise<SectionResult>;
+
+/** What an operation passes through: router and storage nodes. */
+export const serverPids = (cluster: DevCluster): readonly number[] => [cluster.routerProcess, ...cluster.nodes].map(({ pid }) => pid);
+
+/** Writes keys 0 to `keys` - 1 once each. Rejects when one of them fails: what follows would measure failures. */
+export async function fill(generator: GeneratorProcess, { keys, valueBytes }: { readonly keys: number; readonly valueBytes: number }): Promise<void> {
+  const { errors } = await generator.run({ operation: 'set', outstanding: 512, keys, valueBytes, each: true });
+  const reasons = Object.entries(errors).map(([reason, count]) => `${reason} ${count}`);
+  if (reasons.length > 0) throw new Error(`sets failed before the rounds began: ${reasons.join(', ')}`);
+}

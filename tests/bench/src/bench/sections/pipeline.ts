@@ -1,5 +1,5 @@
 import { atLeast, contestText, noErrors, runContest, type Check, type Contest } from '../contest.ts';
-import type { Section } from '../section.ts';
+import { fill, serverPids, type Section } from '../section.ts';
 import { GeneratorProcess } from '../workers/generator-process.ts';
 import type { Round } from '../workers/generator-protocol.ts';
 import { startRedisServer } from '../workers/redis-server.ts';
@@ -21,8 +21,8 @@ export const pipelineSection: Section = async ({ isQuick, print, sharedCluster, 
   cleanUp.add(() => peer.stop());
 
   print(`${OUTSTANDING} outstanding, values of ${VALUE_BYTES} bytes, ${KEYS} keys; node-redis on redis-server ${redis.version} without persistence`);
-  const fill: Round = { operation: 'set', outstanding: OUTSTANDING, keys: KEYS, valueBytes: VALUE_BYTES, each: true };
-  await Promise.all([atoll.run(fill), peer.run(fill)]);
+  await fill(atoll, { keys: KEYS, valueBytes: VALUE_BYTES });
+  await fill(peer, { keys: KEYS, valueBytes: VALUE_BYTES });
   const contests: Contest[] = [];
   const checks: Check[] = [];
   for (const operation of ['get', 'set'] as const) {
@@ -31,8 +31,9 @@ export const pipelineSection: Section = async ({ isQuick, print, sharedCluster, 
       name: `SDK ${operation}`,
       peerName: 'redis',
       rounds: isQuick ? 3 : 5,
-      runAtoll: () => atoll.run(round),
-      runPeer: () => peer.run(round),
+      round,
+      atoll: { generator: atoll, serverPids: serverPids(cluster) },
+      peer: { generator: peer, serverPids: [redis.pid] },
       signal,
     });
     print(contestText(contest));

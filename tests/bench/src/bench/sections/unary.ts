@@ -2,7 +2,7 @@ import { credentials } from '@grpc/grpc-js';
 import { CacheClient, GetRequest, GetResponse } from '@atoll/contracts/atoll/v1/cache';
 import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
 import { atLeast, atMost, contestText, noErrors, runContest } from '../contest.ts';
-import type { Section } from '../section.ts';
+import { fill, serverPids, type Section } from '../section.ts';
 import { GeneratorProcess, startEchoServer } from '../workers/generator-process.ts';
 import type { Round } from '../workers/generator-protocol.ts';
 
@@ -17,7 +17,7 @@ export const unarySection: Section = async ({ isQuick, print, sharedCluster, cle
   const cluster = await sharedCluster();
   const filler = await GeneratorProcess.start({ kind: 'atoll', router: cluster.router });
   cleanUp.add(() => filler.stop());
-  await filler.run({ operation: 'set', outstanding: 512, keys: KEYS, valueBytes: VALUE_BYTES, each: true });
+  await fill(filler, { keys: KEYS, valueBytes: VALUE_BYTES });
   await filler.stop();
   const sizes = await messageSizes(cluster.router);
   const echo = await startEchoServer(sizes.answer);
@@ -33,8 +33,9 @@ export const unarySection: Section = async ({ isQuick, print, sharedCluster, cle
     name: 'router unary Get',
     peerName: 'echo',
     rounds: isQuick ? 3 : 5,
-    runAtoll: () => generator.run(round),
-    runPeer: () => echoGenerator.run(round),
+    round,
+    atoll: { generator, serverPids: serverPids(cluster) },
+    peer: { generator: echoGenerator, serverPids: [echo.pid] },
     signal,
   });
   print(contestText(contest));

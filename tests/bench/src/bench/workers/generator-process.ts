@@ -32,6 +32,10 @@ export class GeneratorProcess {
     }
   }
 
+  get pid(): number {
+    return this.#child.pid!;
+  }
+
   /** One round at a time. */
   async run(round: Round): Promise<RoundResult> {
     const answer = await this.#ask({ kind: 'round', round });
@@ -66,6 +70,7 @@ export class GeneratorProcess {
 
 export interface EchoServer {
   readonly address: string;
+  readonly pid: number;
   stop(): Promise<void>;
 }
 
@@ -73,7 +78,7 @@ export async function startEchoServer(answerBytes: number): Promise<EchoServer> 
   const child = fork(pathOf('echo-server.ts'), [String(answerBytes)]);
   try {
     const [{ port }] = (await once(child, 'message')) as [{ port: number }];
-    return { address: `127.0.0.1:${port}`, stop: () => endChild(child) };
+    return { address: `127.0.0.1:${port}`, pid: child.pid!, stop: () => endChild(child) };
   } catch (error) {
     await endChild(child);
     throw error;

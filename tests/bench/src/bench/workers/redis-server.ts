@@ -8,6 +8,7 @@ import { endChild } from './generator-process.ts';
 
 export interface RedisServer {
   readonly port: number;
+  readonly pid: number;
   /** As `redis-server --version` tells it. */
   readonly version: string;
   stop(): Promise<void>;
@@ -34,7 +35,7 @@ export async function startRedisServer(): Promise<RedisServer | undefined> {
     const signal = AbortSignal.timeout(READY_MS);
     for (let output = ''; !output.includes('Ready to accept connections'); ) output += ((await once(child.stdout, 'data', { signal })) as [string])[0];
     child.stdout.resume();
-    return { port, version, stop };
+    return { port, pid: child.pid!, version, stop };
   } catch (error) {
     await stop();
     throw new Error('redis-server did not become ready', { cause: error });
