@@ -3,7 +3,7 @@ import { PINNED_SEEDS } from './testing/pinned-seeds.ts';
 import { ReplicaWorld } from './testing/replica-world.ts';
 
 const SEEDS = 200;
-const BATCH = 40;
+const BATCH = 20;
 const REPLAY = 'replay: new ReplicaWorld(SEED).run() of libs/core/replication/src/testing/replica-world.ts';
 
 describe('replicas among faults hold I2, I4, I5, I6, I7, R18 to R20 and come together again', () => {
