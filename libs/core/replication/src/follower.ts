@@ -106,8 +106,9 @@ export class Follower {
   onDivergence(message: DivergenceMessage): FollowOutcome {
     if (message.epoch !== this.epoch) return 'ignored';
     const own = this.#state.log.epochEnd(message.end.epoch);
-    const agreed = own === undefined ? this.#state.log.base.seq : own.epoch === message.end.epoch ? Math.min(own.seq, message.end.seq) : own.seq;
-    this.#state.truncate(agreed);
+    // The log begins above all that the leader knows: what is applied here was never its own.
+    if (own === undefined) throw new Error(`the leader's log ends in epoch ${message.end.epoch}, before the first one of this replica (R28)`);
+    this.#state.truncate(own.epoch === message.end.epoch ? Math.min(own.seq, message.end.seq) : own.seq);
     return 'resubscribe';
   }
 

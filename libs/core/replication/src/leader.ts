@@ -8,7 +8,7 @@ import { evaluateWrite, type CurrentEntry, type Evaluation, type StoredEntry, ty
 import { WIRE_PART_BYTES_MAX, keyHash, randomHex, type Hash64, type Random, type ReplicaId } from '@atoll/core-runtime';
 import { FollowerProgress } from './follower-progress.ts';
 import { RecordInForce, withInSync, withoutInSync, type ChangeAttempt } from './in-sync-change.ts';
-import type { LogOperation, OpId } from './log-entry.ts';
+import type { LogEntry, LogOperation, OpId } from './log-entry.ts';
 import type { AckMessage, AppendMessage, AppendPartMessage, SubscribeAnswer, SubscribeMessage } from './messages.ts';
 import type { LeaderHooks, Moment, ReplicaSettings, WriteRequest } from './replica-types.ts';
 import type { ReplicaState } from './replica-state.ts';
@@ -34,8 +34,8 @@ export class Leader {
   readonly #random: Random;
   readonly #record: RecordInForce;
   readonly #followers = new Map<ReplicaId, FollowerProgress>();
-  /** When a member was last heard of, for those that have no link. */
-  readonly #lastHeardMs = new Map<ReplicaId, number>();
+  /** Links that were lost: since when, or since which last progress, the follower has been missed. */
+  readonly #lost = new Map<ReplicaId, { readonly atMs: number; readonly wasLagging: boolean }>();
   /** Replicas that this leader removed for being slow: they return only after a time without lag (R24). */
   readonly #removed = new Set<ReplicaId>();
   readonly #pending = new SeqQueue<PendingWrite>();
@@ -188,9 +188,9 @@ export class Leader {
       mutation.kind === 'put'
         ? { kind: 'put', key: request.key, value: mutation.value, expiresAtMs: mutation.expiresAtMs }
         : { kind: 'delete', key: request.key };
-    const bytes = this.#append(operation, now, request.opId, evicted);
-    const version = this.#state.version(this.#state.log.end);
-    const write = new PendingWrite({ key: request.key, keyText, hash: request.hash, version, mutation, evicted, bytes, reservedBytes });
+    const { entry, bytes } = this.#append(operation, now, request.opId, evicted);
+    const version = this.#state.version(entry);
+    const write = new PendingWrite({ entry, keyText, hash: request.hash, version, mutation, bytes, reservedBytes });
     this.#pending.push(write);
     this.#pendingBytes += bytes;
     this.#reservedBytes += reservedBytes;
@@ -227,22 +227,23 @@ export class Leader {
     return bytes < Math.min(growth, growth - freeBytes) ? undefined : { keys, bytes };
   }
 
-  #append(operation: LogOperation, now: Moment, opId: OpId | undefined, evicted: readonly Uint8Array[]): number {
+  #append(operation: LogOperation, now: Moment, opId: OpId | undefined, evicted: readonly Uint8Array[]): { readonly entry: LogEntry; readonly bytes: number } {
     const { log, clock } = this.#state;
-    const isIdle = log.end.seq;
-    const bytes = this.#state.append({
+    const endBefore = log.end.seq;
+    const entry: LogEntry = {
       epoch: this.epoch,
-      seq: isIdle + 1,
+      seq: endBefore + 1,
       stampMs: Math.floor(clock.lead(now.monotonicMs, now.wallMs)),
       opId,
       evicted,
       operation,
-    });
+    };
+    const bytes = this.#state.append(entry);
     for (const follower of this.#followers.values()) {
-      if (follower.matchSeq === isIdle) follower.lastProgressMs = now.monotonicMs;
+      if (follower.matchSeq === endBefore) follower.lastProgressMs = now.monotonicMs;
       this.#hooks.wake(follower);
     }
-    return bytes;
+    return { entry, bytes };
   }
 
   // --- replication ------------------------------------------------------------------------------------------------
@@ -278,6 +279,9 @@ export class Leader {
 
   #link(message: SubscribeMessage, member: Member, options: { endSeq: number; installing: boolean; nowMs: number }): void {
     const progress = new FollowerProgress({ member, channel: message.channel, ...options });
+    // To connect again is no progress (R24): a member that made none before has as little time left as before.
+    const lost = this.#lost.get(member.replica);
+    if (lost?.wasLagging === true && this.#record.isRequired(member.replica)) progress.lastProgressMs = lost.atMs;
     this.#followers.set(member.replica, progress);
     this.#hooks.wake(progress);
     this.#advanceCommit(options.nowMs);
@@ -285,7 +289,11 @@ export class Leader {
 
   /** The stream to this follower is gone. */
   unlink(replica: ReplicaId, nowMs: number): void {
-    if (this.#followers.delete(replica)) this.#lastHeardMs.set(replica, nowMs);
+    const progress = this.#followers.get(replica);
+    if (progress === undefined) return;
+    this.#followers.delete(replica);
+    const wasLagging = progress.matchSeq < this.#state.log.end.seq;
+    this.#lost.set(replica, { atMs: wasLagging ? progress.lastProgressMs : nowMs, wasLagging });
   }
 
   /** What to send next, at most about `bytesMax`; undefined when there is nothing. Valid until the log is next changed. */
@@ -362,16 +370,23 @@ export class Leader {
     if (this.#joining !== undefined) seq = Math.min(seq, this.#joining.progress.matchSeq);
     if (seq <= this.#state.appliedSeq) return;
     const settled: PendingWrite[] = [];
-    this.#state.commitTo(seq, nowMs, (entry) => {
+    while (this.#state.appliedSeq < seq) {
+      const next = this.#state.appliedSeq + 1;
       const write = this.#pending.peek();
-      if (write?.seq !== entry.seq) return;
+      if (write?.seq !== next) {
+        this.#state.applyNext(this.#state.log.entryAt(next), nowMs);
+        continue;
+      }
+      // Its own write is at hand: no need to decode what was encoded a moment ago.
+      this.#state.applyNext(write.entry, nowMs, write.hash);
       this.#pending.shift();
       this.#pendingBytes -= write.bytes;
       this.#reservedBytes -= write.reservedBytes;
       this.#uncommitted.settle(write.keyText, write);
       for (const key of write.evicted) this.#uncommitted.settle(toKeyText(key), write);
       settled.push(write);
-    });
+    }
+    this.#state.finishApply();
     for (const follower of this.#followers.values()) this.#hooks.commitMoved(follower);
     for (const write of settled) write.settle(true);
   }
@@ -473,7 +488,7 @@ export class Leader {
   #isSilent(member: Member, nowMs: number): boolean {
     const progress = this.#followers.get(member.replica);
     if (progress === undefined) {
-      return nowMs - (this.#lastHeardMs.get(member.replica) ?? this.#sinceMs) > this.#settings.followerAckTimeoutMs;
+      return nowMs - (this.#lost.get(member.replica)?.atMs ?? this.#sinceMs) > this.#settings.followerAckTimeoutMs;
     }
     if (progress.installing) return true;
     return progress.matchSeq < this.#state.log.end.seq && nowMs - progress.lastProgressMs > this.#settings.followerAckTimeoutMs;

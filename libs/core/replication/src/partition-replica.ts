@@ -24,6 +24,8 @@ export class PartitionReplica {
   readonly #random: Random;
   readonly #incarnation: string;
   #role: ReplicaRole = { kind: 'idle' };
+  /** Epoch of the last office of this process: each taking of office is a new one (R2). */
+  #lastOffice = 0;
   #record: VersionedRecord | undefined;
 
   constructor(options: { state: ReplicaState; settings: ReplicaSettings; hooks: LeaderHooks; random: Random; incarnation: string }) {
@@ -90,7 +92,7 @@ export class PartitionReplica {
     }
     const isOwnOffice = record.leaderIncarnation === this.#incarnation;
     const isOwnLineage = record.generation.counter === this.state.generation.counter && record.generation.id === this.state.generation.id;
-    if (!isOwnOffice || !isOwnLineage || !this.state.isInstalled || record.epoch < this.state.log.end.epoch) {
+    if (!isOwnOffice || !isOwnLineage || !this.state.isInstalled || record.epoch < this.state.log.end.epoch || record.epoch <= this.#lastOffice) {
       this.#become({ kind: 'idle' });
       return 'refused-office';
     }
@@ -104,6 +106,7 @@ export class PartitionReplica {
       now,
     });
     this.#role = { kind: 'leader', leader };
+    this.#lastOffice = record.epoch;
     return 'role-changed';
   }
 

@@ -1,4 +1,4 @@
-import { keyHash, type PartitionId } from '@atoll/core-runtime';
+import { keyHash, type Hash64, type PartitionId } from '@atoll/core-runtime';
 import type { Generation, Member } from '@atoll/core-membership';
 import type { EntryVersion, PartitionStore } from '@atoll/core-store';
 import { entryBytesAt, entryPositionAt, type LogEntry } from './log-entry.ts';
@@ -147,22 +147,21 @@ export class ReplicaState {
     this.#durableSeq = Math.max(this.#durableSeq, Math.min(seq, this.log.end.seq));
   }
 
-  /** Applies the log up to `seq`, in order, each entry once (I4). `onApplied` sees each entry before the next. */
-  commitTo(seq: number, nowMs: number, onApplied?: (entry: LogEntry) => void): void {
+  /** Applies the log up to `seq`, in order, each entry once (I4). */
+  commitTo(seq: number, nowMs: number): void {
     const last = Math.min(seq, this.log.end.seq);
     if (last <= this.#appliedSeq) return;
-    while (this.#appliedSeq < last) {
-      const entry = this.log.entryAt(this.#appliedSeq + 1);
-      this.applyNext(entry, nowMs);
-      onApplied?.(entry);
-    }
+    while (this.#appliedSeq < last) this.applyNext(this.log.entryAt(this.#appliedSeq + 1), nowMs);
     this.finishApply();
   }
 
-  /** Applies the entry behind `appliedSeq`; `finishApply` must follow the last one of a turn. */
-  applyNext(entry: LogEntry, nowMs: number): void {
+  /**
+   * Applies the entry behind `appliedSeq`; `finishApply` must follow the last one of a turn. `hash` is that of the
+   * entry's key where the caller knows it.
+   */
+  applyNext(entry: LogEntry, nowMs: number, hash?: Hash64): void {
     if (entry.seq !== this.#appliedSeq + 1) throw new Error(`cannot apply ${entry.seq} behind ${this.#appliedSeq} (I4)`);
-    if (this.#install === undefined) this.#applyToStore(entry);
+    if (this.#install === undefined) this.#applyToStore(entry, hash);
     else this.#install.applyEntry(entry, this.#generation.counter);
     this.#appliedSeq = entry.seq;
     this.clock.follow(entry.stampMs, nowMs);
@@ -229,21 +228,21 @@ export class ReplicaState {
     this.#journal?.reset(generation, { epoch: 0, seq: 0 });
   }
 
-  #applyToStore(entry: LogEntry): void {
+  #applyToStore(entry: LogEntry, hash?: Hash64): void {
     for (const key of entry.evicted) this.store.delete(key, keyHash(key));
     const { operation } = entry;
     switch (operation.kind) {
       case 'put':
         this.store.put({
           key: operation.key,
-          hash: keyHash(operation.key),
+          hash: hash ?? keyHash(operation.key),
           value: operation.value,
           version: this.version(entry),
           expiresAtMs: operation.expiresAtMs,
         });
         return;
       case 'delete':
-        this.store.delete(operation.key, keyHash(operation.key));
+        this.store.delete(operation.key, hash ?? keyHash(operation.key));
         return;
       case 'expire':
         this.store.removeExpired(operation.from, operation.to, operation.watermarkMs);

@@ -1,6 +1,7 @@
 import type { EntryMutation, EntryVersion, WriteAnswer } from '@atoll/core-store';
 import type { Hash64 } from '@atoll/core-runtime';
 import type { ErrorReason } from '@atoll/core-errors';
+import type { LogEntry } from './log-entry.ts';
 
 export type WriteOutcome =
   | { readonly kind: 'done'; readonly answer: WriteAnswer; readonly version: EntryVersion | undefined }
@@ -15,12 +16,12 @@ export interface UncommittedState {
 
 /** A write between its append and its commit. It is the state of its own key, too. */
 export class PendingWrite implements UncommittedState {
-  readonly key: Uint8Array;
+  /** As it stands in the log. */
+  readonly entry: LogEntry;
   readonly keyText: string;
   readonly hash: Hash64;
   readonly version: EntryVersion;
   readonly mutation: EntryMutation;
-  readonly evicted: readonly Uint8Array[];
   /** Encoded size in the log. */
   readonly bytes: number;
   /** What it will add to the memory in use when it is applied, less what it evicts; may be negative. */
@@ -29,27 +30,29 @@ export class PendingWrite implements UncommittedState {
   #listeners: ((committed: boolean) => void)[] | undefined;
 
   constructor(options: {
-    key: Uint8Array;
+    entry: LogEntry;
     keyText: string;
     hash: Hash64;
     version: EntryVersion;
     mutation: EntryMutation;
-    evicted: readonly Uint8Array[];
     bytes: number;
     reservedBytes: number;
   }) {
-    this.key = options.key;
+    this.entry = options.entry;
     this.keyText = options.keyText;
     this.hash = options.hash;
     this.version = options.version;
     this.mutation = options.mutation;
-    this.evicted = options.evicted;
     this.bytes = options.bytes;
     this.reservedBytes = options.reservedBytes;
   }
 
   get write(): PendingWrite {
     return this;
+  }
+
+  get evicted(): readonly Uint8Array[] {
+    return this.entry.evicted;
   }
 
   get seq(): number {

@@ -1,4 +1,5 @@
 import type { Generation } from '@atoll/core-membership';
+import type { Hash64 } from '@atoll/core-runtime';
 import { decodeEntry, entryBytesAt, type LogEntry } from '../log-entry.ts';
 import type { LogPosition } from '../messages.ts';
 import { ReplicaState } from '../replica-state.ts';
@@ -32,8 +33,8 @@ export class ObservedState extends ReplicaState {
     for (let at = 0; at < bytes.length; at += entryBytesAt(bytes, at)) this.#observer.appended(this, decodeEntry(bytes, at));
   }
 
-  override applyNext(entry: LogEntry, nowMs: number): void {
-    super.applyNext(entry, nowMs);
+  override applyNext(entry: LogEntry, nowMs: number, hash?: Hash64): void {
+    super.applyNext(entry, nowMs, hash);
     this.#observer.applied(this, entry);
   }
 

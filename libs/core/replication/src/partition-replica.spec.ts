@@ -1,0 +1,52 @@
+import { SeededRandom } from '@atoll/core-runtime';
+import { PartitionReplica } from './partition-replica.ts';
+import type { LeaderHooks } from './replica-types.ts';
+import { SETTINGS, follow, momentAt, openState, recordOf, setTo, takeOffice } from './testing/solo.ts';
+
+const hooks: LeaderHooks = {
+  wake: () => undefined,
+  commitMoved: () => undefined,
+  cutOff: () => undefined,
+  requestChange: () => undefined,
+  readRecord: () => undefined,
+  recordChanged: () => undefined,
+};
+
+const openReplica = (incarnation = 'life-1'): PartitionReplica =>
+  new PartitionReplica({ state: openState('a'), settings: SETTINGS, hooks, random: new SeededRandom(1), incarnation });
+
+describe('an office (R2)', () => {
+  it('is not taken twice: after it was given up, only a new epoch makes a leader', () => {
+    const replica = openReplica();
+    expect(replica.onRecord(recordOf({ leader: 'a', inSync: ['a'] }), momentAt(0))).toBe('role-changed');
+    // 1. the process gives its office up, because it stops
+    replica.retire();
+    // 2. the watch shows the record again: the coordinator has not chosen a successor yet
+    expect(replica.onRecord(recordOf({ leader: 'a', inSync: ['a'], revision: 2 }), momentAt(10))).toBe('refused-office');
+    expect(replica.leader).toBeUndefined();
+    expect(replica.onRecord(recordOf({ leader: 'a', inSync: ['a'], epoch: 2, revision: 3 }), momentAt(20))).toBe('role-changed');
+    expect(replica.leader?.epoch).toBe(2);
+  });
+
+  it('that was given to another life of the process is not taken', () => {
+    const replica = openReplica('life-2');
+    expect(replica.onRecord(recordOf({ leader: 'a', inSync: ['a'] }), momentAt(0))).toBe('refused-office');
+    expect(replica.state.log.end.seq).toBe(0);
+  });
+});
+
+describe('a member that connects again and again', () => {
+  it('has no more time for its acknowledgement than one that stays (R24)', () => {
+    const solo = takeOffice({ state: openState('a'), record: recordOf({ leader: 'a', inSync: ['a', 'b'] }) });
+    const member = follow(solo, openState('b'));
+    member.subscribe(0);
+    solo.write('k', setTo('v'), momentAt(100));
+    // it never acknowledges, but opens its stream anew every 200 ms
+    for (let atMs = 200; atMs <= 800; atMs += 200) {
+      solo.leader.unlink(member.member.replica, atMs);
+      member.subscribe(atMs);
+      solo.leader.tick(momentAt(atMs));
+    }
+    expect(solo.changes.map(({ record }) => record.inSync.map(({ node }) => node))).toEqual([['a']]);
+  });
+});
