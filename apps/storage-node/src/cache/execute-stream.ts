@@ -17,6 +17,7 @@ import type { Moment } from '@atoll/core-replication';
 import type { CallContext } from '@atoll/platform-grpc';
 import { failSpan, type Span, type Tracing } from '@atoll/platform-telemetry';
 import {
+  BATCH_OPERATIONS_MAX,
   OPERATION,
   RESULT,
   decodeGetRequest,
@@ -40,11 +41,19 @@ const RESPONSE_BYTES_MAX = 2 * MIB;
 /** Operations that are taken in and unanswered, and results that wait for the stream: beyond it nothing more is read (I10). */
 const OPEN_MAX = 65_536;
 const WAITING_BYTES_MAX = 128 * MIB;
+/** Values that have begun to arrive in parts and are not whole, by their announced sizes; further ones are refused (I10). */
+const ARRIVING_BYTES_MAX = 256 * MIB;
 
 interface IncomingValue {
   readonly operation: OperationFrame;
-  readonly value: Buffer;
+  /** Memory is taken when the first part comes, so that an announcement costs nothing. */
+  value: Buffer | undefined;
   filled: number;
+}
+
+interface IncomingPart {
+  readonly id: number;
+  readonly data: Buffer;
 }
 
 export interface ExecuteOptions {
@@ -57,29 +66,32 @@ export interface ExecuteOptions {
 /** Resolves when the client ended the stream and every operation is answered; rejects on a malformed message. */
 export function serveExecute(call: RawExecuteStream, context: CallContext, options: ExecuteOptions): Promise<void> {
   return new Promise((resolve, reject) => {
-    const stream = new ExecuteStream(call, options);
     const settle = (error?: unknown): void => {
       stream.close();
       if (error === undefined) resolve();
       else reject(error);
     };
-    call.on('data', (bytes: Buffer) => {
-      try {
-        stream.receive(bytes);
-      } catch (error) {
-        settle(error instanceof AtollError ? error : new AtollError('INVALID_ARGUMENT', `the message cannot be read: ${(error as Error).message}`, { cause: error }));
-      }
-    });
+    const stream = new ExecuteStream(call, options, settle);
+    call.on('data', (bytes: Buffer) => stream.receive(bytes));
     call.on('end', () => stream.finish(() => settle()));
     call.on('error', settle);
-    context.signal.addEventListener('abort', () => stream.finish(() => settle(context.signal.reason)), { once: true });
+    const onAbort = (): void => {
+      // Nobody reads the answers of a client that went away; a server that closes still gives them.
+      if (context.isCancelled) settle(context.signal.reason);
+      else stream.finish(() => settle(context.signal.reason));
+    };
+    context.signal.addEventListener('abort', onAbort, { once: true });
   });
 }
 
 class ExecuteStream {
   readonly #call: RawExecuteStream;
   readonly #options: ExecuteOptions;
+  readonly #onError: (error: unknown) => void;
   readonly #values = new Map<number, IncomingValue>();
+  /** What was read and is not taken in, in order: the stream was full. Bounded by the size of one message. */
+  readonly #backlog: (OperationFrame | IncomingPart)[] = [];
+  #arrivingBytes = 0;
   #results: OutgoingResult[] = [];
   #parts: OutgoingPart[] = [];
   #waitingBytes = 0;
@@ -90,9 +102,11 @@ class ExecuteStream {
   #isClosed = false;
   #onFinished: (() => void) | undefined;
 
-  constructor(call: RawExecuteStream, options: ExecuteOptions) {
+  /** `onError` is told of a message that cannot be read: the stream is over then. */
+  constructor(call: RawExecuteStream, options: ExecuteOptions, onError: (error: unknown) => void) {
     this.#call = call;
     this.#options = options;
+    this.#onError = onError;
     call.on('drain', () => {
       this.#isBlocked = false;
       this.#schedule();
@@ -100,12 +114,42 @@ class ExecuteStream {
   }
 
   receive(bytes: Buffer): void {
+    if (!this.#isClosed) this.#attempt(() => this.#read(bytes));
+  }
+
+  #attempt(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      this.#onError(error);
+    }
+  }
+
+  #read(bytes: Buffer): void {
+    let count = 0;
+    const onOperation = (operation: OperationFrame): void => {
+      count += 1;
+      if (count > BATCH_OPERATIONS_MAX) throw invalidArgument('operations', `must be at most ${BATCH_OPERATIONS_MAX} in one message`);
+      this.#backlog.push(operation);
+    };
+    readOrRefuse(() => readExecuteRequest(bytes, { onOperation, onPart: (id, data) => this.#backlog.push({ id, data }) }));
+    this.#takeIn();
+  }
+
+  /** Takes in what was read, in order, until the stream is full. */
+  #takeIn(): void {
     this.#now = readMoment();
-    readExecuteRequest(bytes, {
-      onOperation: (operation) => this.#onOperation(operation),
-      onPart: (id, data) => this.#onPart(id, data),
-    });
-    if (this.#isFull) this.#call.pause();
+    const backlog = this.#backlog;
+    let next = 0;
+    while (next < backlog.length && !this.#isFull && !this.#isClosed) {
+      const item = backlog[next++]!;
+      if ('data' in item) this.#onPart(item.id, item.data);
+      else this.#onOperation(item);
+    }
+    if (next === backlog.length) backlog.length = 0;
+    else backlog.splice(0, next);
+    if (this.#isFull || backlog.length > 0) this.#call.pause();
+    else if (this.#call.isPaused()) this.#call.resume();
   }
 
   /** Calls back when everything that was taken in is answered and handed to the stream. */
@@ -117,6 +161,7 @@ class ExecuteStream {
   close(): void {
     this.#isClosed = true;
     this.#values.clear();
+    this.#backlog.length = 0;
     this.#results = [];
     this.#parts = [];
   }
@@ -126,28 +171,45 @@ class ExecuteStream {
   }
 
   #onOperation(operation: OperationFrame): void {
-    this.#open += 1;
-    if (operation.valueBytes === 0) return this.#execute(operation, undefined);
-    if (operation.valueBytes > VALUE_BYTES_MAX || operation.kind !== OPERATION.SET) {
-      return this.#fail(operation.id, invalidArgument('value_bytes', `must be at most ${VALUE_BYTES_MAX}, and only for set`));
+    const { id, kind, valueBytes } = operation;
+    if (valueBytes === 0) return this.#execute(operation, undefined);
+    if (valueBytes > VALUE_BYTES_MAX || kind !== OPERATION.SET) {
+      return this.#refuse(id, invalidArgument('value_bytes', `must be at most ${VALUE_BYTES_MAX}, and only for set`));
     }
-    this.#values.set(operation.id, { operation, value: Buffer.allocUnsafeSlow(operation.valueBytes), filled: 0 });
+    if (this.#values.has(id)) throw invalidArgument('id', `${id} is under way on this stream`);
+    if (this.#values.size >= OPEN_MAX) return this.#refuse(id, new AtollError('OVERLOADED', `${OPEN_MAX} values are announced on this stream`));
+    this.#values.set(id, { operation, value: undefined, filled: 0 });
   }
 
   #onPart(id: number, data: Buffer): void {
     const incoming = this.#values.get(id);
+    // Parts of a value that was refused are still on their way.
     if (incoming === undefined) return;
-    if (incoming.filled + data.length > incoming.value.length) {
-      this.#values.delete(id);
-      return this.#fail(id, invalidArgument('parts', 'bring more bytes than value_bytes announced'));
+    const { valueBytes } = incoming.operation;
+    if (incoming.value === undefined) {
+      if (this.#arrivingBytes + valueBytes > ARRIVING_BYTES_MAX) {
+        this.#values.delete(id);
+        return this.#refuse(id, new AtollError('OVERLOADED', 'too many values arrive at once on this stream'));
+      }
+      this.#arrivingBytes += valueBytes;
+      incoming.value = Buffer.allocUnsafeSlow(valueBytes);
     }
+    const isTooLong = incoming.filled + data.length > valueBytes;
     incoming.filled += data.copy(incoming.value, incoming.filled);
-    if (incoming.filled < incoming.value.length) return;
+    if (!isTooLong && incoming.filled < valueBytes) return;
     this.#values.delete(id);
-    this.#execute(incoming.operation, incoming.value);
+    this.#arrivingBytes -= valueBytes;
+    if (isTooLong) this.#refuse(id, invalidArgument('parts', 'bring more bytes than value_bytes announced'));
+    else this.#execute(incoming.operation, incoming.value);
+  }
+
+  #refuse(id: number, error: AtollError): void {
+    this.#open += 1;
+    this.#fail(id, error);
   }
 
   #execute(operation: OperationFrame, assembled: Buffer | undefined): void {
+    this.#open += 1;
     const { operations, tracing, metrics } = this.#options;
     const { id, kind, body } = operation;
     const now = this.#now;
@@ -164,7 +226,7 @@ class ExecuteStream {
     };
     switch (kind) {
       case OPERATION.GET:
-        return operations.get(decodeGetRequest(body), now, (error, response) => {
+        return operations.get(readOrRefuse(() => decodeGetRequest(body)), now, (error, response) => {
           started?.(error);
           endSpan(span, error);
           if (error !== undefined) return this.#fail(id, error);
@@ -173,16 +235,16 @@ class ExecuteStream {
           this.#push(id, RESULT.GET, encodeGetResponse({ ...response!, value: EMPTY }), value);
         });
       case OPERATION.SET: {
-        const request: SetRequest = decodeSetRequest(body);
+        const request: SetRequest = readOrRefuse(() => decodeSetRequest(body));
         if (assembled !== undefined) request.value = assembled;
         return operations.set(request, now, answer(RESULT.SET, encodeSetResponse), trace);
       }
       case OPERATION.DELETE:
-        return operations.delete(DeleteRequest.decode(body), now, answer(RESULT.DELETE, (response) => toBuffer(DeleteResponse.encode(response).finish())), trace);
+        return operations.delete(readOrRefuse(() => DeleteRequest.decode(body)), now, answer(RESULT.DELETE, (response) => toBuffer(DeleteResponse.encode(response).finish())), trace);
       case OPERATION.INCREMENT:
-        return operations.increment(IncrementRequest.decode(body), now, answer(RESULT.INCREMENT, (response) => toBuffer(IncrementResponse.encode(response).finish())), trace);
+        return operations.increment(readOrRefuse(() => IncrementRequest.decode(body)), now, answer(RESULT.INCREMENT, (response) => toBuffer(IncrementResponse.encode(response).finish())), trace);
       case OPERATION.TOUCH:
-        return operations.touch(TouchRequest.decode(body), now, answer(RESULT.TOUCH, (response) => toBuffer(TouchResponse.encode(response).finish())), trace);
+        return operations.touch(readOrRefuse(() => TouchRequest.decode(body)), now, answer(RESULT.TOUCH, (response) => toBuffer(TouchResponse.encode(response).finish())), trace);
       default: {
         const error = invalidArgument('kind', 'the operation has none that this release knows');
         endSpan(span, error);
@@ -223,9 +285,20 @@ class ExecuteStream {
       this.#open -= results.length;
       this.#isBlocked = !this.#call.write(encodeExecuteResponse(results, parts));
     }
-    if (!this.#isFull && this.#call.isPaused()) this.#call.resume();
-    const isDone = this.#call.destroyed || (this.#open - this.#values.size <= 0 && this.#results.length + this.#parts.length === 0);
+    if (!this.#isClosed && this.#call.isPaused()) this.#attempt(() => this.#takeIn());
+    const isIdle = this.#open <= 0 && this.#backlog.length === 0 && this.#results.length + this.#parts.length === 0;
+    const isDone = this.#call.destroyed || isIdle;
     if (this.#onFinished !== undefined && isDone) this.#onFinished();
+  }
+}
+
+/** Throws INVALID_ARGUMENT where `read` meets bytes that are no such message. */
+function readOrRefuse<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof AtollError) throw error;
+    throw new AtollError('INVALID_ARGUMENT', `the message cannot be read: ${(error as Error).message}`, { cause: error });
   }
 }
 
