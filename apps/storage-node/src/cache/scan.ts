@@ -1,6 +1,6 @@
 import type { ScanEntry, ScanRequest, ScanResponse } from '@atoll/contracts/atoll/v1/cache';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
-import { MIB, type Hash64 } from '@atoll/core-runtime';
+import { MIB, compareHash, type Hash64 } from '@atoll/core-runtime';
 import { FIRST_HASH, isExpired, type StoredEntry } from '@atoll/core-store';
 import { writeWithBackpressure, type ServerStreamHandler } from '@atoll/platform-grpc';
 import { checkScan, cursorTag, decodeCursor, encodeCursor, encodeVersion } from '@atoll/platform-wire';
@@ -67,8 +67,12 @@ function readSlice(
   // With a prefix most of what is read may be left out, so more is looked at.
   const entriesMax = request.prefix.length === 0 ? wanted : LOOKED_AT_MAX;
   const slice = state.store.readRange(from, undefined, { entriesMax, bytesMax: BATCH_BYTES });
-  const isWanted = (entry: StoredEntry): boolean => !isExpired(entry.expiresAtMs, timeMs) && startsWith(entry.key, request.prefix);
-  return { entries: slice.entries.filter(isWanted).map((entry) => toScanEntry(entry, request.keysOnly)), next: slice.next };
+  const kept = slice.entries.filter((entry) => !isExpired(entry.expiresAtMs, timeMs) && startsWith(entry.key, request.prefix));
+  // Keys of one hash stay together, as a cursor cannot stand between them.
+  let count = Math.min(wanted, kept.length);
+  while (count > 0 && count < kept.length && compareHash(kept[count - 1]!.hash, kept[count]!.hash) === 0) count += 1;
+  const entries = kept.slice(0, count).map((entry) => toScanEntry(entry, request.keysOnly));
+  return { entries, next: count < kept.length ? kept[count]!.hash : slice.next };
 }
 
 function toScanEntry(entry: StoredEntry, keysOnly: boolean): ScanEntry {
