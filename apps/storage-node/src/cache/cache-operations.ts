@@ -27,6 +27,7 @@ import type { Span } from '@atoll/platform-telemetry';
 import type { HostedKeyspace } from '../hosted-keyspace.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
+import { readMoment } from '../turn.ts';
 import { TracedWrite, type TracedWrites } from '../replication/traced-writes.ts';
 
 export type Done<Response> = (error: AtollError | undefined, response: Response | undefined) => void;
@@ -83,14 +84,15 @@ export class CacheOperations {
     }
     const { hosted, hash } = target;
     const { leader } = hosted.replica;
-    const isStrong = request.consistency <= Consistency.CONSISTENCY_STRONG;
-    if (!isStrong || leader === undefined) return done(undefined, readAnswer(hosted, hosted.replica.state.store.get(request.key, hash), now));
+    // A session may have seen a write that is not committed yet (ack LEADER): the leader lets its read wait, too.
+    const mayWait = request.consistency <= Consistency.CONSISTENCY_STRONG || request.session.length > 0;
+    if (!mayWait || leader === undefined) return done(undefined, readAnswer(hosted, hosted.replica.state.store.get(request.key, hash), now));
     const read = leader.read(request.key, hash);
     if (read === undefined || !('kind' in read)) return done(undefined, readAnswer(hosted, read, now));
     read.write.onSettled((committed) => {
-      // Whatever came of the write, the read is asked again: it may meet a further one, or another leader.
-      if (committed) this.get(request, now, done);
-      else done(this.#notLeader(target), undefined);
+      // Writes that came after the read are none of its business: under a stream of them it would wait for ever.
+      if (!committed || hosted.replica.leader !== leader) return done(this.#notLeader(target), undefined);
+      done(undefined, readAnswer(hosted, hosted.replica.state.store.get(request.key, hash), readMoment()));
     });
   }
 
@@ -189,7 +191,7 @@ export class CacheOperations {
     if (request.consistency === Consistency.CONSISTENCY_BOUNDED && this.#stalenessMs(hosted, now.monotonicMs) > request.maxStalenessMs) {
       throw new AtollError('REPLICA_TOO_STALE', `the replica may be more than ${request.maxStalenessMs} ms behind`);
     }
-    if (request.session.length > 0) this.#checkSession(target, request.session, leader !== undefined);
+    if (request.session.length > 0) this.#checkSession(target, request.session, leader?.isServing === true);
   }
 
   #checkSession(target: { readonly keyspace: HostedKeyspace; readonly hosted: HostedReplica }, session: Buffer, isLeader: boolean): void {
@@ -200,8 +202,9 @@ export class CacheOperations {
     const { counter } = state.generation;
     if (seen.generation < counter) throw new AtollError('SESSION_LOST', 'what the session saw was lost: the partition began anew (R3)');
     if (isLeader && seen.generation === counter) {
-      // What this leader appended commits; what it never had was lost with an earlier leader.
-      if (seen.seq <= state.log.end.seq) return;
+      // What this leader appended commits; what it never had, or has of another epoch, was lost with an earlier leader.
+      const known = state.log.epochEnd(seen.epoch);
+      if (seen.seq <= (known?.epoch === seen.epoch ? known.seq : state.log.end.seq)) return;
       throw new AtollError('SESSION_LOST', 'the session saw a write that was not acknowledged by all replicas and is lost');
     }
     if (seen.generation > counter || seen.seq > state.appliedSeq) {
@@ -258,6 +261,9 @@ export class CacheOperations {
     const { hosted, keyspace, hash } = target;
     const { leader } = hosted.replica;
     if (leader === undefined) return done(this.#notLeader(target), undefined, EMPTY, EMPTY);
+    if (hosted.journal !== undefined && this.#host.isJournalFull) {
+      return done(new AtollError('OVERLOADED', 'the disk of this node is behind'), undefined, EMPTY, EMPTY);
+    }
     let traced: TracedWrite | undefined;
     if (trace !== undefined) {
       trace.span.setAttributes({ 'atoll.keyspace': hosted.keyspace, 'atoll.partition': hosted.partition, 'atoll.epoch': leader.epoch });
