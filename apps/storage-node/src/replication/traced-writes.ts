@@ -1,6 +1,5 @@
 import type { EntryTrace } from '@atoll/contracts/atoll/v1/replication';
 import { traceparentOf, type Span } from '@atoll/platform-telemetry';
-import type { HostedReplica } from '../hosted-replica.ts';
 
 /** Bound: sampled writes are one in a thousand, and a stuck partition must not gather them. */
 const TRACED_MAX = 1000;
@@ -58,9 +57,14 @@ export class TracedWrite {
   }
 }
 
+/** What is needed of a HostedReplica. */
+export interface TracedReplica {
+  readonly replica: { readonly leader: unknown; readonly state: { readonly appliedSeq: number } };
+}
+
 /** Sampled writes that followers have not all been sent, or that are not answered: where an entry's trace is found. */
 export class TracedWrites {
-  readonly #byReplica = new Map<HostedReplica, TracedWrite[]>();
+  readonly #byReplica = new Map<TracedReplica, TracedWrite[]>();
   #size = 0;
 
   get size(): number {
@@ -68,7 +72,7 @@ export class TracedWrites {
   }
 
   /** The write was appended as `seq`. At the bound the oldest is forgotten: its followers have no spans. */
-  add(hosted: HostedReplica, write: TracedWrite, seq: number): void {
+  add(hosted: TracedReplica, write: TracedWrite, seq: number): void {
     write.appended(seq);
     if (write.isAnswered && seq <= hosted.replica.state.appliedSeq) return;
     if (this.#size >= TRACED_MAX) this.#forgetOldest();
@@ -79,13 +83,13 @@ export class TracedWrites {
   }
 
   /** The write was answered. One that was answered ahead of its commit is kept for its followers until then. */
-  answered(hosted: HostedReplica, write: TracedWrite): void {
+  answered(hosted: TracedReplica, write: TracedWrite): void {
     write.answered();
     this.#forgetSettled(hosted);
   }
 
   /** Entries `firstSeq` to `lastSeq` go out on a channel: the contexts that go with them. */
-  sent(hosted: HostedReplica, channel: number, firstSeq: number, lastSeq: number): EntryTrace[] {
+  sent(hosted: TracedReplica, channel: number, firstSeq: number, lastSeq: number): EntryTrace[] {
     const traces: EntryTrace[] = [];
     for (const write of this.#byReplica.get(hosted) ?? []) {
       if (write.seq < firstSeq || write.seq > lastSeq) continue;
@@ -96,7 +100,7 @@ export class TracedWrites {
     return traces;
   }
 
-  #forgetSettled(hosted: HostedReplica): void {
+  #forgetSettled(hosted: TracedReplica): void {
     const writes = this.#byReplica.get(hosted);
     if (writes === undefined) return;
     const { appliedSeq } = hosted.replica.state;
@@ -111,7 +115,7 @@ export class TracedWrites {
     for (const [hosted, writes] of this.#byReplica) return this.#keep(hosted, writes.slice(1));
   }
 
-  #keep(hosted: HostedReplica, remaining: TracedWrite[]): void {
+  #keep(hosted: TracedReplica, remaining: TracedWrite[]): void {
     this.#size += remaining.length - (this.#byReplica.get(hosted)?.length ?? 0);
     if (remaining.length === 0) this.#byReplica.delete(hosted);
     else this.#byReplica.set(hosted, remaining);
