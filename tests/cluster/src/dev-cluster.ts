@@ -1,0 +1,231 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { credentials } from '@grpc/grpc-js';
+import { createClient, type AtollClient, type ClientOptions } from '@atoll/client';
+import { AdminClient, type Event, type Keyspace, type Node, type Partition } from '@atoll/contracts/atoll/v1/admin';
+import { CacheClient } from '@atoll/contracts/atoll/v1/cache';
+import { ReplicationClient, type HeldReplica } from '@atoll/contracts/atoll/v1/replication';
+import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
+import { eventually } from '@atoll/platform-etcd/testing';
+import { compareReplicas, type ReplicaComparison } from '@atoll/tests-bench';
+import { readMetrics, readReadiness, type MetricsPage, type ReadinessAnswer } from './metrics.ts';
+import { ROOT, runCommand } from './run-command.ts';
+
+/** A process as `atoll dev status --json` prints it. */
+export interface DevProcess {
+  readonly id: string;
+  /** host:port of its gRPC server; of etcd: its client URL. */
+  readonly address: string;
+  readonly httpAddress: string;
+  /** null while it does not run. */
+  readonly pid: number | null;
+  readonly state: string;
+  readonly ready: boolean;
+  readonly log: string;
+  /** How it ended last: `exit code 0`, `SIGKILL`; null while it runs. */
+  readonly exit: string | null;
+}
+
+export interface DevStatus {
+  /** URL of etcd. */
+  readonly etcd: string;
+  readonly routers: readonly DevProcess[];
+  readonly coordinators: readonly DevProcess[];
+  readonly storageNodes: readonly DevProcess[];
+  readonly backups: readonly DevProcess[];
+}
+
+export interface DevClusterOptions {
+  readonly nodes: number;
+  readonly routers?: number;
+  /** Settings of every service, say ATOLL_LOG_LEVEL. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Time limits of jest's hooks that start and stop a cluster. */
+export const START_MS = 120_000;
+export const STOP_MS = 60_000;
+
+const CALL_MS = 15_000;
+/** Time for a cluster to come to rest after a fault, on a busy machine. */
+const SETTLE_MS = 60_000;
+const CLI = join(ROOT, 'apps/cli/src/main.ts');
+
+/**
+ * A cluster of its own: `atoll dev up` in a temporary directory, on free ports. What went wrong in it can be read
+ * in its logs when KEEP_CLUSTER_DATA is set; else the directory goes with the cluster.
+ */
+export class DevCluster {
+  readonly dataDir: string;
+  readonly up: DevStatus;
+  readonly #clients: { close(): void }[] = [];
+
+  private constructor(dataDir: string, up: DevStatus) {
+    this.dataDir = dataDir;
+    this.up = up;
+  }
+
+  /** Resolves when it serves. What was started is taken down again when this fails. */
+  static async start({ nodes, routers = 1, env = {} }: DevClusterOptions): Promise<DevCluster> {
+    const dataDir = await mkdtemp(join(tmpdir(), 'atoll-cluster-'));
+    try {
+      const args = ['up', '--detach', '--json', '--base-port', '0', '--nodes', String(nodes), '--routers', String(routers), '--ready-timeout', '90'];
+      return new DevCluster(dataDir, (await dev(dataDir, args, env)) as DevStatus);
+    } catch (error) {
+      await takeDown(dataDir);
+      throw error;
+    }
+  }
+
+  /** Ends every process and client. */
+  async stop(): Promise<void> {
+    for (const client of this.#clients) client.close();
+    await takeDown(this.dataDir);
+  }
+
+  // --- processes --------------------------------------------------------------------------------------------------
+
+  /** Everything but etcd. */
+  get services(): DevProcess[] {
+    const { coordinators, storageNodes, routers, backups } = this.up;
+    return [...coordinators, ...storageNodes, ...routers, ...backups];
+  }
+
+  /** As it was when the cluster came up: addresses stay, pids do not. */
+  process(id: string): DevProcess {
+    const found = this.services.find((process) => process.id === id);
+    if (found === undefined) throw new Error(`there is no ${id}`);
+    return found;
+  }
+
+  status(): Promise<DevStatus> {
+    return dev(this.dataDir, ['status', '--json']) as Promise<DevStatus>;
+  }
+
+  kill = (id: string): Promise<DevProcess> => this.#control('kill', id);
+  pause = (id: string): Promise<DevProcess> => this.#control('pause', id);
+  resume = (id: string): Promise<DevProcess> => this.#control('resume', id);
+  /** SIGTERM; resolves when it has ended. */
+  terminate = (id: string): Promise<DevProcess> => this.#control('stop', id);
+  /** Resolves when it is ready. */
+  startProcess = (id: string): Promise<DevProcess> => this.#control('start', id);
+
+  /** Resolves when it is ready. */
+  addNode(): Promise<DevProcess> {
+    return dev(this.dataDir, ['add-node', '--json']) as Promise<DevProcess>;
+  }
+
+  #control(command: string, id: string): Promise<DevProcess> {
+    return dev(this.dataDir, [command, id, '--json']) as Promise<DevProcess>;
+  }
+
+  metrics(id: string): Promise<MetricsPage> {
+    return readMetrics(this.process(id).httpAddress);
+  }
+
+  readiness(id: string): Promise<ReadinessAnswer | undefined> {
+    return readReadiness(this.process(id).httpAddress);
+  }
+
+  /** Lines of a process's log that contain every text given. */
+  async logLines(id: string, ...texts: readonly string[]): Promise<string[]> {
+    const log = await readFile(join(this.dataDir, 'logs', `${id}.log`), 'utf8');
+    return log.split('\n').filter((line) => texts.every((text) => line.includes(text)));
+  }
+
+  // --- clients ----------------------------------------------------------------------------------------------------
+
+  get routerAddress(): string {
+    return this.up.routers[0]!.address;
+  }
+
+  /** An SDK client of all routers, closed with the cluster. */
+  client(options: Omit<ClientOptions, 'routers'> = {}): AtollClient {
+    return this.#kept(createClient({ routers: this.up.routers.map(({ address }) => address), ...options }));
+  }
+
+  /** A client of the first router that has nothing but the proto. */
+  rawClient(): CacheClient {
+    return this.#kept(new CacheClient(this.routerAddress, credentials.createInsecure(), createChannelOptions()));
+  }
+
+  #kept<Client extends { close(): void }>(client: Client): Client {
+    this.#clients.push(client);
+    return client;
+  }
+
+  get #admin(): AdminClient {
+    return this.#adminClient ??= this.#kept(new AdminClient(this.up.coordinators[0]!.address, credentials.createInsecure(), createChannelOptions()));
+  }
+
+  #adminClient: AdminClient | undefined;
+
+  async createKeyspace(keyspace: Partial<Keyspace> & { name: string }): Promise<void> {
+    await callUnary(this.#admin, 'createKeyspace', { keyspace: { ...UNSPECIFIED, ...keyspace } }, { deadlineMs: SETTLE_MS });
+  }
+
+  async partitions(keyspace = 'default'): Promise<Partition[]> {
+    return (await callUnary(this.#admin, 'listPartitions', { keyspace }, { deadlineMs: CALL_MS })).partitions;
+  }
+
+  async nodes(): Promise<Node[]> {
+    return (await callUnary(this.#admin, 'listNodes', {}, { deadlineMs: CALL_MS })).nodes;
+  }
+
+  async events(kind: string): Promise<Event[]> {
+    return (await callUnary(this.#admin, 'listEvents', { kind, limit: 1000 }, { deadlineMs: CALL_MS })).events;
+  }
+
+  async replicas(node: string): Promise<HeldReplica[]> {
+    const client = new ReplicationClient(this.process(node).address, credentials.createInsecure(), createChannelOptions());
+    try {
+      return (await callUnary(client, 'listReplicas', {}, { deadlineMs: CALL_MS })).replicas;
+    } finally {
+      client.close();
+    }
+  }
+
+  // --- conditions -------------------------------------------------------------------------------------------------
+
+  /** Every partition of the keyspace is led, has `count` replicas in sync and nobody learns. */
+  async untilRedundant(keyspace = 'default', count = 2): Promise<void> {
+    await eventually(
+      `${keyspace} has ${count} in-sync replicas of each partition`,
+      async () => (await this.partitions(keyspace)).every(({ leader, inSync, learners }) => leader !== '' && inSync.length === count && learners.length === 0),
+      SETTLE_MS,
+    );
+  }
+
+  /** Digests of all in-sync replicas, `count` at least, of each partition. */
+  compareReplicas(keyspace = 'default', count = 2): Promise<ReplicaComparison> {
+    return compareReplicas({ router: this.routerAddress, keyspace, replicasMin: count });
+  }
+}
+
+const UNSPECIFIED: Keyspace = {
+  name: '',
+  partitionCount: 0,
+  replicationFactor: 0,
+  minInSync: 0,
+  ack: 0,
+  durability: 0,
+  defaultTtlMs: 0,
+  memoryShare: 0,
+  eviction: 0,
+  onDataLoss: 0,
+  valueBytesMax: 0,
+};
+
+/** Runs `atoll dev ...`; throws with what it complained about. */
+async function dev(dataDir: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<unknown> {
+  const { code, stdout, stderr } = await runCommand(process.execPath, [CLI, 'dev', ...args, '--data-dir', dataDir], { env: { ...process.env, ...env } });
+  if (code !== 0) throw new Error(`atoll dev ${args.join(' ')} ended with code ${code}: ${stderr.trim()}`);
+  return args.includes('--json') ? JSON.parse(stdout) : undefined;
+}
+
+/** Also where `up` was broken off before it had written anything down. */
+async function takeDown(dataDir: string): Promise<void> {
+  await dev(dataDir, ['down']);
+  if (process.env['KEEP_CLUSTER_DATA'] === undefined) await rm(dataDir, { recursive: true, force: true });
+}
