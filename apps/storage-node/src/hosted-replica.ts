@@ -14,6 +14,8 @@ export class HostedReplica {
   readonly createdMs: number;
   /** Whether a record has named it: from then on, one that does not ends it. */
   wasNamed = false;
+  /** Its data is gone: whatever still comes for it is too late. */
+  isDropped = false;
   /** Streams of the replicas that follow this one, while it leads. */
   readonly followers = new Map<string, FollowerLink>();
   readonly #tag: Hash64;

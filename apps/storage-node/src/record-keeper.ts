@@ -1,4 +1,4 @@
-import { encodePartitionRecord, parsePartitionRecord, partitionKey, type MetadataStore } from '@atoll/platform-etcd';
+import { encodePartitionRecord, keyspaceKey, parseKeyspaceSpec, parsePartitionRecord, partitionKey, type MetadataStore, type StoredValue } from '@atoll/platform-etcd';
 import type { VersionedRecord } from '@atoll/core-membership';
 import type { ChangeAttempt } from '@atoll/core-replication';
 import type { Logger } from '@atoll/platform-telemetry';
@@ -39,22 +39,34 @@ export class RecordKeeper {
   read(keyspace: string, partition: number, onRecord: (record: VersionedRecord) => void): void {
     const key = partitionKey(keyspace, partition);
     if (this.#reading.has(key) || this.#isClosed) return;
-    this.#reading.add(key);
-    void this.#readUntilAnswered(key, onRecord);
+    void this.#readUntilAnswered(key, (stored) => {
+      const parsed = stored === undefined ? undefined : parsePartitionRecord(stored.value);
+      if (parsed?.kind === 'parsed' && stored !== undefined) onRecord({ record: parsed.value, modRevision: stored.modRevision });
+    });
+  }
+
+  /** Reads, as of now, which keyspace has this name until that succeeds; `onId` gets undefined when there is none. */
+  readKeyspaceId(name: string, onId: (id: string | undefined) => void): void {
+    if (this.#isClosed) return;
+    const key = keyspaceKey(name);
+    void this.#readUntilAnswered(key, (stored) => {
+      const parsed = stored === undefined ? undefined : parseKeyspaceSpec(stored.value);
+      if (parsed?.kind !== 'malformed') onId(parsed?.value.id);
+    });
   }
 
   close(): void {
     this.#isClosed = true;
   }
 
-  async #readUntilAnswered(key: string, onRecord: (record: VersionedRecord) => void): Promise<void> {
+  async #readUntilAnswered(key: string, onAnswer: (stored: StoredValue | undefined) => void): Promise<void> {
+    this.#reading.add(key);
     try {
       while (!this.#isClosed) {
         const stored = await this.#store.get(key).catch(() => 'unavailable' as const);
         if (stored !== 'unavailable') {
           this.#reading.delete(key);
-          const parsed = stored === undefined ? undefined : parsePartitionRecord(stored.value);
-          if (parsed?.kind === 'parsed' && stored !== undefined) onRecord({ record: parsed.value, modRevision: stored.modRevision });
+          if (!this.#isClosed) onAnswer(stored);
           return;
         }
         await new Promise<void>((resolve) => setTimeout(resolve, READ_RETRY_MS).unref());

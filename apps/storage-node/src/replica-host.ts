@@ -11,7 +11,7 @@ import {
   type ReplicaOrigin,
   type ReplicaSettings,
 } from '@atoll/core-replication';
-import { randomHex, toPartitionId, toReplicaId, type NodeId, type Random, type ReplicaId } from '@atoll/core-runtime';
+import { MIB, randomHex, toPartitionId, toReplicaId, type NodeId, type Random, type ReplicaId } from '@atoll/core-runtime';
 import { PartitionStore, StoreMemory } from '@atoll/core-store';
 import type { ClusterView } from '@atoll/platform-etcd';
 import type { Logger } from '@atoll/platform-telemetry';
@@ -28,6 +28,10 @@ import type { Wal, WalReplicaState } from './wal/index.ts';
 const UNNAMED_MS_MAX = 120_000;
 const CHANGE_RETRY_MS = 200;
 const EXPIRY_SWEEP = { removedMax: 1000, scannedMax: 20_000 };
+const CHECKPOINTS_AT_ONCE = 4;
+const CHECKPOINT_RETRY_MS = 5000;
+/** Bytes of the write-ahead log that may wait for the disk before no more is taken in: half of what it bears (I10). */
+const JOURNAL_BYTES_MAX = 128 * MIB;
 
 export interface ReplicaHostOptions {
   readonly node: NodeId;
@@ -50,6 +54,8 @@ export interface LogSender {
   wake(replica: HostedReplica, follower: FollowerProgress): void;
   commitMoved(replica: HostedReplica, follower: FollowerProgress): void;
   cutOff(replica: HostedReplica, follower: FollowerProgress): void;
+  /** The record changed: streams whose follower is not the present leader's any more are told so. */
+  cutStrangers(replica: HostedReplica): void;
 }
 
 /** Who follows leaders elsewhere: told when a replica's role changed. */
@@ -58,15 +64,24 @@ export interface RoleListener {
   /** More of the log, or an install, is on disk: there may be something to acknowledge. */
   onDurable(replica: HostedReplica): void;
   onDropped(replica: HostedReplica): void;
+  /** The disk has taken what waited: `isJournalFull` may have changed. */
+  onFlushed(): void;
 }
 
 export class ReplicaHost {
   readonly memory: StoreMemory;
   readonly #options: ReplicaHostOptions;
   readonly #keyspaces = new Map<string, HostedKeyspace>();
+  readonly #byId = new Map<ReplicaId, HostedReplica>();
+  /** Replicas with entries that wait for the disk (R25). */
+  readonly #undurable = new Set<HostedReplica>();
+  readonly #checkpointing = new Set<ReplicaId>();
+  /** Replicas whose install ended and is not on disk, and when that is tried again. */
+  readonly #unsaved = new Map<HostedReplica, number>();
   readonly #durableWaiters: { readonly position: number; readonly resolve: () => void }[] = [];
   #sender: LogSender | undefined;
   #listener: RoleListener | undefined;
+  #isStopping = false;
 
   constructor(options: ReplicaHostOptions) {
     this.#options = options;
@@ -104,11 +119,12 @@ export class ReplicaHost {
     if (spec.durability !== 'NONE' && this.#options.wal === undefined) {
       throw new AtollError('INVALID_ARGUMENT', `keyspace ${spec.name} has durability ${spec.durability}, but node ${this.#options.node} has no STORAGE_NODE_DATA_DIR`);
     }
+    const outside = partitions.find((partition) => !Number.isInteger(partition) || partition < 0 || partition >= spec.partitionCount);
+    if (outside !== undefined) {
+      throw new AtollError('INVALID_ARGUMENT', `partitions: ${outside} is not below ${spec.partitionCount}`, { metadata: { field: 'partitions' } });
+    }
     const keyspace = this.#openKeyspace(spec);
     return partitions.map((partition) => {
-      if (!Number.isInteger(partition) || partition < 0 || partition >= spec.partitionCount) {
-        throw new AtollError('INVALID_ARGUMENT', `partitions: ${partition} is not below ${spec.partitionCount}`, { metadata: { field: 'partitions' } });
-      }
       const present = keyspace.replica(partition);
       if (present !== undefined) return present;
       const replicaId = toReplicaId(randomHex(this.#options.random, 8));
@@ -175,7 +191,7 @@ export class ReplicaHost {
     const journal =
       wal === undefined || spec.durability === 'NONE'
         ? undefined
-        : new WalJournal({ wal, replicaId, isSync, onInstalled: () => void this.#checkpoint(hosted) });
+        : new WalJournal({ wal, replicaId, isSync, onInstalled: () => this.#saveInstall(hosted), onWaiting: () => this.#undurable.add(hosted) });
     const state = new ReplicaState({
       identity: { keyspace: spec.name, keyspaceId: spec.id, partition: toPartitionId(partition), self: { node, replica: replicaId } },
       store: new PartitionStore({ account: keyspace.account, random }),
@@ -186,6 +202,7 @@ export class ReplicaHost {
     const replica = new PartitionReplica({ state, settings: this.#settings(keyspace), hooks: this.#hooks(() => hosted), random, incarnation });
     const hosted: HostedReplica = new HostedReplica({ replica, tag: keyspace.tag, journal, createdMs: performance.now() });
     keyspace.setReplica(partition, hosted);
+    this.#byId.set(replicaId, hosted);
     return hosted;
   }
 
@@ -225,8 +242,10 @@ export class ReplicaHost {
   }
 
   async #change(hosted: HostedReplica, attempt: ChangeAttempt): Promise<void> {
+    const { leader } = hosted.replica;
     const outcome = await this.#options.records.change(attempt);
-    hosted.replica.leader?.onChangeOutcome(attempt, outcome, performance.now());
+    // Another term has an attempt of its own; this one ended with the office.
+    if (leader !== undefined && hosted.replica.leader === leader) leader.onChangeOutcome(attempt, outcome, performance.now());
   }
 
   #readRecord(hosted: HostedReplica): void {
@@ -235,8 +254,13 @@ export class ReplicaHost {
 
   #drop(hosted: HostedReplica): void {
     const { state } = hosted.replica;
+    hosted.isDropped = true;
     hosted.replica.retire();
+    this.#sender?.cutStrangers(hosted);
     this.#keyspaces.get(hosted.keyspace)?.setReplica(hosted.partition, undefined);
+    this.#byId.delete(state.identity.self.replica);
+    this.#undurable.delete(hosted);
+    this.#unsaved.delete(hosted);
     this.#listener?.onDropped(hosted);
     state.store.close();
     if (hosted.journal !== undefined) this.#options.wal?.dropReplica(state.identity.self.replica);
@@ -256,8 +280,11 @@ export class ReplicaHost {
     const hosted = this.#keyspaces.get(name);
     const spec = this.#options.view.keyspace(name);
     if (hosted === undefined) return;
-    if (spec?.id === hosted.id) hosted.update(spec);
-    else if (this.#options.view.connected) this.#dropKeyspace(hosted);
+    if (spec?.id === hosted.id) return hosted.update(spec);
+    // The watch may be behind the coordinator's EnsureReplicas: data goes only when etcd itself says so.
+    this.#options.records.readKeyspaceId(name, (id) => {
+      if (id !== hosted.id && this.#keyspaces.get(name) === hosted) this.#dropKeyspace(hosted);
+    });
   }
 
   onPartition(keyspace: string, partition: number): void {
@@ -269,9 +296,12 @@ export class ReplicaHost {
   #apply(hosted: HostedReplica, versioned: VersionedRecord, now: Moment): void {
     const { replica } = hosted;
     const { identity } = replica.state;
-    if (versioned.record.keyspaceId !== identity.keyspaceId) return;
+    if (hosted.isDropped || versioned.record.keyspaceId !== identity.keyspaceId) return;
+    // Who said that it stops takes no office any more: its successors do not wait for it.
+    if (this.#isStopping && versioned.record.leader?.replica === identity.self.replica) return;
     if (hasReplica(membersOf(versioned.record), identity.self.replica)) hosted.wasNamed = true;
     const effect = replica.onRecord(versioned, now);
+    this.#sender?.cutStrangers(hosted);
     switch (effect) {
       case 'unchanged':
         return;
@@ -295,56 +325,81 @@ export class ReplicaHost {
       hosted.replica.tick(now);
       if (!hosted.wasNamed && now.monotonicMs - hosted.createdMs > UNNAMED_MS_MAX) this.#drop(hosted);
     }
-    for (const replicaId of this.#options.wal?.replicasToCheckpoint() ?? []) {
-      const hosted = [...this.replicas()].find(({ replica }) => replica.state.identity.self.replica === replicaId);
+    const { wal } = this.#options;
+    if (wal === undefined) return;
+    for (const [hosted, atMs] of this.#unsaved) if (now.monotonicMs >= atMs) void this.#checkpoint(hosted);
+    if (this.#checkpointing.size >= CHECKPOINTS_AT_ONCE) return;
+    for (const replicaId of wal.replicasToCheckpoint()) {
+      const hosted = this.#byId.get(replicaId);
       if (hosted !== undefined) void this.#checkpoint(hosted);
     }
+  }
+
+  /** Whether so much waits for the disk that nothing more is to be taken in (I10). */
+  get isJournalFull(): boolean {
+    return (this.#options.wal?.bufferedBytes ?? 0) > JOURNAL_BYTES_MAX;
   }
 
   #onDurable(position: number): void {
     const nowMs = performance.now();
     while (this.#durableWaiters[0] !== undefined && this.#durableWaiters[0].position <= position) this.#durableWaiters.shift()!.resolve();
-    for (const hosted of this.replicas()) {
+    for (const hosted of this.#undurable) {
       const seq = hosted.journal?.takeDurable(position);
+      if (hosted.journal?.hasWaiting !== true) this.#undurable.delete(hosted);
       if (seq === undefined) continue;
       hosted.replica.state.noteDurable(seq);
       hosted.replica.leader?.onDurable(nowMs);
       this.#listener?.onDurable(hosted);
     }
+    this.#listener?.onFlushed();
   }
 
-  readonly #checkpointing = new Set<ReplicaId>();
+  /** An install counts when its checkpoint is on disk; one that fails, or finds an older one under way, comes again. */
+  #saveInstall(hosted: HostedReplica): void {
+    this.#unsaved.set(hosted, 0);
+    void this.#checkpoint(hosted);
+  }
 
   async #checkpoint(hosted: HostedReplica): Promise<void> {
     const { wal, logger } = this.#options;
     const { state } = hosted.replica;
     const replicaId = state.identity.self.replica;
-    if (wal === undefined || this.#checkpointing.has(replicaId)) return;
+    if (wal === undefined || this.#checkpointing.has(replicaId) || this.#checkpointing.size >= CHECKPOINTS_AT_ONCE) return;
+    // Half an install must never look like a whole replica to the next start (R33).
+    if (!state.hasAllData || hosted.isDropped) return;
     this.#checkpointing.add(replicaId);
+    this.#unsaved.delete(hosted);
     try {
       const chunks = checkpointChunks(state.store, () => new Promise((resolve) => setImmediate(resolve)));
       await wal.checkpoint(replicaId, state.appliedPosition, Math.floor(state.clock.read(performance.now())), chunks);
       wal.noteCommitted(replicaId, state.appliedSeq);
+      if (hosted.isDropped) return;
       state.noteInstallDurable();
       this.#listener?.onDurable(hosted);
     } catch (error) {
       if (!(error instanceof AtollError && error.reason === 'CANCELLED')) logger.error({ err: error, replica: replicaId }, 'a checkpoint failed');
     } finally {
       this.#checkpointing.delete(replicaId);
+      const isUnsaved = !hosted.isDropped && state.hasAllData && !state.isInstalled;
+      if (isUnsaved && !this.#unsaved.has(hosted)) this.#unsaved.set(hosted, performance.now() + CHECKPOINT_RETRY_MS);
     }
   }
 
   // --- stopping ---------------------------------------------------------------------------------------------------
 
   /** Gives up every leadership: no new writes at once, then, when what was appended is committed or time is up, the office. */
-  async relinquishAll(timeoutMs: number): Promise<void> {
+  async relinquishAll(timeoutMs: number, signal: AbortSignal): Promise<void> {
+    this.#isStopping = true;
     const leaders = [...this.replicas()].filter(({ replica }) => replica.leader !== undefined);
     for (const { replica } of leaders) replica.leader?.close();
     const deadline = performance.now() + timeoutMs;
-    while (performance.now() < deadline && leaders.some(({ replica }) => (replica.leader?.pendingCount ?? 0) > 0)) {
+    while (!signal.aborted && performance.now() < deadline && leaders.some(({ replica }) => (replica.leader?.pendingCount ?? 0) > 0)) {
       await new Promise((resolve) => setTimeout(resolve, 1));
     }
-    for (const { replica } of leaders) replica.retire();
+    for (const hosted of leaders) {
+      hosted.replica.retire();
+      this.#sender?.cutStrangers(hosted);
+    }
   }
 
   /** Throws KEYSPACE_NOT_FOUND unless the cluster has it. */

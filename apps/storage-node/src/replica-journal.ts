@@ -9,14 +9,16 @@ export class WalJournal implements ReplicaJournal {
   readonly #replicaId: ReplicaId;
   readonly #isSync: boolean;
   readonly #onInstalled: () => void;
+  readonly #onWaiting: () => void;
   /** Entries that were handed over and are not durable: where the log ends behind them. */
   readonly #waiting: { readonly position: number; readonly seq: number }[] = [];
 
-  constructor(options: { wal: Wal; replicaId: ReplicaId; isSync: boolean; onInstalled: () => void }) {
+  constructor(options: { wal: Wal; replicaId: ReplicaId; isSync: boolean; onInstalled: () => void; onWaiting: () => void }) {
     this.#wal = options.wal;
     this.#replicaId = options.replicaId;
     this.#isSync = options.isSync;
     this.#onInstalled = options.onInstalled;
+    this.#onWaiting = options.onWaiting;
   }
 
   append(run: { firstSeq: number; lastSeq: number; lastEpoch: number; bytes: Buffer }): void {
@@ -24,12 +26,16 @@ export class WalJournal implements ReplicaJournal {
     const position = this.#wal.append(this.#replicaId, { ...run, bytes: Buffer.from(run.bytes) });
     if (!this.#isSync) return;
     this.#waiting.push({ position, seq: run.lastSeq });
+    if (this.#waiting.length === 1) this.#onWaiting();
     this.#wal.requestFlush();
   }
 
   truncate(toSeq: number): void {
     this.#wal.truncate(this.#replicaId, toSeq);
-    while ((this.#waiting.at(-1)?.seq ?? 0) > toSeq) this.#waiting.pop();
+    let cut: number | undefined;
+    while ((this.#waiting.at(-1)?.seq ?? 0) > toSeq) cut = this.#waiting.pop()!.position;
+    // What is left of a run that was cut through is durable with the whole of it.
+    if (cut !== undefined && (this.#waiting.at(-1)?.seq ?? 0) < toSeq) this.#waiting.push({ position: cut, seq: toSeq });
   }
 
   reset(generation: Generation, _base: LogPosition): void {

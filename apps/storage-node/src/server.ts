@@ -39,6 +39,7 @@ export interface ServerOptions {
 
 const bytes = (value: Buffer): Buffer => value;
 const cacheService = { ...CacheService, execute: { ...CacheService.execute, requestDeserialize: bytes, responseSerialize: bytes } };
+const replicationService = { ...ReplicationService, follow: { ...ReplicationService.follow, responseSerialize: bytes } };
 
 /** Adds `Cache`, `Replication`, `Transfer`, health and reflection. */
 export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOptions): Health {
@@ -66,11 +67,11 @@ export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOpt
     execute: handlers.bidiStream(cacheService.execute, (call, context) => serveExecute(call, context, { operations: parts().operations, turn, tracing, metrics })),
     watchTopology: handlers.serverStream(cacheService.watchTopology, (call, context) => streamTopology(call, context, parts().view)),
   });
-  server.addService(ReplicationService, {
-    follow: handlers.bidiStream(ReplicationService.follow, async (call, context) => parts().sessions.follow(call, context)),
+  server.addService(replicationService, {
+    follow: handlers.bidiStream(replicationService.follow, async (call, context) => parts().sessions.follow(call, context)),
     ensureReplicas: handlers.unary(ReplicationService.ensureReplicas, (request) => parts().replicas.ensure(request)),
     listReplicas: handlers.unary(ReplicationService.listReplicas, () => parts().replicas.list()),
-    digestReplica: handlers.unary(ReplicationService.digestReplica, (request) => parts().replicas.digest(request)),
+    digestReplica: handlers.unary(ReplicationService.digestReplica, (request, context) => parts().replicas.digest(request, context)),
   });
   server.addService(TransferService, {
     fetchSnapshot: handlers.serverStream(TransferService.fetchSnapshot, (call, context) => createSnapshotSender(parts())(call, context)),

@@ -55,11 +55,25 @@ export interface StorageNode {
   stop(signal: AbortSignal): Promise<void>;
 }
 
-const systemRandom: Random = { nextUint32: () => randomBytes(4).readUInt32LE() };
+/** The system's randomness, drawn in pieces of 4 KiB: leaders ask for some at every tick. */
+function createSystemRandom(): Random {
+  let pool = Buffer.alloc(0);
+  let at = 0;
+  return {
+    nextUint32: () => {
+      if (at + 4 > pool.length) {
+        pool = randomBytes(4096);
+        at = 0;
+      }
+      at += 4;
+      return pool.readUInt32LE(at - 4);
+    },
+  };
+}
 
 /** Resolves when the servers listen; etcd may still be away. Throws StartupError for a busy port. */
 export async function startStorageNode(options: StorageNodeOptions): Promise<StorageNode> {
-  const { config, logger, telemetry, random = systemRandom } = options;
+  const { config, logger, telemetry, random = createSystemRandom() } = options;
   const store = options.store ?? connectEtcd({ endpoints: config.etcdEndpoints });
   const incarnation = randomHex(random, 8);
   const turn = new TurnEnd();
@@ -127,8 +141,8 @@ export async function startStorageNode(options: StorageNodeOptions): Promise<Sto
     stop: async (signal) => {
       health.setServing(false);
       stopping.abort();
-      await opening;
-      await running?.handOver();
+      await untilAborted(opening, signal);
+      if (running !== undefined) await untilAborted(running.handOver(signal), signal);
       await grpc.close(signal);
       await running?.close();
       await http?.close();
@@ -195,6 +209,8 @@ class RunningNode {
       addressOf,
       freeBytes: (hosted) => host.keyspace(hosted.keyspace)?.account.freeBytes ?? 0,
       onInstall: (hosted) => this.#snapshots.install(hosted),
+      onIdle: (hosted) => this.#snapshots.cancel(hosted),
+      isJournalFull: () => host.isJournalFull,
     });
     host.connect(this.#sessions, this.#links);
     const stalenessMs = this.#links.stalenessMs.bind(this.#links);
@@ -290,14 +306,14 @@ class RunningNode {
 
   /**
    * Gives up every leadership, says so, and waits until the others lead: successors need not wait for a process that
-   * declared that it takes no office again.
+   * declared that it takes no office again. Cut short by the signal.
    */
-  async handOver(): Promise<void> {
+  async handOver(signal: AbortSignal): Promise<void> {
     const { view, logger } = this.#options;
-    await this.parts.host.relinquishAll(RELINQUISH_MS);
+    await this.parts.host.relinquishAll(RELINQUISH_MS, signal);
     await this.#registration?.update(this.#nodeRecord('STOPPING')).catch((err: unknown) => logger.warn({ err }, 'could not say in etcd that the node stops'));
     const deadline = performance.now() + SUCCESSOR_MS;
-    while (this.#isNamedLeader() && view.connected && performance.now() < deadline) await pause(10);
+    while (!signal.aborted && this.#isNamedLeader() && view.connected && performance.now() < deadline) await pause(10);
   }
 
   /** Whether some partition that has another in-sync member still names this process as its leader. */
@@ -320,6 +336,19 @@ class RunningNode {
     await this.#registration?.deregister();
     await this.#options.view.close();
   }
+}
+
+/** Waits for `work`, but no longer than until the signal. */
+function untilAborted(work: Promise<unknown>, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const onEnd = (): void => {
+      signal.removeEventListener('abort', onEnd);
+      resolve();
+    };
+    signal.addEventListener('abort', onEnd);
+    if (signal.aborted) onEnd();
+    work.then(onEnd, onEnd);
+  });
 }
 
 /** Incarnation of the process that answers at an address; undefined when none does (R5). */

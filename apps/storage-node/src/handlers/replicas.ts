@@ -11,6 +11,7 @@ import type { KeyspaceSpec } from '@atoll/core-membership';
 import { MIB, type Hash64 } from '@atoll/core-runtime';
 import { DIGEST_LEAVES, FIRST_HASH } from '@atoll/core-store';
 import { keyspaceKey, parseKeyspaceSpec, type ClusterView, type MetadataStore } from '@atoll/platform-etcd';
+import type { CallContext } from '@atoll/platform-grpc';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 
@@ -22,6 +23,8 @@ export interface ReplicaHandlerOptions {
 }
 
 const DIGEST_SLICE = { entriesMax: 20_000, bytesMax: 8 * MIB };
+/** Times that a digest is begun while writes go on, before it is given up. */
+const DIGEST_ATTEMPTS_MAX = 50;
 
 /** The calls by which the coordinator and tools look after the replicas of this node. */
 export class ReplicaHandlers {
@@ -34,35 +37,39 @@ export class ReplicaHandlers {
   }
 
   async ensure(request: EnsureReplicasRequest): Promise<EnsureReplicasResponse> {
-    if (request.coordinatorRevision < this.#coordinatorRevision) {
-      throw new AtollError('STALE_FENCING_TOKEN', `a later coordinator was elected at revision ${this.#coordinatorRevision}`);
-    }
+    this.#checkCoordinator(request.coordinatorRevision);
     this.#coordinatorRevision = request.coordinatorRevision;
     const spec = await this.#spec(request.keyspace, request.keyspaceId);
+    this.#checkCoordinator(request.coordinatorRevision);
     const replicas = this.#options.host.ensure(spec, request.partitions);
     // An id is told only once the disk knows it: a record must not name a replica that a crash forgets (R1).
     await this.#options.host.whenDurable();
     return { incarnation: this.#options.incarnation, replicas: replicas.map(describe) };
   }
 
+  #checkCoordinator(revision: number): void {
+    if (revision >= this.#coordinatorRevision) return;
+    throw new AtollError('STALE_FENCING_TOKEN', `a later coordinator was elected at revision ${this.#coordinatorRevision}`);
+  }
+
   list(): ListReplicasResponse {
     return { incarnation: this.#options.incarnation, replicas: [...this.#options.host.replicas()].map(describe) };
   }
 
-  /** Of the state at one applied position: taken again when that moved meanwhile. */
-  async digest({ keyspace, partition }: DigestReplicaRequest): Promise<DigestReplicaResponse> {
+  /** Of the state at one applied position: taken again when that moved meanwhile. Throws OVERLOADED when it never stands still. */
+  async digest({ keyspace, partition }: DigestReplicaRequest, context: Pick<CallContext, 'isCancelled'>): Promise<DigestReplicaResponse> {
     const hosted = this.#options.host.replica(keyspace === '' ? 'default' : keyspace, partition);
     if (hosted === undefined) throw new AtollError('REPLICA_UNKNOWN', `this node has no replica of partition ${partition} of ${keyspace}`);
     const { state } = hosted.replica;
-    for (;;) {
+    for (let attempt = 0; attempt < DIGEST_ATTEMPTS_MAX && !context.isCancelled && !hosted.isDropped; attempt += 1) {
       const applied = state.appliedPosition;
       const leaves = new Uint32Array(2 * DIGEST_LEAVES);
       let from: Hash64 | undefined = FIRST_HASH;
-      while (from !== undefined) {
+      while (from !== undefined && state.appliedSeq === applied.seq && !hosted.isDropped) {
         from = state.store.addContentDigest(leaves, from, DIGEST_SLICE);
-        await new Promise((resolve) => setImmediate(resolve));
+        if (from !== undefined) await new Promise((resolve) => setImmediate(resolve));
       }
-      if (state.appliedSeq !== applied.seq) continue;
+      if (state.appliedSeq !== applied.seq || hosted.isDropped) continue;
       let content = 0n;
       for (const [index, leaf] of leaves.entries()) content += BigInt(leaf) << (index % 2 === 0 ? 0n : 32n);
       return {
@@ -73,6 +80,7 @@ export class ReplicaHandlers {
         content: BigInt.asUintN(64, content),
       };
     }
+    throw new AtollError('OVERLOADED', `partition ${partition} of ${keyspace} changes faster than it can be read`);
   }
 
   /** As the view has it, or, where the watch is behind the coordinator, as etcd has it. */

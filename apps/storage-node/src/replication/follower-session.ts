@@ -1,5 +1,5 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
-import type { FollowRequest, FollowResponse } from '@atoll/contracts/atoll/v1/replication';
+import { FollowResponse, type FollowRequest } from '@atoll/contracts/atoll/v1/replication';
 import { KIB, type ReplicaId } from '@atoll/core-runtime';
 import type { RefusalMessage, SubscribeMessage } from '@atoll/core-replication';
 import type { HostedReplica } from '../hosted-replica.ts';
@@ -14,6 +14,9 @@ export interface FollowerLink {
   readonly replicaId: ReplicaId;
 }
 
+/** A stream whose messages are encoded when they are written: entries are views of a log that may be cut back later. */
+export type RawFollowStream = ServerDuplexStream<FollowRequest, Buffer>;
+
 /** Bytes of log entries in one message; with some 16 messages in grpc-js's buffer it bounds what lies unsent (R24). */
 const MESSAGE_BYTES = 512 * KIB;
 /** News of a commit travels alone only when no entry came along for so long. */
@@ -25,7 +28,7 @@ const COMMIT_NEWS_DELAY_MS = 3;
  */
 export class FollowerSession {
   readonly node: string;
-  readonly #call: ServerDuplexStream<FollowRequest, FollowResponse>;
+  readonly #call: RawFollowStream;
   readonly #turn: TurnEnd;
   readonly #traces: TracedWrites;
   readonly #links = new Map<number, FollowerLink>();
@@ -34,12 +37,13 @@ export class FollowerSession {
   #pending: Pick<FollowResponse, 'divergences' | 'installs'> = { divergences: [], installs: [] };
   #isScheduled = false;
   #isBlocked = false;
+  #isClosed = false;
   #commitTimer: NodeJS.Timeout | undefined;
   #heartbeat = 0;
   #answered = 0;
   #answeredAtMs = performance.now();
 
-  constructor(options: { node: string; call: ServerDuplexStream<FollowRequest, FollowResponse>; turn: TurnEnd; traces: TracedWrites }) {
+  constructor(options: { node: string; call: RawFollowStream; turn: TurnEnd; traces: TracedWrites }) {
     this.node = options.node;
     this.#call = options.call;
     this.#turn = options.turn;
@@ -65,6 +69,7 @@ export class FollowerSession {
     const named = [...leader.record.required(), ...record.learners, ...record.leaving];
     const member = named.find(({ replica }) => replica === replicaId);
     if (member === undefined) return refuse('REPLICA_UNKNOWN', leader.epoch);
+    this.unsubscribe(message.channel);
     const link: FollowerLink = { session: this, channel: message.channel, hosted, replicaId };
     this.#links.set(message.channel, link);
     hosted.followers.set(replicaId, link);
@@ -95,7 +100,7 @@ export class FollowerSession {
   }
 
   onHeartbeatAnswer(heartbeat: number): void {
-    this.#answered = Math.max(this.#answered, heartbeat);
+    if (heartbeat <= this.#heartbeat) this.#answered = Math.max(this.#answered, heartbeat);
     this.#answeredAtMs = performance.now();
   }
 
@@ -115,15 +120,16 @@ export class FollowerSession {
     }, COMMIT_NEWS_DELAY_MS);
   }
 
-  cutOff(link: FollowerLink): void {
+  /** This follower reads nothing here any more, and is told why: it must not take itself for up to date (R35). */
+  cutOff(link: FollowerLink, reason: string): void {
     this.#unlink(link);
-    this.#refuse({ channel: link.channel, reason: 'FELL_BEHIND', epoch: 0 });
+    this.#refuse({ channel: link.channel, reason, epoch: 0 });
   }
 
   /** Everything that is known goes out before it, so that its answer tells how stale the follower is at most (R35). */
   sendHeartbeat(): void {
     this.#flush();
-    if (this.#isBlocked || this.#call.destroyed) return;
+    if (this.#isBlocked || this.#isClosed || this.#call.destroyed) return;
     this.#heartbeat += 1;
     const isDrained = this.#dirty.size === 0;
     this.#write({ ...emptyResponse(), heartbeat: this.#heartbeat, answered: isDrained ? this.#answered : 0 });
@@ -131,6 +137,7 @@ export class FollowerSession {
 
   /** The stream is gone. */
   close(): void {
+    this.#isClosed = true;
     clearTimeout(this.#commitTimer);
     for (const link of this.#links.values()) this.#unlink(link);
   }
@@ -149,14 +156,14 @@ export class FollowerSession {
   }
 
   #schedule(): void {
-    if (this.#isScheduled || this.#isBlocked) return;
+    if (this.#isScheduled || this.#isBlocked || this.#isClosed) return;
     this.#isScheduled = true;
     this.#turn.schedule(() => this.#flush());
   }
 
   #flush(): void {
     this.#isScheduled = false;
-    while (!this.#isBlocked && !this.#call.destroyed) {
+    while (!this.#isBlocked && !this.#isClosed && !this.#call.destroyed) {
       const message = this.#collect();
       if (message === undefined) return;
       this.#write(message);
@@ -184,7 +191,9 @@ export class FollowerSession {
   #collectLink(link: FollowerLink, message: FollowResponse, bytesMax: number, nowMs: number): number {
     const { leader } = link.hosted.replica;
     const progress = leader?.follower(link.replicaId);
-    if (leader === undefined || progress?.channel !== link.channel) return 0;
+    // Channel numbers begin anew with each process of a follower, so that the number alone does not tell.
+    const isCurrent = link.hosted.followers.get(link.replicaId) === link;
+    if (leader === undefined || !isCurrent || progress?.channel !== link.channel) return 0;
     const next = leader.nextMessage(progress, bytesMax, nowMs);
     if (next === undefined) return 0;
     if ('part' in next) {
@@ -204,7 +213,8 @@ export class FollowerSession {
   }
 
   #write(message: FollowResponse): void {
-    this.#isBlocked = !this.#call.write(message);
+    const bytes = FollowResponse.encode(message).finish();
+    this.#isBlocked = !this.#call.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
   }
 }
 

@@ -10,7 +10,10 @@ import type { TurnEnd } from '../turn.ts';
 const RECONNECT_MS_MIN = 50;
 const RECONNECT_MS_MAX = 1000;
 const RESUBSCRIBE_MS_MIN = 50;
-const RESUBSCRIBE_MS_MAX = 2000;
+/** Below the time after which a leader drops a silent member (R24): it may only be behind with its record. */
+const RESUBSCRIBE_MS_MAX = 400;
+/** After a replica could not follow at all; what is wrong then does not pass by itself (R28). */
+const BROKEN_RETRY_MS = 10_000;
 /** Free memory is told again when it moved by so much without an acknowledgement. */
 const FREE_BYTES_STEP = 1024 * 1024;
 
@@ -30,13 +33,17 @@ export interface LeaderLinkOptions {
   readonly freeBytes: (hosted: HostedReplica) => number;
   /** The leader ordered a full sync: the replica waits for chunks. */
   readonly onInstall: (hosted: HostedReplica) => void;
+  /** Whether the disk is so far behind that nothing more is to be read (I10). */
+  readonly isJournalFull: () => boolean;
 }
 
 interface Subscribed {
   readonly hosted: HostedReplica;
   readonly channel: number;
-  /** The leader has begun to send its log. */
+  /** The leader has begun to send its log, and it is taken in. */
   accepted: boolean;
+  /** When the subscription was sent; only heartbeats answered later tell how fresh this replica is (R35). */
+  sentAtMs: number;
   freeBytesTold: number;
 }
 
@@ -58,6 +65,8 @@ export class LeaderLink {
   #isScheduled = false;
   #isBlocked = false;
   #isClosed = false;
+  #address = '';
+  #connectTimer: NodeJS.Timeout | undefined;
   #reconnectMs = RECONNECT_MS_MIN;
   #freshAtMs = Number.NEGATIVE_INFINITY;
 
@@ -71,7 +80,9 @@ export class LeaderLink {
 
   /** How far behind the leader's commits this replica may be, in ms; Infinity when that is not known (R35). */
   stalenessMs(hosted: HostedReplica, nowMs: number): number {
-    return this.#byReplica.get(hosted)?.accepted === true ? nowMs - this.#freshAtMs : Number.POSITIVE_INFINITY;
+    const subscribed = this.#byReplica.get(hosted);
+    if (subscribed?.accepted !== true || this.#freshAtMs < subscribed.sentAtMs) return Number.POSITIVE_INFINITY;
+    return nowMs - this.#freshAtMs;
   }
 
   /** Follows, or follows anew in another epoch. */
@@ -96,8 +107,19 @@ export class LeaderLink {
     this.#schedule();
   }
 
-  /** To be called about once a second: tells the leaders when memory came free or went (R22). */
+  /** The disk has caught up: what the leader sends is read again. */
+  onFlushed(): void {
+    if (this.#call?.isPaused() === true && !this.#options.isJournalFull()) this.#call.resume();
+  }
+
+  /** To be called about once a second: tells the leader when memory came free or went (R22), and goes where its node is now. */
   tick(): void {
+    const address = this.#options.addressOf(this.#options.leader);
+    if (this.#call !== undefined && address !== undefined && address !== this.#address) {
+      this.#disconnect();
+      this.#connect();
+    }
+    this.onFlushed();
     for (const subscribed of this.#channels.values()) {
       if (Math.abs(this.#options.freeBytes(subscribed.hosted) - subscribed.freeBytesTold) > FREE_BYTES_STEP) this.acknowledge(subscribed.hosted);
     }
@@ -105,6 +127,7 @@ export class LeaderLink {
 
   close(): void {
     this.#isClosed = true;
+    clearTimeout(this.#connectTimer);
     for (const timer of this.#timers) clearTimeout(timer);
     this.#disconnect();
     this.#client?.close();
@@ -115,14 +138,21 @@ export class LeaderLink {
   #connect(): void {
     if (this.#isClosed || this.#call !== undefined || this.#wanted.size === 0) return;
     const address = this.#options.addressOf(this.#options.leader);
-    if (address === undefined) return this.#later(RECONNECT_MS_MAX, () => this.#connect());
+    if (address === undefined) return this.#connectLater(RECONNECT_MS_MAX);
+    clearTimeout(this.#connectTimer);
+    this.#address = address;
     this.#client?.close();
     this.#client = new ReplicationClient(address, credentials.createInsecure(), createChannelOptions({ traffic: 'bulk' }));
     const call = this.#client.follow();
     this.#call = call;
     this.#isBlocked = false;
-    call.on('data', (response: FollowResponse) => this.#receive(response));
+    call.on('data', (response: FollowResponse) => {
+      if (this.#call !== call) return;
+      this.#receive(response);
+      if (this.#options.isJournalFull()) call.pause();
+    });
     call.on('drain', () => {
+      if (this.#call !== call) return;
       this.#isBlocked = false;
       this.#schedule();
     });
@@ -130,7 +160,7 @@ export class LeaderLink {
       if (this.#call !== call) return;
       this.#options.events.streamLost(this.#options.leader, reason);
       this.#disconnect();
-      this.#later(this.#reconnectMs, () => this.#connect());
+      this.#connectLater(this.#reconnectMs);
       this.#reconnectMs = Math.min(this.#reconnectMs * 2, RECONNECT_MS_MAX);
     };
     call.on('error', (error) => onGone(error.message));
@@ -158,7 +188,7 @@ export class LeaderLink {
     this.#forget(hosted);
     if (this.#call === undefined || follower === undefined) return;
     this.#lastChannel += 1;
-    const subscribed: Subscribed = { hosted, channel: this.#lastChannel, accepted: false, freeBytesTold: 0 };
+    const subscribed: Subscribed = { hosted, channel: this.#lastChannel, accepted: false, sentAtMs: Number.POSITIVE_INFINITY, freeBytesTold: 0 };
     this.#channels.set(subscribed.channel, subscribed);
     this.#byReplica.set(hosted, subscribed);
     this.#subscriptions.push(subscribed);
@@ -200,6 +230,7 @@ export class LeaderLink {
       const { follower } = subscribed.hosted.replica;
       if (follower === undefined || this.#channels.get(subscribed.channel) !== subscribed) continue;
       const message = follower.subscription(subscribed.channel);
+      subscribed.sentAtMs = performance.now();
       subscriptions.push({ ...message, generation: { ...message.generation }, end: { ...message.end } });
     }
     this.#subscriptions = [];
@@ -221,15 +252,7 @@ export class LeaderLink {
     this.#reconnectMs = RECONNECT_MS_MIN;
     const nowMs = performance.now();
     this.#traceEntries(response);
-    for (const { prev, ...append } of response.appends) {
-      this.#take(append.channel, (follower, subscribed) => {
-        subscribed.accepted = true;
-        return follower.onAppend({ ...append, prev: prev ?? NOWHERE }, nowMs);
-      });
-    }
-    for (const { prev, ...part } of response.parts) {
-      this.#take(part.channel, (follower) => follower.onPart({ ...part, prev: prev ?? NOWHERE }));
-    }
+    // Before the entries: those of one message may follow the very order that it holds.
     for (const { end, ...divergence } of response.divergences) {
       this.#take(divergence.channel, (follower) => follower.onDivergence({ ...divergence, end: end ?? NOWHERE }));
     }
@@ -240,6 +263,16 @@ export class LeaderLink {
         if (outcome === 'ok') this.#options.onInstall(hosted);
         return outcome;
       });
+    }
+    for (const { prev, ...append } of response.appends) {
+      this.#take(append.channel, (follower, subscribed) => {
+        const outcome = follower.onAppend({ ...append, prev: prev ?? NOWHERE }, nowMs);
+        subscribed.accepted = outcome === 'ok';
+        return outcome;
+      });
+    }
+    for (const { prev, ...part } of response.parts) {
+      this.#take(part.channel, (follower) => follower.onPart({ ...part, prev: prev ?? NOWHERE }));
     }
     for (const refusal of response.refusals) {
       const subscribed = this.#channels.get(refusal.channel);
@@ -266,6 +299,7 @@ export class LeaderLink {
       outcome = action(follower, subscribed);
     } catch (error) {
       this.#options.logger.error({ err: error, keyspace: hosted.keyspace, partition: hosted.partition }, 'a replica cannot follow its leader');
+      this.#retryMs.set(hosted, BROKEN_RETRY_MS);
       return this.#retryLater(hosted);
     }
     if (outcome === 'resubscribe') {
@@ -296,6 +330,12 @@ export class LeaderLink {
       span.setAttributes({ 'atoll.keyspace': hosted.keyspace, 'atoll.partition': hosted.partition, 'atoll.seq': seq });
       this.#options.turn.schedule(() => span.end());
     }
+  }
+
+  #connectLater(delayMs: number): void {
+    clearTimeout(this.#connectTimer);
+    if (this.#isClosed) return;
+    this.#connectTimer = setTimeout(() => this.#connect(), delayMs * (0.5 + this.#options.random() / 2));
   }
 
   #later(delayMs: number, action: () => void): void {

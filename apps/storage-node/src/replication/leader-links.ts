@@ -2,14 +2,19 @@ import type { HostedReplica } from '../hosted-replica.ts';
 import type { RoleListener } from '../replica-host.ts';
 import { LeaderLink, type LeaderLinkOptions } from './leader-link.ts';
 
+export interface LeaderLinksOptions extends Omit<LeaderLinkOptions, 'leader'> {
+  /** The replica follows nobody any more. */
+  readonly onIdle: (hosted: HostedReplica) => void;
+}
+
 /** The nodes that lead what this node follows: one link for each. */
 export class LeaderLinks implements RoleListener {
-  readonly #options: Omit<LeaderLinkOptions, 'leader'>;
+  readonly #options: LeaderLinksOptions;
   readonly #links = new Map<string, LeaderLink>();
   readonly #linkOf = new Map<HostedReplica, LeaderLink>();
   #isClosed = false;
 
-  constructor(options: Omit<LeaderLinkOptions, 'leader'>) {
+  constructor(options: LeaderLinksOptions) {
     this.#options = options;
   }
 
@@ -21,6 +26,7 @@ export class LeaderLinks implements RoleListener {
     if (before !== undefined && before !== link) before.unfollow(hosted);
     if (link === undefined) {
       this.#linkOf.delete(hosted);
+      this.#options.onIdle(hosted);
     } else {
       this.#linkOf.set(hosted, link);
       link.follow(hosted);
@@ -37,7 +43,12 @@ export class LeaderLinks implements RoleListener {
   onDropped(hosted: HostedReplica): void {
     this.#linkOf.get(hosted)?.unfollow(hosted);
     this.#linkOf.delete(hosted);
+    this.#options.onIdle(hosted);
     this.#closeUnused();
+  }
+
+  onFlushed(): void {
+    for (const link of this.#links.values()) link.onFlushed();
   }
 
   /** 0 for a leader; Infinity when nothing is known (R35). */

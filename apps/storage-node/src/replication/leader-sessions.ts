@@ -1,13 +1,12 @@
-import type { ServerDuplexStream } from '@grpc/grpc-js';
-import type { FollowRequest, FollowResponse } from '@atoll/contracts/atoll/v1/replication';
-import { AtollError } from '@atoll/core-errors';
+import type { FollowRequest } from '@atoll/contracts/atoll/v1/replication';
+import { AtollError, invalidArgument } from '@atoll/core-errors';
 import type { FollowerProgress } from '@atoll/core-replication';
-import type { BidiStreamHandler } from '@atoll/platform-grpc';
+import { resetServerStream, type BidiStreamHandler } from '@atoll/platform-grpc';
 import type { StorageNodeEvents } from '../events.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { LogSender, ReplicaHost } from '../replica-host.ts';
 import type { TurnEnd } from '../turn.ts';
-import { FollowerSession } from './follower-session.ts';
+import { FollowerSession, type RawFollowStream } from './follower-session.ts';
 import type { TracedWrites } from './traced-writes.ts';
 
 /** A follower that has not answered a heartbeat for this long is gone; its stream is closed. */
@@ -31,10 +30,11 @@ export class LeaderSessions implements LogSender {
   }
 
   /** Handler of `Replication.Follow`. */
-  readonly follow: BidiStreamHandler<FollowRequest, FollowResponse> = (call, context) =>
+  readonly follow: BidiStreamHandler<FollowRequest, Buffer> = (call, context) =>
     new Promise((resolve, reject) => {
       const gone = new AbortController();
       let session: FollowerSession | undefined;
+      let isEnded = false;
       const end = (error?: Error): void => {
         if (session !== undefined) {
           this.#sessions.delete(session);
@@ -42,12 +42,15 @@ export class LeaderSessions implements LogSender {
           session.close();
           session = undefined;
         }
+        isEnded = true;
         if (error === undefined) resolve();
         else reject(error);
       };
       call.on('data', (request: FollowRequest) => {
+        if (isEnded) return;
         try {
-          session ??= this.#open(request, call, gone);
+          if (session === undefined) session = this.#open(request, call, gone);
+          else if (request.hello !== undefined) throw invalidArgument('hello', 'comes once, first');
           this.#receive(session, request);
         } catch (error) {
           end(error as Error);
@@ -57,7 +60,15 @@ export class LeaderSessions implements LogSender {
       call.on('error', (error) => end(error));
       const onAbort = (signal: AbortSignal): void => end(signal.reason as Error);
       context.signal.addEventListener('abort', () => onAbort(context.signal), { once: true });
-      gone.signal.addEventListener('abort', () => onAbort(gone.signal), { once: true });
+      gone.signal.addEventListener(
+        'abort',
+        () => {
+          onAbort(gone.signal);
+          // An error would wait behind what the silent side does not read.
+          resetServerStream(call);
+        },
+        { once: true },
+      );
     });
 
   wake(hosted: HostedReplica, follower: FollowerProgress): void {
@@ -72,7 +83,15 @@ export class LeaderSessions implements LogSender {
 
   cutOff(hosted: HostedReplica, follower: FollowerProgress): void {
     const link = hosted.followers.get(follower.member.replica);
-    link?.session.cutOff(link);
+    link?.session.cutOff(link, 'FELL_BEHIND');
+  }
+
+  cutStrangers({ replica, followers }: HostedReplica): void {
+    const { leader } = replica;
+    for (const link of followers.values()) {
+      if (leader === undefined) link.session.cutOff(link, 'NOT_LEADER');
+      else if (leader.follower(link.replicaId)?.channel !== link.channel) link.session.cutOff(link, 'REPLICA_UNKNOWN');
+    }
   }
 
   /** To be called every heartbeat interval. */
@@ -83,11 +102,15 @@ export class LeaderSessions implements LogSender {
     }
   }
 
-  #open(request: FollowRequest, call: ServerDuplexStream<FollowRequest, FollowResponse>, gone: AbortController): FollowerSession {
+  #open(request: FollowRequest, call: RawFollowStream, gone: AbortController): FollowerSession {
     const { hello } = request;
-    if (hello === undefined) throw new AtollError('INVALID_ARGUMENT', 'hello: the first message must have it', { metadata: { field: 'hello' } });
+    if (hello === undefined) throw invalidArgument('hello', 'the first message must have it');
     if (hello.clusterId !== this.#clusterId) {
       throw new AtollError('WRONG_CLUSTER', `node ${hello.nodeId} belongs to cluster ${hello.clusterId}, this one to ${this.#clusterId}`);
+    }
+    // A node follows here by one stream: an older one is of a process, or a connection, that is gone.
+    for (const [other, otherGone] of this.#sessions) {
+      if (other.node === hello.nodeId) otherGone.abort(new AtollError('CANCELLED', 'the node has opened another stream'));
     }
     const session = new FollowerSession({ node: hello.nodeId, call, turn: this.#turn, traces: this.#traces });
     this.#sessions.set(session, gone);
@@ -105,7 +128,7 @@ export class LeaderSessions implements LogSender {
     const nowMs = performance.now();
     for (const ack of request.acks) {
       const link = session.link(ack.channel);
-      link?.hosted.replica.leader?.onAck(ack, link.replicaId, nowMs);
+      if (link !== undefined && link.hosted.followers.get(link.replicaId) === link) link.hosted.replica.leader?.onAck(ack, link.replicaId, nowMs);
     }
   }
 }

@@ -77,10 +77,10 @@ describe(`replication between nodes (seed ${SEED})`, () => {
     const large = Buffer.alloc(5 * MIB + 1, 'large');
     await a.set('large', large);
     await fill(a, 1500);
-    let isFilled = false;
+    const filled = new AbortController();
     const writing = (async () => {
       let count = 0;
-      while (!isFilled) {
+      while (!filled.signal.aborted) {
         await Promise.all([a.set(`during-${count % 300}`, `v${count}`), a.set('large', large)]);
         count += 1;
       }
@@ -90,7 +90,7 @@ describe(`replication between nodes (seed ${SEED})`, () => {
     expect((await failureOf(b.get('large', EVENTUAL))).reason).toBe('REPLICA_NOT_READY');
     world.change(() => ({ learners: [member] }));
     const record = await world.inSync(['a', 'b']);
-    isFilled = true;
+    filled.abort();
     expect(await writing).toBeGreaterThan(0);
     expect(record.learners).toEqual([]);
     expect(await world.equalDigests([a, b])).toBeGreaterThan(1500);
@@ -163,7 +163,8 @@ describe(`replication between nodes (seed ${SEED})`, () => {
     await world.promote(b, { dropped: ['c'] });
     await world.serving(b);
     await b.set('k', 'v2');
-    await eventually('stale', async () => (await failureOf(c.get('k', bounded(60_000))).catch(() => undefined))?.reason === 'REPLICA_TOO_STALE');
+    const stale = await eventually('stale', () => failureOf(c.get('k', bounded(60_000))).catch(() => undefined));
+    expect(stale.reason).toBe('REPLICA_TOO_STALE');
     c.store.comeBack();
     await world.inSync(['a', 'b', 'c']);
     await eventually('caught up', async () => (await c.text('k', EVENTUAL)) === 'v2');
@@ -183,12 +184,8 @@ describe(`replication between nodes (seed ${SEED})`, () => {
     const written = await a.set('k', 'v1', { ack: Ack.ACK_LEADER });
     expect(await a.text('k', EVENTUAL)).toBe('v0');
     const reads = [a.text('k'), a.text('k', { ...EVENTUAL, session: written.session })];
-    let isAnswered = false;
-    void Promise.all(reads).then(() => {
-      isAnswered = true;
-    });
     await eventually('the entry of v1 is there', () => follower.endSeq > appliedSeq);
-    expect(isAnswered).toBe(false);
+    expect(await Promise.race([...reads, a.text('k', EVENTUAL)])).toBe('v0');
     const firstSeq = follower.endSeq;
     const more = Promise.all(Array.from({ length: 10 }, (_, index) => a.set('k', `later-${index}`, { ack: Ack.ACK_LEADER })));
     await more;

@@ -1,7 +1,7 @@
 import { credentials } from '@grpc/grpc-js';
 import { TransferClient, type FetchSnapshotResponse } from '@atoll/contracts/atoll/v1/transfer';
 import { AtollError } from '@atoll/core-errors';
-import { checksum32 } from '@atoll/core-runtime';
+import { VALUE_BYTES_MAX, checksum32 } from '@atoll/core-runtime';
 import type { SnapshotChunk } from '@atoll/core-replication';
 import type { StoredEntry } from '@atoll/core-store';
 import { callServerStream, createChannelOptions } from '@atoll/platform-grpc';
@@ -24,12 +24,17 @@ export interface SnapshotReceiverOptions {
   readonly bytesReceived: Counter;
 }
 
-/** Fills replicas that were ordered to install: fetches chunks from their leader until nothing is missing (R33). */
+/**
+ * Fills replicas that were ordered to install: fetches chunks from their leader until nothing is missing (R33). One
+ * that cannot be fetched gives its place to the next and comes again.
+ */
 export class SnapshotReceiver {
   readonly #options: SnapshotReceiverOptions;
-  readonly #waiting: HostedReplica[] = [];
-  readonly #running = new Set<HostedReplica>();
-  readonly #abort = new AbortController();
+  readonly #waiting = new Set<HostedReplica>();
+  readonly #running = new Map<HostedReplica, AbortController>();
+  readonly #retries = new Map<HostedReplica, NodeJS.Timeout>();
+  readonly #retryMs = new WeakMap<HostedReplica, number>();
+  #isClosed = false;
 
   constructor(options: SnapshotReceiverOptions) {
     this.#options = options;
@@ -39,56 +44,77 @@ export class SnapshotReceiver {
     return this.#running.size;
   }
 
+  /** A new order, or another leader to go on with: a fetch that is under way is of no use any more. */
   install(hosted: HostedReplica): void {
-    if (this.#running.has(hosted) || this.#waiting.includes(hosted)) return;
-    this.#waiting.push(hosted);
+    if (this.#isClosed) return;
+    clearTimeout(this.#retries.get(hosted));
+    this.#retries.delete(hosted);
+    this.#running.get(hosted)?.abort(new AtollError('CANCELLED', 'the full sync begins anew'));
+    this.#waiting.add(hosted);
     this.#next();
   }
 
+  /** The replica follows nobody any more, or is gone. */
+  cancel(hosted: HostedReplica): void {
+    clearTimeout(this.#retries.get(hosted));
+    this.#retries.delete(hosted);
+    this.#waiting.delete(hosted);
+    this.#running.get(hosted)?.abort(new AtollError('CANCELLED', 'the replica follows nobody'));
+  }
+
   close(): void {
-    this.#waiting.length = 0;
-    this.#abort.abort(new AtollError('SHUTTING_DOWN', 'this node is stopping'));
+    this.#isClosed = true;
+    this.#waiting.clear();
+    for (const timer of this.#retries.values()) clearTimeout(timer);
+    this.#retries.clear();
+    for (const running of this.#running.values()) running.abort(new AtollError('SHUTTING_DOWN', 'this node is stopping'));
   }
 
   #next(): void {
-    while (this.#running.size < this.#options.concurrent) {
-      const hosted = this.#waiting.shift();
-      if (hosted === undefined) return;
-      this.#running.add(hosted);
-      void this.#run(hosted).finally(() => {
+    for (const hosted of this.#waiting) {
+      if (this.#running.size >= this.#options.concurrent) return;
+      if (this.#running.has(hosted)) continue;
+      this.#waiting.delete(hosted);
+      const abort = new AbortController();
+      this.#running.set(hosted, abort);
+      void this.#run(hosted, abort.signal).finally(() => {
         this.#running.delete(hosted);
+        if (this.#isUnfinished(hosted) && !this.#waiting.has(hosted)) this.#again(hosted);
         this.#next();
       });
     }
   }
 
-  async #run(hosted: HostedReplica): Promise<void> {
-    const { logger, random, tracing } = this.#options;
+  #isUnfinished({ replica }: HostedReplica): boolean {
+    return !this.#isClosed && replica.role.kind === 'follower' && replica.state.install?.next !== undefined;
+  }
+
+  #again(hosted: HostedReplica): void {
+    const delayMs = this.#retryMs.get(hosted) ?? RETRY_MS_MIN;
+    this.#retryMs.set(hosted, Math.min(delayMs * 2, RETRY_MS_MAX));
+    const timer = setTimeout(() => {
+      this.#retries.delete(hosted);
+      if (this.#isUnfinished(hosted)) this.install(hosted);
+    }, delayMs * (0.5 + this.#options.random() / 2));
+    this.#retries.set(hosted, timer);
+  }
+
+  async #run(hosted: HostedReplica, signal: AbortSignal): Promise<void> {
+    const { logger, tracing } = this.#options;
     const { keyspace, partition } = hosted;
     const attributes = { 'atoll.keyspace': keyspace, 'atoll.partition': partition };
-    let delayMs = RETRY_MS_MIN;
     await tracing
       .withSpan('atoll.replica.install', attributes, async (span) => {
-        while (!this.#abort.signal.aborted && hosted.replica.role.kind === 'follower' && hosted.replica.state.install?.next !== undefined) {
-          const before = hosted.replica.state.install.next;
-          try {
-            await this.#fetch(hosted);
-          } catch (error) {
-            logger.warn({ err: error, keyspace, partition }, 'a full sync was interrupted and goes on soon');
-          }
-          const { install } = hosted.replica.state;
-          if (install?.next !== before) delayMs = RETRY_MS_MIN;
-          if (install?.next === undefined) break;
-          await new Promise((resolve) => setTimeout(resolve, delayMs * (0.5 + random() / 2)));
-          delayMs = Math.min(delayMs * 2, RETRY_MS_MAX);
-        }
+        await this.#fetch(hosted, signal);
         span?.setAttribute('atoll.entries', hosted.replica.state.store.entryCount);
       })
-      .catch((error: unknown) => logger.error({ err: error, keyspace, partition }, 'a full sync failed'));
+      .catch((error: unknown) => {
+        if (!signal.aborted) logger.warn({ err: error, keyspace, partition }, 'a full sync was interrupted and goes on soon');
+      });
   }
 
   /** Fetches from the present leader, from where the install stands, until the end or until either changes. */
-  async #fetch(hosted: HostedReplica): Promise<void> {
+  async #fetch(hosted: HostedReplica, signal: AbortSignal): Promise<void> {
     const { role, state } = hosted.replica;
     const { install } = state;
     if (role.kind !== 'follower' || install?.next === undefined) return;
@@ -107,11 +133,12 @@ export class SnapshotReceiver {
         fromLow: install.next.low,
       };
       const assembler = new ChunkAssembler();
-      for await (const message of callServerStream(client, 'fetchSnapshot', request, { signal: this.#abort.signal })) {
+      for await (const message of callServerStream(client, 'fetchSnapshot', request, { signal })) {
         const chunk = assembler.add(message);
         if (chunk === undefined) continue;
         this.#options.bytesReceived.add(chunk.entries.reduce((sum, entry) => sum + entry.key.length + entry.value.length, 0));
-        if (state.install !== install || !role.follower.onChunk(chunk, message.epoch)) return;
+        if (signal.aborted || hosted.replica.role !== role || state.install !== install || !role.follower.onChunk(chunk, message.epoch)) return;
+        this.#retryMs.delete(hosted);
         this.#options.onProgress(hosted);
       }
     } finally {
@@ -127,6 +154,7 @@ class ChunkAssembler {
 
   add(message: FetchSnapshotResponse): SnapshotChunk | undefined {
     for (const entry of message.entries) {
+      if (entry.valueBytes > VALUE_BYTES_MAX) throw new AtollError('INTERNAL', `a snapshot chunk announces a value of ${entry.valueBytes} bytes`);
       this.#entries.push({
         key: entry.key,
         value: entry.valueBytes > 0 ? Buffer.allocUnsafeSlow(entry.valueBytes) : entry.value,

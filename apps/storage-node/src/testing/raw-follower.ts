@@ -16,6 +16,7 @@ export class RawFollower {
   readonly ended: Promise<AtollError | undefined>;
   readonly refusals: string[] = [];
   installCount = 0;
+  heartbeatCount = 0;
   /** Last entry received. */
   endSeq = 0;
   #epoch = 0;
@@ -64,6 +65,8 @@ export class RawFollower {
     }
     this.refusals.push(...response.refusals.map(({ reason }) => reason));
     this.installCount += response.installs.length;
-    if (response.heartbeat !== 0) this.stream.write({ ...emptyFollowRequest(), heartbeat: response.heartbeat });
+    if (response.heartbeat === 0) return;
+    this.heartbeatCount += 1;
+    this.stream.write({ ...emptyFollowRequest(), heartbeat: response.heartbeat });
   }
 }
