@@ -20,7 +20,13 @@ export class TurnEnd {
     this.#isScheduled = false;
     const tasks = this.#tasks;
     this.#tasks = [];
-    for (const task of tasks) task();
+    let done = 0;
+    try {
+      while (done < tasks.length) tasks[done++]!();
+    } finally {
+      // A task that throws takes nobody else's turn.
+      for (; done < tasks.length; done += 1) this.schedule(tasks[done]!);
+    }
   };
 }
 
