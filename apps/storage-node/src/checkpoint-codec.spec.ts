@@ -1,0 +1,52 @@
+import { MIB, SeededRandom, keyHash } from '@atoll/core-runtime';
+import { DIGEST_LEAVES, FIRST_HASH, PartitionStore, StoreMemory } from '@atoll/core-store';
+import { checkpointChunks, restoreChunk } from './checkpoint-codec.ts';
+
+const SEED = 20_261_002;
+
+function createStore(): PartitionStore {
+  const memory = new StoreMemory({ bytesMax: 64 * MIB });
+  return new PartitionStore({ account: memory.openAccount('k', 1), random: new SeededRandom(SEED) });
+}
+
+function put(store: PartitionStore, name: string, value: Buffer, changes: { seq?: number; expiresAtMs?: number } = {}): void {
+  const key = Buffer.from(name);
+  store.put({ key, hash: keyHash(key), value, version: { generation: 3, epoch: 7, seq: changes.seq ?? 1 }, expiresAtMs: changes.expiresAtMs ?? 0 });
+}
+
+/** Sums over key, value, version and expiry of all entries. */
+function contentOf(store: PartitionStore): number[] {
+  const leaves = new Uint32Array(2 * DIGEST_LEAVES);
+  expect(store.addContentDigest(leaves, FIRST_HASH, { entriesMax: 100_000, bytesMax: 64 * MIB })).toBeUndefined();
+  return [...leaves];
+}
+
+const noPause = (): Promise<void> => Promise.resolve();
+
+describe('the chunks of a checkpoint', () => {
+  it('bring back every entry with version and expiry', async () => {
+    const random = new SeededRandom(SEED);
+    const store = createStore();
+    put(store, 'empty', Buffer.alloc(0));
+    put(store, 'long'.repeat(1024), Buffer.from('v'));
+    put(store, 'late', Buffer.from('v'), { seq: 2 ** 45 + 17, expiresAtMs: 4_102_444_800_123 });
+    put(store, 'large', Buffer.alloc(3 * MIB, 'x'));
+    for (let index = 0; index < 5000; index += 1) put(store, `key-${index}`, Buffer.alloc(random.nextUint32() % 300, index % 256), { seq: index });
+    const restored = createStore();
+    let chunkCount = 0;
+    for await (const chunk of checkpointChunks(store, noPause)) {
+      restoreChunk(restored, chunk);
+      chunkCount += 1;
+    }
+    expect(chunkCount).toBeGreaterThan(2);
+    expect(restored.entryCount).toBe(store.entryCount);
+    expect(contentOf(restored)).toEqual(contentOf(store));
+    expect(restored.liveBytes).toBe(store.liveBytes);
+  });
+
+  it('are none for an empty store', async () => {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of checkpointChunks(createStore(), noPause)) chunks.push(chunk);
+    expect(chunks).toEqual([]);
+  });
+});
