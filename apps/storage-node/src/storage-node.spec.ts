@@ -184,6 +184,16 @@ describe(`the life of storage nodes (seed ${SEED})`, () => {
       await b.set('k', 'v2');
     });
 
+    it('leaves the in-sync sets of others at once: writes there do not wait for it', async () => {
+      const patient = { env: { STORAGE_NODE_FOLLOWER_ACK_TIMEOUT_MS: '60000' } };
+      const [a, b] = [await world.start('a', patient), await world.start('b', patient)];
+      await world.createKeyspace({}, [a, b]);
+      await a.set('k', 'v');
+      await b.stop(2000);
+      expect((await a.set('k', 'v2')).applied).toBe(true);
+      await world.inSync(['a']);
+    });
+
     it('ends in time while etcd is away and nobody takes over', async () => {
       const [a, b] = [await world.start('a'), await world.start('b')];
       await world.createKeyspace({}, [a, b]);

@@ -135,11 +135,11 @@ export class FollowerSession {
     this.#write({ ...emptyResponse(), heartbeat: this.#heartbeat, answered: isDrained ? this.#answered : 0 });
   }
 
-  /** The stream is gone. */
-  close(): void {
+  /** The stream is gone. Its replicas count as last heard of at `heardMs`. */
+  close(heardMs: number): void {
     this.#isClosed = true;
     clearTimeout(this.#commitTimer);
-    for (const link of this.#links.values()) this.#unlink(link);
+    for (const link of this.#links.values()) this.#unlink(link, heardMs);
   }
 
   #refuse(refusal: RefusalMessage): void {
@@ -147,12 +147,12 @@ export class FollowerSession {
     this.#schedule();
   }
 
-  #unlink(link: FollowerLink): void {
+  #unlink(link: FollowerLink, heardMs = performance.now()): void {
     this.#links.delete(link.channel);
     this.#dirty.delete(link);
     if (link.hosted.followers.get(link.replicaId) !== link) return;
     link.hosted.followers.delete(link.replicaId);
-    link.hosted.replica.leader?.unlink(link.replicaId, performance.now());
+    link.hosted.replica.leader?.unlink(link.replicaId, heardMs);
   }
 
   #schedule(): void {
