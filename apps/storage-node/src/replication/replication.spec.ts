@@ -99,6 +99,21 @@ describe(`replication between nodes (seed ${SEED})`, () => {
     expect(await b.metric('atoll_installs_running')).toBe(0);
   });
 
+  it('goes on with a full sync at the next leader when the first one falls silent (R33)', async () => {
+    const gate = await world.gate();
+    const [a, b, c] = [await world.start('a', { gate }), await world.start('b'), await world.start('c')];
+    const spec = await world.createKeyspace({}, [a, c]);
+    await Promise.all(Array.from({ length: 30 }, (_, index) => a.set(`k${index}`, Buffer.alloc(MIB, index))));
+    const { member } = await world.ensure(b, spec);
+    world.change(() => ({ learners: [member] }));
+    await eventually('the full sync began', async () => (await b.metric('atoll_installs_total')) === 1);
+    gate.stall();
+    await world.promote(c, { dropped: ['a'] });
+    // Nobody gets through to the first leader any more, but it follows the new one like everybody else.
+    await world.inSync(['a', 'b', 'c']);
+    expect(await world.equalDigests([a, b, c])).toBe(30);
+  });
+
   it('drops a leaving member from the in-sync set when the others suffice', async () => {
     const [a, b, c] = [await world.start('a'), await world.start('b'), await world.start('c')];
     await world.createKeyspace({ replicationFactor: 3 }, [a, b, c]);
