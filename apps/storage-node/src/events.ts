@@ -1,14 +1,19 @@
 import { membersOf, type PartitionRecord } from '@atoll/core-membership';
 import type { ReplicaIdentity } from '@atoll/core-replication';
 import type { Counter, Logger, Telemetry } from '@atoll/platform-telemetry';
+import { LogBudget } from './log-budget.ts';
 
-/** What happened on this node, in the words of the domain: one log line and one counter each. */
+/**
+ * What happened on this node, in the words of the domain: one log line and one counter each. A node that starts or
+ * loses a peer changes the roles of thousands of replicas: of such a burst the first lines are written, and then a sum.
+ */
 export class StorageNodeEvents {
   readonly #logger: Logger;
   readonly #roleChanges: { with(role: string): Counter };
   readonly #inSyncChanges: Counter;
   readonly #installs: Counter;
   readonly #streamLosses: Counter;
+  readonly #budgets = new Map<string, LogBudget>();
 
   constructor(options: { logger: Logger; telemetry: Pick<Telemetry, 'metrics'> }) {
     const { metrics } = options.telemetry;
@@ -21,34 +26,42 @@ export class StorageNodeEvents {
 
   roleChanged(replica: ReplicaIdentity, role: string, epoch: number): void {
     this.#roleChanges.with(role).add();
-    this.#logger.info({ keyspace: replica.keyspace, partition: replica.partition, role, epoch }, 'role changed');
+    this.#log('role changed', 'info', { keyspace: replica.keyspace, partition: replica.partition, role, epoch });
   }
 
   officeRefused(record: PartitionRecord): void {
-    this.#logger.warn(
-      { keyspace: record.keyspace, partition: record.partition, epoch: record.epoch },
-      'the record names this replica as leader, but this process cannot take the office (R2, R3)',
-    );
+    const message = 'the record names this replica as leader, but this process cannot take the office (R2, R3)';
+    this.#log(message, 'warn', { keyspace: record.keyspace, partition: record.partition, epoch: record.epoch });
   }
 
   inSyncChanged(record: PartitionRecord): void {
     this.#inSyncChanges.add();
     const inSync = record.inSync.map((member) => member.node);
     const members = membersOf(record).length;
-    this.#logger.info({ keyspace: record.keyspace, partition: record.partition, epoch: record.epoch, inSync, members }, 'in-sync set changed');
+    this.#log('in-sync set changed', 'info', { keyspace: record.keyspace, partition: record.partition, epoch: record.epoch, inSync, members });
   }
 
   installBegan(replica: ReplicaIdentity, leader: string): void {
     this.#installs.add();
-    this.#logger.info({ keyspace: replica.keyspace, partition: replica.partition, leader }, 'full sync began');
+    this.#log('full sync began', 'info', { keyspace: replica.keyspace, partition: replica.partition, leader });
   }
 
   replicaDropped(replica: ReplicaIdentity): void {
-    this.#logger.info({ keyspace: replica.keyspace, partition: replica.partition, replica: replica.self.replica }, 'replica dropped');
+    this.#log('replica dropped', 'info', { keyspace: replica.keyspace, partition: replica.partition, replica: replica.self.replica });
   }
 
   streamLost(peer: string, reason: string): void {
     this.#streamLosses.add();
     this.#logger.debug({ peer, reason }, 'replication stream lost');
+  }
+
+  #log(message: string, level: 'info' | 'warn', fields: object): void {
+    let budget = this.#budgets.get(message);
+    if (budget === undefined) {
+      budget = new LogBudget({ onMore: (count) => this.#logger[level]({ count }, `${message}: so many more times`) });
+      this.#budgets.set(message, budget);
+    }
+    if (budget.take()) this.#logger[level](fields, message);
+    else this.#logger.debug(fields, message);
   }
 }
