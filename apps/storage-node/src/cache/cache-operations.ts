@@ -90,9 +90,10 @@ export class CacheOperations {
     const read = leader.read(request.key, hash);
     if (read === undefined || !('kind' in read)) return done(undefined, readAnswer(hosted, read, now));
     read.write.onSettled((committed) => {
-      // Writes that came after the read are none of its business: under a stream of them it would wait for ever.
+      // Writes that came after the read are none of its business: under a stream of them it would wait for ever, and
+      // one that commits in the same turn would be seen ahead of its place in the order sent (R26).
       if (!committed || hosted.replica.leader !== leader) return done(this.#notLeader(target), undefined);
-      done(undefined, readAnswer(hosted, hosted.replica.state.store.get(request.key, hash), readMoment()));
+      done(undefined, readAnswer(hosted, read.entry, readMoment()));
     });
   }
 

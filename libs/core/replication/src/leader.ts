@@ -26,6 +26,8 @@ const EVICT_FACTOR_MAX = 16;
 export interface WaitForCommit {
   readonly kind: 'wait';
   readonly write: PendingWrite;
+  /** The answer: what the key holds at that commit. Writes that came after the read may commit in the same turn. */
+  readonly entry: StoredEntry | undefined;
 }
 
 export class Leader {
@@ -119,7 +121,7 @@ export class Leader {
   read(key: Uint8Array, hash: Hash64): StoredEntry | undefined | WaitForCommit {
     if (this.#uncommitted.size > 0) {
       const uncommitted = this.#uncommitted.get(toKeyText(key));
-      if (uncommitted !== undefined) return { kind: 'wait', write: uncommitted.write };
+      if (uncommitted !== undefined) return { kind: 'wait', write: uncommitted.write, entry: toEntry(key, uncommitted) };
     }
     return this.#state.store.get(key, hash);
   }
@@ -359,6 +361,10 @@ const failed = (reason: 'NOT_LEADER' | 'PARTITION_UNAVAILABLE' | 'NOT_ENOUGH_REP
   reason,
   message,
 });
+
+function toEntry(key: Uint8Array, { value, write, expiresAtMs }: UncommittedState): StoredEntry | undefined {
+  return value && { key, value: Buffer.from(value.buffer, value.byteOffset, value.byteLength), version: write.version, expiresAtMs };
+}
 
 const inDoubt = (): WriteOutcome => ({
   kind: 'failed',
