@@ -68,7 +68,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const metrics = createCoordinatorMetrics(telemetry.metrics, {
     isElected: () => heldTerm() !== undefined,
     nodeStates: () => [...new Set([...(view?.nodes().keys() ?? []), ...(view?.nodeSpecs().keys() ?? [])])].map((id) => judge(id).state),
-    health: () => countHealth(view?.keyspaces().values() ?? [], (name) => view?.partitions(name) ?? []),
+    health: () => countHealth({ keyspaces: view?.keyspaces().values() ?? [], recordsOf: (name) => view?.partitions(name) ?? [], nodes: view?.nodes() ?? new Map() }),
   });
 
   const grpc = createGrpcServer({ telemetry, logger });

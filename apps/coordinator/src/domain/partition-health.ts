@@ -1,14 +1,23 @@
-import type { KeyspaceSpec, VersionedRecord } from '@atoll/core-membership';
+import type { KeyspaceSpec, NodeRecord, PartitionRecord, VersionedRecord } from '@atoll/core-membership';
 
 export interface PartitionHealth {
   readonly partitions: number;
-  /** Nobody leads them, or they have no record yet. */
+  /** They have no record yet, or the process that leads them by their record is not registered (any more). */
   readonly withoutLeader: number;
-  /** Fewer in-sync replicas than the replication factor asks for. */
+  /** Fewer in-sync replicas on registered nodes than the replication factor asks for. */
   readonly underReplicated: number;
 }
 
-export function countHealth(keyspaces: Iterable<KeyspaceSpec>, recordsOf: (keyspace: string) => readonly VersionedRecord[]): PartitionHealth {
+export interface HealthView {
+  readonly keyspaces: Iterable<KeyspaceSpec>;
+  readonly recordsOf: (keyspace: string) => readonly VersionedRecord[];
+  /** Registered nodes. */
+  readonly nodes: ReadonlyMap<string, NodeRecord>;
+}
+
+export function countHealth({ keyspaces, recordsOf, nodes }: HealthView): PartitionHealth {
+  const isLed = ({ leader, leaderIncarnation }: PartitionRecord): boolean =>
+    leader !== undefined && nodes.get(leader.node)?.incarnation === leaderIncarnation;
   let partitions = 0;
   let withoutLeader = 0;
   let underReplicated = 0;
@@ -16,8 +25,8 @@ export function countHealth(keyspaces: Iterable<KeyspaceSpec>, recordsOf: (keysp
     const records = recordsOf(name);
     partitions += partitionCount;
     const missing = partitionCount - records.length;
-    withoutLeader += missing + records.filter(({ record }) => record.leader === undefined).length;
-    underReplicated += missing + records.filter(({ record }) => record.inSync.length < replicationFactor).length;
+    withoutLeader += missing + records.filter(({ record }) => !isLed(record)).length;
+    underReplicated += missing + records.filter(({ record }) => record.inSync.filter(({ node }) => nodes.has(node)).length < replicationFactor).length;
   }
   return { partitions, withoutLeader, underReplicated };
 }

@@ -6,7 +6,7 @@ import { countHealth } from '../domain/partition-health.ts';
 export function getCluster(context: AdminContext): GetClusterResponse {
   const view = readView(context);
   const nodes = new Set([...view.nodes().keys(), ...view.nodeSpecs().keys()]);
-  const health = countHealth(view.keyspaces().values(), (name) => view.partitions(name));
+  const health = countHealth({ keyspaces: view.keyspaces().values(), recordsOf: (name) => view.partitions(name), nodes: view.nodes() });
   return {
     clusterId: view.clusterId,
     formatVersion: FORMAT_VERSION,

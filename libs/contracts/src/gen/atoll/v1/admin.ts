@@ -265,9 +265,9 @@ export interface GetClusterResponse {
   nodesTotal: number;
   keyspaces: number;
   partitions: number;
-  /** Partitions that nobody leads. */
+  /** Partitions whose record names no leader, or one whose process is not registered (any more). */
   partitionsWithoutLeader: number;
-  /** Partitions with fewer in-sync replicas than their replication factor. */
+  /** Partitions with fewer in-sync replicas on registered nodes than their replication factor. */
   partitionsUnderReplicated: number;
 }
 
