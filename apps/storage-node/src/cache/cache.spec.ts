@@ -91,6 +91,13 @@ describe(`Cache on one node and a second one beside it (seed ${SEED})`, () => {
     expect(deleted.results.map(({ applied }) => applied)).toEqual([true, false, true]);
   });
 
+  it('a GetMany whose values no message can hold says which are left out', async () => {
+    await a.set('seven', Buffer.alloc(7 * MIB));
+    const keys = Array.from({ length: 10 }, () => Buffer.from('seven'));
+    const got = await callUnary(a.cache, 'getMany', { keyspace: '', keys, consistency: 0, maxStalenessMs: 0, session: EMPTY }, DEADLINE);
+    expect(got.results.map(({ found, error }) => error?.reason ?? found)).toEqual([...Array.from({ length: 9 }, () => true), 'OVERLOADED']);
+  });
+
   it('scans in key-hash order by prefix, and a limit with a prefix gives no more than that', async () => {
     await world.createKeyspace({ name: 'scanned' }, [a, b]);
     for (let index = 0; index < 40; index += 1) await a.set(`${index % 2 === 0 ? 'even' : 'odd'}-${index}`, 'v', { keyspace: 'scanned' });

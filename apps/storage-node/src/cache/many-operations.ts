@@ -8,12 +8,15 @@ import type {
   SetManyRequest,
   SetManyResponse,
 } from '@atoll/contracts/atoll/v1/cache';
-import type { AtollError } from '@atoll/core-errors';
+import { AtollError } from '@atoll/core-errors';
+import { VALUE_BYTES_MAX } from '@atoll/core-runtime';
 import { checkDeleteMany, checkGetMany, checkSetMany, mergeSessions } from '@atoll/platform-wire';
 import { readMoment } from '../turn.ts';
 import type { CacheOperations, Done } from './cache-operations.ts';
 
 const EMPTY: Buffer = Buffer.alloc(0);
+/** Values of one GetMany answer, in bytes: what one message can hold. Those beyond say so. */
+const GET_MANY_VALUE_BYTES_MAX = VALUE_BYTES_MAX;
 
 /** GetMany, SetMany and DeleteMany for the keys that this node holds: each key has an outcome of its own. */
 export class ManyOperations {
@@ -27,9 +30,15 @@ export class ManyOperations {
     checkGetMany(request);
     const { keyspace, consistency, maxStalenessMs } = request;
     let { session } = request;
+    let bytes = 0;
     const now = readMoment();
     const results = await collect(request.keys, (key, done: Done<{ found: boolean; value: Buffer; version: Buffer; expiresAtMs: number; session: Buffer }>) => {
-      this.#operations.get({ keyspace, key, consistency, maxStalenessMs, session: request.session }, now, done);
+      this.#operations.get({ keyspace, key, consistency, maxStalenessMs, session: request.session }, now, (error, response) => {
+        bytes += response?.value.length ?? 0;
+        // Let go of at once: ten thousand large values are more than memory has.
+        if (bytes > GET_MANY_VALUE_BYTES_MAX && response !== undefined && response.value.length > 0) done(answerFull(), undefined);
+        else done(error, response);
+      });
     });
     return {
       results: results.map(({ error, response }) => {
@@ -99,6 +108,8 @@ function collect<Item, Response>(
     ),
   );
 }
+
+const answerFull = (): AtollError => new AtollError('OVERLOADED', 'keys: the answer is full; ask for fewer keys at once', { metadata: { field: 'keys' } });
 
 const opIdAt = (first: OpId | undefined, index: number): OpId | undefined =>
   first === undefined ? undefined : { clientId: first.clientId, counter: first.counter + index };
