@@ -54,6 +54,17 @@ describe(`the life of storage nodes (seed ${SEED})`, () => {
     });
   });
 
+  it('serves nothing before it has read its records (R12), and all when etcd comes', async () => {
+    const a = await world.launch('a', { isEtcdAway: true });
+    expect(a.node.readiness()).toEqual({ ready: false, reasons: ['waiting for etcd'] });
+    for (const call of [a.get('k'), a.set('k', 'v'), a.held(), a.digest()]) expect((await failureOf(call)).reason).toBe('METADATA_UNAVAILABLE');
+    a.store.comeBack();
+    await eventually('ready', () => a.node.readiness().ready);
+    await world.createKeyspace({}, [a]);
+    expect((await a.set('k', 'v')).applied).toBe(true);
+    expect((await failureOf(a.digest('default', 7))).reason).toBe('REPLICA_UNKNOWN');
+  });
+
   it('gives memory back when a keyspace is deleted, and keeps nothing of it for one of the same name', async () => {
     const a = await world.start('a');
     await world.createKeyspace({ partitionCount: 2 }, [a]);
@@ -204,9 +215,9 @@ describe(`the life of storage nodes (seed ${SEED})`, () => {
     });
 
     it('ends a node that waits for etcd', async () => {
-      const a = await world.launch('a');
+      const a = await world.launch('a', { isEtcdAway: true });
       await a.stop(1000);
-      expect(a.node.readiness().ready).toBe(false);
+      expect(a.node.readiness().reasons).toEqual(['waiting for etcd']);
     });
   });
 

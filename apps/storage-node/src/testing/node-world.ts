@@ -125,6 +125,8 @@ export interface NodeOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Address that the node gives to others. */
   readonly gate?: TcpGate;
+  /** etcd cannot be reached by this node at first. Default false. */
+  readonly isEtcdAway?: boolean;
 }
 
 export class NodeWorld {
@@ -156,7 +158,7 @@ export class NodeWorld {
   }
 
   /** Resolves when the node listens. */
-  async launch(id: string, { env = {}, gate }: NodeOptions = {}): Promise<WorldNode> {
+  async launch(id: string, { env = {}, gate, isEtcdAway = false }: NodeOptions = {}): Promise<WorldNode> {
     const config = readConfig({
       ATOLL_ID: id,
       ATOLL_LISTEN: '127.0.0.1:0',
@@ -170,6 +172,7 @@ export class NodeWorld {
     const telemetry = await startTelemetry({ service: 'storage-node', instanceId: id, version: '0', traceRatio: 0 });
     const logger = createLogger({ service: 'storage-node', instanceId: id, level: process.env['SPEC_LOG'] === '1' ? 'debug' : 'silent', format: 'json' });
     const store = new InMemoryMetadataStore({ etcd: this.etcd });
+    if (isEtcdAway) store.goAway();
     const node = await startStorageNode({ config: { ...config, httpListen: undefined }, logger, telemetry, store, random: new SeededRandom(this.#random.nextUint32()) });
     gate?.leadTo(node.address);
     const started = new WorldNode({ id, node, store, telemetry });
