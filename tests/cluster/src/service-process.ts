@@ -1,0 +1,51 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { ROOT } from './run-command.ts';
+
+export type Service = 'router' | 'storage-node' | 'coordinator' | 'backup';
+
+export const SERVICES: readonly Service[] = ['router', 'storage-node', 'coordinator', 'backup'];
+
+export interface ServiceEnd {
+  readonly code: number | null;
+  /** Standard output and standard error. */
+  readonly output: string;
+  /** Standard error alone: what is told to whoever typed the command. */
+  readonly stderr: string;
+}
+
+const END_MS = 30_000;
+
+/** Runs a service by itself, with these settings and no others, to its end; kills it when it does not end. */
+export async function runServiceToItsEnd(service: Service, settings: Readonly<Record<string, string>>, endMs = END_MS): Promise<ServiceEnd> {
+  const child: ChildProcess = spawn(process.execPath, [join(ROOT, 'apps', service, 'src/main.ts')], {
+    cwd: ROOT,
+    env: { PATH: process.env['PATH'], ...settings },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout!.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+  child.stderr!.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+  const timer = setTimeout(() => child.kill('SIGKILL'), endMs);
+  const [code] = (await once(child, 'close')) as [number | null];
+  clearTimeout(timer);
+  return { code, output: `${stdout}${stderr}`, stderr };
+}
+
+/** A port that nothing listens on now. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** Settings of a service on free ports of its own. */
+export async function ownAddresses(): Promise<Record<string, string>> {
+  return { ATOLL_LISTEN: `127.0.0.1:${await freePort()}`, ATOLL_HTTP_LISTEN: `127.0.0.1:${await freePort()}` };
+}
