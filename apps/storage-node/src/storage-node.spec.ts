@@ -205,6 +205,15 @@ describe(`the life of storage nodes (seed ${SEED})`, () => {
       await world.inSync(['a']);
     });
 
+    it('waits for no successor when no coordinator is elected that could name one', async () => {
+      const [a, b] = [await world.start('a'), await world.start('b')];
+      await world.createKeyspace({}, [a, b]);
+      world.resign();
+      const startedAt = performance.now();
+      await a.stop(9000);
+      expect(performance.now() - startedAt).toBeLessThan(2500);
+    });
+
     it('ends in time while etcd is away and nobody takes over', async () => {
       const [a, b] = [await world.start('a'), await world.start('b')];
       await world.createKeyspace({}, [a, b]);

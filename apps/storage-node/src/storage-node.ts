@@ -313,7 +313,13 @@ class RunningNode {
     await this.parts.host.relinquishAll(RELINQUISH_MS, signal);
     await this.#registration?.update(this.#nodeRecord('STOPPING')).catch((err: unknown) => logger.warn({ err }, 'could not say in etcd that the node stops'));
     const deadline = performance.now() + SUCCESSOR_MS;
-    while (!signal.aborted && this.#isNamedLeader() && view.connected && performance.now() < deadline) await pause(10);
+    while (!signal.aborted && this.#isSuccessorDue() && performance.now() < deadline) await pause(10);
+  }
+
+  /** Only an elected coordinator names successors: a cluster that is taken down has none any more. */
+  #isSuccessorDue(): boolean {
+    const { view } = this.#options;
+    return view.connected && view.coordinator() !== undefined && this.#isNamedLeader();
   }
 
   /** Whether some partition that has another in-sync member still names this process as its leader. */

@@ -17,6 +17,7 @@ import { TcpGate } from './tcp-gate.ts';
 export const DEADLINE = { deadlineMs: 10_000 };
 const EMPTY = Buffer.alloc(0);
 const COORDINATOR_REVISION = 10;
+const ELECTION_KEY = 'coordinator/the-spec';
 
 export const getRequest = (key: string, changes: Partial<GetRequest> = {}): GetRequest => ({
   keyspace: 'default',
@@ -140,6 +141,12 @@ export class NodeWorld {
     this.#seed = seed;
     this.#random = new SeededRandom(seed);
     this.#store = new InMemoryMetadataStore({ etcd: this.etcd });
+    this.etcd.transact([], [{ kind: 'put', key: ELECTION_KEY, value: JSON.stringify({ id: 'the-spec', address: '127.0.0.1:1' }) }]);
+  }
+
+  /** From now on no coordinator is elected. */
+  resign(): void {
+    this.etcd.transact([], [{ kind: 'delete', key: ELECTION_KEY }]);
   }
 
   get seed(): number {
