@@ -266,9 +266,11 @@ export class LeaderLink {
     }
     for (const { prev, ...append } of response.appends) {
       this.#take(append.channel, (follower, subscribed) => {
+        // News of a commit needs no answer: what was appended is acknowledged already.
+        const isCommitNews = append.count === 0 && subscribed.accepted && subscribed.hosted.replica.state.isInstalled;
         const outcome = follower.onAppend({ ...append, prev: prev ?? NOWHERE }, nowMs);
         subscribed.accepted = outcome === 'ok';
-        return outcome;
+        return outcome === 'ok' && isCommitNews ? 'noted' : outcome;
       });
     }
     for (const { prev, ...part } of response.parts) {
@@ -289,12 +291,12 @@ export class LeaderLink {
     this.#schedule();
   }
 
-  #take(channel: number, action: (follower: Follower, subscribed: Subscribed) => FollowOutcome): void {
+  #take(channel: number, action: (follower: Follower, subscribed: Subscribed) => FollowOutcome | 'noted'): void {
     const subscribed = this.#channels.get(channel);
     const follower = subscribed?.hosted.replica.follower;
     if (subscribed === undefined || follower === undefined) return;
     const { hosted } = subscribed;
-    let outcome: FollowOutcome;
+    let outcome: FollowOutcome | 'noted';
     try {
       outcome = action(follower, subscribed);
     } catch (error) {

@@ -107,22 +107,25 @@ export class InSyncKeeper {
 
   #nextRecord(nowMs: number): PartitionRecord | undefined {
     const { record } = this.record;
-    const options = { minInSync: this.#settings.minInSync, changeId: randomHex(this.#random, 8) };
     const self = this.#state.identity.self.replica;
     const silent = record.inSync.find((member) => member.replica !== self && this.#isSilent(member, nowMs));
     if (silent !== undefined) {
       this.#removed.add(silent.replica);
-      return withoutInSync(record, silent, options);
+      return withoutInSync(record, silent, this.#changeOptions());
     }
     const surplus = record.inSync.find((member) => member.replica !== self && hasReplica(record.leaving, member.replica));
-    if (surplus !== undefined && record.inSync.length > Math.max(1, this.#settings.minInSync)) return withoutInSync(record, surplus, options);
+    if (surplus !== undefined && record.inSync.length > Math.max(1, this.#settings.minInSync)) return withoutInSync(record, surplus, this.#changeOptions());
     const ready = record.learners.find((member) => !hasReplica(record.leaving, member.replica) && this.#isReady(member, nowMs));
     if (ready !== undefined) {
       this.#removed.delete(ready.replica);
-      return withInSync(record, ready, options);
+      return withInSync(record, ready, this.#changeOptions());
     }
     // Nothing to change, but an attempt in doubt: settle it by writing the record as it is (R7).
-    return this.record.isChanging ? { ...record, changeId: options.changeId } : undefined;
+    return this.record.isChanging ? { ...record, changeId: this.#changeOptions().changeId } : undefined;
+  }
+
+  #changeOptions(): { readonly minInSync: number; readonly changeId: string } {
+    return { minInSync: this.#settings.minInSync, changeId: randomHex(this.#random, 8) };
   }
 
   #isSilent(member: Member, nowMs: number): boolean {
