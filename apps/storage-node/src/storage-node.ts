@@ -309,7 +309,7 @@ class RunningNode {
    * declared that it takes no office again. Cut short by the signal.
    */
   async handOver(signal: AbortSignal): Promise<void> {
-    const { view, logger } = this.#options;
+    const { logger } = this.#options;
     await this.parts.host.relinquishAll(RELINQUISH_MS, signal);
     await this.#registration?.update(this.#nodeRecord('STOPPING')).catch((err: unknown) => logger.warn({ err }, 'could not say in etcd that the node stops'));
     const deadline = performance.now() + SUCCESSOR_MS;
