@@ -160,7 +160,7 @@ export class Load {
  * What is wrong with a value that was read. `possible`: what the key may have held at that moment; operations from
  * `acknowledged + 1` to `issued` may have come in between.
  */
-function judge(history: Pick<KeyHistory, 'key' | 'acknowledged'>, value: string | undefined, possible: ReadonlyMap<number, 'set' | 'delete'>, issued: number): string | undefined {
+export function judge(history: Pick<KeyHistory, 'key' | 'acknowledged'>, value: string | undefined, possible: ReadonlyMap<number, 'set' | 'delete'>, issued: number): string | undefined {
   const { key, acknowledged } = history;
   const held = [...possible].map(([number, kind]) => `${kind} ${number}`).join(', ');
   if (value === undefined) {
