@@ -1,10 +1,12 @@
 // What operators and generic tools rely on: health and reflection for clients that know no proto, metrics by name.
+import { spawnSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { jest } from '@jest/globals';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
+import { itWith } from './it-with.ts';
 import { runCommand } from './run-command.ts';
 
 jest.setTimeout(60_000);
@@ -142,12 +144,10 @@ except grpc.RpcError as error:
 print("served")
 `;
 
-  it('made by grpc_tools from the proto files sets and gets', async () => {
-    const probe = await runCommand('python3', ['-c', 'import grpc, grpc_tools']).catch(() => undefined);
-    if (probe?.code !== 0) {
-      console.log('not tried: python3 has no grpcio and grpcio-tools; `python3 -m pip install grpcio grpcio-tools` brings them');
-      return;
-    }
+  const hasGrpc = spawnSync('python3', ['-c', 'import grpc, grpc_tools']).status === 0;
+  const itWithTool = itWith(hasGrpc, 'python3 has no grpcio and grpcio-tools; `python3 -m pip install grpcio grpcio-tools` brings them');
+
+  itWithTool('made by grpc_tools from the proto files sets and gets', async () => {
     const out = await mkdtemp(join(tmpdir(), 'atoll-python-'));
     try {
       const generated = await runCommand('python3', ['-m', 'grpc_tools.protoc', '-Iproto', `--python_out=${out}`, `--grpc_python_out=${out}`, 'atoll/v1/cache.proto']);
