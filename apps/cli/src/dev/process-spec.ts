@@ -46,12 +46,23 @@ export function inheritedEnv(env: SpecContext['env']): Record<string, string | u
   return Object.fromEntries(Object.entries(env).filter(([name]) => !OWN_VARIABLES.includes(name)));
 }
 
+/**
+ * V8 collects everything as soon as the heap and the Buffers beside it have grown by a share of the heap, and here the
+ * heap is small and the Buffers are many. A larger start makes that rare: the replay of a trace with values of 37 KB
+ * went from 942 to 1452 operations/s, gets of 100 bytes gained about 10 % (docs/benchmarks.md). Memory that is not
+ * used is not taken.
+ */
+const DATA_PATH_FLAGS: Readonly<Partial<Record<ServiceRole, readonly string[]>>> = {
+  router: ['--initial-heap-size=512'],
+  'storage-node': ['--initial-heap-size=512'],
+};
+
 /** This Node with the service's entry: the source tree, or the bundle beside this command's own. */
 export function serviceCommand(role: ServiceRole): readonly [string, ...string[]] {
   const inTree = new URL(`../../../${role}/src/main.ts`, import.meta.url);
   const bundled = new URL(`../${role}/main.mjs`, import.meta.url);
   const entry = existsSync(inTree) || !existsSync(bundled) ? inTree : bundled;
-  return [process.execPath, fileURLToPath(entry)];
+  return [process.execPath, ...(DATA_PATH_FLAGS[role] ?? []), fileURLToPath(entry)];
 }
 
 export function etcdUrl(layout: ClusterLayout): string {
