@@ -6,6 +6,8 @@ import type { TermOfOffice } from './term-of-office.ts';
 
 /** What the handlers of Admin work with. */
 export interface AdminContext {
+  /** Of this coordinator. */
+  readonly id: string;
   readonly store: MetadataStore;
   readonly random: Random;
   /** Undefined until etcd has been read for the first time. */
@@ -21,7 +23,7 @@ export interface AdminContext {
  */
 export function readView(context: AdminContext): ClusterView {
   const view = openView(context);
-  if (view.connected && context.term() === undefined) throw notCoordinator(view);
+  if (view.connected && context.term() === undefined) throw notCoordinator(view, context.id);
   return view;
 }
 
@@ -30,7 +32,7 @@ export function requireTerm(context: AdminContext): { readonly view: ClusterView
   const view = openView(context);
   if (!view.connected) throw new AtollError('METADATA_UNAVAILABLE', 'etcd is away: nothing can be changed until it is back');
   const term = context.term();
-  if (term === undefined) throw notCoordinator(view);
+  if (term === undefined) throw notCoordinator(view, context.id);
   return { view, term };
 }
 
@@ -40,8 +42,10 @@ function openView(context: AdminContext): ClusterView {
   return view;
 }
 
-function notCoordinator(view: ClusterView): AtollError {
-  const elected = view.coordinator();
+/** Names who is elected. The key of an office that this process has lost may still stand: it must not send callers to itself. */
+function notCoordinator(view: ClusterView, self: string): AtollError {
+  const seen = view.coordinator();
+  const elected = seen?.id === self ? undefined : seen;
   const message = elected === undefined ? 'no coordinator is elected at this moment' : `the elected coordinator is ${elected.id} at ${elected.address}`;
   return new AtollError('NOT_COORDINATOR', message, { metadata: { coordinator: elected?.id ?? '', address: elected?.address ?? '' } });
 }

@@ -72,7 +72,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   });
 
   const grpc = createGrpcServer({ telemetry, logger });
-  const context: AdminContext = { store, random, view: () => view, term: heldTerm, judge };
+  const context: AdminContext = { id: common.id, store, random, view: () => view, term: heldTerm, judge };
   addAdminService(grpc.server, grpc.handlers, context);
   const health = addStandardServices(grpc.server, { services: [AdminService] });
   let http: HttpEndpoint | undefined;
