@@ -1,10 +1,10 @@
-import { classifyStartFailure, runService } from '@atoll/platform-lifecycle';
+import { VERSION, classifyStartFailure, runService } from '@atoll/platform-lifecycle';
 import { startBackup } from './backup.ts';
 import { parseConfig } from './config.ts';
 
 await runService({
   name: 'backup',
-  version: '0.1.0',
+  version: VERSION,
   config: () => parseConfig(process.env),
   start: async (config, context) => {
     const backup = await startBackup({ config, logger: context.logger, telemetry: context.telemetry });

@@ -1,10 +1,10 @@
-import { classifyStartFailure, runService } from '@atoll/platform-lifecycle';
+import { VERSION, classifyStartFailure, runService } from '@atoll/platform-lifecycle';
 import { startCoordinator } from './coordinator.ts';
 import { parseConfig } from './config.ts';
 
 await runService({
   name: 'coordinator',
-  version: '0.1.0',
+  version: VERSION,
   config: () => parseConfig(process.env),
   start: async (config, context) => {
     const coordinator = await startCoordinator({ config, logger: context.logger, telemetry: context.telemetry });

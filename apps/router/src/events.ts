@@ -11,16 +11,8 @@ export class RouterEvents {
     this.#lost = metrics.counter('atoll_router_node_connections_lost_total', { description: 'Execute streams to storage nodes that broke.' });
   }
 
-  waitingForEtcd(problem: string): void {
-    this.#logger.warn({ problem }, 'waiting for etcd');
-  }
-
   tableRead(keyspaces: number, nodes: number): void {
     this.#logger.info({ keyspaces, nodes }, 'routing table read');
-  }
-
-  tableProblem(problem: string): void {
-    this.#logger.warn({ problem }, 'a record in etcd was left out');
   }
 
   nodeConnected(address: string): void {

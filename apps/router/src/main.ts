@@ -1,10 +1,10 @@
-import { classifyStartFailure, runService } from '@atoll/platform-lifecycle';
+import { VERSION, classifyStartFailure, runService } from '@atoll/platform-lifecycle';
 import { parseConfig } from './config.ts';
 import { startRouter } from './router.ts';
 
 await runService({
   name: 'router',
-  version: '0.1.0',
+  version: VERSION,
   config: () => parseConfig(process.env),
   start: async (config, context) => {
     const router = await startRouter({ config, logger: context.logger, telemetry: context.telemetry });

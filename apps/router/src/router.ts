@@ -1,11 +1,11 @@
 // Composition root: servers first, so that probes and callers are told what is missing; then etcd, then the
 // routing table. The router keeps nothing.
 import { randomBytes } from 'node:crypto';
-import { setTimeout as pause } from 'node:timers/promises';
-import { AtollError, isAtollError } from '@atoll/core-errors';
-import { formatAddress, StartupError, type Address } from '@atoll/platform-config';
-import { connectEtcd, openClusterView, type ClusterView, type MetadataStore } from '@atoll/platform-etcd';
+import { AtollError } from '@atoll/core-errors';
+import { formatAddress, type Address } from '@atoll/platform-config';
+import { connectEtcd, type ClusterView, type MetadataStore } from '@atoll/platform-etcd';
 import { createGrpcServer } from '@atoll/platform-grpc';
+import { openCluster } from '@atoll/platform-lifecycle';
 import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type Telemetry } from '@atoll/platform-telemetry';
 import type { Config } from './config.ts';
 import { Dispatcher } from './dispatcher.ts';
@@ -39,8 +39,6 @@ export interface Router {
   /** Takes nothing new, finishes what is under way and closes everything; what still runs when the signal aborts is cut off. */
   stop(signal: AbortSignal): Promise<void>;
 }
-
-const ETCD_PAUSE_MS = 500;
 
 /** Resolves when the servers listen; etcd may still be away. Throws StartupError for a busy port. */
 export async function startRouter(options: RouterOptions): Promise<Router> {
@@ -85,13 +83,8 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   }
 
   const open = async (): Promise<void> => {
-    const opened = await openView(store, { events, signal: stopping.signal });
+    const opened = await openCluster({ store, logger, clusterId: config.common.clusterId, signal: stopping.signal });
     if (opened === undefined) return;
-    const { clusterId } = config.common;
-    if (clusterId !== undefined && clusterId !== opened.clusterId) {
-      await opened.close();
-      throw new StartupError(`etcd belongs to cluster ${opened.clusterId}, and ATOLL_CLUSTER_ID asks for ${clusterId}`);
-    }
     const table = new RoutingTable(opened);
     const { operationsMax, bytesMax, resultBytesMax, link, retryBudget } = config;
     const dispatcher = new Dispatcher({ table, operationsMax, bytesMax, resultBytesMax, link, retryBudget, tracing: telemetry.tracing, metrics, events, nowMs, random });
@@ -127,22 +120,4 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
       await store.close();
     },
   };
-}
-
-/** Comes again until the table is read. Undefined when the signal aborts first. */
-async function openView(store: MetadataStore, { events, signal }: { readonly events: RouterEvents; readonly signal: AbortSignal }): Promise<ClusterView | undefined> {
-  let lastProblem = '';
-  while (!signal.aborted) {
-    try {
-      const view = await openClusterView(store, { onProblem: (problem) => events.tableProblem(problem) });
-      if (!signal.aborted) return view;
-      await view.close();
-    } catch (error) {
-      if (!isAtollError(error)) throw error;
-      if (error.message !== lastProblem) events.waitingForEtcd(error.message);
-      lastProblem = error.message;
-      await pause(ETCD_PAUSE_MS, undefined, { signal }).catch(() => undefined);
-    }
-  }
-  return undefined;
 }

@@ -1,9 +1,8 @@
 import { isAtollError } from '@atoll/core-errors';
 import { StartupError } from '@atoll/platform-config';
-import { runService } from '@atoll/platform-lifecycle';
+import { VERSION, runService } from '@atoll/platform-lifecycle';
 import { readConfig } from './config.ts';
 import { startStorageNode } from './storage-node.ts';
-import { VERSION } from './version.ts';
 import { WalError } from './wal/index.ts';
 
 await runService({
