@@ -15,11 +15,12 @@ import { MIB, randomHex, toPartitionId, toReplicaId, type NodeId, type Random, t
 import { PartitionStore, StoreMemory } from '@atoll/core-store';
 import type { ClusterView } from '@atoll/platform-etcd';
 import type { Logger } from '@atoll/platform-telemetry';
-import { checkpointChunks, restoreChunk } from './checkpoint-codec.ts';
+import { restoreChunk } from './checkpoint-codec.ts';
 import type { StorageNodeEvents } from './events.ts';
 import { HostedKeyspace } from './hosted-keyspace.ts';
 import { HostedReplica } from './hosted-replica.ts';
 import type { RecordKeeper } from './record-keeper.ts';
+import { ReplicaCheckpoints } from './replica-checkpoints.ts';
 import { WalJournal } from './replica-journal.ts';
 import { readMoment } from './turn.ts';
 import type { Wal, WalReplicaState } from './wal/index.ts';
@@ -28,8 +29,6 @@ import type { Wal, WalReplicaState } from './wal/index.ts';
 const UNNAMED_MS_MAX = 120_000;
 const CHANGE_RETRY_MS = 200;
 const EXPIRY_SWEEP = { removedMax: 1000, scannedMax: 20_000 };
-const CHECKPOINTS_AT_ONCE = 4;
-const CHECKPOINT_RETRY_MS = 5000;
 /** Bytes of the write-ahead log that may wait for the disk before no more is taken in: half of what it bears (I10). */
 const JOURNAL_BYTES_MAX = 128 * MIB;
 
@@ -75,9 +74,7 @@ export class ReplicaHost {
   readonly #byId = new Map<ReplicaId, HostedReplica>();
   /** Replicas with entries that wait for the disk (R25). */
   readonly #undurable = new Set<HostedReplica>();
-  readonly #checkpointing = new Set<ReplicaId>();
-  /** Replicas whose install ended and is not on disk, and when that is tried again. */
-  readonly #unsaved = new Map<HostedReplica, number>();
+  readonly #checkpoints: ReplicaCheckpoints | undefined;
   readonly #durableWaiters: { readonly position: number; readonly resolve: () => void }[] = [];
   #sender: LogSender | undefined;
   #listener: RoleListener | undefined;
@@ -86,7 +83,15 @@ export class ReplicaHost {
   constructor(options: ReplicaHostOptions) {
     this.#options = options;
     this.memory = new StoreMemory({ bytesMax: options.memoryBytesMax });
-    options.wal?.onDurable((position) => this.#onDurable(position));
+    const { wal, logger } = options;
+    if (wal === undefined) return;
+    wal.onDurable((position) => this.#onDurable(position));
+    this.#checkpoints = new ReplicaCheckpoints({
+      wal,
+      logger,
+      find: (replicaId) => this.#byId.get(replicaId),
+      onSaved: (hosted) => this.#listener?.onDurable(hosted),
+    });
   }
 
   connect(sender: LogSender, listener: RoleListener): void {
@@ -191,7 +196,7 @@ export class ReplicaHost {
     const journal =
       wal === undefined || spec.durability === 'NONE'
         ? undefined
-        : new WalJournal({ wal, replicaId, isSync, onInstalled: () => this.#saveInstall(hosted), onWaiting: () => this.#undurable.add(hosted) });
+        : new WalJournal({ wal, replicaId, isSync, onInstalled: () => this.#checkpoints?.saveInstall(hosted), onWaiting: () => this.#undurable.add(hosted) });
     const state = new ReplicaState({
       identity: { keyspace: spec.name, keyspaceId: spec.id, partition: toPartitionId(partition), self: { node, replica: replicaId } },
       store: new PartitionStore({ account: keyspace.account, random }),
@@ -260,7 +265,7 @@ export class ReplicaHost {
     this.#keyspaces.get(hosted.keyspace)?.setReplica(hosted.partition, undefined);
     this.#byId.delete(state.identity.self.replica);
     this.#undurable.delete(hosted);
-    this.#unsaved.delete(hosted);
+    this.#checkpoints?.forget(hosted);
     this.#listener?.onDropped(hosted);
     state.store.close();
     if (hosted.journal !== undefined) this.#options.wal?.dropReplica(state.identity.self.replica);
@@ -325,14 +330,7 @@ export class ReplicaHost {
       hosted.replica.tick(now);
       if (!hosted.wasNamed && now.monotonicMs - hosted.createdMs > UNNAMED_MS_MAX) this.#drop(hosted);
     }
-    const { wal } = this.#options;
-    if (wal === undefined) return;
-    for (const [hosted, atMs] of this.#unsaved) if (now.monotonicMs >= atMs) void this.#checkpoint(hosted);
-    if (this.#checkpointing.size >= CHECKPOINTS_AT_ONCE) return;
-    for (const replicaId of wal.replicasToCheckpoint()) {
-      const hosted = this.#byId.get(replicaId);
-      if (hosted !== undefined) void this.#checkpoint(hosted);
-    }
+    this.#checkpoints?.tick(now.monotonicMs);
   }
 
   /** Whether so much waits for the disk that nothing more is to be taken in (I10). */
@@ -352,37 +350,6 @@ export class ReplicaHost {
       this.#listener?.onDurable(hosted);
     }
     this.#listener?.onFlushed();
-  }
-
-  /** An install counts when its checkpoint is on disk; one that fails, or finds an older one under way, comes again. */
-  #saveInstall(hosted: HostedReplica): void {
-    this.#unsaved.set(hosted, 0);
-    void this.#checkpoint(hosted);
-  }
-
-  async #checkpoint(hosted: HostedReplica): Promise<void> {
-    const { wal, logger } = this.#options;
-    const { state } = hosted.replica;
-    const replicaId = state.identity.self.replica;
-    if (wal === undefined || this.#checkpointing.has(replicaId) || this.#checkpointing.size >= CHECKPOINTS_AT_ONCE) return;
-    // Half an install must never look like a whole replica to the next start (R33).
-    if (!state.hasAllData || hosted.isDropped) return;
-    this.#checkpointing.add(replicaId);
-    this.#unsaved.delete(hosted);
-    try {
-      const chunks = checkpointChunks(state.store, () => new Promise((resolve) => setImmediate(resolve)));
-      await wal.checkpoint(replicaId, state.appliedPosition, Math.floor(state.clock.read(performance.now())), chunks);
-      wal.noteCommitted(replicaId, state.appliedSeq);
-      if (hosted.isDropped) return;
-      state.noteInstallDurable();
-      this.#listener?.onDurable(hosted);
-    } catch (error) {
-      if (!(error instanceof AtollError && error.reason === 'CANCELLED')) logger.error({ err: error, replica: replicaId }, 'a checkpoint failed');
-    } finally {
-      this.#checkpointing.delete(replicaId);
-      const isUnsaved = !hosted.isDropped && state.hasAllData && !state.isInstalled;
-      if (isUnsaved && !this.#unsaved.has(hosted)) this.#unsaved.set(hosted, performance.now() + CHECKPOINT_RETRY_MS);
-    }
   }
 
   // --- stopping ---------------------------------------------------------------------------------------------------
