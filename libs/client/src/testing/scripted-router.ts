@@ -14,7 +14,7 @@ import { toServiceError } from '@atoll/platform-grpc';
 type Kind = NonNullable<OperationResult['kind']>;
 type ExecuteCall = ServerDuplexStream<ExecuteRequest, ExecuteResponse>;
 
-/** Answer to one operation; undefined: none for now. */
+/** Answer to one operation; undefined: it stays unanswered. */
 export type Script = (operation: Operation, router: ScriptedRouter) => Kind | undefined;
 
 export const refuse = (reason: string): Kind => ({ $case: 'error', value: { reason, message: `scripted ${reason}`, metadata: { field: 'x' } } });
