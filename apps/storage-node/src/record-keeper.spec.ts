@@ -15,6 +15,7 @@ const record: PartitionRecord = {
   epoch: toEpoch(1),
   leader,
   leaderIncarnation: 'i',
+  relinquished: false,
   inSync: [leader],
   eligible: [],
   learners: [],

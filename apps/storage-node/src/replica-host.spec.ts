@@ -65,6 +65,7 @@ describe(`replicas and their disk (seed ${SEED})`, () => {
       epoch: toEpoch(1),
       leader,
       leaderIncarnation: 'leader-1',
+      relinquished: false,
       inSync: [leader],
       eligible: [],
       learners: [hosted.replica.state.identity.self],

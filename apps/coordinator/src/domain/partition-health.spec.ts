@@ -24,6 +24,7 @@ const led = (partition: number, leader: string, inSync: readonly string[]): Vers
     epoch: toEpoch(1),
     leader: member(leader),
     leaderIncarnation: 'life-1',
+    relinquished: false,
     inSync: inSync.map(member),
     eligible: [],
     learners: [],

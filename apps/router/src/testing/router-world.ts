@@ -109,6 +109,7 @@ export class RouterWorld {
       epoch: toEpoch(epoch),
       leader,
       leaderIncarnation: leader === undefined ? '' : 'i1',
+      relinquished: false,
       inSync,
       eligible: [],
       learners: [],

@@ -222,6 +222,7 @@ export class NodeWorld {
         epoch: toEpoch(1),
         leader: inSync[0],
         leaderIncarnation: incarnation,
+        relinquished: false,
         inSync,
         eligible: [],
         learners: [],

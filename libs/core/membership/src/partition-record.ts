@@ -16,9 +16,10 @@ export interface Generation {
 
 /**
  * ACTIVE: led by `leader`. WAITING: nobody leads; no in-sync member is reachable and the partition waits for
- * one (leader is then undefined).
+ * one. FENCING: nobody leads; a successor from outside the in-sync set is due, and whoever led before must be
+ * certain to have stopped (R15). `leader` is undefined in the last two.
  */
-export type PartitionState = 'ACTIVE' | 'WAITING';
+export type PartitionState = 'ACTIVE' | 'WAITING' | 'FENCING';
 
 /**
  * The record of one partition in etcd. Who may write which field is R6: the coordinator writes leader, epoch,
@@ -39,6 +40,11 @@ export interface PartitionRecord {
    * restarted one leads nothing until the coordinator gives it a new epoch (R2). Empty without a leader.
    */
   readonly leaderIncarnation: string;
+  /**
+   * The office before this one was given up by its holder at the very revision that this write compared (R29): the
+   * leader need not wait until the lease that it granted has run out.
+   */
+  readonly relinquished: boolean;
   /** Replicas that hold every committed write. The leader is one of them. */
   readonly inSync: readonly Member[];
   /** Left the in-sync set while it was below minInSync: hold every committed write all the same (R9, KIP-966). */
@@ -86,7 +92,7 @@ export function membersOf(record: PartitionRecord): readonly Member[] {
 export function assertRecord(record: PartitionRecord): void {
   const problems: string[] = [];
   if (record.state === 'ACTIVE' && record.leader === undefined) problems.push('ACTIVE without a leader');
-  if (record.state === 'WAITING' && record.leader !== undefined) problems.push('WAITING with a leader');
+  if (record.state !== 'ACTIVE' && record.leader !== undefined) problems.push(`${record.state} with a leader`);
   if (record.leader !== undefined && !hasReplica(record.inSync, record.leader.replica)) problems.push('leader outside the in-sync set (I3)');
   if (record.learners.some((member) => hasReplica(record.inSync, member.replica))) problems.push('a replica both in sync and learner');
   const nodes = membersOf(record).map((member) => member.node);

@@ -46,6 +46,7 @@ export function decideFirstPlacement(options: {
       epoch: toEpoch(1),
       leader,
       leaderIncarnation: process.incarnation,
+      relinquished: false,
       inSync: members,
       eligible: [],
       learners: [],

@@ -30,6 +30,7 @@ export function decideSuccessor({ record, modRevision }: VersionedRecord, option
     state: 'WAITING',
     leader: undefined,
     leaderIncarnation: '',
+    relinquished: false,
     epoch: toEpoch(record.epoch + 1),
     changeId: randomHex(random, 8),
   };
@@ -66,6 +67,7 @@ function promote(record: PartitionRecord, successor: Member, { state, random, mi
     state: 'ACTIVE',
     leader: successor,
     leaderIncarnation: state.nodes.get(successor.node)!.incarnation,
+    relinquished: false,
     epoch: toEpoch(record.epoch + 1),
     inSync,
     learners: [...record.learners, ...retired],
@@ -99,6 +101,7 @@ function decideReset({ record, modRevision }: VersionedRecord, { state, random, 
     epoch: toEpoch(record.epoch + 1),
     leader,
     leaderIncarnation: state.nodes.get(leader.node)!.incarnation,
+    relinquished: false,
     inSync,
     eligible: [],
     learners: membersOf(record).filter(

@@ -37,6 +37,7 @@ export function planRecord({ record }: VersionedRecord, view: CoordinatorView): 
       epoch: toEpoch(record.epoch + 1),
       leader: successor,
       leaderIncarnation: holder(successor)!.incarnation,
+      relinquished: false,
       inSync,
       eligible: record.eligible.filter((member) => !isLost(member)),
       learners: [...learners, ...dropped],

@@ -75,6 +75,7 @@ export class ReplicaWorld {
         epoch: toEpoch(1),
         leader: members[0]!,
         leaderIncarnation: this.#processes[0]!.incarnation,
+        relinquished: false,
         inSync,
         eligible: [],
         learners: members.slice(inSync.length),

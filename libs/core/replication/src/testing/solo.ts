@@ -28,6 +28,7 @@ export function recordOf(options: { leader: string; inSync: readonly string[]; l
     epoch: toEpoch(epoch),
     leader: memberOf(leader),
     leaderIncarnation: 'life-1',
+    relinquished: false,
     inSync: inSync.map(memberOf),
     eligible: [],
     learners: learners.map(memberOf),

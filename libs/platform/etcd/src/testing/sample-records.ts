@@ -36,6 +36,7 @@ export function samplePartition(keyspace: string, partition: number, changes: Pa
     epoch: toEpoch(1),
     leader,
     leaderIncarnation: 'a-life-1',
+    relinquished: false,
     inSync: [leader],
     eligible: [],
     learners: [],
