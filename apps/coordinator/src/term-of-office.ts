@@ -162,6 +162,7 @@ export class TermOfOffice {
       partitions: new Map([...this.#names].map((name) => [name, view.partitions(name)])),
       inventories: this.#inventories.current(),
       writtenOff: this.#attendance.writtenOff(nowMs),
+      verdicts: new Map(),
     };
   }
 

@@ -17,4 +17,6 @@ export type { DecideOptions } from './decisions/decide.ts';
 export { isSettled } from './decisions/first-placement.ts';
 export { isLeaderGone, statusOf } from './decisions/member-status.ts';
 export type { MemberStatus } from './decisions/member-status.ts';
+export { NODE_VERDICT_STATES } from './failure/verdict.ts';
+export type { NodeVerdict, NodeVerdictState } from './failure/verdict.ts';
 export { PlacementPlans } from './decisions/placement-plans.ts';

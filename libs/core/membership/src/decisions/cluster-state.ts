@@ -1,4 +1,5 @@
 import type { PartitionId, ReplicaId } from '@atoll/core-runtime';
+import type { NodeVerdict } from '../failure/verdict.ts';
 import type { KeyspaceSpec } from '../keyspace-spec.ts';
 import type { NodeRecord, NodeSpec } from '../node-record.ts';
 import type { Generation, PartitionRecord, VersionedRecord } from '../partition-record.ts';
@@ -31,6 +32,8 @@ export interface ClusterState {
   readonly inventories: ReadonlyMap<string, NodeInventory>;
   /** Nodes that have been away for so long that their replicas are placed elsewhere. */
   readonly writtenOff: ReadonlySet<string>;
+  /** By node id. A node without one counts as SUSPECT: it fells nobody (R11). */
+  readonly verdicts: ReadonlyMap<string, NodeVerdict>;
 }
 
 /** Key of a partition in the maps above. */

@@ -2,6 +2,7 @@
 // executor for actions that stands in for etcd, storage nodes and their leaders.
 import { SeededRandom, randomHex, toNodeId, toReplicaId, type NodeId } from '@atoll/core-runtime';
 import { createKeyspaceSpec, type KeyspaceRequest, type KeyspaceSpec } from '../keyspace-spec.ts';
+import type { NodeVerdict } from '../failure/verdict.ts';
 import type { NodeRecord, NodeSpec } from '../node-record.ts';
 import { assertRecord, hasReplica, type Member, type PartitionRecord, type VersionedRecord } from '../partition-record.ts';
 import type { Action } from '../decisions/action.ts';
@@ -28,6 +29,7 @@ export class ToyCluster {
   readonly records = new Map<string, VersionedRecord>();
   readonly replicas = new Map<string, Map<string, ToyReplica>>();
   readonly writtenOff = new Set<string>();
+  readonly verdicts = new Map<string, NodeVerdict>();
   /** Incarnation of each node's process as long as it may hold offices, registered or not. */
   readonly living = new Map<string, string>();
   learnersPerNodeMax = 8;
@@ -102,8 +104,8 @@ export class ToyCluster {
     for (const node of this.nodes.values()) {
       inventories.set(node.id, { incarnation: node.incarnation, replicas: new Map(this.replicas.get(node.id)) });
     }
-    const { nodes, specs, keyspaces, writtenOff } = this;
-    return { nodes, specs, keyspaces, partitions, inventories, writtenOff };
+    const { nodes, specs, keyspaces, writtenOff, verdicts } = this;
+    return { nodes, specs, keyspaces, partitions, inventories, writtenOff, verdicts };
   }
 
   decide(): readonly Action[] {
