@@ -36,8 +36,25 @@ export const STORAGE_NODE_SETTINGS = {
     text({ description: 'Directory of the write-ahead log. Needed by keyspaces with durability ASYNC or SYNC.' }),
     'no log: only keyspaces with durability NONE',
   ),
-  STORAGE_NODE_LEASE_MS: durationMs({ min: 1000, max: 600_000, default: '10000', description: 'A vanished node is noticed after at most this long.' }),
-  STORAGE_NODE_HEARTBEAT_MS: durationMs({ min: 10, max: 10_000, default: '100', description: 'Interval of heartbeats on replication streams.' }),
+  STORAGE_NODE_REGISTRATION_TTL_MS: durationMs({
+    min: 1000,
+    max: 600_000,
+    default: '10000',
+    description: 'The registration of a node that vanished lapses after at most this long. Fells nobody: heartbeats do (R11).',
+  }),
+  STORAGE_NODE_LEASE_MS: durationMs({
+    min: 100,
+    max: 600_000,
+    default: '1000',
+    description: 'A replica that granted its leader a lease leads no later epoch for so long (R14): how long a failover has to wait at least. The same on all nodes.',
+  }),
+  STORAGE_NODE_CLOCK_DRIFT_MS: durationMs({
+    min: 20,
+    max: 60_000,
+    default: '50',
+    description: 'How far the clocks of two nodes, or two clocks of one, may part while a lease stands; a lease counts for so much less, and a larger jump drops all (R17).',
+  }),
+  STORAGE_NODE_HEARTBEAT_MS: durationMs({ min: 10, max: 10_000, default: '100', description: 'Interval of heartbeats, on replication streams and for leases.' }),
   STORAGE_NODE_FOLLOWER_ACK_TIMEOUT_MS: durationMs({
     min: 50,
     max: 60_000,
@@ -45,6 +62,18 @@ export const STORAGE_NODE_SETTINGS = {
     description: 'A follower that makes no progress for this long leaves the in-sync set.',
   }),
   STORAGE_NODE_REJOIN_AFTER_MS: durationMs({ min: 0, max: 600_000, default: '1000', description: 'Time without lag after which it returns.' }),
+  STORAGE_NODE_TAKE_OFFICE_MS: durationMs({
+    min: 100,
+    max: 600_000,
+    default: '1000',
+    description: 'An office that is not taken for so long, beyond the wait for leases, is reported to the coordinator, which passes over to another replica (R27).',
+  }),
+  STORAGE_NODE_FENCE_AFTER_MS: durationMs({
+    min: 1000,
+    max: 3_600_000,
+    default: '120000',
+    description: 'In keyspaces with onDataLoss RESET a leader that could not read its record in etcd for so long stops (R15). At most the COORDINATOR_FENCE_AFTER_MS of the coordinators.',
+  }),
   STORAGE_NODE_UNCOMMITTED_BYTES_MAX: bytes({
     min: 66 * MIB,
     max: 4 * GIB,
@@ -65,7 +94,11 @@ export interface Config extends CommonConfig {
   readonly memoryBytesMax: number;
   /** undefined: no write-ahead log. */
   readonly dataDir: string | undefined;
+  readonly registrationTtlMs: number;
   readonly leaseMs: number;
+  readonly clockDriftMs: number;
+  readonly takeOfficeMs: number;
+  readonly fenceAfterMs: number;
   readonly heartbeatMs: number;
   readonly followerAckTimeoutMs: number;
   readonly rejoinAfterMs: number;
@@ -84,6 +117,16 @@ export function readConfig(env: Env): Config {
         problem: ({ STORAGE_NODE_HEARTBEAT_MS: heartbeat, STORAGE_NODE_FOLLOWER_ACK_TIMEOUT_MS: timeout }) =>
           timeout < 2 * heartbeat ? 'STORAGE_NODE_FOLLOWER_ACK_TIMEOUT_MS must be at least twice STORAGE_NODE_HEARTBEAT_MS (R24)' : undefined,
       },
+      {
+        settings: ['STORAGE_NODE_FOLLOWER_ACK_TIMEOUT_MS', 'STORAGE_NODE_LEASE_MS'],
+        problem: ({ STORAGE_NODE_FOLLOWER_ACK_TIMEOUT_MS: timeout, STORAGE_NODE_LEASE_MS: lease }) =>
+          timeout >= lease ? 'STORAGE_NODE_FOLLOWER_ACK_TIMEOUT_MS must be below STORAGE_NODE_LEASE_MS (R24)' : undefined,
+      },
+      {
+        settings: ['STORAGE_NODE_CLOCK_DRIFT_MS', 'STORAGE_NODE_LEASE_MS'],
+        problem: ({ STORAGE_NODE_CLOCK_DRIFT_MS: drift, STORAGE_NODE_LEASE_MS: lease }) =>
+          drift * 4 > lease ? 'STORAGE_NODE_CLOCK_DRIFT_MS must be at most a quarter of STORAGE_NODE_LEASE_MS (R14)' : undefined,
+      },
     ],
   });
   return Object.freeze({
@@ -92,7 +135,11 @@ export function readConfig(env: Env): Config {
     weight: values.STORAGE_NODE_WEIGHT,
     memoryBytesMax: values.STORAGE_NODE_MEMORY_BYTES_MAX,
     dataDir: values.STORAGE_NODE_DATA_DIR,
+    registrationTtlMs: values.STORAGE_NODE_REGISTRATION_TTL_MS,
     leaseMs: values.STORAGE_NODE_LEASE_MS,
+    clockDriftMs: values.STORAGE_NODE_CLOCK_DRIFT_MS,
+    takeOfficeMs: values.STORAGE_NODE_TAKE_OFFICE_MS,
+    fenceAfterMs: values.STORAGE_NODE_FENCE_AFTER_MS,
     heartbeatMs: values.STORAGE_NODE_HEARTBEAT_MS,
     followerAckTimeoutMs: values.STORAGE_NODE_FOLLOWER_ACK_TIMEOUT_MS,
     rejoinAfterMs: values.STORAGE_NODE_REJOIN_AFTER_MS,

@@ -275,7 +275,7 @@ class RunningNode {
     while (!signal.aborted) {
       try {
         this.#registration = await registerNode(store, this.#nodeRecord('SERVING'), {
-          ttlMs: config.leaseMs,
+          ttlMs: config.registrationTtlMs,
           probe: probeIncarnation,
           onTaken: (by) => onFatal(new AtollError('NODE_ID_TAKEN', `another process took the id ${config.id} over, at ${by.address} (R5)`)),
           onRegistered: (registered) => logger.info({ registered, incarnation }, registered ? 'registered' : 'the registration has lapsed and is renewed'),
