@@ -80,30 +80,36 @@ export class EtcdMetadataStore implements MetadataStore {
   }
 
   async grantLease(ttlMs: number): Promise<Lease> {
-    const seconds = Math.max(1, Math.ceil(ttlMs / 1000));
     let grantedAtMs = 0;
-    const { ID: id } = await this.#endpoints.repeatable('grant a lease', ({ endpoint, options }) => {
-      grantedAtMs = this.#clock.monotonicMs();
-      return endpoint.client.leaseClient.leaseGrant({ TTL: seconds }, options);
-    });
+    const granted = await this.#grant(ttlMs, () => (grantedAtMs = this.#clock.monotonicMs()));
+    const { id } = granted;
     const lease: KeptLease = new KeptLease({
-      id,
-      ttlMs: seconds * 1000,
+      ...granted,
       clock: this.#clock,
       grantedAtMs,
       keepAlive: (timeoutMs) =>
         this.#endpoints.repeatable('keep a lease', (to) => keepAliveOnce(to, id), Math.min(timeoutMs, this.#endpoints.requestTimeoutMs)),
-      revoke: async () => {
-        await this.#endpoints.repeatable('revoke a lease', async ({ endpoint, options }) => {
-          await endpoint.client.leaseClient.leaseRevoke({ ID: id }, options).catch((error: unknown) => {
-            if (!(error instanceof EtcdLeaseInvalidError)) throw error; // Gone already.
-          });
-        });
-      },
+      revoke: () => this.revokeLease(id),
       onEnd: () => this.#leases.delete(lease),
     });
     this.#leases.add(lease);
     return lease;
+  }
+
+  async createLease(ttlMs: number): Promise<Pick<Lease, 'id' | 'ttlMs'>> {
+    return this.#grant(ttlMs, () => undefined);
+  }
+
+  async renewLease(id: string): Promise<boolean> {
+    return this.#endpoints.repeatable('renew a lease', (to) => keepAliveOnce(to, id));
+  }
+
+  async revokeLease(id: string): Promise<void> {
+    await this.#endpoints.repeatable('revoke a lease', async ({ endpoint, options }) => {
+      await endpoint.client.leaseClient.leaseRevoke({ ID: id }, options).catch((error: unknown) => {
+        if (!(error instanceof EtcdLeaseInvalidError)) throw error; // Gone already.
+      });
+    });
   }
 
   async watch(prefix: string, listener: WatchListener): Promise<Watch> {
@@ -116,6 +122,15 @@ export class EtcdMetadataStore implements MetadataStore {
         await watch.close();
       },
     };
+  }
+
+  async #grant(ttlMs: number, onSend: () => void): Promise<{ readonly id: string; readonly ttlMs: number }> {
+    const seconds = Math.max(1, Math.ceil(ttlMs / 1000));
+    const { ID: id } = await this.#endpoints.repeatable('grant a lease', ({ endpoint, options }) => {
+      onSend();
+      return endpoint.client.leaseClient.leaseGrant({ TTL: seconds }, options);
+    });
+    return { id, ttlMs: seconds * 1000 };
   }
 
   /** Ends all watches and stops keeping leases alive; does not revoke them. */

@@ -14,7 +14,7 @@ export type Comparison =
   | { readonly kind: 'createRevision'; readonly key: string; readonly equals: number };
 
 export type Change =
-  | { readonly kind: 'put'; readonly key: string; readonly value: string; readonly lease?: Lease }
+  | { readonly kind: 'put'; readonly key: string; readonly value: string; readonly lease?: Pick<Lease, 'id'> }
   | { readonly kind: 'delete'; readonly key: string };
 
 /**
@@ -67,6 +67,12 @@ export interface MetadataStore {
   transact(comparisons: readonly Comparison[], changes: readonly Change[]): Promise<TransactionOutcome>;
   /** `ttlMs` is at least 1000 and rounded up to whole seconds. */
   grantLease(ttlMs: number): Promise<Lease>;
+  /** A lease that this process does not keep: it ends after `ttlMs` unless somebody calls `renewLease` (R38). As `grantLease` otherwise. */
+  createLease(ttlMs: number): Promise<Pick<Lease, 'id' | 'ttlMs'>>;
+  /** Whether the lease stood; then its ttl begins anew. */
+  renewLease(id: string): Promise<boolean>;
+  /** Takes the lease and its keys away; nothing happens when it is gone. */
+  revokeLease(id: string): Promise<void>;
   /** Resolves after the first snapshot was delivered. */
   watch(prefix: string, listener: WatchListener): Promise<Watch>;
   close(): Promise<void>;

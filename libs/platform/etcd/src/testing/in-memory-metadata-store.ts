@@ -80,26 +80,37 @@ export class InMemoryMetadataStore implements MetadataStore {
 
   async grantLease(ttlMs: number): Promise<Lease> {
     const grantedAtMs = this.#clock.monotonicMs();
-    await this.#reach('grant a lease');
-    const wholeTtlMs = Math.max(1, Math.ceil(ttlMs / 1000)) * 1000;
-    const id = this.etcd.grantLease(wholeTtlMs);
+    const granted = await this.createLease(ttlMs);
+    const { id } = granted;
     const lease: KeptLease = new KeptLease({
-      id,
-      ttlMs: wholeTtlMs,
+      ...granted,
       clock: this.#clock,
       grantedAtMs,
       keepAlive: async () => {
         await this.#reach('keep a lease');
         return this.etcd.keepAlive(id);
       },
-      revoke: async () => {
-        await this.#reach('revoke a lease');
-        this.etcd.revoke(id);
-      },
+      revoke: () => this.revokeLease(id),
       onEnd: () => this.#leases.delete(lease),
     });
     this.#leases.add(lease);
     return lease;
+  }
+
+  async createLease(ttlMs: number): Promise<Pick<Lease, 'id' | 'ttlMs'>> {
+    await this.#reach('grant a lease');
+    const wholeTtlMs = Math.max(1, Math.ceil(ttlMs / 1000)) * 1000;
+    return { id: this.etcd.grantLease(wholeTtlMs), ttlMs: wholeTtlMs };
+  }
+
+  async renewLease(id: string): Promise<boolean> {
+    await this.#reach('renew a lease');
+    return this.etcd.keepAlive(id);
+  }
+
+  async revokeLease(id: string): Promise<void> {
+    await this.#reach('revoke a lease');
+    this.etcd.revoke(id);
   }
 
   async watch(prefix: string, listener: WatchListener): Promise<Watch> {

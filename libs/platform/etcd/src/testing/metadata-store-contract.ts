@@ -141,6 +141,23 @@ export function metadataStoreContract(name: string, create: () => Promise<Contra
       expect(await store.get(at('k'))).toBeUndefined();
     });
 
+    it('lets a lease that nobody renews end by itself, and one that another client renews stand (R38)', async () => {
+      const left = await store.createLease(2000);
+      const renewed = await store.createLease(2000);
+      await store.transact([], [{ kind: 'put', key: at('left'), value: 'x', lease: left }]);
+      await store.transact([], [{ kind: 'put', key: at('renewed'), value: 'x', lease: renewed }]);
+      await eventually('the one that is not renewed has ended', async () => {
+        expect(await subject.other.renewLease(renewed.id)).toBe(true);
+        return (await store.get(at('left'))) === undefined;
+      });
+      expect((await store.get(at('renewed')))?.value).toBe('x');
+      expect(await subject.other.renewLease(left.id)).toBe(false);
+      await subject.other.revokeLease(renewed.id);
+      await subject.other.revokeLease(renewed.id);
+      expect(await store.get(at('renewed'))).toBeUndefined();
+      expect(await store.renewLease(renewed.id)).toBe(false);
+    });
+
     it('rounds the ttl of a lease up to whole seconds', async () => {
       const lease = await store.grantLease(1001);
       expect(lease.ttlMs).toBe(2000);
