@@ -10,6 +10,7 @@ export const ERROR_REASONS = [
   'VALUE_TOO_LARGE',
   'CURSOR_MALFORMED',
   'SESSION_MALFORMED',
+  'WATCH_POSITION_MALFORMED',
   'VALUE_NOT_INTEGER',
   'INTEGER_OVERFLOW',
   // Things that are not there, or are there already.
@@ -34,6 +35,9 @@ export const ERROR_REASONS = [
   'PEER_UNAVAILABLE',
   // The data's lineage changed: the token belongs to an older generation (R3).
   'SESSION_LOST',
+  'WATCH_RESET',
+  // The log is not kept that far back (R36): read the partition again.
+  'WATCH_COMPACTED',
   // Between processes of one cluster.
   'WRONG_CLUSTER',
   'STALE_EPOCH',

@@ -29,3 +29,5 @@ export type { LeaderHooks, Moment, ReplicaSettings, WriteRequest } from './repli
 export { SnapshotInstall } from './snapshot-install.ts';
 export type { SnapshotChunk } from './snapshot-install.ts';
 export type { WriteOutcome } from './uncommitted.ts';
+export { newestWatched, oldestWatched, placeWatch, readChanges } from './watch/change-reader.ts';
+export type { Change, ReadLimits, WatchPlace } from './watch/change-reader.ts';

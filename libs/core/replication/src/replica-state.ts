@@ -6,6 +6,7 @@ import type { LogPosition } from './messages.ts';
 import { PartitionClock } from './partition-clock.ts';
 import { ReplicaLog } from './replica-log.ts';
 import { SnapshotInstall } from './snapshot-install.ts';
+import { ExpiredKeys } from './watch/expired-keys.ts';
 
 /**
  * Where a replica's log is kept beside memory. Calls are synchronous and only hand over; durability comes back
@@ -47,6 +48,9 @@ export class ReplicaState {
   readonly store: PartitionStore;
   readonly log: ReplicaLog;
   readonly clock = new PartitionClock();
+  readonly expiredKeys = new ExpiredKeys();
+  /** Called behind every turn that applied something, and when the data began anew. Must not throw. */
+  onApplied: (() => void) | undefined;
   readonly #journal: ReplicaJournal | undefined;
   /** With durability SYNC only what was flushed counts as appended (R25). */
   readonly #isSync: boolean;
@@ -162,7 +166,7 @@ export class ReplicaState {
   applyNext(entry: LogEntry, nowMs: number, hash?: Hash64): void {
     if (entry.seq !== this.#appliedSeq + 1) throw new Error(`cannot apply ${entry.seq} behind ${this.#appliedSeq} (I4)`);
     if (this.#install === undefined) this.#applyToStore(entry, hash);
-    else this.#install.applyEntry(entry, this.#generation.counter);
+    else this.#applyToInstall(this.#install, entry);
     this.#appliedSeq = entry.seq;
     this.clock.follow(entry.stampMs, nowMs);
   }
@@ -170,6 +174,7 @@ export class ReplicaState {
   finishApply(): void {
     this.#journal?.committed(this.#appliedSeq);
     this.finishInstallIfComplete();
+    this.onApplied?.();
   }
 
   /**
@@ -192,6 +197,7 @@ export class ReplicaState {
     // What the store of this lineage already shows must not be left behind by chunks that are older.
     const shownSeq = isSameLineage ? Math.max(this.#appliedSeq, this.#install?.readSeqMax ?? 0) : 0;
     this.#generation = generation;
+    this.expiredKeys.clear();
     this.log.reset(logStart);
     this.#appliedSeq = logStart.seq;
     this.#durableSeq = logStart.seq;
@@ -199,6 +205,7 @@ export class ReplicaState {
     this.#installDurable = false;
     this.#install = new SnapshotInstall(this.store, Math.max(logStart.seq, shownSeq));
     this.#journal?.reset(generation, logStart);
+    this.onApplied?.();
   }
 
   /** After a chunk or an application: ends the install when nothing is missing any more. */
@@ -218,6 +225,7 @@ export class ReplicaState {
   /** Empty and complete, of a lineage that begins now: at creation or reset. */
   adoptEmpty(generation: Generation): void {
     this.store.clear();
+    this.expiredKeys.clear();
     this.log.reset({ epoch: 0, seq: 0 });
     this.#generation = generation;
     this.#appliedSeq = 0;
@@ -226,6 +234,19 @@ export class ReplicaState {
     this.#installed = true;
     this.#installDurable = true;
     this.#journal?.reset(generation, { epoch: 0, seq: 0 });
+    this.onApplied?.();
+  }
+
+  #applyToInstall(install: SnapshotInstall, entry: LogEntry): void {
+    install.applyEntry(entry, this.#generation.counter);
+    // The store is not whole, so neither is what the record found there.
+    if (entry.operation.kind === 'expire') this.expiredKeys.forget(entry.seq);
+  }
+
+  #removeExpired(seq: number, range: { readonly from: Hash64; readonly to: Hash64 | undefined; readonly watermarkMs: number }): void {
+    const keys: Uint8Array[] = [];
+    this.store.removeExpired(range.from, range.to, range.watermarkMs, (key) => keys.push(key));
+    this.expiredKeys.add(seq, keys, this.log.base.seq);
   }
 
   #applyToStore(entry: LogEntry, hash?: Hash64): void {
@@ -245,7 +266,7 @@ export class ReplicaState {
         this.store.delete(operation.key, hash ?? keyHash(operation.key));
         return;
       case 'expire':
-        this.store.removeExpired(operation.from, operation.to, operation.watermarkMs);
+        this.#removeExpired(entry.seq, operation);
         return;
       case 'office':
     }

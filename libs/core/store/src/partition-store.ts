@@ -155,11 +155,18 @@ export class PartitionStore {
     return planExpiry({ index: this.#index, heap: this.#heap }, from, watermarkMs, limits);
   }
 
-  /** Removes exactly the entries of [from, to) with 0 < expiresAtMs <= watermarkMs. Returns how many (R23). */
-  removeExpired(from: Hash64, to: Hash64 | undefined, watermarkMs: number): number {
+  /**
+   * Removes exactly the entries of [from, to) with 0 < expiresAtMs <= watermarkMs, and names each key (a copy) to
+   * `onRemoved`, which must not throw. Returns how many (R23).
+   */
+  removeExpired(from: Hash64, to: Hash64 | undefined, watermarkMs: number, onRemoved?: (key: Buffer) => void): number {
     return this.#removeBetween(from, to, {
       skipsPage: (page) => page.expiresAtMsMin > watermarkMs,
-      removes: (ref) => isExpired(this.#heap.expiresAtMs(ref), watermarkMs),
+      removes: (ref) => {
+        if (!isExpired(this.#heap.expiresAtMs(ref), watermarkMs)) return false;
+        onRemoved?.(this.#heap.keyAt(ref));
+        return true;
+      },
     });
   }
 

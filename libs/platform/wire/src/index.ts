@@ -17,6 +17,7 @@ export {
   BATCH_OPERATIONS_MAX,
   SCAN_BATCH_ENTRIES_MAX,
   STALENESS_MS_MAX,
+  WATCH_PROGRESS_MS_DEFAULT,
   checkDelete,
   checkDeleteMany,
   checkGet,
@@ -29,11 +30,14 @@ export {
   checkTouch,
   checkTtl,
   checkValueBytes,
+  checkWatch,
 } from './request-checks.ts';
 export { SESSION_PARTITIONS_MAX, encodePosition, keyspaceTag, mergeSessions, narrowSession, positionIn } from './session-token.ts';
 export type { NarrowedSession, SessionPosition } from './session-token.ts';
 export { streamTopology } from './topology-stream.ts';
 export { VERSION_BYTES, decodeVersion, encodeVersion, writeVersion } from './version-codec.ts';
 export type { VersionParts } from './version-codec.ts';
+export { decodeWatchPosition, encodeWatchPosition, watchTag, watchedPartition } from './watch-position.ts';
+export type { WatchPosition } from './watch-position.ts';
 export { MalformedMessage, WireReader } from './wire-reader.ts';
 export { WireWriter, delimitedBytes, numberBytes, varintBytes } from './wire-writer.ts';

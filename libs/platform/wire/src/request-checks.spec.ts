@@ -8,6 +8,7 @@ import {
   SetManyRequest,
   SetRequest,
   TouchRequest,
+  WatchRequest,
 } from '@atoll/contracts/atoll/v1/cache';
 import { isAtollError } from '@atoll/core-errors';
 import { TTL_MS_MAX } from '@atoll/core-runtime';
@@ -22,12 +23,14 @@ import {
   checkSet,
   checkSetMany,
   checkTouch,
+  checkWatch,
 } from './request-checks.ts';
 
 const key = Buffer.from('k');
 const LIMIT = 100;
 const get = (fields: Partial<GetRequest>) => () => checkGet(GetRequest.create({ key, ...fields }));
 const set = (fields: Partial<SetRequest>, bytes?: number) => () => checkSet(SetRequest.create({ key, ...fields }), LIMIT, bytes);
+const watch = (fields: Partial<WatchRequest>) => () => checkWatch(WatchRequest.create(fields));
 const many = Array.from({ length: BATCH_OPERATIONS_MAX + 1 }, () => key);
 const unknown = 9 as never;
 
@@ -78,6 +81,14 @@ describe('request checks', () => {
     ['a scan', () => checkScan(ScanRequest.create({})), 'passes'],
     ['a scan with large batches', () => checkScan(ScanRequest.create({ batchEntries: 10_001 })), 'INVALID_ARGUMENT batch_entries'],
     ['a scan with a long prefix', () => checkScan(ScanRequest.create({ prefix: Buffer.alloc(4097) })), 'INVALID_ARGUMENT prefix'],
+    ['a watch', watch({ progressMs: 100 }), 'passes'],
+    ['a watch with a long prefix', watch({ prefix: Buffer.alloc(4097) }), 'INVALID_ARGUMENT prefix'],
+    ['a watch that wants to hear too often', watch({ progressMs: 99 }), 'INVALID_ARGUMENT progress_ms'],
+    ['a watch that hardly wants to hear', watch({ progressMs: 60_001 }), 'INVALID_ARGUMENT progress_ms'],
+    ['a watch of one partition from a version on', watch({ partitions: [3], afterVersion: Buffer.alloc(16) }), 'passes'],
+    ['a watch of two partitions from a version on', watch({ partitions: [3, 4], afterVersion: Buffer.alloc(16) }), 'INVALID_ARGUMENT after_version'],
+    ['a watch from a version and a position', watch({ partitions: [3], positions: [Buffer.alloc(31)], afterVersion: Buffer.alloc(16) }), 'INVALID_ARGUMENT after_version'],
+    ['a watch from half a version', watch({ partitions: [3], afterVersion: Buffer.alloc(8) }), 'INVALID_ARGUMENT after_version'],
   ])('%s', (_name, check, expected) => {
     expect(verdict(check)).toBe(expected);
   });

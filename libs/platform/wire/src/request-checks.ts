@@ -9,6 +9,7 @@ import type {
   SetManyRequest,
   SetRequest,
   TouchRequest,
+  WatchRequest,
 } from '@atoll/contracts/atoll/v1/cache';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
 import { KEYSPACE_NAME_MAX, KEY_BYTES_MAX, TTL_MS_MAX } from '@atoll/core-runtime';
@@ -20,6 +21,10 @@ import { decodeVersion } from './version-codec.ts';
 
 /** Keys or entries of one GetMany, SetMany or DeleteMany, and operations of one Execute message. */
 export const BATCH_OPERATIONS_MAX = 10_000;
+/** How often a watch says something at least, in ms. */
+export const WATCH_PROGRESS_MS_DEFAULT = 1000;
+const WATCH_PROGRESS_MS_MIN = 100;
+const WATCH_PROGRESS_MS_MAX = 60_000;
 /** Largest BOUNDED staleness. */
 export const STALENESS_MS_MAX = 3_600_000;
 /** Largest number of entries per Scan response; the default is a tenth of it. */
@@ -122,6 +127,19 @@ export function checkScan(request: ScanRequest): void {
     throw invalidArgument('batch_entries', `must be 1 to ${SCAN_BATCH_ENTRIES_MAX}, or 0 for the default, not ${request.batchEntries}`);
   }
   checkConsistency(request);
+}
+
+/** Positions are checked by `decodeWatchPosition`, partitions by who knows how many there are. */
+export function checkWatch(request: WatchRequest): void {
+  checkKeyspace(request.keyspace);
+  const { prefix, progressMs, partitions, positions, afterVersion } = request;
+  if (prefix.length > KEY_BYTES_MAX) throw invalidArgument('prefix', `must be at most ${KEY_BYTES_MAX} bytes, not ${prefix.length}`);
+  if (progressMs !== 0 && (progressMs < WATCH_PROGRESS_MS_MIN || progressMs > WATCH_PROGRESS_MS_MAX)) {
+    throw invalidArgument('progress_ms', `must be ${WATCH_PROGRESS_MS_MIN} to ${WATCH_PROGRESS_MS_MAX}, or 0 for the default, not ${progressMs}`);
+  }
+  if (decodeVersion(afterVersion, 'after_version') === undefined) return;
+  if (partitions.length !== 1) throw invalidArgument('after_version', 'needs exactly one entry in partitions');
+  if (positions.length > 0) throw invalidArgument('after_version', 'cannot be combined with positions');
 }
 
 function checkKeyspace(keyspace: string): void {

@@ -185,6 +185,67 @@ export function conditionToJSON(object: Condition): string {
   }
 }
 
+export const WatchEventKind = {
+  WATCH_EVENT_KIND_UNSPECIFIED: 0,
+  /** WATCH_EVENT_KIND_PUT - Written, or given another expiry. */
+  WATCH_EVENT_KIND_PUT: 1,
+  /** WATCH_EVENT_KIND_DELETE - Removed by a client. */
+  WATCH_EVENT_KIND_DELETE: 2,
+  /** WATCH_EVENT_KIND_EXPIRE - Removed because its time was over. */
+  WATCH_EVENT_KIND_EXPIRE: 3,
+  /** WATCH_EVENT_KIND_EVICT - Removed to make room. */
+  WATCH_EVENT_KIND_EVICT: 4,
+} as const;
+
+export type WatchEventKind = typeof WatchEventKind[keyof typeof WatchEventKind];
+
+export namespace WatchEventKind {
+  export type WATCH_EVENT_KIND_UNSPECIFIED = typeof WatchEventKind.WATCH_EVENT_KIND_UNSPECIFIED;
+  export type WATCH_EVENT_KIND_PUT = typeof WatchEventKind.WATCH_EVENT_KIND_PUT;
+  export type WATCH_EVENT_KIND_DELETE = typeof WatchEventKind.WATCH_EVENT_KIND_DELETE;
+  export type WATCH_EVENT_KIND_EXPIRE = typeof WatchEventKind.WATCH_EVENT_KIND_EXPIRE;
+  export type WATCH_EVENT_KIND_EVICT = typeof WatchEventKind.WATCH_EVENT_KIND_EVICT;
+}
+
+export function watchEventKindFromJSON(object: any): WatchEventKind {
+  switch (object) {
+    case 0:
+    case "WATCH_EVENT_KIND_UNSPECIFIED":
+      return WatchEventKind.WATCH_EVENT_KIND_UNSPECIFIED;
+    case 1:
+    case "WATCH_EVENT_KIND_PUT":
+      return WatchEventKind.WATCH_EVENT_KIND_PUT;
+    case 2:
+    case "WATCH_EVENT_KIND_DELETE":
+      return WatchEventKind.WATCH_EVENT_KIND_DELETE;
+    case 3:
+    case "WATCH_EVENT_KIND_EXPIRE":
+      return WatchEventKind.WATCH_EVENT_KIND_EXPIRE;
+    case 4:
+    case "WATCH_EVENT_KIND_EVICT":
+      return WatchEventKind.WATCH_EVENT_KIND_EVICT;
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum WatchEventKind");
+  }
+}
+
+export function watchEventKindToJSON(object: WatchEventKind): string {
+  switch (object) {
+    case WatchEventKind.WATCH_EVENT_KIND_UNSPECIFIED:
+      return "WATCH_EVENT_KIND_UNSPECIFIED";
+    case WatchEventKind.WATCH_EVENT_KIND_PUT:
+      return "WATCH_EVENT_KIND_PUT";
+    case WatchEventKind.WATCH_EVENT_KIND_DELETE:
+      return "WATCH_EVENT_KIND_DELETE";
+    case WatchEventKind.WATCH_EVENT_KIND_EXPIRE:
+      return "WATCH_EVENT_KIND_EXPIRE";
+    case WatchEventKind.WATCH_EVENT_KIND_EVICT:
+      return "WATCH_EVENT_KIND_EVICT";
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum WatchEventKind");
+  }
+}
+
 /** Makes the repetition of a write recognisable. SDKs set it; routers set one for clients that do not. */
 export interface OpId {
   /** Random identity of the client, 8 to 16 bytes. */
@@ -566,6 +627,74 @@ export interface TopologyPartition {
   inSync: string[];
   /** Node ids. */
   learners: string[];
+}
+
+export interface WatchRequest {
+  /** Empty means "default". */
+  keyspace: string;
+  /** Only these partitions; empty: all of them. Storage nodes require them. */
+  partitions: number[];
+  /**
+   * Where to go on: of each partition the last position received. A partition without one begins with what commits
+   * after the call, or see from_oldest and after_version; it is told at once where that is.
+   */
+  positions: Buffer[];
+  /** Only keys that begin with these bytes; empty means all. */
+  prefix: Buffer;
+  /** Leave the values out. */
+  keysOnly: boolean;
+  /**
+   * Something is sent at least this often, in milliseconds: 100 to 60,000, 0 means 1000. Silence for much longer means
+   * that the stream is dead.
+   */
+  progressMs: number;
+  /** A position that cannot be gone on from does not end the stream: a response tells the gap, and what is held follows. */
+  skipGaps: boolean;
+  /** Partitions without a position begin with the oldest change that is still held. */
+  fromOldest: boolean;
+  /** Begin behind the write that has this version. Needs exactly one entry in `partitions`, and no position. */
+  afterVersion: Buffer;
+}
+
+/** Changes, and how far they reach. Without events it says that nothing more has happened. */
+export interface WatchResponse {
+  /** Of one partition in the order in which they took effect. */
+  events: WatchEvent[];
+  /** How far the watch is now in the partitions concerned; give them back to go on. Opaque, at most 64 bytes each. */
+  positions: Buffer[];
+  /** Only with skip_gaps. */
+  gaps: WatchGap[];
+  /** Only from storage nodes: partitions that they serve no more on this stream, and why. */
+  ended: WatchEnd[];
+}
+
+export interface WatchEvent {
+  kind: WatchEventKind;
+  partition: number;
+  key: Buffer;
+  /** Of a PUT, unless keys_only. */
+  value: Buffer;
+  /** Of the entry written, or of the removal. Grows along the events of a partition. */
+  version: Buffer;
+  /** Of a PUT: milliseconds since the Unix epoch; 0 means never. */
+  expiresAtMs: number;
+  /** The partition's time when it was written, in milliseconds since the Unix epoch. */
+  stampMs: number;
+}
+
+/** Changes of one partition that this watch has not seen and never will. */
+export interface WatchGap {
+  partition: number;
+  /** WATCH_COMPACTED or WATCH_RESET. */
+  reason: string;
+  /** Where the watch goes on. */
+  position: Buffer;
+}
+
+export interface WatchEnd {
+  partition: number;
+  /** Why: NOT_LEADER with the leader's address, for example. The positions received stay good. */
+  error: ErrorDetail | undefined;
 }
 
 function createBaseOpId(): OpId {
@@ -5284,6 +5413,745 @@ export const TopologyPartition: MessageFns<TopologyPartition> = {
   },
 };
 
+function createBaseWatchRequest(): WatchRequest {
+  return {
+    keyspace: "",
+    partitions: [],
+    positions: [],
+    prefix: Buffer.alloc(0),
+    keysOnly: false,
+    progressMs: 0,
+    skipGaps: false,
+    fromOldest: false,
+    afterVersion: Buffer.alloc(0),
+  };
+}
+
+export const WatchRequest: MessageFns<WatchRequest> = {
+  encode(message: WatchRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.keyspace !== "") {
+      writer.uint32(10).string(message.keyspace);
+    }
+    if (message.partitions.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.partitions) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    for (const v of message.positions) {
+      writer.uint32(26).bytes(v!);
+    }
+    if (message.prefix.length !== 0) {
+      writer.uint32(34).bytes(message.prefix);
+    }
+    if (message.keysOnly !== false) {
+      writer.uint32(40).bool(message.keysOnly);
+    }
+    if (message.progressMs !== 0) {
+      writer.uint32(48).uint32(message.progressMs);
+    }
+    if (message.skipGaps !== false) {
+      writer.uint32(56).bool(message.skipGaps);
+    }
+    if (message.fromOldest !== false) {
+      writer.uint32(64).bool(message.fromOldest);
+    }
+    if (message.afterVersion.length !== 0) {
+      writer.uint32(74).bytes(message.afterVersion);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag === 16) {
+              message.partitions.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.partitions.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.positions.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.prefix = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.keysOnly = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.progressMs = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.skipGaps = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.fromOldest = reader.bool();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.afterVersion = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WatchRequest {
+    return {
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      partitions: globalThis.Array.isArray(object?.partitions)
+        ? object.partitions.map((e: any) => globalThis.Number(e))
+        : [],
+      positions: globalThis.Array.isArray(object?.positions)
+        ? object.positions.map((e: any) => Buffer.from(bytesFromBase64(e)))
+        : [],
+      prefix: isSet(object.prefix) ? Buffer.from(bytesFromBase64(object.prefix)) : Buffer.alloc(0),
+      keysOnly: isSet(object.keysOnly)
+        ? globalThis.Boolean(object.keysOnly)
+        : isSet(object.keys_only)
+        ? globalThis.Boolean(object.keys_only)
+        : false,
+      progressMs: isSet(object.progressMs)
+        ? globalThis.Number(object.progressMs)
+        : isSet(object.progress_ms)
+        ? globalThis.Number(object.progress_ms)
+        : 0,
+      skipGaps: isSet(object.skipGaps)
+        ? globalThis.Boolean(object.skipGaps)
+        : isSet(object.skip_gaps)
+        ? globalThis.Boolean(object.skip_gaps)
+        : false,
+      fromOldest: isSet(object.fromOldest)
+        ? globalThis.Boolean(object.fromOldest)
+        : isSet(object.from_oldest)
+        ? globalThis.Boolean(object.from_oldest)
+        : false,
+      afterVersion: isSet(object.afterVersion)
+        ? Buffer.from(bytesFromBase64(object.afterVersion))
+        : isSet(object.after_version)
+        ? Buffer.from(bytesFromBase64(object.after_version))
+        : Buffer.alloc(0),
+    };
+  },
+
+  toJSON(message: WatchRequest): unknown {
+    const obj: any = {};
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.partitions?.length) {
+      obj.partitions = message.partitions.map((e) => Math.round(e));
+    }
+    if (message.positions?.length) {
+      obj.positions = message.positions.map((e) => base64FromBytes(e));
+    }
+    if (message.prefix.length !== 0) {
+      obj.prefix = base64FromBytes(message.prefix);
+    }
+    if (message.keysOnly !== false) {
+      obj.keysOnly = message.keysOnly;
+    }
+    if (message.progressMs !== 0) {
+      obj.progressMs = Math.round(message.progressMs);
+    }
+    if (message.skipGaps !== false) {
+      obj.skipGaps = message.skipGaps;
+    }
+    if (message.fromOldest !== false) {
+      obj.fromOldest = message.fromOldest;
+    }
+    if (message.afterVersion.length !== 0) {
+      obj.afterVersion = base64FromBytes(message.afterVersion);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<WatchRequest>): WatchRequest {
+    return WatchRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchRequest>): WatchRequest {
+    const message = createBaseWatchRequest();
+    message.keyspace = object.keyspace ?? "";
+    message.partitions = object.partitions?.map((e) => e) || [];
+    message.positions = object.positions?.map((e) => e) || [];
+    message.prefix = object.prefix ?? Buffer.alloc(0);
+    message.keysOnly = object.keysOnly ?? false;
+    message.progressMs = object.progressMs ?? 0;
+    message.skipGaps = object.skipGaps ?? false;
+    message.fromOldest = object.fromOldest ?? false;
+    message.afterVersion = object.afterVersion ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseWatchResponse(): WatchResponse {
+  return { events: [], positions: [], gaps: [], ended: [] };
+}
+
+export const WatchResponse: MessageFns<WatchResponse> = {
+  encode(message: WatchResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.events) {
+      WatchEvent.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.positions) {
+      writer.uint32(18).bytes(v!);
+    }
+    for (const v of message.gaps) {
+      WatchGap.encode(v!, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.ended) {
+      WatchEnd.encode(v!, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.events.push(WatchEvent.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.positions.push(Buffer.from(reader.bytes()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.gaps.push(WatchGap.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.ended.push(WatchEnd.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WatchResponse {
+    return {
+      events: globalThis.Array.isArray(object?.events) ? object.events.map((e: any) => WatchEvent.fromJSON(e)) : [],
+      positions: globalThis.Array.isArray(object?.positions)
+        ? object.positions.map((e: any) => Buffer.from(bytesFromBase64(e)))
+        : [],
+      gaps: globalThis.Array.isArray(object?.gaps) ? object.gaps.map((e: any) => WatchGap.fromJSON(e)) : [],
+      ended: globalThis.Array.isArray(object?.ended) ? object.ended.map((e: any) => WatchEnd.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: WatchResponse): unknown {
+    const obj: any = {};
+    if (message.events?.length) {
+      obj.events = message.events.map((e) => WatchEvent.toJSON(e));
+    }
+    if (message.positions?.length) {
+      obj.positions = message.positions.map((e) => base64FromBytes(e));
+    }
+    if (message.gaps?.length) {
+      obj.gaps = message.gaps.map((e) => WatchGap.toJSON(e));
+    }
+    if (message.ended?.length) {
+      obj.ended = message.ended.map((e) => WatchEnd.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<WatchResponse>): WatchResponse {
+    return WatchResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchResponse>): WatchResponse {
+    const message = createBaseWatchResponse();
+    message.events = object.events?.map((e) => WatchEvent.fromPartial(e)) || [];
+    message.positions = object.positions?.map((e) => e) || [];
+    message.gaps = object.gaps?.map((e) => WatchGap.fromPartial(e)) || [];
+    message.ended = object.ended?.map((e) => WatchEnd.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseWatchEvent(): WatchEvent {
+  return {
+    kind: 0,
+    partition: 0,
+    key: Buffer.alloc(0),
+    value: Buffer.alloc(0),
+    version: Buffer.alloc(0),
+    expiresAtMs: 0,
+    stampMs: 0,
+  };
+}
+
+export const WatchEvent: MessageFns<WatchEvent> = {
+  encode(message: WatchEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kind !== 0) {
+      writer.uint32(8).int32(message.kind);
+    }
+    if (message.partition !== 0) {
+      writer.uint32(16).uint32(message.partition);
+    }
+    if (message.key.length !== 0) {
+      writer.uint32(26).bytes(message.key);
+    }
+    if (message.value.length !== 0) {
+      writer.uint32(34).bytes(message.value);
+    }
+    if (message.version.length !== 0) {
+      writer.uint32(42).bytes(message.version);
+    }
+    if (message.expiresAtMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.expiresAtMs)) !== BigInt(message.expiresAtMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.expiresAtMs) of type uint64 too large");
+      }
+      writer.uint32(48).uint64(BigInt(message.expiresAtMs));
+    }
+    if (message.stampMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.stampMs)) !== BigInt(message.stampMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.stampMs) of type uint64 too large");
+      }
+      writer.uint32(56).uint64(BigInt(message.stampMs));
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchEvent {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchEvent();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.kind = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.key = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.value = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.version = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.expiresAtMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.stampMs = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WatchEvent {
+    return {
+      kind: isSet(object.kind) ? watchEventKindFromJSON(object.kind) : 0,
+      partition: isSet(object.partition) ? globalThis.Number(object.partition) : 0,
+      key: isSet(object.key) ? Buffer.from(bytesFromBase64(object.key)) : Buffer.alloc(0),
+      value: isSet(object.value) ? Buffer.from(bytesFromBase64(object.value)) : Buffer.alloc(0),
+      version: isSet(object.version) ? Buffer.from(bytesFromBase64(object.version)) : Buffer.alloc(0),
+      expiresAtMs: isSet(object.expiresAtMs)
+        ? globalThis.Number(object.expiresAtMs)
+        : isSet(object.expires_at_ms)
+        ? globalThis.Number(object.expires_at_ms)
+        : 0,
+      stampMs: isSet(object.stampMs)
+        ? globalThis.Number(object.stampMs)
+        : isSet(object.stamp_ms)
+        ? globalThis.Number(object.stamp_ms)
+        : 0,
+    };
+  },
+
+  toJSON(message: WatchEvent): unknown {
+    const obj: any = {};
+    if (message.kind !== 0) {
+      obj.kind = watchEventKindToJSON(message.kind);
+    }
+    if (message.partition !== 0) {
+      obj.partition = Math.round(message.partition);
+    }
+    if (message.key.length !== 0) {
+      obj.key = base64FromBytes(message.key);
+    }
+    if (message.value.length !== 0) {
+      obj.value = base64FromBytes(message.value);
+    }
+    if (message.version.length !== 0) {
+      obj.version = base64FromBytes(message.version);
+    }
+    if (message.expiresAtMs !== 0) {
+      obj.expiresAtMs = globalThis.Number(message.expiresAtMs);
+    }
+    if (message.stampMs !== 0) {
+      obj.stampMs = globalThis.Number(message.stampMs);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<WatchEvent>): WatchEvent {
+    return WatchEvent.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchEvent>): WatchEvent {
+    const message = createBaseWatchEvent();
+    message.kind = object.kind ?? 0;
+    message.partition = object.partition ?? 0;
+    message.key = object.key ?? Buffer.alloc(0);
+    message.value = object.value ?? Buffer.alloc(0);
+    message.version = object.version ?? Buffer.alloc(0);
+    message.expiresAtMs = object.expiresAtMs ?? 0;
+    message.stampMs = object.stampMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseWatchGap(): WatchGap {
+  return { partition: 0, reason: "", position: Buffer.alloc(0) };
+}
+
+export const WatchGap: MessageFns<WatchGap> = {
+  encode(message: WatchGap, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.partition !== 0) {
+      writer.uint32(8).uint32(message.partition);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    if (message.position.length !== 0) {
+      writer.uint32(26).bytes(message.position);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchGap {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchGap();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.position = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WatchGap {
+    return {
+      partition: isSet(object.partition) ? globalThis.Number(object.partition) : 0,
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      position: isSet(object.position) ? Buffer.from(bytesFromBase64(object.position)) : Buffer.alloc(0),
+    };
+  },
+
+  toJSON(message: WatchGap): unknown {
+    const obj: any = {};
+    if (message.partition !== 0) {
+      obj.partition = Math.round(message.partition);
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    if (message.position.length !== 0) {
+      obj.position = base64FromBytes(message.position);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<WatchGap>): WatchGap {
+    return WatchGap.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchGap>): WatchGap {
+    const message = createBaseWatchGap();
+    message.partition = object.partition ?? 0;
+    message.reason = object.reason ?? "";
+    message.position = object.position ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseWatchEnd(): WatchEnd {
+  return { partition: 0, error: undefined };
+}
+
+export const WatchEnd: MessageFns<WatchEnd> = {
+  encode(message: WatchEnd, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.partition !== 0) {
+      writer.uint32(8).uint32(message.partition);
+    }
+    if (message.error !== undefined) {
+      ErrorDetail.encode(message.error, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchEnd {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchEnd();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.error = ErrorDetail.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WatchEnd {
+    return {
+      partition: isSet(object.partition) ? globalThis.Number(object.partition) : 0,
+      error: isSet(object.error) ? ErrorDetail.fromJSON(object.error) : undefined,
+    };
+  },
+
+  toJSON(message: WatchEnd): unknown {
+    const obj: any = {};
+    if (message.partition !== 0) {
+      obj.partition = Math.round(message.partition);
+    }
+    if (message.error !== undefined) {
+      obj.error = ErrorDetail.toJSON(message.error);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<WatchEnd>): WatchEnd {
+    return WatchEnd.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchEnd>): WatchEnd {
+    const message = createBaseWatchEnd();
+    message.partition = object.partition ?? 0;
+    message.error = (object.error !== undefined && object.error !== null)
+      ? ErrorDetail.fromPartial(object.error)
+      : undefined;
+    return message;
+  },
+};
+
 /**
  * The public data API. Routers serve it for every key; storage nodes serve it for the partitions that
  * they lead (STRONG reads and writes) or hold (other reads), and answer NOT_LEADER with the leader's
@@ -5412,6 +6280,22 @@ export const CacheService = {
       Buffer.from(WatchTopologyResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): WatchTopologyResponse => WatchTopologyResponse.decode(value),
   },
+  /**
+   * Committed changes of a keyspace, in order inside each partition and as they happen. Given the positions that it
+   * has received, a watcher goes on anywhere, also after a change of leader: nothing is left out, and only what came
+   * behind the last position received may come again. A position older than the log that is kept ends the stream with
+   * WATCH_COMPACTED, one of data that began anew with WATCH_RESET (or see skip_gaps): read the partition again then.
+   * To follow a keyspace from its present contents on: watch, wait for a position of every partition, then scan.
+   */
+  watch: {
+    path: "/atoll.v1.Cache/Watch" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: WatchRequest): Buffer => Buffer.from(WatchRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WatchRequest => WatchRequest.decode(value),
+    responseSerialize: (value: WatchResponse): Buffer => Buffer.from(WatchResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WatchResponse => WatchResponse.decode(value),
+  },
 } as const;
 
 export interface CacheServer extends UntypedServiceImplementation {
@@ -5443,6 +6327,14 @@ export interface CacheServer extends UntypedServiceImplementation {
   execute: handleBidiStreamingCall<ExecuteRequest, ExecuteResponse>;
   /** The partition table, pushed when it changes. The first message holds all of it. */
   watchTopology: handleServerStreamingCall<WatchTopologyRequest, WatchTopologyResponse>;
+  /**
+   * Committed changes of a keyspace, in order inside each partition and as they happen. Given the positions that it
+   * has received, a watcher goes on anywhere, also after a change of leader: nothing is left out, and only what came
+   * behind the last position received may come again. A position older than the log that is kept ends the stream with
+   * WATCH_COMPACTED, one of data that began anew with WATCH_RESET (or see skip_gaps): read the partition again then.
+   * To follow a keyspace from its present contents on: watch, wait for a position of every partition, then scan.
+   */
+  watch: handleServerStreamingCall<WatchRequest, WatchResponse>;
 }
 
 export interface CacheClient extends Client {
@@ -5591,6 +6483,19 @@ export interface CacheClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchTopologyResponse>;
+  /**
+   * Committed changes of a keyspace, in order inside each partition and as they happen. Given the positions that it
+   * has received, a watcher goes on anywhere, also after a change of leader: nothing is left out, and only what came
+   * behind the last position received may come again. A position older than the log that is kept ends the stream with
+   * WATCH_COMPACTED, one of data that began anew with WATCH_RESET (or see skip_gaps): read the partition again then.
+   * To follow a keyspace from its present contents on: watch, wait for a position of every partition, then scan.
+   */
+  watch(request: WatchRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchResponse>;
+  watch(
+    request: WatchRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<WatchResponse>;
 }
 
 export const CacheClient = makeGenericClientConstructor(CacheService, "atoll.v1.Cache") as unknown as {
