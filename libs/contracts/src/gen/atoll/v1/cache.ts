@@ -19,6 +19,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { Fence } from "./locks.ts";
 
 /** How fresh a read must be. */
 export const Consistency = {
@@ -279,6 +280,8 @@ export interface GetRequest {
   maxStalenessMs: number;
   /** A token from an earlier response; the read then sees at least what that one saw. May be empty. */
   session: Buffer;
+  /** Proof of a lock, only with STRONG: refused as for a write, and earlier holders are refused from then on. */
+  fence?: Fence | undefined;
 }
 
 export interface GetResponse {
@@ -314,6 +317,8 @@ export interface SetRequest {
   session: Buffer;
   /** True: the entry does not expire, whatever the keyspace's default. ttl_ms must be 0. */
   noExpiry: boolean;
+  /** Proof of a lock: refused with STALE_FENCING_TOKEN when a later holder was seen. May be left out. */
+  fence?: Fence | undefined;
 }
 
 export interface SetResponse {
@@ -337,6 +342,8 @@ export interface DeleteRequest {
     | undefined;
   /** May be empty. */
   session: Buffer;
+  /** Proof of a lock: refused with STALE_FENCING_TOKEN when a later holder was seen. May be left out. */
+  fence?: Fence | undefined;
 }
 
 export interface DeleteResponse {
@@ -365,6 +372,8 @@ export interface IncrementRequest {
     | undefined;
   /** May be empty. */
   session: Buffer;
+  /** Proof of a lock: refused with STALE_FENCING_TOKEN when a later holder was seen. May be left out. */
+  fence?: Fence | undefined;
 }
 
 export interface IncrementResponse {
@@ -390,6 +399,8 @@ export interface TouchRequest {
     | undefined;
   /** May be empty. */
   session: Buffer;
+  /** Proof of a lock: refused with STALE_FENCING_TOKEN when a later holder was seen. May be left out. */
+  fence?: Fence | undefined;
 }
 
 export interface TouchResponse {
@@ -443,6 +454,8 @@ export interface SetManyRequest {
     | undefined;
   /** May be empty. */
   session: Buffer;
+  /** As in SetRequest, for each key. */
+  fence?: Fence | undefined;
 }
 
 export interface SetManyEntry {
@@ -481,6 +494,8 @@ export interface DeleteManyRequest {
     | undefined;
   /** May be empty. */
   session: Buffer;
+  /** As in SetRequest, for each key. */
+  fence?: Fence | undefined;
 }
 
 export interface DeleteManyResponse {
@@ -1006,7 +1021,14 @@ export const ErrorDetail_MetadataEntry: MessageFns<ErrorDetail_MetadataEntry> = 
 };
 
 function createBaseGetRequest(): GetRequest {
-  return { keyspace: "", key: Buffer.alloc(0), consistency: 0, maxStalenessMs: 0, session: Buffer.alloc(0) };
+  return {
+    keyspace: "",
+    key: Buffer.alloc(0),
+    consistency: 0,
+    maxStalenessMs: 0,
+    session: Buffer.alloc(0),
+    fence: undefined,
+  };
 }
 
 export const GetRequest: MessageFns<GetRequest> = {
@@ -1025,6 +1047,9 @@ export const GetRequest: MessageFns<GetRequest> = {
     }
     if (message.session.length !== 0) {
       writer.uint32(42).bytes(message.session);
+    }
+    if (message.fence !== undefined) {
+      Fence.encode(message.fence, writer.uint32(122).fork()).join();
     }
     return writer;
   },
@@ -1082,6 +1107,14 @@ export const GetRequest: MessageFns<GetRequest> = {
             message.session = Buffer.from(reader.bytes());
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.fence = Fence.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1105,6 +1138,7 @@ export const GetRequest: MessageFns<GetRequest> = {
         ? globalThis.Number(object.max_staleness_ms)
         : 0,
       session: isSet(object.session) ? Buffer.from(bytesFromBase64(object.session)) : Buffer.alloc(0),
+      fence: isSet(object.fence) ? Fence.fromJSON(object.fence) : undefined,
     };
   },
 
@@ -1125,6 +1159,9 @@ export const GetRequest: MessageFns<GetRequest> = {
     if (message.session.length !== 0) {
       obj.session = base64FromBytes(message.session);
     }
+    if (message.fence !== undefined) {
+      obj.fence = Fence.toJSON(message.fence);
+    }
     return obj;
   },
 
@@ -1138,6 +1175,7 @@ export const GetRequest: MessageFns<GetRequest> = {
     message.consistency = object.consistency ?? 0;
     message.maxStalenessMs = object.maxStalenessMs ?? 0;
     message.session = object.session ?? Buffer.alloc(0);
+    message.fence = (object.fence !== undefined && object.fence !== null) ? Fence.fromPartial(object.fence) : undefined;
     return message;
   },
 };
@@ -1294,6 +1332,7 @@ function createBaseSetRequest(): SetRequest {
     opId: undefined,
     session: Buffer.alloc(0),
     noExpiry: false,
+    fence: undefined,
   };
 }
 
@@ -1331,6 +1370,9 @@ export const SetRequest: MessageFns<SetRequest> = {
     }
     if (message.noExpiry !== false) {
       writer.uint32(80).bool(message.noExpiry);
+    }
+    if (message.fence !== undefined) {
+      Fence.encode(message.fence, writer.uint32(122).fork()).join();
     }
     return writer;
   },
@@ -1428,6 +1470,14 @@ export const SetRequest: MessageFns<SetRequest> = {
             message.noExpiry = reader.bool();
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.fence = Fence.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1468,6 +1518,7 @@ export const SetRequest: MessageFns<SetRequest> = {
         : isSet(object.no_expiry)
         ? globalThis.Boolean(object.no_expiry)
         : false,
+      fence: isSet(object.fence) ? Fence.fromJSON(object.fence) : undefined,
     };
   },
 
@@ -1503,6 +1554,9 @@ export const SetRequest: MessageFns<SetRequest> = {
     if (message.noExpiry !== false) {
       obj.noExpiry = message.noExpiry;
     }
+    if (message.fence !== undefined) {
+      obj.fence = Fence.toJSON(message.fence);
+    }
     return obj;
   },
 
@@ -1521,6 +1575,7 @@ export const SetRequest: MessageFns<SetRequest> = {
     message.opId = (object.opId !== undefined && object.opId !== null) ? OpId.fromPartial(object.opId) : undefined;
     message.session = object.session ?? Buffer.alloc(0);
     message.noExpiry = object.noExpiry ?? false;
+    message.fence = (object.fence !== undefined && object.fence !== null) ? Fence.fromPartial(object.fence) : undefined;
     return message;
   },
 };
@@ -1634,6 +1689,7 @@ function createBaseDeleteRequest(): DeleteRequest {
     ack: 0,
     opId: undefined,
     session: Buffer.alloc(0),
+    fence: undefined,
   };
 }
 
@@ -1656,6 +1712,9 @@ export const DeleteRequest: MessageFns<DeleteRequest> = {
     }
     if (message.session.length !== 0) {
       writer.uint32(50).bytes(message.session);
+    }
+    if (message.fence !== undefined) {
+      Fence.encode(message.fence, writer.uint32(122).fork()).join();
     }
     return writer;
   },
@@ -1721,6 +1780,14 @@ export const DeleteRequest: MessageFns<DeleteRequest> = {
             message.session = Buffer.from(reader.bytes());
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.fence = Fence.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1749,6 +1816,7 @@ export const DeleteRequest: MessageFns<DeleteRequest> = {
         ? OpId.fromJSON(object.op_id)
         : undefined,
       session: isSet(object.session) ? Buffer.from(bytesFromBase64(object.session)) : Buffer.alloc(0),
+      fence: isSet(object.fence) ? Fence.fromJSON(object.fence) : undefined,
     };
   },
 
@@ -1772,6 +1840,9 @@ export const DeleteRequest: MessageFns<DeleteRequest> = {
     if (message.session.length !== 0) {
       obj.session = base64FromBytes(message.session);
     }
+    if (message.fence !== undefined) {
+      obj.fence = Fence.toJSON(message.fence);
+    }
     return obj;
   },
 
@@ -1786,6 +1857,7 @@ export const DeleteRequest: MessageFns<DeleteRequest> = {
     message.ack = object.ack ?? 0;
     message.opId = (object.opId !== undefined && object.opId !== null) ? OpId.fromPartial(object.opId) : undefined;
     message.session = object.session ?? Buffer.alloc(0);
+    message.fence = (object.fence !== undefined && object.fence !== null) ? Fence.fromPartial(object.fence) : undefined;
     return message;
   },
 };
@@ -1901,6 +1973,7 @@ function createBaseIncrementRequest(): IncrementRequest {
     ack: 0,
     opId: undefined,
     session: Buffer.alloc(0),
+    fence: undefined,
   };
 }
 
@@ -1938,6 +2011,9 @@ export const IncrementRequest: MessageFns<IncrementRequest> = {
     }
     if (message.session.length !== 0) {
       writer.uint32(66).bytes(message.session);
+    }
+    if (message.fence !== undefined) {
+      Fence.encode(message.fence, writer.uint32(122).fork()).join();
     }
     return writer;
   },
@@ -2019,6 +2095,14 @@ export const IncrementRequest: MessageFns<IncrementRequest> = {
             message.session = Buffer.from(reader.bytes());
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.fence = Fence.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2049,6 +2133,7 @@ export const IncrementRequest: MessageFns<IncrementRequest> = {
         ? OpId.fromJSON(object.op_id)
         : undefined,
       session: isSet(object.session) ? Buffer.from(bytesFromBase64(object.session)) : Buffer.alloc(0),
+      fence: isSet(object.fence) ? Fence.fromJSON(object.fence) : undefined,
     };
   },
 
@@ -2078,6 +2163,9 @@ export const IncrementRequest: MessageFns<IncrementRequest> = {
     if (message.session.length !== 0) {
       obj.session = base64FromBytes(message.session);
     }
+    if (message.fence !== undefined) {
+      obj.fence = Fence.toJSON(message.fence);
+    }
     return obj;
   },
 
@@ -2094,6 +2182,7 @@ export const IncrementRequest: MessageFns<IncrementRequest> = {
     message.ack = object.ack ?? 0;
     message.opId = (object.opId !== undefined && object.opId !== null) ? OpId.fromPartial(object.opId) : undefined;
     message.session = object.session ?? Buffer.alloc(0);
+    message.fence = (object.fence !== undefined && object.fence !== null) ? Fence.fromPartial(object.fence) : undefined;
     return message;
   },
 };
@@ -2211,6 +2300,7 @@ function createBaseTouchRequest(): TouchRequest {
     ack: 0,
     opId: undefined,
     session: Buffer.alloc(0),
+    fence: undefined,
   };
 }
 
@@ -2239,6 +2329,9 @@ export const TouchRequest: MessageFns<TouchRequest> = {
     }
     if (message.session.length !== 0) {
       writer.uint32(58).bytes(message.session);
+    }
+    if (message.fence !== undefined) {
+      Fence.encode(message.fence, writer.uint32(122).fork()).join();
     }
     return writer;
   },
@@ -2312,6 +2405,14 @@ export const TouchRequest: MessageFns<TouchRequest> = {
             message.session = Buffer.from(reader.bytes());
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.fence = Fence.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2345,6 +2446,7 @@ export const TouchRequest: MessageFns<TouchRequest> = {
         ? OpId.fromJSON(object.op_id)
         : undefined,
       session: isSet(object.session) ? Buffer.from(bytesFromBase64(object.session)) : Buffer.alloc(0),
+      fence: isSet(object.fence) ? Fence.fromJSON(object.fence) : undefined,
     };
   },
 
@@ -2371,6 +2473,9 @@ export const TouchRequest: MessageFns<TouchRequest> = {
     if (message.session.length !== 0) {
       obj.session = base64FromBytes(message.session);
     }
+    if (message.fence !== undefined) {
+      obj.fence = Fence.toJSON(message.fence);
+    }
     return obj;
   },
 
@@ -2386,6 +2491,7 @@ export const TouchRequest: MessageFns<TouchRequest> = {
     message.ack = object.ack ?? 0;
     message.opId = (object.opId !== undefined && object.opId !== null) ? OpId.fromPartial(object.opId) : undefined;
     message.session = object.session ?? Buffer.alloc(0);
+    message.fence = (object.fence !== undefined && object.fence !== null) ? Fence.fromPartial(object.fence) : undefined;
     return message;
   },
 };
@@ -2881,7 +2987,7 @@ export const GetManyResult: MessageFns<GetManyResult> = {
 };
 
 function createBaseSetManyRequest(): SetManyRequest {
-  return { keyspace: "", entries: [], ack: 0, opId: undefined, session: Buffer.alloc(0) };
+  return { keyspace: "", entries: [], ack: 0, opId: undefined, session: Buffer.alloc(0), fence: undefined };
 }
 
 export const SetManyRequest: MessageFns<SetManyRequest> = {
@@ -2900,6 +3006,9 @@ export const SetManyRequest: MessageFns<SetManyRequest> = {
     }
     if (message.session.length !== 0) {
       writer.uint32(42).bytes(message.session);
+    }
+    if (message.fence !== undefined) {
+      Fence.encode(message.fence, writer.uint32(122).fork()).join();
     }
     return writer;
   },
@@ -2957,6 +3066,14 @@ export const SetManyRequest: MessageFns<SetManyRequest> = {
             message.session = Buffer.from(reader.bytes());
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.fence = Fence.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2982,6 +3099,7 @@ export const SetManyRequest: MessageFns<SetManyRequest> = {
         ? OpId.fromJSON(object.op_id)
         : undefined,
       session: isSet(object.session) ? Buffer.from(bytesFromBase64(object.session)) : Buffer.alloc(0),
+      fence: isSet(object.fence) ? Fence.fromJSON(object.fence) : undefined,
     };
   },
 
@@ -3002,6 +3120,9 @@ export const SetManyRequest: MessageFns<SetManyRequest> = {
     if (message.session.length !== 0) {
       obj.session = base64FromBytes(message.session);
     }
+    if (message.fence !== undefined) {
+      obj.fence = Fence.toJSON(message.fence);
+    }
     return obj;
   },
 
@@ -3015,6 +3136,7 @@ export const SetManyRequest: MessageFns<SetManyRequest> = {
     message.ack = object.ack ?? 0;
     message.opId = (object.opId !== undefined && object.opId !== null) ? OpId.fromPartial(object.opId) : undefined;
     message.session = object.session ?? Buffer.alloc(0);
+    message.fence = (object.fence !== undefined && object.fence !== null) ? Fence.fromPartial(object.fence) : undefined;
     return message;
   },
 };
@@ -3338,7 +3460,7 @@ export const SetManyResult: MessageFns<SetManyResult> = {
 };
 
 function createBaseDeleteManyRequest(): DeleteManyRequest {
-  return { keyspace: "", keys: [], ack: 0, opId: undefined, session: Buffer.alloc(0) };
+  return { keyspace: "", keys: [], ack: 0, opId: undefined, session: Buffer.alloc(0), fence: undefined };
 }
 
 export const DeleteManyRequest: MessageFns<DeleteManyRequest> = {
@@ -3357,6 +3479,9 @@ export const DeleteManyRequest: MessageFns<DeleteManyRequest> = {
     }
     if (message.session.length !== 0) {
       writer.uint32(42).bytes(message.session);
+    }
+    if (message.fence !== undefined) {
+      Fence.encode(message.fence, writer.uint32(122).fork()).join();
     }
     return writer;
   },
@@ -3414,6 +3539,14 @@ export const DeleteManyRequest: MessageFns<DeleteManyRequest> = {
             message.session = Buffer.from(reader.bytes());
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.fence = Fence.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3437,6 +3570,7 @@ export const DeleteManyRequest: MessageFns<DeleteManyRequest> = {
         ? OpId.fromJSON(object.op_id)
         : undefined,
       session: isSet(object.session) ? Buffer.from(bytesFromBase64(object.session)) : Buffer.alloc(0),
+      fence: isSet(object.fence) ? Fence.fromJSON(object.fence) : undefined,
     };
   },
 
@@ -3457,6 +3591,9 @@ export const DeleteManyRequest: MessageFns<DeleteManyRequest> = {
     if (message.session.length !== 0) {
       obj.session = base64FromBytes(message.session);
     }
+    if (message.fence !== undefined) {
+      obj.fence = Fence.toJSON(message.fence);
+    }
     return obj;
   },
 
@@ -3470,6 +3607,7 @@ export const DeleteManyRequest: MessageFns<DeleteManyRequest> = {
     message.ack = object.ack ?? 0;
     message.opId = (object.opId !== undefined && object.opId !== null) ? OpId.fromPartial(object.opId) : undefined;
     message.session = object.session ?? Buffer.alloc(0);
+    message.fence = (object.fence !== undefined && object.fence !== null) ? Fence.fromPartial(object.fence) : undefined;
     return message;
   },
 };
