@@ -1,4 +1,5 @@
 import { ExecuteRequest, ExecuteResponse, GetRequest, GetResponse, SetRequest, SetResponse } from '@atoll/contracts/atoll/v1/cache';
+import type { Fence } from '@atoll/contracts/atoll/v1/locks';
 import * as fc from 'fast-check';
 import {
   OPERATION,
@@ -31,7 +32,9 @@ const signed = fc.oneof(fc.integer({ min: -300, max: 300 }), fc.maxSafeInteger()
 const enums = fc.oneof(fc.nat(5), fc.integer()) as fc.Arbitrary<never>;
 const text = fc.string({ unit: 'binary', maxLength: 40 }).filter((value) => value.isWellFormed());
 
-const getRequest: fc.Arbitrary<GetRequest> = fc.record({ keyspace: text, key: bytes, consistency: enums, maxStalenessMs: uint32, session: bytes });
+const token = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
+const fence: fc.Arbitrary<Fence | undefined> = fc.option(fc.record({ name: text, rangeStart: token, rangeEnd: token, fencingToken: safe, mode: enums }), { nil: undefined });
+const getRequest: fc.Arbitrary<GetRequest> = fc.record({ keyspace: text, key: bytes, consistency: enums, maxStalenessMs: uint32, session: bytes, fence });
 const getResponse: fc.Arbitrary<GetResponse> = fc.record({ found: fc.boolean(), value: bytes, version: bytes, expiresAtMs: safe, session: bytes });
 const setResponse: fc.Arbitrary<SetResponse> = fc.record({ applied: fc.boolean(), version: bytes, session: bytes });
 const setRequest: fc.Arbitrary<SetRequest> = fc.record({
@@ -45,6 +48,7 @@ const setRequest: fc.Arbitrary<SetRequest> = fc.record({
   opId: fc.option(fc.record({ clientId: bytes, counter: safe }), { nil: undefined }),
   session: bytes,
   noExpiry: fc.boolean(),
+  fence,
 });
 
 interface Codec<T> {

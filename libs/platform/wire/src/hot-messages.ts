@@ -1,4 +1,5 @@
 import type { GetRequest, GetResponse, OpId, SetRequest, SetResponse } from '@atoll/contracts/atoll/v1/cache';
+import { Fence } from '@atoll/contracts/atoll/v1/locks';
 import { WireReader } from './wire-reader.ts';
 import { WireWriter, delimitedBytes, numberBytes } from './wire-writer.ts';
 
@@ -7,6 +8,8 @@ import { WireWriter, delimitedBytes, numberBytes } from './wire-writer.ts';
 // views of `bytes`; who keeps one beyond the request copies it.
 
 const EMPTY: Buffer = Buffer.alloc(0);
+/** Of the field `fence`, number 15 in every request. */
+const FENCE_TAG = 122;
 
 export function decodeGetRequest(bytes: Buffer): GetRequest {
   const message: GetRequest = { keyspace: '', key: EMPTY, consistency: 0, maxStalenessMs: 0, session: EMPTY };
@@ -18,6 +21,7 @@ export function decodeGetRequest(bytes: Buffer): GetRequest {
     else if (tag === 24) message.consistency = (reader.signed() | 0) as GetRequest['consistency'];
     else if (tag === 32) message.maxStalenessMs = reader.uint32();
     else if (tag === 42) message.session = reader.bytes();
+    else if (tag === FENCE_TAG) message.fence = Fence.decode(reader.bytes());
     else reader.skip(tag);
   }
   return message;
@@ -25,18 +29,21 @@ export function decodeGetRequest(bytes: Buffer): GetRequest {
 
 export function encodeGetRequest(message: GetRequest): Buffer {
   const keyspaceBytes = Buffer.byteLength(message.keyspace);
+  const fence = encodeFence(message.fence);
   const size =
     fieldBytes(keyspaceBytes) +
     fieldBytes(message.key.length) +
     numberBytes(message.consistency) +
     numberBytes(message.maxStalenessMs) +
-    fieldBytes(message.session.length);
+    fieldBytes(message.session.length) +
+    fenceFieldBytes(fence);
   const writer = new WireWriter(size);
   writer.text(10, message.keyspace, keyspaceBytes);
   writer.bytes(18, message.key);
   writer.number(24, message.consistency);
   writer.number(32, message.maxStalenessMs);
   writer.bytes(42, message.session);
+  writeFence(writer, fence);
   return writer.buffer;
 }
 
@@ -118,6 +125,9 @@ export function decodeSetRequest(bytes: Buffer): SetRequest {
       case 80:
         message.noExpiry = reader.bool();
         break;
+      case FENCE_TAG:
+        message.fence = Fence.decode(reader.bytes());
+        break;
       default:
         reader.skip(tag);
     }
@@ -128,6 +138,7 @@ export function decodeSetRequest(bytes: Buffer): SetRequest {
 export function encodeSetRequest(message: SetRequest): Buffer {
   const keyspaceBytes = Buffer.byteLength(message.keyspace);
   const { opId } = message;
+  const fence = encodeFence(message.fence);
   const opIdSize = opId === undefined ? 0 : opIdBytes(opId);
   const size =
     fieldBytes(keyspaceBytes) +
@@ -139,7 +150,8 @@ export function encodeSetRequest(message: SetRequest): Buffer {
     numberBytes(message.ack) +
     (opId === undefined ? 0 : delimitedBytes(opIdSize)) +
     fieldBytes(message.session.length) +
-    (message.noExpiry ? 2 : 0);
+    (message.noExpiry ? 2 : 0) +
+    fenceFieldBytes(fence);
   const writer = new WireWriter(size);
   writer.text(10, message.keyspace, keyspaceBytes);
   writer.bytes(18, message.key);
@@ -154,6 +166,7 @@ export function encodeSetRequest(message: SetRequest): Buffer {
   }
   writer.bytes(74, message.session);
   writer.number(80, message.noExpiry ? 1 : 0);
+  writeFence(writer, fence);
   return writer.buffer;
 }
 
@@ -204,6 +217,16 @@ const opIdBytes = (opId: OpId): number => fieldBytes(opId.clientId.length) + num
 function writeOpId(writer: WireWriter, opId: OpId): void {
   writer.bytes(10, opId.clientId);
   writer.number(16, opId.counter);
+}
+
+// A fence is rare: the generated code is good enough for it.
+const encodeFence = (fence: Fence | undefined): Uint8Array | undefined => fence && Fence.encode(fence).finish();
+const fenceFieldBytes = (fence: Uint8Array | undefined): number => (fence === undefined ? 0 : delimitedBytes(fence.length));
+
+function writeFence(writer: WireWriter, fence: Uint8Array | undefined): void {
+  if (fence === undefined) return;
+  writer.header(FENCE_TAG, fence.length);
+  writer.raw(Buffer.from(fence.buffer, fence.byteOffset, fence.byteLength));
 }
 
 /** Bytes of a length-delimited field that is left out when empty. */

@@ -13,6 +13,7 @@ export {
   encodeSetRequest,
   encodeSetResponse,
 } from './hot-messages.ts';
+export { LOCK_NAME_BYTES_MAX, fromLockMode, fromLockScope, pointRange, toFence, toFenceOf, toLockMode, toLockScope } from './lock-messages.ts';
 export {
   BATCH_OPERATIONS_MAX,
   SCAN_BATCH_ENTRIES_MAX,

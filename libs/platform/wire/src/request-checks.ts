@@ -13,6 +13,7 @@ import type {
 } from '@atoll/contracts/atoll/v1/cache';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
 import { KEYSPACE_NAME_MAX, KEY_BYTES_MAX, TTL_MS_MAX } from '@atoll/core-runtime';
+import { toFence, toFenceOf } from './lock-messages.ts';
 import { decodeVersion } from './version-codec.ts';
 
 // What routers and storage nodes refuse alike, before it reaches a partition. Every error names its field in
@@ -30,6 +31,7 @@ export const STALENESS_MS_MAX = 3_600_000;
 /** Largest number of entries per Scan response; the default is a tenth of it. */
 export const SCAN_BATCH_ENTRIES_MAX = 10_000;
 
+const CONSISTENCY_STRONG = 1;
 const CONSISTENCY_BOUNDED = 2;
 const CONSISTENCY_LAST = 3;
 const CONDITION_IF_VERSION = 4;
@@ -54,6 +56,9 @@ export function checkGet(request: GetRequest): void {
   checkKeyspace(request.keyspace);
   checkKey(request.key);
   checkConsistency(request);
+  if (request.fence === undefined) return;
+  toFenceOf(request.fence, request.key);
+  if (request.consistency > CONSISTENCY_STRONG) throw invalidArgument('fence', 'is only for STRONG reads');
 }
 
 /** `valueBytes` is the announced size where the value comes in parts; left out, that of `request.value`. */
@@ -71,6 +76,7 @@ export function checkSet(request: SetRequest, valueBytesMax: number, valueBytes 
     throw invalidArgument('expected_version', 'needs the condition IF_VERSION');
   }
   checkOpId(request.opId);
+  if (request.fence !== undefined) toFenceOf(request.fence, request.key);
 }
 
 export function checkDelete(request: DeleteRequest): void {
@@ -79,6 +85,7 @@ export function checkDelete(request: DeleteRequest): void {
   decodeVersion(request.expectedVersion);
   checkAck(request.ack);
   checkOpId(request.opId);
+  if (request.fence !== undefined) toFenceOf(request.fence, request.key);
 }
 
 export function checkIncrement(request: IncrementRequest): void {
@@ -87,6 +94,7 @@ export function checkIncrement(request: IncrementRequest): void {
   checkTtl(request.ttlMs, false);
   checkAck(request.ack);
   checkOpId(request.opId);
+  if (request.fence !== undefined) toFenceOf(request.fence, request.key);
 }
 
 export function checkTouch(request: TouchRequest): void {
@@ -95,6 +103,7 @@ export function checkTouch(request: TouchRequest): void {
   checkTtl(request.ttlMs, request.noExpiry);
   checkAck(request.ack);
   checkOpId(request.opId);
+  if (request.fence !== undefined) toFenceOf(request.fence, request.key);
 }
 
 /** What concerns all keys; each key has an outcome of its own (`checkKey`). */
@@ -110,6 +119,7 @@ export function checkSetMany(request: SetManyRequest): void {
   checkBatchSize('entries', request.entries.length);
   checkAck(request.ack);
   checkOpId(request.opId);
+  if (request.fence !== undefined) toFence(request.fence);
 }
 
 export function checkDeleteMany(request: DeleteManyRequest): void {
@@ -117,6 +127,7 @@ export function checkDeleteMany(request: DeleteManyRequest): void {
   checkBatchSize('keys', request.keys.length);
   checkAck(request.ack);
   checkOpId(request.opId);
+  if (request.fence !== undefined) toFence(request.fence);
 }
 
 /** The cursor is checked by `decodeCursor`, the partition by who knows how many there are. */
