@@ -31,6 +31,12 @@ export function leafOf(hashHigh: number): number {
   return hashHigh >>> (32 - LEAF_BITS);
 }
 
+/** Key hashes of a leaf: [from, to), to the end without `to`. */
+export function leafRange(leaf: number): { readonly from: Hash64; readonly to: Hash64 | undefined } {
+  const startOf = (index: number): Hash64 => ({ high: (index << (32 - LEAF_BITS)) >>> 0, low: 0 });
+  return { from: startOf(leaf), to: leaf + 1 < DIGEST_LEAVES ? startOf(leaf + 1) : undefined };
+}
+
 /** Adds the entry whose header is at `words[at]` to its leaf (`sign` 1) or takes it away (`sign` -1). */
 export function addToLeaf(leaves: Uint32Array, words: Uint32Array, at: number, sign: 1 | -1, content: Hash64 = NO_CONTENT): void {
   const high = words[at + WORD_HASH_HIGH]!;

@@ -22,7 +22,7 @@ export { FIRST_HASH } from './range-walk.ts';
 export type { SliceLimits } from './range-walk.ts';
 export type { NewEntry } from './entry-heap.ts';
 export { OUTSIDE_VALUE_BYTES_MIN } from './entry-layout.ts';
-export { DIGEST_LEAVES, leafOf } from './entry-digest.ts';
+export { DIGEST_LEAVES, leafOf, leafRange } from './entry-digest.ts';
 export type { StoreDigest } from './entry-digest.ts';
 export { isExpired } from './expiry-plan.ts';
 export type { ExpiryLimits, ExpiryPlan } from './expiry-plan.ts';

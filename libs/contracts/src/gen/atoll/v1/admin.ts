@@ -8,7 +8,9 @@ import {
   type ChannelCredentials,
   Client,
   type ClientOptions,
+  type ClientReadableStream,
   type ClientUnaryCall,
+  type handleServerStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
@@ -172,10 +174,12 @@ export function onDataLossToJSON(object: OnDataLoss): string {
 /** Verdict on a storage node. */
 export const NodeState = {
   NODE_STATE_UNSPECIFIED: 0,
-  /** NODE_STATE_UP - Registered. */
+  /** NODE_STATE_UP - It answers the coordinator. */
   NODE_STATE_UP: 1,
-  /** NODE_STATE_SUSPECT - Its registration has lapsed; it may still be serving. */
+  /** NODE_STATE_SUSPECT - It does not answer, and nothing proves that it is dead: it may still be serving. */
   NODE_STATE_SUSPECT: 2,
+  /** NODE_STATE_DOWN - Its process is dead, or cut off from everybody: others take over. */
+  NODE_STATE_DOWN: 3,
   /** NODE_STATE_LEFT - It stopped on purpose. */
   NODE_STATE_LEFT: 4,
 } as const;
@@ -186,6 +190,7 @@ export namespace NodeState {
   export type NODE_STATE_UNSPECIFIED = typeof NodeState.NODE_STATE_UNSPECIFIED;
   export type NODE_STATE_UP = typeof NodeState.NODE_STATE_UP;
   export type NODE_STATE_SUSPECT = typeof NodeState.NODE_STATE_SUSPECT;
+  export type NODE_STATE_DOWN = typeof NodeState.NODE_STATE_DOWN;
   export type NODE_STATE_LEFT = typeof NodeState.NODE_STATE_LEFT;
 }
 
@@ -200,6 +205,9 @@ export function nodeStateFromJSON(object: any): NodeState {
     case 2:
     case "NODE_STATE_SUSPECT":
       return NodeState.NODE_STATE_SUSPECT;
+    case 3:
+    case "NODE_STATE_DOWN":
+      return NodeState.NODE_STATE_DOWN;
     case 4:
     case "NODE_STATE_LEFT":
       return NodeState.NODE_STATE_LEFT;
@@ -216,10 +224,65 @@ export function nodeStateToJSON(object: NodeState): string {
       return "NODE_STATE_UP";
     case NodeState.NODE_STATE_SUSPECT:
       return "NODE_STATE_SUSPECT";
+    case NodeState.NODE_STATE_DOWN:
+      return "NODE_STATE_DOWN";
     case NodeState.NODE_STATE_LEFT:
       return "NODE_STATE_LEFT";
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum NodeState");
+  }
+}
+
+export const RangeState = {
+  RANGE_STATE_UNSPECIFIED: 0,
+  /** RANGE_STATE_REPAIRED - Installed again from the leader, and equal since. */
+  RANGE_STATE_REPAIRED: 1,
+  /** RANGE_STATE_DIFFERENT - Different, and left so. */
+  RANGE_STATE_DIFFERENT: 2,
+  /** RANGE_STATE_CONTESTED - The leader stands alone against two or more equal followers: an operator must say who is right. */
+  RANGE_STATE_CONTESTED: 3,
+} as const;
+
+export type RangeState = typeof RangeState[keyof typeof RangeState];
+
+export namespace RangeState {
+  export type RANGE_STATE_UNSPECIFIED = typeof RangeState.RANGE_STATE_UNSPECIFIED;
+  export type RANGE_STATE_REPAIRED = typeof RangeState.RANGE_STATE_REPAIRED;
+  export type RANGE_STATE_DIFFERENT = typeof RangeState.RANGE_STATE_DIFFERENT;
+  export type RANGE_STATE_CONTESTED = typeof RangeState.RANGE_STATE_CONTESTED;
+}
+
+export function rangeStateFromJSON(object: any): RangeState {
+  switch (object) {
+    case 0:
+    case "RANGE_STATE_UNSPECIFIED":
+      return RangeState.RANGE_STATE_UNSPECIFIED;
+    case 1:
+    case "RANGE_STATE_REPAIRED":
+      return RangeState.RANGE_STATE_REPAIRED;
+    case 2:
+    case "RANGE_STATE_DIFFERENT":
+      return RangeState.RANGE_STATE_DIFFERENT;
+    case 3:
+    case "RANGE_STATE_CONTESTED":
+      return RangeState.RANGE_STATE_CONTESTED;
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum RangeState");
+  }
+}
+
+export function rangeStateToJSON(object: RangeState): string {
+  switch (object) {
+    case RangeState.RANGE_STATE_UNSPECIFIED:
+      return "RANGE_STATE_UNSPECIFIED";
+    case RangeState.RANGE_STATE_REPAIRED:
+      return "RANGE_STATE_REPAIRED";
+    case RangeState.RANGE_STATE_DIFFERENT:
+      return "RANGE_STATE_DIFFERENT";
+    case RangeState.RANGE_STATE_CONTESTED:
+      return "RANGE_STATE_CONTESTED";
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum RangeState");
   }
 }
 
@@ -298,6 +361,12 @@ export interface Node {
   replicas: number;
   /** Replicas that are catching up. */
   learners: number;
+  /** How long it has been in this state, in ms, as far as the elected coordinator knows. */
+  stateMs: number;
+  /** Why it serves badly although it is up; empty for a healthy node. */
+  degraded: string[];
+  /** It answers, and etcd has not answered it for long. */
+  etcdLost: boolean;
 }
 
 export interface CreateKeyspaceRequest {
@@ -404,6 +473,84 @@ export interface Event {
   partitions: number[];
   /** For people. */
   message: string;
+}
+
+export interface VerifyReplicasRequest {
+  /** Empty means all keyspaces. */
+  keyspace: string;
+  /** Only these partitions of the keyspace; none means all. */
+  partitions: number[];
+  /** Repairs nothing. */
+  reportOnly: boolean;
+}
+
+export interface VerifyReplicasResponse {
+  partition:
+    | PartitionComparison
+    | undefined;
+  /** Partitions that are done, this one included. */
+  done: number;
+  total: number;
+}
+
+export interface SyncReplicasRequest {
+  /** Empty means all keyspaces. */
+  keyspace: string;
+  /** Only these partitions of the keyspace; none means all. */
+  partitions: number[];
+  /** Only replicas on this node; empty means all. */
+  node: string;
+  /** Installs every sub-range again, also where the digests are equal. */
+  everything: boolean;
+  /** The leader is right also where it stands alone against two or more equal followers. */
+  trustLeader: boolean;
+}
+
+export interface SyncReplicasResponse {
+  partition:
+    | PartitionComparison
+    | undefined;
+  /** Partitions that are done, this one included. */
+  done: number;
+  total: number;
+}
+
+/** How the replicas of one partition compare. */
+export interface PartitionComparison {
+  keyspace: string;
+  partition: number;
+  /** Node id. */
+  leader: string;
+  /** The in-sync followers. */
+  replicas: ReplicaComparison[];
+  /** Why nothing was compared; else empty. */
+  problem: string;
+  /** Entries of the leader. */
+  entries: number;
+}
+
+/** How one follower compares with its leader. */
+export interface ReplicaComparison {
+  node: string;
+  /** Sub-ranges, of 64, that were equal from the beginning. */
+  equal: number;
+  /** The others, and those that were installed again. */
+  ranges: RangeComparison[];
+  /** Why it was not compared, or not repaired; else empty. */
+  problem: string;
+}
+
+export interface RangeComparison {
+  /** Number of the sub-range of key hashes, 0 to 63. */
+  leaf: number;
+  /** First key hash. */
+  hashStart: bigint;
+  /** Last key hash (inclusive: 2^64 does not fit). */
+  hashEnd: bigint;
+  state: RangeState;
+  /** Installed again: entries, and bytes of their keys and values. */
+  entries: number;
+  bytes: number;
 }
 
 function createBaseKeyspace(): Keyspace {
@@ -1093,6 +1240,9 @@ function createBaseNode(): Node {
     leaders: 0,
     replicas: 0,
     learners: 0,
+    stateMs: 0,
+    degraded: [],
+    etcdLost: false,
   };
 }
 
@@ -1130,6 +1280,18 @@ export const Node: MessageFns<Node> = {
     }
     if (message.learners !== 0) {
       writer.uint32(88).uint32(message.learners);
+    }
+    if (message.stateMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.stateMs)) !== BigInt(message.stateMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.stateMs) of type uint64 too large");
+      }
+      writer.uint32(96).uint64(BigInt(message.stateMs));
+    }
+    for (const v of message.degraded) {
+      writer.uint32(106).string(v!);
+    }
+    if (message.etcdLost !== false) {
+      writer.uint32(112).bool(message.etcdLost);
     }
     return writer;
   },
@@ -1235,6 +1397,30 @@ export const Node: MessageFns<Node> = {
             message.learners = reader.uint32();
             continue;
           }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.stateMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.degraded.push(reader.string());
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.etcdLost = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1264,6 +1450,17 @@ export const Node: MessageFns<Node> = {
       leaders: isSet(object.leaders) ? globalThis.Number(object.leaders) : 0,
       replicas: isSet(object.replicas) ? globalThis.Number(object.replicas) : 0,
       learners: isSet(object.learners) ? globalThis.Number(object.learners) : 0,
+      stateMs: isSet(object.stateMs)
+        ? globalThis.Number(object.stateMs)
+        : isSet(object.state_ms)
+        ? globalThis.Number(object.state_ms)
+        : 0,
+      degraded: globalThis.Array.isArray(object?.degraded) ? object.degraded.map((e: any) => globalThis.String(e)) : [],
+      etcdLost: isSet(object.etcdLost)
+        ? globalThis.Boolean(object.etcdLost)
+        : isSet(object.etcd_lost)
+        ? globalThis.Boolean(object.etcd_lost)
+        : false,
     };
   },
 
@@ -1302,6 +1499,15 @@ export const Node: MessageFns<Node> = {
     if (message.learners !== 0) {
       obj.learners = Math.round(message.learners);
     }
+    if (message.stateMs !== 0) {
+      obj.stateMs = globalThis.Number(message.stateMs);
+    }
+    if (message.degraded?.length) {
+      obj.degraded = message.degraded;
+    }
+    if (message.etcdLost !== false) {
+      obj.etcdLost = message.etcdLost;
+    }
     return obj;
   },
 
@@ -1321,6 +1527,9 @@ export const Node: MessageFns<Node> = {
     message.leaders = object.leaders ?? 0;
     message.replicas = object.replicas ?? 0;
     message.learners = object.learners ?? 0;
+    message.stateMs = object.stateMs ?? 0;
+    message.degraded = object.degraded?.map((e) => e) || [];
+    message.etcdLost = object.etcdLost ?? false;
     return message;
   },
 };
@@ -2726,6 +2935,924 @@ export const Event: MessageFns<Event> = {
   },
 };
 
+function createBaseVerifyReplicasRequest(): VerifyReplicasRequest {
+  return { keyspace: "", partitions: [], reportOnly: false };
+}
+
+export const VerifyReplicasRequest: MessageFns<VerifyReplicasRequest> = {
+  encode(message: VerifyReplicasRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.keyspace !== "") {
+      writer.uint32(10).string(message.keyspace);
+    }
+    if (message.partitions.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.partitions) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.reportOnly !== false) {
+      writer.uint32(24).bool(message.reportOnly);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VerifyReplicasRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVerifyReplicasRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag === 16) {
+              message.partitions.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.partitions.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.reportOnly = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): VerifyReplicasRequest {
+    return {
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      partitions: globalThis.Array.isArray(object?.partitions)
+        ? object.partitions.map((e: any) => globalThis.Number(e))
+        : [],
+      reportOnly: isSet(object.reportOnly)
+        ? globalThis.Boolean(object.reportOnly)
+        : isSet(object.report_only)
+        ? globalThis.Boolean(object.report_only)
+        : false,
+    };
+  },
+
+  toJSON(message: VerifyReplicasRequest): unknown {
+    const obj: any = {};
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.partitions?.length) {
+      obj.partitions = message.partitions.map((e) => Math.round(e));
+    }
+    if (message.reportOnly !== false) {
+      obj.reportOnly = message.reportOnly;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<VerifyReplicasRequest>): VerifyReplicasRequest {
+    return VerifyReplicasRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<VerifyReplicasRequest>): VerifyReplicasRequest {
+    const message = createBaseVerifyReplicasRequest();
+    message.keyspace = object.keyspace ?? "";
+    message.partitions = object.partitions?.map((e) => e) || [];
+    message.reportOnly = object.reportOnly ?? false;
+    return message;
+  },
+};
+
+function createBaseVerifyReplicasResponse(): VerifyReplicasResponse {
+  return { partition: undefined, done: 0, total: 0 };
+}
+
+export const VerifyReplicasResponse: MessageFns<VerifyReplicasResponse> = {
+  encode(message: VerifyReplicasResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.partition !== undefined) {
+      PartitionComparison.encode(message.partition, writer.uint32(10).fork()).join();
+    }
+    if (message.done !== 0) {
+      writer.uint32(16).uint32(message.done);
+    }
+    if (message.total !== 0) {
+      writer.uint32(24).uint32(message.total);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VerifyReplicasResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVerifyReplicasResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.partition = PartitionComparison.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.done = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.total = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): VerifyReplicasResponse {
+    return {
+      partition: isSet(object.partition) ? PartitionComparison.fromJSON(object.partition) : undefined,
+      done: isSet(object.done) ? globalThis.Number(object.done) : 0,
+      total: isSet(object.total) ? globalThis.Number(object.total) : 0,
+    };
+  },
+
+  toJSON(message: VerifyReplicasResponse): unknown {
+    const obj: any = {};
+    if (message.partition !== undefined) {
+      obj.partition = PartitionComparison.toJSON(message.partition);
+    }
+    if (message.done !== 0) {
+      obj.done = Math.round(message.done);
+    }
+    if (message.total !== 0) {
+      obj.total = Math.round(message.total);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<VerifyReplicasResponse>): VerifyReplicasResponse {
+    return VerifyReplicasResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<VerifyReplicasResponse>): VerifyReplicasResponse {
+    const message = createBaseVerifyReplicasResponse();
+    message.partition = (object.partition !== undefined && object.partition !== null)
+      ? PartitionComparison.fromPartial(object.partition)
+      : undefined;
+    message.done = object.done ?? 0;
+    message.total = object.total ?? 0;
+    return message;
+  },
+};
+
+function createBaseSyncReplicasRequest(): SyncReplicasRequest {
+  return { keyspace: "", partitions: [], node: "", everything: false, trustLeader: false };
+}
+
+export const SyncReplicasRequest: MessageFns<SyncReplicasRequest> = {
+  encode(message: SyncReplicasRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.keyspace !== "") {
+      writer.uint32(10).string(message.keyspace);
+    }
+    if (message.partitions.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.partitions) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.node !== "") {
+      writer.uint32(26).string(message.node);
+    }
+    if (message.everything !== false) {
+      writer.uint32(32).bool(message.everything);
+    }
+    if (message.trustLeader !== false) {
+      writer.uint32(40).bool(message.trustLeader);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SyncReplicasRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSyncReplicasRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag === 16) {
+              message.partitions.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.partitions.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.everything = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.trustLeader = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SyncReplicasRequest {
+    return {
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      partitions: globalThis.Array.isArray(object?.partitions)
+        ? object.partitions.map((e: any) => globalThis.Number(e))
+        : [],
+      node: isSet(object.node) ? globalThis.String(object.node) : "",
+      everything: isSet(object.everything) ? globalThis.Boolean(object.everything) : false,
+      trustLeader: isSet(object.trustLeader)
+        ? globalThis.Boolean(object.trustLeader)
+        : isSet(object.trust_leader)
+        ? globalThis.Boolean(object.trust_leader)
+        : false,
+    };
+  },
+
+  toJSON(message: SyncReplicasRequest): unknown {
+    const obj: any = {};
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.partitions?.length) {
+      obj.partitions = message.partitions.map((e) => Math.round(e));
+    }
+    if (message.node !== "") {
+      obj.node = message.node;
+    }
+    if (message.everything !== false) {
+      obj.everything = message.everything;
+    }
+    if (message.trustLeader !== false) {
+      obj.trustLeader = message.trustLeader;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<SyncReplicasRequest>): SyncReplicasRequest {
+    return SyncReplicasRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SyncReplicasRequest>): SyncReplicasRequest {
+    const message = createBaseSyncReplicasRequest();
+    message.keyspace = object.keyspace ?? "";
+    message.partitions = object.partitions?.map((e) => e) || [];
+    message.node = object.node ?? "";
+    message.everything = object.everything ?? false;
+    message.trustLeader = object.trustLeader ?? false;
+    return message;
+  },
+};
+
+function createBaseSyncReplicasResponse(): SyncReplicasResponse {
+  return { partition: undefined, done: 0, total: 0 };
+}
+
+export const SyncReplicasResponse: MessageFns<SyncReplicasResponse> = {
+  encode(message: SyncReplicasResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.partition !== undefined) {
+      PartitionComparison.encode(message.partition, writer.uint32(10).fork()).join();
+    }
+    if (message.done !== 0) {
+      writer.uint32(16).uint32(message.done);
+    }
+    if (message.total !== 0) {
+      writer.uint32(24).uint32(message.total);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SyncReplicasResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSyncReplicasResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.partition = PartitionComparison.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.done = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.total = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SyncReplicasResponse {
+    return {
+      partition: isSet(object.partition) ? PartitionComparison.fromJSON(object.partition) : undefined,
+      done: isSet(object.done) ? globalThis.Number(object.done) : 0,
+      total: isSet(object.total) ? globalThis.Number(object.total) : 0,
+    };
+  },
+
+  toJSON(message: SyncReplicasResponse): unknown {
+    const obj: any = {};
+    if (message.partition !== undefined) {
+      obj.partition = PartitionComparison.toJSON(message.partition);
+    }
+    if (message.done !== 0) {
+      obj.done = Math.round(message.done);
+    }
+    if (message.total !== 0) {
+      obj.total = Math.round(message.total);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<SyncReplicasResponse>): SyncReplicasResponse {
+    return SyncReplicasResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SyncReplicasResponse>): SyncReplicasResponse {
+    const message = createBaseSyncReplicasResponse();
+    message.partition = (object.partition !== undefined && object.partition !== null)
+      ? PartitionComparison.fromPartial(object.partition)
+      : undefined;
+    message.done = object.done ?? 0;
+    message.total = object.total ?? 0;
+    return message;
+  },
+};
+
+function createBasePartitionComparison(): PartitionComparison {
+  return { keyspace: "", partition: 0, leader: "", replicas: [], problem: "", entries: 0 };
+}
+
+export const PartitionComparison: MessageFns<PartitionComparison> = {
+  encode(message: PartitionComparison, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.keyspace !== "") {
+      writer.uint32(10).string(message.keyspace);
+    }
+    if (message.partition !== 0) {
+      writer.uint32(16).uint32(message.partition);
+    }
+    if (message.leader !== "") {
+      writer.uint32(26).string(message.leader);
+    }
+    for (const v of message.replicas) {
+      ReplicaComparison.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.problem !== "") {
+      writer.uint32(42).string(message.problem);
+    }
+    if (message.entries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.entries)) !== BigInt(message.entries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.entries) of type uint64 too large");
+      }
+      writer.uint32(48).uint64(BigInt(message.entries));
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PartitionComparison {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePartitionComparison();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.leader = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.replicas.push(ReplicaComparison.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.entries = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PartitionComparison {
+    return {
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      partition: isSet(object.partition) ? globalThis.Number(object.partition) : 0,
+      leader: isSet(object.leader) ? globalThis.String(object.leader) : "",
+      replicas: globalThis.Array.isArray(object?.replicas)
+        ? object.replicas.map((e: any) => ReplicaComparison.fromJSON(e))
+        : [],
+      problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
+      entries: isSet(object.entries) ? globalThis.Number(object.entries) : 0,
+    };
+  },
+
+  toJSON(message: PartitionComparison): unknown {
+    const obj: any = {};
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.partition !== 0) {
+      obj.partition = Math.round(message.partition);
+    }
+    if (message.leader !== "") {
+      obj.leader = message.leader;
+    }
+    if (message.replicas?.length) {
+      obj.replicas = message.replicas.map((e) => ReplicaComparison.toJSON(e));
+    }
+    if (message.problem !== "") {
+      obj.problem = message.problem;
+    }
+    if (message.entries !== 0) {
+      obj.entries = globalThis.Number(message.entries);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<PartitionComparison>): PartitionComparison {
+    return PartitionComparison.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PartitionComparison>): PartitionComparison {
+    const message = createBasePartitionComparison();
+    message.keyspace = object.keyspace ?? "";
+    message.partition = object.partition ?? 0;
+    message.leader = object.leader ?? "";
+    message.replicas = object.replicas?.map((e) => ReplicaComparison.fromPartial(e)) || [];
+    message.problem = object.problem ?? "";
+    message.entries = object.entries ?? 0;
+    return message;
+  },
+};
+
+function createBaseReplicaComparison(): ReplicaComparison {
+  return { node: "", equal: 0, ranges: [], problem: "" };
+}
+
+export const ReplicaComparison: MessageFns<ReplicaComparison> = {
+  encode(message: ReplicaComparison, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    if (message.equal !== 0) {
+      writer.uint32(16).uint32(message.equal);
+    }
+    for (const v of message.ranges) {
+      RangeComparison.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.problem !== "") {
+      writer.uint32(34).string(message.problem);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReplicaComparison {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReplicaComparison();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.equal = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.ranges.push(RangeComparison.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReplicaComparison {
+    return {
+      node: isSet(object.node) ? globalThis.String(object.node) : "",
+      equal: isSet(object.equal) ? globalThis.Number(object.equal) : 0,
+      ranges: globalThis.Array.isArray(object?.ranges)
+        ? object.ranges.map((e: any) => RangeComparison.fromJSON(e))
+        : [],
+      problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
+    };
+  },
+
+  toJSON(message: ReplicaComparison): unknown {
+    const obj: any = {};
+    if (message.node !== "") {
+      obj.node = message.node;
+    }
+    if (message.equal !== 0) {
+      obj.equal = Math.round(message.equal);
+    }
+    if (message.ranges?.length) {
+      obj.ranges = message.ranges.map((e) => RangeComparison.toJSON(e));
+    }
+    if (message.problem !== "") {
+      obj.problem = message.problem;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ReplicaComparison>): ReplicaComparison {
+    return ReplicaComparison.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReplicaComparison>): ReplicaComparison {
+    const message = createBaseReplicaComparison();
+    message.node = object.node ?? "";
+    message.equal = object.equal ?? 0;
+    message.ranges = object.ranges?.map((e) => RangeComparison.fromPartial(e)) || [];
+    message.problem = object.problem ?? "";
+    return message;
+  },
+};
+
+function createBaseRangeComparison(): RangeComparison {
+  return { leaf: 0, hashStart: 0n, hashEnd: 0n, state: 0, entries: 0, bytes: 0 };
+}
+
+export const RangeComparison: MessageFns<RangeComparison> = {
+  encode(message: RangeComparison, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.leaf !== 0) {
+      writer.uint32(8).uint32(message.leaf);
+    }
+    if (message.hashStart !== 0n) {
+      if (BigInt.asUintN(64, message.hashStart) !== message.hashStart) {
+        throw new globalThis.Error("value provided for field message.hashStart of type fixed64 too large");
+      }
+      writer.uint32(17).fixed64(message.hashStart);
+    }
+    if (message.hashEnd !== 0n) {
+      if (BigInt.asUintN(64, message.hashEnd) !== message.hashEnd) {
+        throw new globalThis.Error("value provided for field message.hashEnd of type fixed64 too large");
+      }
+      writer.uint32(25).fixed64(message.hashEnd);
+    }
+    if (message.state !== 0) {
+      writer.uint32(32).int32(message.state);
+    }
+    if (message.entries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.entries)) !== BigInt(message.entries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.entries) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.entries));
+    }
+    if (message.bytes !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytes)) !== BigInt(message.bytes)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytes) of type uint64 too large");
+      }
+      writer.uint32(48).uint64(BigInt(message.bytes));
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RangeComparison {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRangeComparison();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.leaf = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.hashStart = reader.fixed64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.hashEnd = reader.fixed64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.state = reader.int32() as any;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.entries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.bytes = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RangeComparison {
+    return {
+      leaf: isSet(object.leaf) ? globalThis.Number(object.leaf) : 0,
+      hashStart: isSet(object.hashStart)
+        ? BigInt(object.hashStart)
+        : isSet(object.hash_start)
+        ? BigInt(object.hash_start)
+        : 0n,
+      hashEnd: isSet(object.hashEnd) ? BigInt(object.hashEnd) : isSet(object.hash_end) ? BigInt(object.hash_end) : 0n,
+      state: isSet(object.state) ? rangeStateFromJSON(object.state) : 0,
+      entries: isSet(object.entries) ? globalThis.Number(object.entries) : 0,
+      bytes: isSet(object.bytes) ? globalThis.Number(object.bytes) : 0,
+    };
+  },
+
+  toJSON(message: RangeComparison): unknown {
+    const obj: any = {};
+    if (message.leaf !== 0) {
+      obj.leaf = Math.round(message.leaf);
+    }
+    if (message.hashStart !== 0n) {
+      obj.hashStart = message.hashStart.toString();
+    }
+    if (message.hashEnd !== 0n) {
+      obj.hashEnd = message.hashEnd.toString();
+    }
+    if (message.state !== 0) {
+      obj.state = rangeStateToJSON(message.state);
+    }
+    if (message.entries !== 0) {
+      obj.entries = globalThis.Number(message.entries);
+    }
+    if (message.bytes !== 0) {
+      obj.bytes = globalThis.Number(message.bytes);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RangeComparison>): RangeComparison {
+    return RangeComparison.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RangeComparison>): RangeComparison {
+    const message = createBaseRangeComparison();
+    message.leaf = object.leaf ?? 0;
+    message.hashStart = (object.hashStart !== undefined && object.hashStart !== null) ? BigInt(object.hashStart) : 0n;
+    message.hashEnd = (object.hashEnd !== undefined && object.hashEnd !== null) ? BigInt(object.hashEnd) : 0n;
+    message.state = object.state ?? 0;
+    message.entries = object.entries ?? 0;
+    message.bytes = object.bytes ?? 0;
+    return message;
+  },
+};
+
 /**
  * Control of a cluster, served by the elected coordinator. Other coordinators answer NOT_COORDINATOR with
  * the address of the elected one in the metadata.
@@ -2829,6 +3956,35 @@ export const AdminService = {
     responseSerialize: (value: ListEventsResponse): Buffer => Buffer.from(ListEventsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListEventsResponse => ListEventsResponse.decode(value),
   },
+  /**
+   * Compares the replicas of each partition at a marker in its log and repairs followers that differ from their leader
+   * (R34). One message for each partition.
+   */
+  verifyReplicas: {
+    path: "/atoll.v1.Admin/VerifyReplicas" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: VerifyReplicasRequest): Buffer =>
+      Buffer.from(VerifyReplicasRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): VerifyReplicasRequest => VerifyReplicasRequest.decode(value),
+    responseSerialize: (value: VerifyReplicasResponse): Buffer =>
+      Buffer.from(VerifyReplicasResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): VerifyReplicasResponse => VerifyReplicasResponse.decode(value),
+  },
+  /**
+   * Brings followers in line with their leaders: installs again what differs, or everything. One message for each
+   * partition.
+   */
+  syncReplicas: {
+    path: "/atoll.v1.Admin/SyncReplicas" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: SyncReplicasRequest): Buffer => Buffer.from(SyncReplicasRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SyncReplicasRequest => SyncReplicasRequest.decode(value),
+    responseSerialize: (value: SyncReplicasResponse): Buffer =>
+      Buffer.from(SyncReplicasResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SyncReplicasResponse => SyncReplicasResponse.decode(value),
+  },
 } as const;
 
 export interface AdminServer extends UntypedServiceImplementation {
@@ -2848,6 +4004,16 @@ export interface AdminServer extends UntypedServiceImplementation {
   listPartitions: handleUnaryCall<ListPartitionsRequest, ListPartitionsResponse>;
   /** What happened: losses of data, changes of leadership, joins. Newest first. */
   listEvents: handleUnaryCall<ListEventsRequest, ListEventsResponse>;
+  /**
+   * Compares the replicas of each partition at a marker in its log and repairs followers that differ from their leader
+   * (R34). One message for each partition.
+   */
+  verifyReplicas: handleServerStreamingCall<VerifyReplicasRequest, VerifyReplicasResponse>;
+  /**
+   * Brings followers in line with their leaders: installs again what differs, or everything. One message for each
+   * partition.
+   */
+  syncReplicas: handleServerStreamingCall<SyncReplicasRequest, SyncReplicasResponse>;
 }
 
 export interface AdminClient extends Client {
@@ -2993,6 +4159,32 @@ export interface AdminClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListEventsResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * Compares the replicas of each partition at a marker in its log and repairs followers that differ from their leader
+   * (R34). One message for each partition.
+   */
+  verifyReplicas(
+    request: VerifyReplicasRequest,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<VerifyReplicasResponse>;
+  verifyReplicas(
+    request: VerifyReplicasRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<VerifyReplicasResponse>;
+  /**
+   * Brings followers in line with their leaders: installs again what differs, or everything. One message for each
+   * partition.
+   */
+  syncReplicas(
+    request: SyncReplicasRequest,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<SyncReplicasResponse>;
+  syncReplicas(
+    request: SyncReplicasRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<SyncReplicasResponse>;
 }
 
 export const AdminClient = makeGenericClientConstructor(AdminService, "atoll.v1.Admin") as unknown as {

@@ -30,6 +30,11 @@ export interface LeaseRequest {
   listVersion: number;
   /** The whole list, when the receiver has not acknowledged this version yet; else empty. */
   items: LeaseItem[];
+  /**
+   * For how long the sender counts a promise, in ms. Who promises less grants nothing: the settings of the two nodes
+   * differ, and must not.
+   */
+  leaseMs: number;
 }
 
 /** A partition for which the sender asks a lease. */
@@ -183,7 +188,7 @@ export interface HandOverResult {
 }
 
 function createBaseLeaseRequest(): LeaseRequest {
-  return { hello: undefined, beat: 0, listVersion: 0, items: [] };
+  return { hello: undefined, beat: 0, listVersion: 0, items: [], leaseMs: 0 };
 }
 
 export const LeaseRequest: MessageFns<LeaseRequest> = {
@@ -205,6 +210,9 @@ export const LeaseRequest: MessageFns<LeaseRequest> = {
     }
     for (const v of message.items) {
       LeaseItem.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.leaseMs !== 0) {
+      writer.uint32(40).uint32(message.leaseMs);
     }
     return writer;
   },
@@ -254,6 +262,14 @@ export const LeaseRequest: MessageFns<LeaseRequest> = {
             message.items.push(LeaseItem.decode(reader, reader.uint32()));
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.leaseMs = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -276,6 +292,11 @@ export const LeaseRequest: MessageFns<LeaseRequest> = {
         ? globalThis.Number(object.list_version)
         : 0,
       items: globalThis.Array.isArray(object?.items) ? object.items.map((e: any) => LeaseItem.fromJSON(e)) : [],
+      leaseMs: isSet(object.leaseMs)
+        ? globalThis.Number(object.leaseMs)
+        : isSet(object.lease_ms)
+        ? globalThis.Number(object.lease_ms)
+        : 0,
     };
   },
 
@@ -293,6 +314,9 @@ export const LeaseRequest: MessageFns<LeaseRequest> = {
     if (message.items?.length) {
       obj.items = message.items.map((e) => LeaseItem.toJSON(e));
     }
+    if (message.leaseMs !== 0) {
+      obj.leaseMs = Math.round(message.leaseMs);
+    }
     return obj;
   },
 
@@ -307,6 +331,7 @@ export const LeaseRequest: MessageFns<LeaseRequest> = {
     message.beat = object.beat ?? 0;
     message.listVersion = object.listVersion ?? 0;
     message.items = object.items?.map((e) => LeaseItem.fromPartial(e)) || [];
+    message.leaseMs = object.leaseMs ?? 0;
     return message;
   },
 };

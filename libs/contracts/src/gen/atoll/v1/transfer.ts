@@ -30,10 +30,13 @@ export interface FetchSnapshotRequest {
   /** First key hash wanted, upper and lower half. */
   fromHigh: number;
   fromLow: number;
+  /** First key hash that is not wanted any more; without it everything up to the end is. */
+  toHigh?: number | undefined;
+  toLow?: number | undefined;
 }
 
 export interface FetchSnapshotResponse {
-  /** The sub-range [from, to) of key hashes; without `to` it reaches to the end, and the snapshot is complete. */
+  /** The sub-range [from, to) of key hashes; without `to` it reaches to the end of what was asked for, and is the last. */
   fromHigh: number;
   fromLow: number;
   toHigh?: number | undefined;
@@ -80,6 +83,8 @@ function createBaseFetchSnapshotRequest(): FetchSnapshotRequest {
     epoch: 0,
     fromHigh: 0,
     fromLow: 0,
+    toHigh: undefined,
+    toLow: undefined,
   };
 }
 
@@ -111,6 +116,12 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
     }
     if (message.fromLow !== 0) {
       writer.uint32(64).uint32(message.fromLow);
+    }
+    if (message.toHigh !== undefined) {
+      writer.uint32(72).uint32(message.toHigh);
+    }
+    if (message.toLow !== undefined) {
+      writer.uint32(80).uint32(message.toLow);
     }
     return writer;
   },
@@ -192,6 +203,22 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
             message.fromLow = reader.uint32();
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.toHigh = reader.uint32();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.toLow = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -230,6 +257,16 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
         : isSet(object.from_low)
         ? globalThis.Number(object.from_low)
         : 0,
+      toHigh: isSet(object.toHigh)
+        ? globalThis.Number(object.toHigh)
+        : isSet(object.to_high)
+        ? globalThis.Number(object.to_high)
+        : undefined,
+      toLow: isSet(object.toLow)
+        ? globalThis.Number(object.toLow)
+        : isSet(object.to_low)
+        ? globalThis.Number(object.to_low)
+        : undefined,
     };
   },
 
@@ -259,6 +296,12 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
     if (message.fromLow !== 0) {
       obj.fromLow = Math.round(message.fromLow);
     }
+    if (message.toHigh !== undefined) {
+      obj.toHigh = Math.round(message.toHigh);
+    }
+    if (message.toLow !== undefined) {
+      obj.toLow = Math.round(message.toLow);
+    }
     return obj;
   },
 
@@ -277,6 +320,8 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
     message.epoch = object.epoch ?? 0;
     message.fromHigh = object.fromHigh ?? 0;
     message.fromLow = object.fromLow ?? 0;
+    message.toHigh = object.toHigh ?? undefined;
+    message.toLow = object.toLow ?? undefined;
     return message;
   },
 };
