@@ -25,6 +25,7 @@ export interface ChangeAttempt {
 export class RecordInForce {
   #current: VersionedRecord;
   #attempts: ChangeAttempt[] = [];
+  #version = 0;
 
   constructor(current: VersionedRecord) {
     this.#current = current;
@@ -43,11 +44,17 @@ export class RecordInForce {
     return this.#attempts.length > 0;
   }
 
+  /** Grows whenever the replicas that count may be others. */
+  get version(): number {
+    return this.#version;
+  }
+
   /** A newer record ends every attempt: none that compares an older revision can succeed any more. */
   adopt(versioned: VersionedRecord): boolean {
     if (versioned.modRevision <= this.#current.modRevision) return false;
     this.#current = versioned;
     this.#attempts = [];
+    this.#version += 1;
     return true;
   }
 
@@ -55,6 +62,7 @@ export class RecordInForce {
     const attempt = { changeId: record.changeId, baseRevision: this.#current.modRevision, record };
     // Attempts of one set count as one, so that their number is bounded while etcd is away (I10).
     this.#attempts = [...this.#attempts.filter((earlier) => !isSameSet(earlier.record.inSync, record.inSync)), attempt];
+    this.#version += 1;
     return attempt;
   }
 

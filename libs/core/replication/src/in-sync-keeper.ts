@@ -27,6 +27,9 @@ export class InSyncKeeper {
   #nextChangeMs = 0;
   /** A learner that has nearly everything: commits wait for it until it has all of it and its change is sent (R8). */
   #joining: { readonly progress: FollowerProgress; readonly sinceMs: number } | undefined;
+  /** The last follower, of whose removal the coordinator was asked (R10). */
+  #asked: { readonly replica: ReplicaId; readonly sinceMs: number; mayRemove: boolean } | undefined;
+  readonly #epoch: number;
 
   constructor(options: {
     record: VersionedRecord;
@@ -38,6 +41,7 @@ export class InSyncKeeper {
     nowMs: number;
   }) {
     this.record = new RecordInForce(options.record);
+    this.#epoch = options.record.record.epoch;
     this.#state = options.state;
     this.#feed = options.feed;
     this.#settings = options.settings;
@@ -99,17 +103,42 @@ export class InSyncKeeper {
   plan(nowMs: number): void {
     if (this.#inFlight !== undefined || nowMs < this.#nextChangeMs) return;
     const next = this.#nextRecord(nowMs);
-    if (next === undefined) return;
+    if (next !== undefined && this.#inFlight === undefined) this.#send(next);
+  }
+
+  /** Writes the record as it is, so that nothing that compares its present revision can succeed any more (R29). */
+  rewrite(nowMs: number): void {
+    if (this.#inFlight !== undefined || nowMs < this.#nextChangeMs) return;
+    this.#send({ ...this.record.record, changeId: this.#changeOptions().changeId });
+  }
+
+  #send(next: PartitionRecord): void {
     this.#inFlight = this.record.begin(next);
     this.#joining = undefined;
     this.#hooks.requestChange(this.#inFlight);
+  }
+
+  /** The coordinator's answer about the last follower (R10). A no stands for as long as no answer would. */
+  onRemovalAnswer(replica: ReplicaId, mayRemove: boolean, nowMs: number): void {
+    if (this.#asked?.replica !== replica) return;
+    this.#asked = mayRemove ? { ...this.#asked, mayRemove } : { replica, sinceMs: nowMs, mayRemove };
+  }
+
+  /** R10: a leader whose own network is broken would remove everybody and die with what only it has. */
+  #mayRemove(member: Member, nowMs: number): boolean {
+    if (this.record.record.inSync.length > 2) return true;
+    if (this.#asked?.replica !== member.replica) this.#asked = { replica: member.replica, sinceMs: nowMs, mayRemove: false };
+    if (nowMs - this.#asked.sinceMs > this.#settings.followerAckTimeoutMs) return true;
+    if (!this.#asked.mayRemove) this.#hooks.askRemoval(member);
+    return this.#asked.mayRemove;
   }
 
   #nextRecord(nowMs: number): PartitionRecord | undefined {
     const { record } = this.record;
     const self = this.#state.identity.self.replica;
     const silent = record.inSync.find((member) => member.replica !== self && this.#isSilent(member, nowMs));
-    if (silent !== undefined) {
+    if (silent === undefined) this.#asked = undefined;
+    else if (this.#mayRemove(silent, nowMs)) {
       this.#removed.add(silent.replica);
       return withoutInSync(record, silent, this.#changeOptions());
     }
@@ -137,13 +166,14 @@ export class InSyncKeeper {
     return progress.matchSeq < this.#state.log.end.seq && nowMs - progress.lastProgressMs > this.#settings.followerAckTimeoutMs;
   }
 
-  /** R8: it has every committed entry; from the attempt on every later commit needs it. */
+  /** R8: it has granted a lease, and has every committed entry; from the attempt on every later commit needs both. */
   #isReady(member: Member, nowMs: number): boolean {
     // A node whose process lost its data is back under a new replica id while the old one is still listed (R1).
     if (this.record.record.inSync.some(({ node }) => node === member.node)) return false;
     const progress = this.#feed.get(member.replica);
     if (progress === undefined || progress.installing || progress.caughtUpSinceMs === undefined) return false;
     if (this.#removed.has(member.replica) && nowMs - progress.caughtUpSinceMs < this.#settings.rejoinAfterMs) return false;
+    if (this.#hooks.leaseUntilMs(member, this.#epoch) <= nowMs) return false;
     if (progress.matchSeq >= this.#state.appliedSeq) return true;
     // Under load there is always something on its way to it: commits wait for it until it has what is committed.
     this.#joining ??= { progress, sinceMs: nowMs };

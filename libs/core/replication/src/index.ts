@@ -1,8 +1,15 @@
+export type { MarkedDigest } from './digest-marks.ts';
 export { FollowerProgress } from './follower-progress.ts';
 export { Follower } from './follower.ts';
 export type { FollowOutcome } from './follower.ts';
 export { RecordInForce, withInSync, withoutInSync } from './in-sync-change.ts';
 export type { ChangeAttempt } from './in-sync-change.ts';
+export type { HandOverOutcome } from './hand-over.ts';
+export { ClockGuard } from './lease/clock-guard.ts';
+export type { ClockReading } from './lease/clock-guard.ts';
+export { LeaseGranter } from './lease/lease-granter.ts';
+export { PeerLease } from './lease/peer-lease.ts';
+export type { LeaseAnswer, LeaseBeat, LeaseItem } from './lease/peer-lease.ts';
 export { Leader } from './leader.ts';
 export type { WaitForCommit } from './leader.ts';
 export { decodeEntry, encodeEntry, encodedBytes, entryBytesAt, entryPositionAt } from './log-entry.ts';
@@ -21,6 +28,7 @@ export type {
 export { PartitionClock } from './partition-clock.ts';
 export { PartitionReplica } from './partition-replica.ts';
 export type { RecordEffect, ReplicaRole } from './partition-replica.ts';
+export { RangeRepair } from './range-repair.ts';
 export { ReplicaLog } from './replica-log.ts';
 export type { LogRun } from './replica-log.ts';
 export { ReplicaState } from './replica-state.ts';

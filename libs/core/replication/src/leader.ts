@@ -7,15 +7,19 @@ import { hasReplica, type Member, type VersionedRecord } from '@atoll/core-membe
 import { evaluateWrite, type CurrentEntry, type Evaluation, type StoredEntry, type WriteCommand } from '@atoll/core-store';
 import { keyHash, type Hash64, type Random, type ReplicaId } from '@atoll/core-runtime';
 import type { FollowerProgress } from './follower-progress.ts';
+import { HandOver, type HandOverOutcome } from './hand-over.ts';
 import type { ChangeAttempt, RecordInForce } from './in-sync-change.ts';
 import { InSyncKeeper, type ChangeOutcome } from './in-sync-keeper.ts';
 import type { LogEntry, LogOperation, OpId } from './log-entry.ts';
+import { LeaderLease } from './leader-lease.ts';
 import { LogFeed, type FeedMessage } from './log-feed.ts';
-import type { AckMessage, SubscribeAnswer, SubscribeMessage } from './messages.ts';
+import type { AckMessage, LogPosition, SubscribeAnswer, SubscribeMessage } from './messages.ts';
 import type { LeaderHooks, Moment, ReplicaSettings, WriteRequest } from './replica-types.ts';
+import { answerOf, earliestStampMs, opIdReused, resultForgotten } from './repeated-write.ts';
+import type { WriteResult } from './result-table.ts';
 import type { ReplicaState } from './replica-state.ts';
 import { SeqQueue } from './seq-queue.ts';
-import { PendingWrite, UncommittedStates, toKeyText, type UncommittedState, type WriteOutcome } from './uncommitted.ts';
+import { PendingWrite, UncommittedStates, toKeyText, type FailedWrite, type UncommittedState, type WriteOutcome } from './uncommitted.ts';
 
 const FIRST_HASH: Hash64 = { high: 0, low: 0 };
 
@@ -36,11 +40,16 @@ export class Leader {
   readonly #settings: ReplicaSettings;
   readonly #feed: LogFeed;
   readonly #keeper: InSyncKeeper;
+  readonly #lease: LeaderLease;
   readonly #pending = new SeqQueue<PendingWrite>();
   readonly #uncommitted = new UncommittedStates();
   readonly #officeEndSeq: number;
   #pendingBytes = 0;
   #reservedBytes = 0;
+  /** A planned transfer that is under way (R29). */
+  #handOver: HandOver | undefined;
+  /** The revision that was named in giving up is no more the record's: the office may be taken up again at the next tick. */
+  #isResuming = false;
   #isClosing = false;
   /** Answers of etcd and of the disk may still come in: they must change nothing any more. */
   #hasLeft = false;
@@ -63,6 +72,7 @@ export class Leader {
     this.#settings = settings;
     this.#feed = new LogFeed({ epoch: this.epoch, state, settings, hooks });
     this.#keeper = new InSyncKeeper({ record, state, feed: this.#feed, settings, hooks, random, nowMs: now.monotonicMs });
+    this.#lease = new LeaderLease({ self: state.identity.self.replica, epoch: this.epoch, record: this.#keeper.record, hooks });
     // What was inherited may be younger than this clock: entries that are not applied yet, or came from the disk (R23).
     const { log, clock } = state;
     if (log.end.seq > log.base.seq) clock.follow(log.entryAt(log.end.seq).stampMs, now.monotonicMs);
@@ -76,12 +86,24 @@ export class Leader {
     return this.#state.appliedSeq >= this.#officeEndSeq;
   }
 
+  /** Whether every replica that counts has promised not to lead meanwhile, and nobody was given the office (R14, R29). */
+  hasLease(nowMs: number): boolean {
+    return this.#handOver?.isSilent !== true && this.#lease.isValid(nowMs);
+  }
+
   get record(): RecordInForce {
     return this.#keeper.record;
   }
 
   get pendingCount(): number {
     return this.#pending.length;
+  }
+
+  /** Replicas of which a lease is needed, or will be: those that count, and learners before they do (R8). */
+  *leaseMembers(): Iterable<Member> {
+    const self = this.#state.identity.self.replica;
+    for (const member of this.record.required()) if (member.replica !== self) yield member;
+    for (const member of this.record.record.learners) if (!this.record.isRequired(member.replica)) yield member;
   }
 
   followers(): Iterable<FollowerProgress> {
@@ -101,23 +123,71 @@ export class Leader {
 
   /** `done` is called once, perhaps before this returns. A plain failure means that the write got no seq (R20). */
   write(request: WriteRequest, now: Moment, done: (outcome: WriteOutcome) => void): void {
-    const refusal = this.#refusalOfWrites();
+    if (this.#handOver !== undefined && !this.#isClosing) {
+      const isHeld = this.#handOver.hold({ request, done });
+      return isHeld ? undefined : done(failed('PARTITION_UNAVAILABLE', 'too many writes wait for a change of the leader'));
+    }
+    const refusal = this.#refusalOfWrites(now.monotonicMs);
     if (refusal !== undefined) return done(refusal);
     const keyText = toKeyText(request.key);
     const uncommitted = this.#uncommitted.size === 0 ? undefined : this.#uncommitted.get(keyText);
     const timeMs = this.#state.clock.lead(now.monotonicMs, now.wallMs);
+    const repeatAgeMs = request.repeatAgeMs ?? 0;
+    if (request.opId !== undefined) {
+      const known = this.#state.results.find(request.opId);
+      if (known !== undefined) return this.#answerAgain(known, request, done);
+      if (repeatAgeMs > 0 && !this.#state.results.knowsSince(earliestStampMs(timeMs, repeatAgeMs))) return done(resultForgotten());
+    }
     const evaluation = this.#evaluate(request.command, request, uncommitted, timeMs);
     if (evaluation.kind === 'mutation') return this.#logWrite(request, keyText, evaluation, now, done);
     const outcome: WriteOutcome =
       evaluation.kind === 'noop'
         ? { kind: 'done', answer: evaluation.answer, version: 'current' in evaluation.answer ? evaluation.answer.current : undefined }
         : { kind: 'failed', reason: evaluation.reason, message: `the value of the key cannot be incremented: ${evaluation.reason}` };
+    if (evaluation.kind === 'noop' && repeatAgeMs > 0 && request.opId !== undefined) return this.#logUnchanged(request, keyText, evaluation, now, done);
     // An answer that rests on an uncommitted write waits for its commit (R18).
     if (uncommitted === undefined) return done(outcome);
     uncommitted.write.onSettled((committed) => done(committed ? outcome : lostOffice()));
   }
 
-  /** A STRONG read: the entry, or undefined, or the write to wait for (R19). */
+  /** A write that was sent before: its answer stands (R21). What is not committed yet is waited for. */
+  #answerAgain(result: WriteResult, request: WriteRequest, done: (outcome: WriteOutcome) => void): void {
+    const answer = answerOf(result, request.command, this.#state.generation.counter);
+    if (answer === undefined || result.keyHashLow !== request.hash.low) return done(opIdReused());
+    const version = result.effect === 'unchanged' ? ('current' in answer ? answer.current : undefined) : this.#state.version(result);
+    const outcome: WriteOutcome = { kind: 'done', answer, version };
+    const write = this.#pending.find(result.seq, seqOfWrite);
+    if (write === undefined || (request.ack === 'LEADER' && this.#state.appendedSeq >= result.seq)) return done(outcome);
+    write.onSettled((committed) => done(committed ? outcome : inDoubt()));
+  }
+
+  /**
+   * A repeat that changes nothing is logged all the same, so that its first sending changes nothing either:
+   *
+   *   1. a Set IF_ABSENT is sent and its connection stands still; it is sent again by another way
+   *   2. the key is there: the repeat is told that it was not applied, and the key is deleted
+   *   3. the first sending arrives, and would apply
+   */
+  #logUnchanged(request: WriteRequest, keyText: string, { answer }: Extract<Evaluation, { kind: 'noop' }>, now: Moment, done: (outcome: WriteOutcome) => void): void {
+    const current = 'current' in answer ? answer.current : undefined;
+    const { entry, bytes } = this.#append({ kind: 'unchanged', key: request.key, current }, now, request.opId, [], request.hash);
+    const write = new PendingWrite({ entry, keyText, hash: request.hash, version: this.#state.version(entry), mutation: undefined, bytes, reservedBytes: 0 });
+    this.#pending.push(write);
+    this.#pendingBytes += bytes;
+    write.onSettled((committed) => done(committed ? { kind: 'done', answer, version: current } : inDoubt()));
+    if (this.record.record.inSync.length === 1) this.#advanceCommit(now.monotonicMs);
+  }
+
+  /**
+   * Why a STRONG read cannot be answered now, or undefined. To be asked in the same synchronous turn as `read`, with a
+   * clock that was read after the request arrived (R16).
+   */
+  refusalOfReads(nowMs: number): FailedWrite | undefined {
+    if (!this.isServing) return failed('PARTITION_UNAVAILABLE', 'the leader is taking office');
+    return this.hasLease(nowMs) ? undefined : failed('PARTITION_UNAVAILABLE', NO_LEASE);
+  }
+
+  /** The entry, or undefined, or the write to wait for (R19). A STRONG read asks `refusalOfReads` before. */
   read(key: Uint8Array, hash: Hash64): StoredEntry | undefined | WaitForCommit {
     if (this.#uncommitted.size > 0) {
       const uncommitted = this.#uncommitted.get(toKeyText(key));
@@ -126,9 +196,10 @@ export class Leader {
     return this.#state.store.get(key, hash);
   }
 
-  #refusalOfWrites(): WriteOutcome | undefined {
+  #refusalOfWrites(nowMs: number): FailedWrite | undefined {
     if (this.#isClosing) return failed('NOT_LEADER', 'the leader is handing over');
     if (!this.isServing) return failed('PARTITION_UNAVAILABLE', 'the leader is taking office');
+    if (!this.hasLease(nowMs)) return failed('PARTITION_UNAVAILABLE', NO_LEASE);
     if (!this.#keeper.hasQuorum) {
       return failed('NOT_ENOUGH_REPLICAS', `${this.record.smallestSet} of ${this.#settings.minInSync} replicas are in sync`);
     }
@@ -177,7 +248,7 @@ export class Leader {
       mutation.kind === 'put'
         ? { kind: 'put', key: request.key, value: mutation.value, expiresAtMs: mutation.expiresAtMs }
         : { kind: 'delete', key: request.key };
-    const { entry, bytes } = this.#append(operation, now, request.opId, evicted);
+    const { entry, bytes } = this.#append(operation, now, request.opId, evicted, request.hash);
     const version = this.#state.version(entry);
     const write = new PendingWrite({ entry, keyText, hash: request.hash, version, mutation, bytes, reservedBytes });
     this.#pending.push(write);
@@ -217,7 +288,13 @@ export class Leader {
     return bytes < Math.min(growth, growth - freeBytes) ? undefined : { keys, bytes };
   }
 
-  #append(operation: LogOperation, now: Moment, opId: OpId | undefined, evicted: readonly Uint8Array[]): { readonly entry: LogEntry; readonly bytes: number } {
+  #append(
+    operation: LogOperation,
+    now: Moment,
+    opId: OpId | undefined,
+    evicted: readonly Uint8Array[],
+    hash?: Hash64,
+  ): { readonly entry: LogEntry; readonly bytes: number } {
     const { log, clock } = this.#state;
     const endBefore = log.end.seq;
     const entry: LogEntry = {
@@ -228,7 +305,7 @@ export class Leader {
       evicted,
       operation,
     };
-    const bytes = this.#state.append(entry);
+    const bytes = this.#state.append(entry, hash);
     this.#feed.onAppended(endBefore, now.monotonicMs);
     return { entry, bytes };
   }
@@ -264,7 +341,7 @@ export class Leader {
     if (!hasMoved) return;
     this.#advanceCommit(nowMs);
     this.#trimLog(nowMs);
-    if (!this.record.isRequired(replica)) this.#keeper.plan(nowMs);
+    if (!this.record.isRequired(replica) && this.#handOver === undefined) this.#keeper.plan(nowMs);
   }
 
   /** The leader's own disk has the log up to `seq`. */
@@ -272,11 +349,26 @@ export class Leader {
     this.#advanceCommit(nowMs);
   }
 
-  /** Commits what every required replica has appended (I2) and nothing while the set is too small (R9). */
+  /** The coordinator's answer to `LeaderHooks.askRemoval` (R10). */
+  onRemovalAnswer(replica: ReplicaId, mayRemove: boolean, nowMs: number): void {
+    if (!this.#hasLeft) this.#keeper.onRemovalAnswer(replica, mayRemove, nowMs);
+  }
+
+  /** Leases were granted, or dropped (R17): commits that waited for one go on. */
+  onLeaseChanged(nowMs: number): void {
+    this.#lease.forget();
+    this.#advanceCommit(nowMs);
+    this.#advanceHandOver(nowMs);
+  }
+
+  /**
+   * Commits what every required replica has appended (I2), nothing while the set is too small (R9), and nothing
+   * without a lease from each of them (R16).
+   */
   #advanceCommit(nowMs: number): void {
     if (this.#hasLeft || !this.#keeper.hasQuorum) return;
     const seq = this.#keeper.agreedSeq();
-    if (seq <= this.#state.appliedSeq) return;
+    if (seq <= this.#state.appliedSeq || !this.hasLease(nowMs)) return;
     const settled: PendingWrite[] = [];
     while (this.#state.appliedSeq < seq) {
       const next = this.#state.appliedSeq + 1;
@@ -297,6 +389,7 @@ export class Leader {
     this.#state.finishApply();
     this.#feed.onCommitted();
     for (const write of settled) write.settle(true);
+    if (this.#handOver !== undefined) this.#advanceHandOver(nowMs);
   }
 
   #trimLog(nowMs: number): void {
@@ -308,29 +401,102 @@ export class Leader {
   /** A record read from etcd, or seen by the watch. The caller has checked that this replica still leads its epoch. */
   onRecord(versioned: VersionedRecord, nowMs: number): void {
     if (!this.#keeper.onRecord(versioned)) return;
+    this.#onOtherRecord();
     const { inSync, learners, leaving, eligible } = versioned.record;
     this.#feed.keepOnly([...inSync, ...learners, ...leaving, ...eligible], nowMs);
     this.#advanceCommit(nowMs);
   }
 
   onChangeOutcome(attempt: ChangeAttempt, outcome: ChangeOutcome, nowMs: number): void {
-    if (!this.#hasLeft && this.#keeper.onChangeOutcome(attempt, outcome, nowMs)) this.#advanceCommit(nowMs);
+    if (this.#hasLeft || !this.#keeper.onChangeOutcome(attempt, outcome, nowMs)) return;
+    this.#onOtherRecord();
+    this.#advanceCommit(nowMs);
   }
 
   tick(now: Moment): void {
     if (this.#hasLeft) return;
     const nowMs = now.monotonicMs;
     this.#state.clock.lead(nowMs, now.wallMs);
+    this.#tickHandOver(now);
+    if (this.#handOver !== undefined) return;
     if (this.#keeper.tick(nowMs)) this.#advanceCommit(nowMs);
     this.#sweepExpired(now);
     this.#trimLog(nowMs);
+  }
+
+  // --- planned transfer (R29) -------------------------------------------------------------------------------------
+
+  /**
+   * Gives the office up to `target`, an in-sync follower, within `holdMs`, or keeps it. `done` is called once. After
+   * `given-up` the leader is silent until a record names the successor, or, another `holdMs` later, takes it back.
+   */
+  handOver(options: { target: ReplicaId; holdMs: number }, now: Moment, done: (outcome: HandOverOutcome) => void): void {
+    const { target, holdMs } = options;
+    const nowMs = now.monotonicMs;
+    const problem = this.#refusalOfTransfer(target, nowMs);
+    if (problem !== undefined) return done({ kind: 'kept', problem });
+    this.#handOver = new HandOver({ target, holdMs, nowMs, done });
+    this.#advanceHandOver(nowMs);
+  }
+
+  #refusalOfTransfer(target: ReplicaId, nowMs: number): string | undefined {
+    if (this.#hasLeft || this.#isClosing) return 'the leader has left its office';
+    if (this.#handOver !== undefined) return 'another transfer is under way';
+    if (target === this.#state.identity.self.replica) return 'the target leads already';
+    if (!hasReplica(this.record.record.inSync, target)) return 'the target is not in sync';
+    return this.#refusalOfWrites(nowMs)?.message;
+  }
+
+  /** Gives up once everything is committed and the target has it, and no change of the record is under way. */
+  #advanceHandOver(nowMs: number): void {
+    const handOver = this.#handOver;
+    if (handOver === undefined || handOver.isSilent || this.record.isChanging || !this.hasLease(nowMs)) return;
+    const { log, appliedSeq } = this.#state;
+    const target = this.#feed.get(handOver.target);
+    if (appliedSeq < log.end.seq || target === undefined || target.matchSeq < log.end.seq) return;
+    handOver.giveUp({ modRevision: this.record.current.modRevision, end: log.end, nowMs });
+  }
+
+  #tickHandOver(now: Moment): void {
+    const handOver = this.#handOver;
+    if (handOver === undefined) return;
+    if (this.#isResuming) return this.#resume('the record changed', now);
+    if (handOver.isOverdue(now.monotonicMs)) return this.#resume('the log was not committed in time', now);
+    if (handOver.startReclaiming(now.monotonicMs) || handOver.isReclaiming) this.#keeper.rewrite(now.monotonicMs);
+    else this.#advanceHandOver(now.monotonicMs);
+  }
+
+  /** The record is another one, and this leader is still named by it: nothing that compares the old revision succeeds. */
+  #onOtherRecord(): void {
+    if (this.#handOver?.isSilent === true) this.#isResuming = true;
+  }
+
+  /** Writes that were held get their turn, in their order. */
+  #resume(problem: string, now: Moment): void {
+    const handOver = this.#handOver;
+    this.#handOver = undefined;
+    this.#isResuming = false;
+    handOver?.keep(problem);
+    for (const { request, done } of handOver?.takeHeld() ?? []) this.write(request, now, done);
+    this.#advanceCommit(now.monotonicMs);
+  }
+
+  // --- markers ----------------------------------------------------------------------------------------------------
+
+  /** Puts a marker into the log: each replica keeps its digests when it applies it, `ReplicaState.marks` (R34). */
+  putMarker(now: Moment): { readonly kind: 'marked'; readonly position: LogPosition } | Extract<WriteOutcome, { kind: 'failed' }> {
+    const refusal = this.#refusalOfWrites(now.monotonicMs);
+    if (refusal?.kind === 'failed') return refusal;
+    const { entry } = this.#append({ kind: 'marker' }, now, undefined, []);
+    this.#advanceCommit(now.monotonicMs);
+    return { kind: 'marked', position: { epoch: entry.epoch, seq: entry.seq } };
   }
 
   // --- expiry -----------------------------------------------------------------------------------------------------
 
   /** Puts an expiry watermark into the log for the next stretch of the store that holds expired entries (R23). */
   #sweepExpired(now: Moment): void {
-    if (this.#refusalOfWrites() !== undefined) return;
+    if (this.#refusalOfWrites(now.monotonicMs) !== undefined) return;
     // One at a time: while nothing commits, what is expired stays in the store and would be logged with every tick.
     if (this.#state.appliedSeq < this.#sweptSeq) return;
     const watermarkMs = Math.floor(this.#state.clock.read(now.monotonicMs));
@@ -347,16 +513,25 @@ export class Leader {
   leaveOffice(): void {
     this.#hasLeft = true;
     this.#isClosing = true;
+    const handOver = this.#handOver;
+    this.#handOver = undefined;
     const writes = this.#pending.drain();
+    this.#state.results.truncate(this.#state.appliedSeq);
     this.#uncommitted.clear();
     this.#feed.clear();
     for (const write of writes) write.settle(false);
+    handOver?.keep('the leader has lost its office');
+    for (const { done } of handOver?.takeHeld() ?? []) done(failed('NOT_LEADER', 'another replica leads now'));
   }
 }
 
+const NO_LEASE = 'the leader has no lease from every replica in sync';
+
+const seqOfWrite = ({ seq }: PendingWrite): number => seq;
+
 const NO_VICTIMS = { keys: [], bytes: 0 } as const;
 
-const failed = (reason: 'NOT_LEADER' | 'PARTITION_UNAVAILABLE' | 'NOT_ENOUGH_REPLICAS' | 'OVERLOADED' | 'MEMORY_EXHAUSTED', message: string): WriteOutcome => ({
+const failed = (reason: 'NOT_LEADER' | 'PARTITION_UNAVAILABLE' | 'NOT_ENOUGH_REPLICAS' | 'OVERLOADED' | 'MEMORY_EXHAUSTED', message: string): FailedWrite => ({
   kind: 'failed',
   reason,
   message,

@@ -10,10 +10,13 @@ const hooks: LeaderHooks = {
   requestChange: () => undefined,
   readRecord: () => undefined,
   recordChanged: () => undefined,
+  leaseUntilMs: () => Number.POSITIVE_INFINITY,
+  fenceUntilMs: () => Number.POSITIVE_INFINITY,
+  askRemoval: () => undefined,
 };
 
 const openReplica = (incarnation = 'life-1'): PartitionReplica =>
-  new PartitionReplica({ state: openState('a'), settings: SETTINGS, hooks, random: new SeededRandom(1), incarnation });
+  new PartitionReplica({ state: openState('a'), settings: SETTINGS, hooks, random: new SeededRandom(1), incarnation, promiseUntilMs: 0 });
 
 describe('an office (R2)', () => {
   it('is not taken twice: after it was given up, only a new epoch makes a leader', () => {

@@ -1,7 +1,8 @@
-import { hasReplica, isSameMember, membersOf, type Member, type VersionedRecord } from '@atoll/core-membership';
+import { hasReplica, isSameMember, membersOf, type Member, type PartitionRecord, type VersionedRecord } from '@atoll/core-membership';
 import type { Random } from '@atoll/core-runtime';
 import { Follower } from './follower.ts';
 import { Leader } from './leader.ts';
+import type { LeaseItem } from './lease/peer-lease.ts';
 import type { LeaderHooks, Moment, ReplicaSettings } from './replica-types.ts';
 import type { ReplicaState } from './replica-state.ts';
 
@@ -10,12 +11,18 @@ export type ReplicaRole =
   | { readonly kind: 'leader'; readonly leader: Leader }
   | { readonly kind: 'follower'; readonly follower: Follower; readonly of: Member };
 
-/** What a record made of a replica. `unnamed`: the record does not know it. */
-export type RecordEffect = 'unchanged' | 'role-changed' | 'unnamed' | 'refused-office';
+/**
+ * What a record, or the time, made of a replica. `unnamed`: the record does not know it. `office-due`: it is to lead,
+ * once its promise to the leader before has run out; `tick` takes the office then.
+ */
+export type RecordEffect = 'unchanged' | 'role-changed' | 'unnamed' | 'refused-office' | 'office-due';
 
 /**
  * One replica of one partition on this node: its data, and its present role. Roles change by records alone. A replica
  * leads only an epoch that was given to this life of its process (R2), and follows only whom the newest record names.
+ *
+ * Its promise is one deadline over all epochs (R14): before it, this replica leads no epoch above one that it granted
+ * a lease in. It may follow a higher one at once.
  */
 export class PartitionReplica {
   readonly state: ReplicaState;
@@ -27,8 +34,23 @@ export class PartitionReplica {
   /** Epoch of the last office of this process: each taking of office is a new one (R2). */
   #lastOffice = 0;
   #record: VersionedRecord | undefined;
+  #promiseUntilMs: number;
+  /** The highest epoch heard of, from a record or from any message (R27). */
+  #heardEpoch = 0;
 
-  constructor(options: { state: ReplicaState; settings: ReplicaSettings; hooks: LeaderHooks; random: Random; incarnation: string }) {
+  /**
+   * `promiseUntilMs`: for data that was there before this process began, the start of the process and a full lease:
+   * what it promised in its last life is not known any more (R14). For a replica made empty now: 0.
+   */
+  constructor(options: {
+    state: ReplicaState;
+    settings: ReplicaSettings;
+    hooks: LeaderHooks;
+    random: Random;
+    incarnation: string;
+    promiseUntilMs: number;
+  }) {
+    this.#promiseUntilMs = options.promiseUntilMs;
     this.state = options.state;
     this.settings = options.settings;
     this.#hooks = options.hooks;
@@ -64,13 +86,50 @@ export class PartitionReplica {
       return 'unnamed';
     }
     this.#adoptFirstGeneration(versioned);
-    if (record.leader === undefined) return this.#become({ kind: 'idle' });
+    // There is a newer record, with the epoch that was heard of: until it is read, this replica acts in none (R27).
+    if (record.leader === undefined || record.epoch < this.#heardEpoch) return this.#become({ kind: 'idle' });
+    this.#heardEpoch = record.epoch;
     if (isSameMember(record.leader, self)) return this.#lead(versioned, now);
     return this.#follow(versioned, record.leader);
   }
 
-  tick(now: Moment): void {
+  /** Takes an office that has become due; else lets the leader's time pass. */
+  tick(now: Moment): RecordEffect {
     this.leader?.tick(now);
+    const { officeDueMs } = this;
+    return officeDueMs === undefined || now.monotonicMs < officeDueMs ? 'unchanged' : this.#lead(this.#record!, now);
+  }
+
+  /** Monotonic time at which `tick` will take an office that is waited for (R27); undefined when there is none. */
+  get officeDueMs(): number | undefined {
+    const record = this.#record?.record;
+    if (record?.leader === undefined || this.#role.kind !== 'idle' || record.epoch < this.#heardEpoch) return undefined;
+    return isSameMember(record.leader, this.state.identity.self) && this.#mayLead(record) ? this.#promiseUntilMs : undefined;
+  }
+
+  get promiseUntilMs(): number {
+    return this.#promiseUntilMs;
+  }
+
+  /**
+   * Promises the leader of `item.epoch`, for `leaseMs` from now on, not to lead a higher epoch (R14). Returns false,
+   * with nothing promised, unless this replica follows in that very epoch: it then may be promised elsewhere, or must
+   * read its record first.
+   */
+  grantLease(item: Pick<LeaseItem, 'epoch' | 'replica'>, leaseMs: number, nowMs: number): boolean {
+    this.hearEpoch(item.epoch);
+    if (item.replica !== this.state.identity.self.replica || leaseMs > this.settings.leaseMs) return false;
+    if (this.#role.kind !== 'follower' || this.#role.follower.epoch !== item.epoch) return false;
+    this.#promiseUntilMs = Math.max(this.#promiseUntilMs, nowMs + leaseMs);
+    return true;
+  }
+
+  /** Some message named `epoch`. In a lower one this replica neither leads, grants nor acknowledges any more (R27). */
+  hearEpoch(epoch: number): void {
+    if (epoch <= this.#heardEpoch) return;
+    this.#heardEpoch = epoch;
+    this.#become({ kind: 'idle' });
+    this.#hooks.readRecord();
   }
 
   /** Leaves whatever role it has; the data stays. */
@@ -90,11 +149,15 @@ export class PartitionReplica {
       this.#role.leader.onRecord(versioned, now.monotonicMs);
       return 'unchanged';
     }
-    const isOwnOffice = record.leaderIncarnation === this.#incarnation;
-    const isOwnLineage = record.generation.counter === this.state.generation.counter && record.generation.id === this.state.generation.id;
-    if (!isOwnOffice || !isOwnLineage || !this.state.isInstalled || record.epoch < this.state.log.end.epoch || record.epoch <= this.#lastOffice) {
+    if (!this.#mayLead(record)) {
       this.#become({ kind: 'idle' });
       return 'refused-office';
+    }
+    // The leader before needs this replica's lease: while that may stand, it may be serving (R27). One that gave its
+    // office up does not (R29).
+    if (now.monotonicMs < this.#promiseUntilMs && !record.relinquished) {
+      this.#become({ kind: 'idle' });
+      return 'office-due';
     }
     if (this.#role.kind === 'leader') this.#role.leader.leaveOffice();
     const leader = new Leader({
@@ -108,6 +171,13 @@ export class PartitionReplica {
     this.#role = { kind: 'leader', leader };
     this.#lastOffice = record.epoch;
     return 'role-changed';
+  }
+
+  #mayLead(record: PartitionRecord): boolean {
+    const { generation, isInstalled, log } = this.state;
+    const isOwnOffice = record.leaderIncarnation === this.#incarnation;
+    const isOwnLineage = record.generation.counter === generation.counter && record.generation.id === generation.id;
+    return isOwnOffice && isOwnLineage && isInstalled && record.epoch >= log.end.epoch && record.epoch > this.#lastOffice;
   }
 
   #follow({ record }: VersionedRecord, of: Member): RecordEffect {

@@ -1,4 +1,4 @@
-import type { AckLevel, Eviction, VersionedRecord } from '@atoll/core-membership';
+import type { AckLevel, Eviction, Member, VersionedRecord } from '@atoll/core-membership';
 import type { ExpiryLimits, WriteCommand } from '@atoll/core-store';
 import type { Hash64 } from '@atoll/core-runtime';
 import type { FollowerProgress } from './follower-progress.ts';
@@ -16,6 +16,8 @@ export interface WriteRequest {
   readonly hash: Hash64;
   readonly command: WriteCommand;
   readonly opId: OpId | undefined;
+  /** How long ago the write was sent first, in ms of the sender's clock; 0 or left out: this is the first time (R21). */
+  readonly repeatAgeMs?: number;
   readonly ack: AckLevel;
 }
 
@@ -23,6 +25,8 @@ export interface WriteRequest {
 export interface ReplicaSettings {
   readonly minInSync: number;
   readonly eviction: Eviction;
+  /** For how long a promise to a leader stands, in ms (R14). The same on all nodes of a cluster. */
+  readonly leaseMs: number;
   /** Bytes that the keyspace may still take on this node. */
   freeBytes(): number;
   /** Time without progress after which a member leaves the in-sync set (R24), in ms. */
@@ -52,4 +56,16 @@ export interface LeaderHooks {
   readRecord(): void;
   /** The record changed by this leader's own hand. */
   recordChanged(record: VersionedRecord): void;
+  /** Until when `member` has promised not to lead a higher epoch than `epoch`, monotonic ms; -Infinity without (R14). */
+  leaseUntilMs(member: Member, epoch: number): number;
+  /**
+   * Until when an office of this keyspace may be held without another look at etcd, monotonic ms: successors of a
+   * keyspace that is reset without an operator come by waiting alone (R15). Infinity where an operator is needed.
+   */
+  fenceUntilMs(): number;
+  /**
+   * Asks the coordinator whether the last follower may be removed, since it may be this leader that is cut off (R10).
+   * `Leader.onRemovalAnswer` takes the answer. Asked again while there is none.
+   */
+  askRemoval(member: Member): void;
 }

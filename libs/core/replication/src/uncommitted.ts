@@ -5,7 +5,9 @@ import type { LogEntry } from './log-entry.ts';
 
 export type WriteOutcome =
   | { readonly kind: 'done'; readonly answer: WriteAnswer; readonly version: EntryVersion | undefined }
-  | { readonly kind: 'failed'; readonly reason: ErrorReason; readonly message: string };
+  | { readonly kind: 'failed'; readonly reason: ErrorReason; readonly message: string; readonly metadata?: Readonly<Record<string, string>> };
+
+export type FailedWrite = Extract<WriteOutcome, { kind: 'failed' }>;
 
 /** What a key will be when `write` commits; `value` undefined means removed. */
 export interface UncommittedState {
@@ -21,7 +23,8 @@ export class PendingWrite implements UncommittedState {
   readonly keyText: string;
   readonly hash: Hash64;
   readonly version: EntryVersion;
-  readonly mutation: EntryMutation;
+  /** Undefined: its entry changes nothing. */
+  readonly mutation: EntryMutation | undefined;
   /** Encoded size in the log. */
   readonly bytes: number;
   /** What it will add to the memory in use when it is applied, less what it evicts; may be negative. */
@@ -34,7 +37,7 @@ export class PendingWrite implements UncommittedState {
     keyText: string;
     hash: Hash64;
     version: EntryVersion;
-    mutation: EntryMutation;
+    mutation: EntryMutation | undefined;
     bytes: number;
     reservedBytes: number;
   }) {
@@ -60,11 +63,11 @@ export class PendingWrite implements UncommittedState {
   }
 
   get value(): Uint8Array | undefined {
-    return this.mutation.kind === 'put' ? this.mutation.value : undefined;
+    return this.mutation?.kind === 'put' ? this.mutation.value : undefined;
   }
 
   get expiresAtMs(): number {
-    return this.mutation.kind === 'put' ? this.mutation.expiresAtMs : 0;
+    return this.mutation?.kind === 'put' ? this.mutation.expiresAtMs : 0;
   }
 
   onSettled(listener: (committed: boolean) => void): void {

@@ -41,6 +41,7 @@ export function recordOf(options: { leader: string; inSync: readonly string[]; l
 export const SETTINGS: ReplicaSettings = {
   minInSync: 1,
   eviction: 'LRU',
+  leaseMs: 1000,
   freeBytes: () => MIB,
   followerAckTimeoutMs: 600,
   rejoinAfterMs: 1000,
@@ -76,7 +77,16 @@ export interface SoloLeader {
   readonly write: (key: string, command: WriteCommand, now: Moment, ack?: WriteRequest['ack']) => WriteOutcome[];
 }
 
-export function takeOffice(options: { state: ReplicaState; record: VersionedRecord; now?: Moment; settings?: Partial<ReplicaSettings> }): SoloLeader {
+export function takeOffice(options: {
+  state: ReplicaState;
+  record: VersionedRecord;
+  now?: Moment;
+  settings?: Partial<ReplicaSettings>;
+  /** Default: everybody has granted a lease for ever. */
+  leaseUntilMs?: LeaderHooks['leaseUntilMs'];
+  /** Default: the coordinator lets the last follower go at once. */
+  askRemoval?: LeaderHooks['askRemoval'];
+}): SoloLeader {
   const { state, record } = options;
   const changes: ChangeAttempt[] = [];
   const cutOff: ReplicaId[] = [];
@@ -87,9 +97,12 @@ export function takeOffice(options: { state: ReplicaState; record: VersionedReco
     requestChange: (attempt) => void changes.push(attempt),
     readRecord: () => undefined,
     recordChanged: () => undefined,
+    leaseUntilMs: options.leaseUntilMs ?? (() => Number.POSITIVE_INFINITY),
+    fenceUntilMs: () => Number.POSITIVE_INFINITY,
+    askRemoval: options.askRemoval ?? (({ replica }) => leader.onRemovalAnswer(replica, true, 0)),
   };
   const settings = options.settings === undefined ? SETTINGS : Object.create(SETTINGS, Object.getOwnPropertyDescriptors(options.settings));
-  const leader = new Leader({ state, record, settings, hooks, random: new SeededRandom(7), now: options.now ?? momentAt(0) });
+  const leader: Leader = new Leader({ state, record, settings, hooks, random: new SeededRandom(7), now: options.now ?? momentAt(0) });
   return {
     leader,
     state,

@@ -139,9 +139,13 @@ export class WorldProcess {
         requestChange: (attempt) => this.#requestChange(attempt),
         readRecord: () => world.etcd.read((record) => this.run(() => this.onRecord(record))),
         recordChanged: () => undefined,
+        leaseUntilMs: () => Number.POSITIVE_INFINITY,
+        fenceUntilMs: () => Number.POSITIVE_INFINITY,
+        askRemoval: ({ replica: last }) => this.replica.leader?.onRemovalAnswer(last, true, this.moment.monotonicMs),
       },
       random: world.dice.random,
       incarnation: this.incarnation,
+      promiseUntilMs: 0,
     });
     return { state, replica };
   }
@@ -162,6 +166,7 @@ export class WorldProcess {
     return {
       minInSync: plan.minInSync,
       eviction: plan.eviction,
+      leaseMs: 300,
       freeBytes: () => this.#account.freeBytes,
       followerAckTimeoutMs: 120,
       rejoinAfterMs: 50,
