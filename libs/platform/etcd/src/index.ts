@@ -25,8 +25,8 @@ export { EVENTS_MAX, EVENT_BYTES_MAX, EVENT_PARTITIONS_MAX, appendEvent, listEve
 export type { ClusterEvent } from './event-log.ts';
 export { RECORD_BYTES_MAX } from './json-codec.ts';
 export type { Parsed } from './json-codec.ts';
-export { LOCK_NAME_BYTES_MAX, LOCK_TTL_MS_MAX, LOCK_TTL_MS_MIN, acquireLock } from './lock.ts';
-export type { HeldLock, LockOptions } from './lock.ts';
+export { CLIENT_LOCK_TTL_MS_MAX, CLIENT_LOCK_TTL_MS_MIN, CLIENT_LOCK_WAIT_MS_MAX, ClientLocks } from './locks/client-locks.ts';
+export type { GrantedLock, ListedRequest, LockAsk } from './locks/client-locks.ts';
 export type {
   Change,
   Comparison,

@@ -22,6 +22,7 @@ const partitionSchema: z.ZodType<PartitionRecord> = z
     partition: count.transform(toPartitionId),
     state: z.enum(['ACTIVE', 'WAITING', 'FENCING']),
     generation: z.object({ counter: count, id: z.string() }),
+    continues: z.object({ counter: count, id: z.string() }).optional(),
     epoch: count.transform(toEpoch),
     leader: member.optional(),
     leaderIncarnation: z.string(),
