@@ -33,6 +33,11 @@ export interface PartitionRecord {
   readonly partition: PartitionId;
   readonly state: PartitionState;
   readonly generation: Generation;
+  /**
+   * The lineage that this one goes on from, after an unclean recovery: the leader named in it takes its data over
+   * into the new one. Undefined where a generation began empty.
+   */
+  readonly continues?: Generation | undefined;
   readonly epoch: Epoch;
   readonly leader: Member | undefined;
   /**

@@ -1,5 +1,6 @@
 import type { PartitionId, ReplicaId } from '@atoll/core-runtime';
 import type { NodeVerdict } from '../failure/verdict.ts';
+import type { FailoverState } from './failover-state.ts';
 import type { KeyspaceSpec } from '../keyspace-spec.ts';
 import type { NodeRecord, NodeSpec } from '../node-record.ts';
 import type { Generation, PartitionRecord, VersionedRecord } from '../partition-record.ts';
@@ -34,6 +35,7 @@ export interface ClusterState {
   readonly writtenOff: ReadonlySet<string>;
   /** By node id. A node without one counts as SUSPECT: it fells nobody (R11). */
   readonly verdicts: ReadonlyMap<string, NodeVerdict>;
+  readonly failover: FailoverState;
 }
 
 /** Key of a partition in the maps above. */

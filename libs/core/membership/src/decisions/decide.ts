@@ -6,11 +6,11 @@ import { toPartitionId, type PartitionId, type Random } from '@atoll/core-runtim
 import type { KeyspaceSpec } from '../keyspace-spec.ts';
 import type { PartitionRecord, VersionedRecord } from '../partition-record.ts';
 import type { Action } from './action.ts';
-import type { ClusterState } from './cluster-state.ts';
+import { nameOf, type ClusterState } from './cluster-state.ts';
 import { decideFirstPlacement } from './first-placement.ts';
 import { LeaderCounts } from './leader-counts.ts';
-import { decideSuccessor } from './leadership.ts';
-import { isLeaderGone, isUsable } from './member-status.ts';
+import { decideSuccessor, isSuccessorDue } from './leadership.ts';
+import { isUsable } from './member-status.ts';
 import { decideNodeSpecs } from './node-specs.ts';
 import type { PlacementPlans } from './placement-plans.ts';
 import { FillCounts, decideMoves } from './replica-moves.ts';
@@ -45,10 +45,13 @@ export function decide(state: ClusterState, options: DecideOptions): readonly Ac
   for (const keyspace of state.keyspaces.values()) {
     const own = (state.partitions.get(keyspace.name) ?? []).filter(({ record }) => record.keyspaceId === keyspace.id);
     const healthy: VersionedRecord[] = [];
+    const { minInSync, onDataLoss, replicationFactor } = keyspace;
     for (const versioned of own) {
-      if (isLeaderGone(state, versioned.record)) {
-        urgent.push(...decideSuccessor(versioned, { state, random, leaders, minInSync: keyspace.minInSync }));
-      } else healthy.push(versioned);
+      const successions = isSuccessorDue(state, versioned.record)
+        ? decideSuccessor(versioned, { state, random, leaders, minInSync, onDataLoss, replicationFactor })
+        : [];
+      urgent.push(...successions);
+      if (successions.length === 0 && !state.failover.handingOver.has(nameOf(versioned.record))) healthy.push(versioned);
     }
     if (own.length < keyspace.partitionCount) {
       if (options.isSettled) placements.push(...placeMissing(state, keyspace, own, options));

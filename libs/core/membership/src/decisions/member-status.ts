@@ -6,17 +6,26 @@ import { nameOf, type ClusterState, type NodeInventory } from './cluster-state.t
 /**
  * PRESENT:  its node runs and holds the replica.
  * STOPPING: holds it still, takes no office any more.
- * LOST:     its node runs and does not hold it: that data comes back never.
+ * LOST:     its node runs and does not hold it, or is removed: that data comes back never.
+ * DOWN:     by the failure detector its node is dead or cut off; it may come back, with its data or without.
  * SILENT:   nothing is known; it may come back.
  */
-export type MemberStatus = 'PRESENT' | 'STOPPING' | 'LOST' | 'SILENT';
+export type MemberStatus = 'PRESENT' | 'STOPPING' | 'LOST' | 'DOWN' | 'SILENT';
 
 export function statusOf(state: ClusterState, record: PartitionRecord, member: Member): MemberStatus {
   const node = state.nodes.get(member.node);
   const inventory = node && inventoryOf(state, node);
-  if (node === undefined || inventory === undefined) return 'SILENT';
+  if (node === undefined && state.specs.get(member.node)?.state === 'REMOVED') return 'LOST';
+  const isDown = isNodeDown(state, member.node);
+  if (node === undefined || inventory === undefined) return isDown ? 'DOWN' : 'SILENT';
   if (inventory.replicas.get(nameOf(record))?.replica !== member.replica) return 'LOST';
+  if (isDown) return 'DOWN';
   return node.phase === 'STOPPING' ? 'STOPPING' : 'PRESENT';
+}
+
+/** The failure detector's verdict: the process of the registration, or of the last one, is dead or cut off from everybody. */
+export function isNodeDown(state: ClusterState, id: NodeId): boolean {
+  return state.verdicts.get(id)?.state === 'DOWN';
 }
 
 /** What the registered process holds; undefined as long as that very process has not said so. */
@@ -32,7 +41,7 @@ export function inventoryOf(state: ClusterState, node: NodeRecord): NodeInventor
  */
 export function isReachable(state: ClusterState, id: NodeId): boolean {
   const node = state.nodes.get(id);
-  if (node === undefined || node.phase !== 'SERVING') return false;
+  if (node === undefined || node.phase !== 'SERVING' || isNodeDown(state, id)) return false;
   return inventoryOf(state, node) !== undefined && state.specs.get(id)?.incarnation === node.incarnation;
 }
 
@@ -46,7 +55,7 @@ export function isUsable(state: ClusterState, id: NodeId): boolean {
  *  - another process of the leader's node has registered since, and leads nothing until given a new epoch (R2);
  *  - or the leader's process wrote STOPPING, before which it gave up every office;
  *  - or it does not hold the replica, so it declines (R1).
- * A node that is merely silent may be leading: it fells nobody (R11).
+ * A node that is merely silent may be leading, and so may one that is DOWN.
  */
 export function isLeaderGone(state: ClusterState, record: PartitionRecord): boolean {
   const { leader, leaderIncarnation } = record;

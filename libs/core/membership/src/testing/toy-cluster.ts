@@ -6,6 +6,7 @@ import type { NodeVerdict } from '../failure/verdict.ts';
 import type { NodeRecord, NodeSpec } from '../node-record.ts';
 import { assertRecord, hasReplica, type Member, type PartitionRecord, type VersionedRecord } from '../partition-record.ts';
 import type { Action } from '../decisions/action.ts';
+import { CALM, type FailoverState } from '../decisions/failover-state.ts';
 import { nameOf, partitionName, type ClusterState, type HeldReplica, type NodeInventory } from '../decisions/cluster-state.ts';
 import { decide } from '../decisions/decide.ts';
 import { PlacementPlans } from '../decisions/placement-plans.ts';
@@ -30,6 +31,7 @@ export class ToyCluster {
   readonly replicas = new Map<string, Map<string, ToyReplica>>();
   readonly writtenOff = new Set<string>();
   readonly verdicts = new Map<string, NodeVerdict>();
+  failover: FailoverState = CALM;
   /** Incarnation of each node's process as long as it may hold offices, registered or not. */
   readonly living = new Map<string, string>();
   learnersPerNodeMax = 8;
@@ -71,6 +73,11 @@ export class ToyCluster {
     this.nodes.delete(id);
   }
 
+  /** The failure detector's verdict. */
+  judge(id: string, state: NodeVerdict['state'], more: Partial<NodeVerdict> = {}): void {
+    this.verdicts.set(id, { state, reason: 'by the spec', sinceMs: 0, degraded: [], isEtcdLost: false, ...more });
+  }
+
   stopping(id: string): void {
     const node = this.nodes.get(id);
     if (node === undefined) return;
@@ -104,8 +111,8 @@ export class ToyCluster {
     for (const node of this.nodes.values()) {
       inventories.set(node.id, { incarnation: node.incarnation, replicas: new Map(this.replicas.get(node.id)) });
     }
-    const { nodes, specs, keyspaces, writtenOff, verdicts } = this;
-    return { nodes, specs, keyspaces, partitions, inventories, writtenOff, verdicts };
+    const { nodes, specs, keyspaces, writtenOff, verdicts, failover } = this;
+    return { nodes, specs, keyspaces, partitions, inventories, writtenOff, verdicts, failover };
   }
 
   decide(): readonly Action[] {
