@@ -6,6 +6,7 @@ import {
   commonSettings,
   defineSetting,
   durationMs,
+  integer,
   optional,
   parseSettings,
   text,
@@ -86,6 +87,7 @@ export const STORAGE_NODE_SETTINGS = {
     default: '2MiB',
     description: 'Log that each partition keeps in memory for replicas that return.',
   }),
+  STORAGE_NODE_WATCHES_MAX: integer({ min: 0, max: 2000, default: '1000', description: 'Watch streams at a time; further ones hear OVERLOADED.' }),
 } as const;
 
 export interface Config extends CommonConfig {
@@ -104,6 +106,7 @@ export interface Config extends CommonConfig {
   readonly rejoinAfterMs: number;
   readonly uncommittedBytesMax: number;
   readonly logBytesMax: number;
+  readonly watchesMax: number;
 }
 
 /** Throws ConfigError that lists everything that is wrong. */
@@ -145,5 +148,6 @@ export function readConfig(env: Env): Config {
     rejoinAfterMs: values.STORAGE_NODE_REJOIN_AFTER_MS,
     uncommittedBytesMax: values.STORAGE_NODE_UNCOMMITTED_BYTES_MAX,
     logBytesMax: values.STORAGE_NODE_LOG_BYTES_MAX,
+    watchesMax: values.STORAGE_NODE_WATCHES_MAX,
   });
 }

@@ -18,6 +18,8 @@ export class HostedReplica {
   isDropped = false;
   /** Streams of the replicas that follow this one, while it leads. */
   readonly followers = new Map<string, FollowerLink>();
+  /** Told when something was applied, and when the replica is dropped. */
+  readonly watchers = new Set<() => void>();
   readonly #tag: Hash64;
   #sessionSeq = -1;
   #sessionEpoch = -1;
@@ -35,7 +37,12 @@ export class HostedReplica {
     this.journal = options.journal;
     this.createdMs = options.createdMs;
     this.#tag = options.tag;
+    this.replica.state.onApplied = this.wakeWatchers;
   }
+
+  readonly wakeWatchers = (): void => {
+    if (this.watchers.size > 0) for (const wake of this.watchers) wake();
+  };
 
   /** Session token of what a reader has seen here; made anew only when something was applied since. */
   appliedSession(): Buffer {

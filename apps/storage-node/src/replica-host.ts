@@ -267,6 +267,7 @@ export class ReplicaHost {
     this.#undurable.delete(hosted);
     this.#checkpoints?.forget(hosted);
     this.#listener?.onDropped(hosted);
+    hosted.wakeWatchers();
     state.store.close();
     if (hosted.journal !== undefined) this.#options.wal?.dropReplica(state.identity.self.replica);
     this.#options.events.replicaDropped(state.identity);

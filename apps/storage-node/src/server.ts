@@ -17,6 +17,7 @@ import type { LeaderSessions } from './replication/leader-sessions.ts';
 import { createSnapshotSender } from './replication/snapshot-sender.ts';
 import type { ReplicaHost } from './replica-host.ts';
 import { readMoment, type TurnEnd } from './turn.ts';
+import type { Watches } from './watch/watches.ts';
 
 /** What the services need; complete once etcd was read. */
 export interface ServingParts {
@@ -26,6 +27,7 @@ export interface ServingParts {
   readonly operations: CacheOperations;
   readonly replicas: ReplicaHandlers;
   readonly sessions: LeaderSessions;
+  readonly watches: Watches;
 }
 
 export interface ServerOptions {
@@ -38,7 +40,11 @@ export interface ServerOptions {
 }
 
 const bytes = (value: Buffer): Buffer => value;
-const cacheService = { ...CacheService, execute: { ...CacheService.execute, requestDeserialize: bytes, responseSerialize: bytes } };
+const cacheService = {
+  ...CacheService,
+  execute: { ...CacheService.execute, requestDeserialize: bytes, responseSerialize: bytes },
+  watch: { ...CacheService.watch, responseSerialize: bytes },
+};
 const replicationService = { ...ReplicationService, follow: { ...ReplicationService.follow, responseSerialize: bytes } };
 
 /** Adds `Cache`, `Replication`, `Transfer`, health and reflection. */
@@ -66,6 +72,7 @@ export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOpt
     scan: handlers.serverStream(cacheService.scan, (call, context) => createScanHandler(parts())(call, context)),
     execute: handlers.bidiStream(cacheService.execute, (call, context) => serveExecute(call, context, { operations: parts().operations, turn, tracing, metrics })),
     watchTopology: handlers.serverStream(cacheService.watchTopology, (call, context) => streamTopology(call, context, parts().view)),
+    watch: handlers.serverStream(cacheService.watch, (call, context) => parts().watches.serve(call, context)),
   });
   server.addService(replicationService, {
     follow: handlers.bidiStream(replicationService.follow, async (call, context) => parts().sessions.follow(call, context)),

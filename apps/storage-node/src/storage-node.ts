@@ -26,6 +26,7 @@ import { SnapshotReceiver } from './replication/snapshot-receiver.ts';
 import { TracedWrites } from './replication/traced-writes.ts';
 import { addServices, type ServingParts } from './server.ts';
 import { TurnEnd, readMoment } from './turn.ts';
+import { Watches } from './watch/watches.ts';
 import { openWal, type Wal, type WalReplicaState } from './wal/index.ts';
 
 const PROBE_MS = 1000;
@@ -222,6 +223,7 @@ class RunningNode {
       operations,
       replicas: new ReplicaHandlers({ host, view, store, incarnation }),
       sessions: this.#sessions,
+      watches: new Watches({ host, operations, metrics: telemetry.metrics, watchesMax: config.watchesMax }),
     };
     addNodeMetrics(telemetry.metrics, { host, wal, stalenessMs, installsRunning: () => this.#snapshots.runningCount });
   }

@@ -14,8 +14,10 @@ export { addStandardServices } from './standard-services.ts';
 export type { Health, StandardServicesOptions } from './standard-services.ts';
 export { RETRY_ADVICE, STATUS_BY_REASON } from './status.ts';
 export type { RetryAdvice } from './status.ts';
-export { BUFFERED_BYTES_MAX, BoundedWriter, writeWithBackpressure } from './stream-writer.ts';
+export { BUFFERED_BYTES_MAX, BoundedWriter, writePaced, writeWithBackpressure } from './stream-writer.ts';
 export type { BoundedWriterOptions, WritableCall } from './stream-writer.ts';
+export { probeTcp } from './tcp-probe.ts';
+export type { TcpProbe } from './tcp-probe.ts';
 // For tools and tests that look below the AtollError.
 export { ERROR_DOMAIN, decodeErrorDetails, encodeErrorDetails } from './error-details.ts';
 export { addReflection } from './reflection.ts';

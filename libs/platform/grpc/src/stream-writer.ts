@@ -1,5 +1,5 @@
 import { AtollError } from '@atoll/core-errors';
-import { MIB } from '@atoll/core-runtime';
+import { KIB, MIB } from '@atoll/core-runtime';
 import { resetServerStream } from './reset-stream.ts';
 
 /** Any grpc-js call that messages are written to. */
@@ -32,6 +32,28 @@ export async function writeWithBackpressure<Message>(call: WritableCall<Message>
     call.on('drain', onDrain);
     for (const event of ['close', 'error', 'cancelled'] as const) call.on(event, onGone);
     signal.addEventListener('abort', onAbort, { once: true });
+  });
+}
+
+/** Messages from this size on are waited for one by one. */
+const LARGE_MESSAGE_BYTES = 256 * KIB;
+
+/**
+ * As `writeWithBackpressure`, for encoded messages of very different sizes: a large one is waited for until the
+ * connection has taken it, so that about 4 MiB, or one message, lie unsent (I10).
+ */
+export async function writePaced(call: WritableCall<Buffer>, message: Buffer, signal: AbortSignal): Promise<void> {
+  if (message.length < LARGE_MESSAGE_BYTES) return writeWithBackpressure(call, message, signal);
+  signal.throwIfAborted();
+  if (call.destroyed) throw streamGone();
+  await new Promise<void>((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason as Error);
+    signal.addEventListener('abort', onAbort, { once: true });
+    call.write(message, (error) => {
+      signal.removeEventListener('abort', onAbort);
+      if (error === undefined || error === null) resolve();
+      else reject(streamGone());
+    });
   });
 }
 

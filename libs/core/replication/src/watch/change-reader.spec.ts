@@ -10,7 +10,7 @@ const NO_LIMITS = { entriesMax: 1000, bytesMax: MIB };
 function changesBehind(state: ReplicaState, from: EntryVersion, limits = NO_LIMITS): { readonly changes: string[]; readonly end: EntryVersion } {
   const changes: string[] = [];
   const end = readChanges(state, from, limits, ({ kind, key, value, version }: Change) => {
-    changes.push(`${version.seq} ${kind} ${Buffer.from(key)}${kind === 'put' ? `=${Buffer.from(value)}` : ''}`);
+    changes.push(`${version.seq} ${kind} ${Buffer.from(key).toString()}${kind === 'put' ? `=${Buffer.from(value).toString()}` : ''}`);
     return key.length + value.length;
   });
   return { changes, end };
