@@ -76,6 +76,7 @@ export class Leader {
     // What was inherited may be younger than this clock: entries that are not applied yet, or came from the disk (R23).
     const { log, clock } = state;
     if (log.end.seq > log.base.seq) clock.follow(log.entryAt(log.end.seq).stampMs, now.monotonicMs);
+    state.takeInResults();
     this.#append({ kind: 'office' }, now, undefined, []);
     this.#officeEndSeq = log.end.seq;
     this.#advanceCommit(now.monotonicMs);

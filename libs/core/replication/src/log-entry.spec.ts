@@ -12,6 +12,7 @@ const base = { epoch: 7, seq: 5, stampMs: 1000, opId: undefined, evicted: [] };
 
 // docs/design/log-format.md shows the same entries.
 const GOLDEN: [string, LogEntry, string][] = [
+  ['marker', { ...base, operation: { kind: 'marker' } }, '16000000 05 07000000 050000000000 0000000000408f40 00 0000'],
   ['office', { ...base, operation: { kind: 'office' } }, '16000000 04 07000000 050000000000 0000000000408f40 00 0000'],
   [
     'put',
@@ -22,6 +23,16 @@ const GOLDEN: [string, LogEntry, string][] = [
     'delete with op id and evicted keys',
     { ...base, opId, evicted: [Buffer.from('a'), Buffer.from('bc')], operation: { kind: 'delete', key: Buffer.from('k') } },
     '2e000000 02 07000000 050000000000 0000000000408f40 08 636c69656e742d31 030000000001 0200 0100 61 0200 6263 0100 6b',
+  ],
+  [
+    'unchanged, and what was met',
+    { ...base, opId, operation: { kind: 'unchanged', key: Buffer.from('k'), current: { epoch: 3, seq: 4 } } },
+    '31000000 06 07000000 050000000000 0000000000408f40 08 636c69656e742d31 030000000001 0000 0100 6b 03000000 040000000000',
+  ],
+  [
+    'unchanged, of no entry',
+    { ...base, operation: { kind: 'unchanged', key: Buffer.from('k'), current: undefined } },
+    '23000000 06 07000000 050000000000 0000000000408f40 00 0000 0100 6b 00000000 000000000000',
   ],
   [
     'expire up to a hash',

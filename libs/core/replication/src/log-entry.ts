@@ -11,6 +11,8 @@
 //   DELETE: u16 key bytes, key
 //   EXPIRE: u32 u32 from, u8 hasTo, u32 u32 to, f64 watermarkMs
 //   OFFICE: nothing: the first entry of an epoch
+//   MARKER: nothing: replicas keep their digests when they apply it (R34)
+//   UNCHANGED: u16 key bytes, key, u32 epoch, u48 seq: a write that was sent again changed nothing, and what it met (R21)
 import type { Hash64 } from '@atoll/core-runtime';
 
 export interface OpId {
@@ -23,7 +25,10 @@ export type LogOperation =
   | { readonly kind: 'put'; readonly key: Uint8Array; readonly value: Uint8Array; readonly expiresAtMs: number }
   | { readonly kind: 'delete'; readonly key: Uint8Array }
   | { readonly kind: 'expire'; readonly from: Hash64; readonly to: Hash64 | undefined; readonly watermarkMs: number }
-  | { readonly kind: 'office' };
+  | { readonly kind: 'office' }
+  | { readonly kind: 'marker' }
+  /** A write that was sent again changed nothing: its first sending, should it still come, must not either (R21). */
+  | { readonly kind: 'unchanged'; readonly key: Uint8Array; readonly current: { readonly epoch: number; readonly seq: number } | undefined };
 
 export interface LogEntry {
   readonly epoch: number;
@@ -35,7 +40,7 @@ export interface LogEntry {
   readonly operation: LogOperation;
 }
 
-const KIND = { put: 1, delete: 2, expire: 3, office: 4 } as const;
+const KIND = { put: 1, delete: 2, expire: 3, office: 4, marker: 5, unchanged: 6 } as const;
 const FIXED_BYTES = 4 + 1 + 4 + 6 + 8;
 const EXPIRE_BYTES = 4 + 4 + 1 + 4 + 4 + 8;
 const HIGH = 2 ** 32;
@@ -54,7 +59,10 @@ export function encodedBytes(entry: LogEntry): number {
     case 'expire':
       return bytes + EXPIRE_BYTES;
     case 'office':
+    case 'marker':
       return bytes;
+    case 'unchanged':
+      return bytes + 2 + operation.key.length + 4 + 6;
     default:
       return operation satisfies never;
   }
@@ -95,6 +103,12 @@ export function encodeEntry(entry: LogEntry, target: Buffer, at: number): number
       offset = target.writeDoubleLE(operation.watermarkMs, offset);
       break;
     case 'office':
+    case 'marker':
+      break;
+    case 'unchanged':
+      offset = writeKey(target, operation.key, offset);
+      offset = target.writeUInt32LE(operation.current?.epoch ?? 0, offset);
+      offset = writeUint48(target, operation.current?.seq ?? 0, offset);
       break;
   }
   target.writeUInt32LE(offset - at - 4, at);
@@ -160,6 +174,13 @@ function decodeOperation(source: Buffer, kind: number | undefined, at: number, e
     }
     case KIND.office:
       return { kind: 'office' };
+    case KIND.marker:
+      return { kind: 'marker' };
+    case KIND.unchanged: {
+      const keyEnd = at + 2 + source.readUInt16LE(at);
+      const seq = readUint48(source, keyEnd + 4);
+      return { kind: 'unchanged', key: source.subarray(at + 2, keyEnd), current: seq === 0 ? undefined : { epoch: source.readUInt32LE(keyEnd), seq } };
+    }
     default:
       throw new RangeError(`log entry of unknown kind ${kind}`);
   }

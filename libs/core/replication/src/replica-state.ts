@@ -1,10 +1,13 @@
 import { keyHash, type Hash64, type PartitionId } from '@atoll/core-runtime';
 import type { Generation, Member } from '@atoll/core-membership';
 import type { EntryVersion, PartitionStore } from '@atoll/core-store';
+import { DigestMarks } from './digest-marks.ts';
 import { entryBytesAt, entryPositionAt, type LogEntry } from './log-entry.ts';
 import type { LogPosition } from './messages.ts';
 import { PartitionClock } from './partition-clock.ts';
+import { RangeRepair } from './range-repair.ts';
 import { ReplicaLog } from './replica-log.ts';
+import { RESULT_TABLE_DEFAULTS, ResultTable, type ResultTableOptions } from './result-table.ts';
 import { SnapshotInstall } from './snapshot-install.ts';
 import { ExpiredKeys } from './watch/expired-keys.ts';
 
@@ -36,6 +39,8 @@ export interface ReplicaOrigin {
   readonly applied: LogPosition;
   /** False for a replica that is still to be filled. */
   readonly installed: boolean;
+  /** Partition time of what the disk kept: results of writes up to then are not known (R21). Left out: nothing came before. */
+  readonly timeMs?: number | undefined;
 }
 
 /**
@@ -49,8 +54,12 @@ export class ReplicaState {
   readonly log: ReplicaLog;
   readonly clock = new PartitionClock();
   readonly expiredKeys = new ExpiredKeys();
+  /** What became of the latest writes, by op id. At a leader it runs ahead, to the end of the log (R21). */
+  readonly results: ResultTable;
   /** Called behind every turn that applied something, and when the data began anew. Must not throw. */
   onApplied: (() => void) | undefined;
+  /** Digests at the markers that were applied last (R34). */
+  readonly marks = new DigestMarks();
   readonly #journal: ReplicaJournal | undefined;
   /** With durability SYNC only what was flushed counts as appended (R25). */
   readonly #isSync: boolean;
@@ -60,6 +69,7 @@ export class ReplicaState {
   #installed: boolean;
   #installDurable: boolean;
   #install: SnapshotInstall | undefined;
+  #repair: RangeRepair | undefined;
 
   constructor(options: {
     identity: ReplicaIdentity;
@@ -67,10 +77,16 @@ export class ReplicaState {
     origin: ReplicaOrigin;
     journal?: ReplicaJournal | undefined;
     isSync: boolean;
+    results?: ResultTableOptions | undefined;
   }) {
     this.identity = options.identity;
     this.store = options.store;
     this.log = new ReplicaLog(options.origin.applied);
+    this.results = new ResultTable({
+      ...(options.results ?? RESULT_TABLE_DEFAULTS),
+      seq: options.origin.applied.seq,
+      floorMs: options.origin.timeMs ?? -Infinity,
+    });
     this.#journal = options.journal;
     this.#isSync = options.isSync;
     this.#generation = options.origin.generation;
@@ -115,9 +131,10 @@ export class ReplicaState {
     return { generation: this.#generation.counter, epoch: entry.epoch, seq: entry.seq };
   }
 
-  /** The leader's own entry. Returns its encoded size. */
-  append(entry: LogEntry): number {
+  /** The leader's own entry, with the hash of its key. Returns its encoded size. */
+  append(entry: LogEntry, hash?: Hash64): number {
     const bytes = this.log.append(entry);
+    this.results.add(entry, hash);
     this.#journalRun(entry.seq);
     return bytes;
   }
@@ -165,16 +182,33 @@ export class ReplicaState {
    */
   applyNext(entry: LogEntry, nowMs: number, hash?: Hash64): void {
     if (entry.seq !== this.#appliedSeq + 1) throw new Error(`cannot apply ${entry.seq} behind ${this.#appliedSeq} (I4)`);
-    if (this.#install === undefined) this.#applyToStore(entry, hash);
+    const keyed = hash ?? keyHashOf(entry);
+    this.results.add(entry, keyed);
+    if (this.#install === undefined) this.#applyToStore(entry, keyed);
     else this.#applyToInstall(this.#install, entry);
+    this.#repair?.noteEntry(entry);
     this.#appliedSeq = entry.seq;
+    if (entry.operation.kind === 'marker') this.marks.keep({ epoch: entry.epoch, seq: entry.seq }, this.#installed ? this.store.digest() : undefined);
     this.clock.follow(entry.stampMs, nowMs);
   }
 
   finishApply(): void {
     this.#journal?.committed(this.#appliedSeq);
     this.finishInstallIfComplete();
+    this.#repair?.settle(this.#appliedSeq);
     this.onApplied?.();
+  }
+
+  /** Begins to install [from, to) again; undefined when the replica is not whole, or another repair is under way (R34). */
+  beginRepair(from: Hash64, to: Hash64 | undefined): RangeRepair | undefined {
+    if (this.#repair !== undefined || !this.isInstalled) return undefined;
+    this.#repair = new RangeRepair({ store: this.store, from, to, appliedSeq: this.#appliedSeq, generation: this.#generation.counter });
+    return this.#repair;
+  }
+
+  /** Done, or given up: what is not taken yet is not taken any more. */
+  endRepair(repair: RangeRepair): void {
+    if (this.#repair === repair) this.#repair = undefined;
   }
 
   /**
@@ -192,6 +226,7 @@ export class ReplicaState {
 
   /** Begins an install: the log goes on behind `logStart`, the store is filled by chunks (R33). */
   beginInstall(generation: Generation, logStart: LogPosition): void {
+    this.#forgetDigests();
     const isSameLineage = generation.counter === this.#generation.counter && generation.id === this.#generation.id;
     if (!isSameLineage) this.store.clear();
     // What the store of this lineage already shows must not be left behind by chunks that are older.
@@ -199,6 +234,7 @@ export class ReplicaState {
     this.#generation = generation;
     this.expiredKeys.clear();
     this.log.reset(logStart);
+    this.results.clear(logStart.seq, Infinity);
     this.#appliedSeq = logStart.seq;
     this.#durableSeq = logStart.seq;
     this.#installed = false;
@@ -224,9 +260,11 @@ export class ReplicaState {
 
   /** Empty and complete, of a lineage that begins now: at creation or reset. */
   adoptEmpty(generation: Generation): void {
+    this.#forgetDigests();
     this.store.clear();
     this.expiredKeys.clear();
     this.log.reset({ epoch: 0, seq: 0 });
+    this.results.clear(0, -Infinity);
     this.#generation = generation;
     this.#appliedSeq = 0;
     this.#durableSeq = 0;
@@ -235,6 +273,11 @@ export class ReplicaState {
     this.#installDurable = true;
     this.#journal?.reset(generation, { epoch: 0, seq: 0 });
     this.onApplied?.();
+  }
+
+  #forgetDigests(): void {
+    this.marks.clear();
+    this.#repair = undefined;
   }
 
   #applyToInstall(install: SnapshotInstall, entry: LogEntry): void {
@@ -249,26 +292,37 @@ export class ReplicaState {
     this.expiredKeys.add(seq, keys, this.log.base.seq);
   }
 
-  #applyToStore(entry: LogEntry, hash?: Hash64): void {
+  /** `hash` is that of the entry's key, where it has one. */
+  #applyToStore(entry: LogEntry, hash: Hash64 | undefined): void {
     for (const key of entry.evicted) this.store.delete(key, keyHash(key));
     const { operation } = entry;
     switch (operation.kind) {
       case 'put':
         this.store.put({
           key: operation.key,
-          hash: hash ?? keyHash(operation.key),
+          hash: hash!,
           value: operation.value,
           version: this.version(entry),
           expiresAtMs: operation.expiresAtMs,
         });
         return;
       case 'delete':
-        this.store.delete(operation.key, hash ?? keyHash(operation.key));
+        this.store.delete(operation.key, hash!);
         return;
       case 'expire':
         this.#removeExpired(entry.seq, operation);
         return;
       case 'office':
+      case 'marker':
+      case 'unchanged':
+    }
+  }
+
+  /** For a new leader: the results of its whole log, so that they stand in order before its own (R21). */
+  takeInResults(): void {
+    for (let seq = this.#appliedSeq + 1; seq <= this.log.end.seq; seq += 1) {
+      const entry = this.log.entryAt(seq);
+      this.results.add(entry, keyHashOf(entry));
     }
   }
 
@@ -281,3 +335,5 @@ export class ReplicaState {
     return lastSeq + 1;
   }
 }
+
+const keyHashOf = ({ operation }: LogEntry): Hash64 | undefined => ('key' in operation ? keyHash(operation.key) : undefined);

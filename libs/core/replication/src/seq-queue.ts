@@ -30,6 +30,21 @@ export class SeqQueue<T> {
     return item;
   }
 
+  /** The item of this seq, if it waits here. */
+  find(seq: number, seqOf: (item: T) => number): T | undefined {
+    let low = this.#head;
+    let high = this.#items.length - 1;
+    while (low <= high) {
+      const middle = (low + high) >>> 1;
+      const item = this.#items[middle]!;
+      const found = seqOf(item);
+      if (found === seq) return item;
+      if (found < seq) low = middle + 1;
+      else high = middle - 1;
+    }
+    return undefined;
+  }
+
   /** Takes everything out. */
   drain(): T[] {
     const items = this.#items.slice(this.#head) as T[];

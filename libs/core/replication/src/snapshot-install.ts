@@ -124,6 +124,8 @@ export class SnapshotInstall {
         if (this.#next !== undefined) this.#expiries.push({ ...operation, seq: entry.seq });
         return;
       case 'office':
+      case 'marker':
+      case 'unchanged':
     }
   }
 
