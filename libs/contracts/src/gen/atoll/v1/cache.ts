@@ -247,12 +247,21 @@ export function watchEventKindToJSON(object: WatchEventKind): string {
   }
 }
 
-/** Makes the repetition of a write recognisable. SDKs set it; routers set one for clients that do not. */
+/**
+ * Makes the repetition of a write recognisable: a write that was done is answered as before, and not done again. SDKs
+ * set it; routers set one for clients that do not. An op id names one write to one key.
+ */
 export interface OpId {
   /** Random identity of the client, 8 to 16 bytes. */
   clientId: Buffer;
   /** Counts the client's writes, starting at 1. */
   counter: number;
+  /**
+   * Not 0: the write may have been taken before; so many milliseconds ago it was sent first. Results are remembered for
+   * STORAGE_NODE_RESULT_WINDOW_MS: an older write that is not known is answered WRITE_IN_DOUBT, with the cause
+   * RESULT_FORGOTTEN in the metadata. A failure of a repeat says nothing about its first sending.
+   */
+  repeatAgeMs: number;
 }
 
 /** A failure of one operation inside a batch. The same facts as google.rpc.ErrorInfo. */
@@ -713,7 +722,7 @@ export interface WatchEnd {
 }
 
 function createBaseOpId(): OpId {
-  return { clientId: Buffer.alloc(0), counter: 0 };
+  return { clientId: Buffer.alloc(0), counter: 0, repeatAgeMs: 0 };
 }
 
 export const OpId: MessageFns<OpId> = {
@@ -726,6 +735,9 @@ export const OpId: MessageFns<OpId> = {
         throw new globalThis.Error("value provided for field BigInt(message.counter) of type uint64 too large");
       }
       writer.uint32(16).uint64(BigInt(message.counter));
+    }
+    if (message.repeatAgeMs !== 0) {
+      writer.uint32(24).uint32(message.repeatAgeMs);
     }
     return writer;
   },
@@ -759,6 +771,14 @@ export const OpId: MessageFns<OpId> = {
             message.counter = longToNumber(reader.uint64());
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.repeatAgeMs = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -779,6 +799,11 @@ export const OpId: MessageFns<OpId> = {
         ? Buffer.from(bytesFromBase64(object.client_id))
         : Buffer.alloc(0),
       counter: isSet(object.counter) ? globalThis.Number(object.counter) : 0,
+      repeatAgeMs: isSet(object.repeatAgeMs)
+        ? globalThis.Number(object.repeatAgeMs)
+        : isSet(object.repeat_age_ms)
+        ? globalThis.Number(object.repeat_age_ms)
+        : 0,
     };
   },
 
@@ -790,6 +815,9 @@ export const OpId: MessageFns<OpId> = {
     if (message.counter !== 0) {
       obj.counter = globalThis.Number(message.counter);
     }
+    if (message.repeatAgeMs !== 0) {
+      obj.repeatAgeMs = Math.round(message.repeatAgeMs);
+    }
     return obj;
   },
 
@@ -800,6 +828,7 @@ export const OpId: MessageFns<OpId> = {
     const message = createBaseOpId();
     message.clientId = object.clientId ?? Buffer.alloc(0);
     message.counter = object.counter ?? 0;
+    message.repeatAgeMs = object.repeatAgeMs ?? 0;
     return message;
   },
 };

@@ -32,7 +32,11 @@ export interface FetchSnapshotRequest {
   fromLow: number;
   /** First key hash that is not wanted any more; without it everything up to the end is. */
   toHigh?: number | undefined;
-  toLow?: number | undefined;
+  toLow?:
+    | number
+    | undefined;
+  /** The receiver does not have the leader's results yet: they come before the first chunk (R21). */
+  wantsResults: boolean;
 }
 
 export interface FetchSnapshotResponse {
@@ -58,6 +62,11 @@ export interface FetchSnapshotResponse {
   partOf: number;
   /** More messages of this chunk follow. */
   continued: boolean;
+  /** A piece of the results of the latest writes by op id, as of read_seq (R21): whole rows, in order. */
+  results: Buffer;
+  /** The last piece, perhaps an empty one. Of writes stamped up to results_floor_ms nothing is known. */
+  resultsEnd: boolean;
+  resultsFloorMs: number;
 }
 
 export interface SnapshotEntry {
@@ -85,6 +94,7 @@ function createBaseFetchSnapshotRequest(): FetchSnapshotRequest {
     fromLow: 0,
     toHigh: undefined,
     toLow: undefined,
+    wantsResults: false,
   };
 }
 
@@ -122,6 +132,9 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
     }
     if (message.toLow !== undefined) {
       writer.uint32(80).uint32(message.toLow);
+    }
+    if (message.wantsResults !== false) {
+      writer.uint32(88).bool(message.wantsResults);
     }
     return writer;
   },
@@ -219,6 +232,14 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
             message.toLow = reader.uint32();
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.wantsResults = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -267,6 +288,11 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
         : isSet(object.to_low)
         ? globalThis.Number(object.to_low)
         : undefined,
+      wantsResults: isSet(object.wantsResults)
+        ? globalThis.Boolean(object.wantsResults)
+        : isSet(object.wants_results)
+        ? globalThis.Boolean(object.wants_results)
+        : false,
     };
   },
 
@@ -302,6 +328,9 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
     if (message.toLow !== undefined) {
       obj.toLow = Math.round(message.toLow);
     }
+    if (message.wantsResults !== false) {
+      obj.wantsResults = message.wantsResults;
+    }
     return obj;
   },
 
@@ -322,6 +351,7 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
     message.fromLow = object.fromLow ?? 0;
     message.toHigh = object.toHigh ?? undefined;
     message.toLow = object.toLow ?? undefined;
+    message.wantsResults = object.wantsResults ?? false;
     return message;
   },
 };
@@ -339,6 +369,9 @@ function createBaseFetchSnapshotResponse(): FetchSnapshotResponse {
     valuePart: Buffer.alloc(0),
     partOf: 0,
     continued: false,
+    results: Buffer.alloc(0),
+    resultsEnd: false,
+    resultsFloorMs: 0,
   };
 }
 
@@ -382,6 +415,15 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
     }
     if (message.continued !== false) {
       writer.uint32(88).bool(message.continued);
+    }
+    if (message.results.length !== 0) {
+      writer.uint32(98).bytes(message.results);
+    }
+    if (message.resultsEnd !== false) {
+      writer.uint32(104).bool(message.resultsEnd);
+    }
+    if (message.resultsFloorMs !== 0) {
+      writer.uint32(113).double(message.resultsFloorMs);
     }
     return writer;
   },
@@ -487,6 +529,30 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
             message.continued = reader.bool();
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.results = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.resultsEnd = reader.bool();
+            continue;
+          }
+          case 14: {
+            if (tag !== 113) {
+              break;
+            }
+
+            message.resultsFloorMs = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -542,6 +608,17 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
         ? globalThis.Number(object.part_of)
         : 0,
       continued: isSet(object.continued) ? globalThis.Boolean(object.continued) : false,
+      results: isSet(object.results) ? Buffer.from(bytesFromBase64(object.results)) : Buffer.alloc(0),
+      resultsEnd: isSet(object.resultsEnd)
+        ? globalThis.Boolean(object.resultsEnd)
+        : isSet(object.results_end)
+        ? globalThis.Boolean(object.results_end)
+        : false,
+      resultsFloorMs: isSet(object.resultsFloorMs)
+        ? globalThis.Number(object.resultsFloorMs)
+        : isSet(object.results_floor_ms)
+        ? globalThis.Number(object.results_floor_ms)
+        : 0,
     };
   },
 
@@ -580,6 +657,15 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
     if (message.continued !== false) {
       obj.continued = message.continued;
     }
+    if (message.results.length !== 0) {
+      obj.results = base64FromBytes(message.results);
+    }
+    if (message.resultsEnd !== false) {
+      obj.resultsEnd = message.resultsEnd;
+    }
+    if (message.resultsFloorMs !== 0) {
+      obj.resultsFloorMs = floatToJson(message.resultsFloorMs);
+    }
     return obj;
   },
 
@@ -599,6 +685,9 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
     message.valuePart = object.valuePart ?? Buffer.alloc(0);
     message.partOf = object.partOf ?? 0;
     message.continued = object.continued ?? false;
+    message.results = object.results ?? Buffer.alloc(0);
+    message.resultsEnd = object.resultsEnd ?? false;
+    message.resultsFloorMs = object.resultsFloorMs ?? 0;
     return message;
   },
 };
@@ -857,6 +946,10 @@ function bytesFromBase64(b64: string): Uint8Array {
 
 function base64FromBytes(arr: Uint8Array): string {
   return globalThis.Buffer.from(arr).toString("base64");
+}
+
+function floatToJson(value: number | null | undefined): number | string | null | undefined {
+  return typeof value === "number" && !globalThis.Number.isFinite(value) ? globalThis.String(value) : value;
 }
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | bigint | undefined;
