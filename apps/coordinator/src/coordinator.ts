@@ -2,9 +2,10 @@
 // election. All state is in etcd.
 import { randomBytes } from 'node:crypto';
 import { AdminService } from '@atoll/contracts/atoll/v1/admin';
+import { LocksService } from '@atoll/contracts/atoll/v1/locks';
 import { randomHex, type Clock, type Random } from '@atoll/core-runtime';
 import { formatAddress, type Address } from '@atoll/platform-config';
-import { appendEvent, campaign, connectEtcd, type ClusterView, type Election, type MetadataStore } from '@atoll/platform-etcd';
+import { ClientLocks, appendEvent, campaign, connectEtcd, type ClusterView, type Election, type MetadataStore } from '@atoll/platform-etcd';
 import { addStandardServices, createGrpcServer } from '@atoll/platform-grpc';
 import { openCluster } from '@atoll/platform-lifecycle';
 import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type Telemetry } from '@atoll/platform-telemetry';
@@ -16,6 +17,7 @@ import { createCoordinatorMetrics } from './coordinator-metrics.ts';
 import { judgeNode, type NodeVerdict } from './domain/node-state.ts';
 import { countHealth } from './domain/partition-health.ts';
 import { Events } from './events.ts';
+import { addLocksService } from './locks-service.ts';
 import { TermOfOffice } from './term-of-office.ts';
 
 export interface CoordinatorOptions {
@@ -74,7 +76,10 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const grpc = createGrpcServer({ telemetry, logger });
   const context: AdminContext = { id: common.id, store, random, view: () => view, term: heldTerm, judge };
   addAdminService(grpc.server, grpc.handlers, context);
-  const health = addStandardServices(grpc.server, { services: [AdminService] });
+  const locks = new ClientLocks(store);
+  addLocksService(grpc.server, grpc.handlers, { locks, random, view: () => view });
+  telemetry.metrics.gauge('atoll_coordinator_lock_waiters', { description: 'Lock requests that wait through this process.' }, () => locks.waiterCount);
+  const health = addStandardServices(grpc.server, { services: [AdminService, LocksService] });
   let http: HttpEndpoint | undefined;
   let address: Address;
   try {
@@ -140,6 +145,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
       health.setServing(false);
       stopping.abort();
       await opening;
+      await locks.close();
       await term?.end();
       await election?.resign();
       await grpc.close(signal);
