@@ -29,7 +29,7 @@ describe('a coordinator that is not elected', () => {
     random: new SeededRandom(1),
     view: () => view,
     term: () => undefined,
-    judge: () => ({ state: 'UP', reason: '' }),
+    judge: () => ({ state: 'UP', stateMs: 0, degraded: [], isEtcdLost: false, reason: '' }),
   });
 
   it('names the one that is', () => {

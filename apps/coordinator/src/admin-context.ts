@@ -1,7 +1,7 @@
 import { AtollError } from '@atoll/core-errors';
 import type { Random } from '@atoll/core-runtime';
 import type { ClusterView, MetadataStore } from '@atoll/platform-etcd';
-import type { NodeVerdict } from './domain/node-state.ts';
+import type { NodeHealth } from './domain/node-state.ts';
 import type { TermOfOffice } from './term-of-office.ts';
 
 /** What the handlers of Admin work with. */
@@ -14,7 +14,7 @@ export interface AdminContext {
   view(): ClusterView | undefined;
   /** Undefined while this coordinator is not elected. */
   term(): TermOfOffice | undefined;
-  judge(node: string): NodeVerdict;
+  judge(node: string): NodeHealth;
 }
 
 /**

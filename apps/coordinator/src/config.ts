@@ -24,6 +24,25 @@ export const SETTINGS = {
   }),
   COORDINATOR_TICK_MS: durationMs({ min: 10, max: 10_000, default: '250', description: 'Time between decisions while nothing changes.' }),
   COORDINATOR_GRACE_MS: durationMs({ min: 0, max: 60_000, default: '250', description: 'Time that a newly elected coordinator watches before its first decision.' }),
+  COORDINATOR_HEARTBEAT_MS: durationMs({ min: 20, max: 10_000, default: '100', description: 'Time between the heartbeats to each node.' }),
+  COORDINATOR_SUSPECT_AFTER_MS: durationMs({
+    min: 50,
+    max: 60_000,
+    default: '300',
+    description: 'A node that is silent for so long is suspected: other nodes are asked whether they reach it.',
+  }),
+  COORDINATOR_DOWN_AFTER_MS: durationMs({
+    min: 100,
+    max: 600_000,
+    default: '900',
+    description: 'A node that nobody hears for so long is down and loses its leaderships: sooner shortens a failure and moves leaders for a mere pause.',
+  }),
+  COORDINATOR_ETCD_LOST_MS: durationMs({
+    min: 500,
+    max: 600_000,
+    default: '3s',
+    description: 'A node that etcd does not answer for so long, while it answers the coordinator, counts as cut off from etcd.',
+  }),
   COORDINATOR_SETTLE_MS: durationMs({
     min: 0,
     max: 60_000,
@@ -55,6 +74,16 @@ export const SETTINGS = {
 const RELATIONS: readonly Relation<typeof SETTINGS>[] = [
   ...(COMMON_RELATIONS as readonly Relation<typeof SETTINGS>[]),
   {
+    settings: ['COORDINATOR_HEARTBEAT_MS', 'COORDINATOR_SUSPECT_AFTER_MS'],
+    problem: ({ COORDINATOR_HEARTBEAT_MS: heartbeat, COORDINATOR_SUSPECT_AFTER_MS: suspect }) =>
+      2 * heartbeat > suspect ? 'COORDINATOR_SUSPECT_AFTER_MS must be at least twice COORDINATOR_HEARTBEAT_MS' : undefined,
+  },
+  {
+    settings: ['COORDINATOR_SUSPECT_AFTER_MS', 'COORDINATOR_DOWN_AFTER_MS'],
+    problem: ({ COORDINATOR_SUSPECT_AFTER_MS: suspect, COORDINATOR_DOWN_AFTER_MS: down }) =>
+      2 * suspect > down ? 'COORDINATOR_DOWN_AFTER_MS must be at least twice COORDINATOR_SUSPECT_AFTER_MS' : undefined,
+  },
+  {
     settings: ['COORDINATOR_SETTLE_MS', 'COORDINATOR_SETTLE_MS_MAX'],
     problem: ({ COORDINATOR_SETTLE_MS: settle, COORDINATOR_SETTLE_MS_MAX: max }) =>
       settle > max ? 'COORDINATOR_SETTLE_MS must not be above COORDINATOR_SETTLE_MS_MAX' : undefined,
@@ -66,6 +95,10 @@ export interface Config {
   readonly electionTtlMs: number;
   readonly tickMs: number;
   readonly graceMs: number;
+  readonly heartbeatMs: number;
+  readonly suspectAfterMs: number;
+  readonly downAfterMs: number;
+  readonly etcdLostMs: number;
   readonly settleMs: number;
   readonly settleMsMax: number;
   readonly learnersPerNodeMax: number;
@@ -83,6 +116,10 @@ export function parseConfig(env: Env): Config {
     electionTtlMs: values.COORDINATOR_ELECTION_TTL_MS,
     tickMs: values.COORDINATOR_TICK_MS,
     graceMs: values.COORDINATOR_GRACE_MS,
+    heartbeatMs: values.COORDINATOR_HEARTBEAT_MS,
+    suspectAfterMs: values.COORDINATOR_SUSPECT_AFTER_MS,
+    downAfterMs: values.COORDINATOR_DOWN_AFTER_MS,
+    etcdLostMs: values.COORDINATOR_ETCD_LOST_MS,
     settleMs: values.COORDINATOR_SETTLE_MS,
     settleMsMax: values.COORDINATOR_SETTLE_MS_MAX,
     learnersPerNodeMax: values.COORDINATOR_LEARNERS_PER_NODE_MAX,

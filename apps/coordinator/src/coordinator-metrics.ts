@@ -1,6 +1,5 @@
-import type { DecisionKind } from '@atoll/core-membership';
+import { NODE_VERDICT_STATES, type DecisionKind, type NodeVerdictState } from '@atoll/core-membership';
 import type { Metrics } from '@atoll/platform-telemetry';
-import { NODE_STATES, type NodeState } from './domain/node-state.ts';
 import type { PartitionHealth } from './domain/partition-health.ts';
 
 export interface CoordinatorMetrics {
@@ -11,13 +10,13 @@ export interface CoordinatorMetrics {
 /** `read*` are called when somebody asks for the metrics. */
 export function createCoordinatorMetrics(
   metrics: Metrics,
-  read: { readonly isElected: () => boolean; readonly nodeStates: () => readonly NodeState[]; readonly health: () => PartitionHealth },
+  read: { readonly isElected: () => boolean; readonly nodeStates: () => readonly NodeVerdictState[]; readonly health: () => PartitionHealth },
 ): CoordinatorMetrics {
   const decisions = metrics.counterFamily('atoll_coordinator_decisions_total', ['kind'], { description: 'Decisions written to etcd.' });
   metrics.gauge('atoll_coordinator_elected', { description: '1 while this process is the elected coordinator.' }, () => (read.isElected() ? 1 : 0));
   metrics.gaugeFamily('atoll_cluster_nodes', { description: 'Storage nodes by state.' }, () => {
     const states = read.nodeStates();
-    return NODE_STATES.map((state) => ({ labels: { state }, value: states.filter((other) => other === state).length }));
+    return NODE_VERDICT_STATES.map((state) => ({ labels: { state }, value: states.filter((other) => other === state).length }));
   });
   metrics.gauge('atoll_cluster_partitions', { description: 'Partitions of all keyspaces.' }, () => read.health().partitions);
   metrics.gauge('atoll_cluster_partitions_without_leader', { description: 'Partitions that nobody leads.' }, () => read.health().withoutLeader);

@@ -1,5 +1,5 @@
 import { credentials } from '@grpc/grpc-js';
-import { AdminClient, Durability, NodeState, type Keyspace, type Partition } from '@atoll/contracts/atoll/v1/admin';
+import { AdminClient, Durability, NodeState, type Keyspace, type Node, type Partition } from '@atoll/contracts/atoll/v1/admin';
 import { isAtollError, type AtollError } from '@atoll/core-errors';
 import { SeededRandom, randomHex } from '@atoll/core-runtime';
 import { formatAddress } from '@atoll/platform-config';
@@ -78,6 +78,8 @@ async function runNode(id: string, options: { isDurable?: boolean } = {}): Promi
 async function partitionsOf(admin: AdminClient, keyspace = 'default'): Promise<Partition[]> {
   return (await callUnary(admin, 'listPartitions', { keyspace }, DEADLINE)).partitions;
 }
+
+const nodesOf = async (admin: AdminClient): Promise<Node[]> => (await callUnary(admin, 'listNodes', {}, DEADLINE).catch(() => ({ nodes: [] }))).nodes;
 
 /** Polls the partition table of `default` until it looks as wanted. */
 function eventuallyTable(admin: AdminClient, what: string, isWanted: (partitions: Partition[]) => boolean): Promise<Partition[]> {
@@ -159,14 +161,60 @@ describe(`a coordinator and storage nodes (seed ${SEED})`, () => {
     expect(events.every(({ atMs }, index) => atMs <= (events[index - 1]?.atMs ?? Infinity))).toBe(true);
   });
 
-  it('lets a node that vanished keep its offices: it is suspect, no more (R11)', async () => {
+  it('lets a node whose registration lapsed keep its offices: it answers (R11)', async () => {
     const { admin } = await runCoordinator('c1');
     const [a] = await Promise.all(['a', 'b', 'c'].map((id) => runNode(id)));
     const before = await eventuallyTable(admin, 'default is placed', isPlaced);
-    await a!.kill();
-    await eventually('a is suspect', async () => (await callUnary(admin, 'listNodes', {}, DEADLINE)).nodes[0]!.state === NodeState.NODE_STATE_SUSPECT);
+    await a!.vanish();
+    const shown = await eventually('it is seen', async () => (await nodesOf(admin)).find(({ id, reason }) => id === 'a' && reason.includes('lapsed')));
+    expect(shown.state).toBe(NodeState.NODE_STATE_UP);
     const after = await partitionsOf(admin);
     expect(after.filter(({ leader }) => leader === 'a').map(({ id, epoch }) => [id, epoch])).toEqual(before.filter(({ leader }) => leader === 'a').map(({ id, epoch }) => [id, epoch]));
+  });
+
+  it('shows a process that died as DOWN, with the reason and the event, although it is registered still (R30)', async () => {
+    const { admin } = await runCoordinator('c1');
+    const [a] = await Promise.all(['a', 'b', 'c'].map((id) => runNode(id)));
+    await eventuallyTable(admin, 'default is placed', isPlaced);
+    a!.crash();
+    const shown = await eventually('it is down', async () => (await nodesOf(admin)).find(({ state }) => state === NodeState.NODE_STATE_DOWN));
+    expect(shown).toMatchObject({ id: 'a', reason: expect.stringMatching(/^its process is dead: connections are refused to this coordinator, [bc]/), stateMs: expect.any(Number) });
+    const { events } = await callUnary(admin, 'listEvents', { limit: 0, kind: 'NODE_DOWN' }, DEADLINE);
+    expect(events.map(({ node }) => node)).toEqual(['a']);
+  });
+
+  it('shows a process that stands still as DOWN when nobody hears it, and as UP when it goes on', async () => {
+    const { admin } = await runCoordinator('c1');
+    const [a] = await Promise.all(['a', 'b', 'c'].map((id) => runNode(id)));
+    a!.isReporting = false;
+    const down = await eventually('it is down', async () => (await nodesOf(admin)).find(({ state }) => state === NodeState.NODE_STATE_DOWN));
+    expect(down).toMatchObject({ id: 'a', reason: expect.stringMatching(/neither this coordinator nor (b, c|c, b) heard of it for 900 ms/) });
+    a!.isReporting = true;
+    await eventually('all are up', async () => (await nodesOf(admin)).every(({ state }) => state === NodeState.NODE_STATE_UP));
+  });
+
+  it('fells nobody when it hears nobody (R30)', async () => {
+    const { admin } = await runCoordinator('c1');
+    const nodes = await Promise.all(['a', 'b', 'c'].map((id) => runNode(id)));
+    await eventually('all are up', async () => (await nodesOf(admin)).filter(({ reason }) => reason === 'it answers').length === 3);
+    for (const node of nodes) node.isReporting = false;
+    await eventually('all were suspect for twice as long as it takes to be down', async () => (await nodesOf(admin)).every(({ state, stateMs }) => state === NodeState.NODE_STATE_SUSPECT && stateMs > 1800));
+    const { events } = await callUnary(admin, 'listEvents', { limit: 0, kind: 'NODE_DOWN' }, DEADLINE);
+    expect(events).toEqual([]);
+  });
+
+  it('tells the members of a record that it has written, before their watches do (R27), with the token of its term (R11)', async () => {
+    const { admin } = await runCoordinator('c1');
+    const nodes = await Promise.all(['a', 'b', 'c'].map((id) => runNode(id)));
+    await eventuallyTable(admin, 'default is placed', isPlaced);
+    const [a] = nodes;
+    const told = await eventually('a was told of its partitions', () => {
+      const records = a!.news.map(({ record }) => JSON.parse(record) as { partition: number });
+      const mine = etcd.list('partitions/default/').filter(({ value }) => value.includes('"node":"a"')).length;
+      return new Set(records.map(({ partition }) => partition)).size >= mine ? a!.news : undefined;
+    });
+    expect(told.every(({ modRevision }) => modRevision > 0)).toBe(true);
+    expect(new Set(a!.reportRevisions)).toEqual(new Set([etcd.list('coordinator/')[0]!.createRevision]));
   });
 
   it('serves again, empty, after every node came back without its data, and says what was lost (R31)', async () => {
@@ -339,7 +387,7 @@ describe('etcd', () => {
     const { resourceMetrics } = await telemetry.metrics.collect();
     const values = new Map(resourceMetrics.scopeMetrics[0]!.metrics.map(({ descriptor, dataPoints }) => [descriptor.name, dataPoints.map((point) => [point.attributes, point.value])]));
     expect(values.get('atoll_coordinator_elected')).toEqual([[{}, 1]]);
-    expect(values.get('atoll_cluster_nodes')).toEqual([[{ state: 'UP' }, 2], [{ state: 'SUSPECT' }, 0], [{ state: 'LEFT' }, 0]]);
+    expect(values.get('atoll_cluster_nodes')).toEqual([[{ state: 'UP' }, 2], [{ state: 'SUSPECT' }, 0], [{ state: 'DOWN' }, 0], [{ state: 'LEFT' }, 0]]);
     expect(values.get('atoll_cluster_partitions_without_leader')).toEqual([[{}, 0]]);
     expect(values.get('atoll_coordinator_decisions_total')).toEqual(expect.arrayContaining([[{ kind: 'PLACE' }, 64]]));
   });

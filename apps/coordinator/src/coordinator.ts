@@ -14,7 +14,7 @@ import type { AdminContext } from './admin-context.ts';
 import { addAdminService } from './admin-service.ts';
 import type { Config } from './config.ts';
 import { createCoordinatorMetrics } from './coordinator-metrics.ts';
-import { judgeNode, type NodeVerdict } from './domain/node-state.ts';
+import { describeNode, type NodeHealth } from './domain/node-state.ts';
 import { countHealth } from './domain/partition-health.ts';
 import { Events } from './events.ts';
 import { addLocksService } from './locks-service.ts';
@@ -62,7 +62,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   let term: TermOfOffice | undefined;
   const heldTerm = (): TermOfOffice | undefined => (term?.isHeld() === true ? term : undefined);
 
-  const judge = (node: string): NodeVerdict => judgeNode(view?.nodes().get(node), view?.nodeSpecs().get(node), term?.awayMs(node));
+  const judge = (node: string): NodeHealth =>
+    describeNode(term?.verdict(node), { record: view?.nodes().get(node), spec: view?.nodeSpecs().get(node), nowMs: clock.monotonicMs() });
   const readiness = (): Readiness => {
     if (view === undefined) return { ready: false, reasons: ['waiting for etcd'] };
     return view.connected ? { ready: true, reasons: [] } : { ready: false, reasons: ['etcd is away: what was seen last is shown, nothing can be changed'] };

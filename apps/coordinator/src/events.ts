@@ -1,4 +1,4 @@
-import type { WriteRecord } from '@atoll/core-membership';
+import type { NodeVerdict, VerdictChange, WriteRecord } from '@atoll/core-membership';
 import type { ClusterEvent } from '@atoll/platform-etcd';
 import type { Counter, Family, Logger, Metrics } from '@atoll/platform-telemetry';
 import type { SpecAction } from './adapters/record-writer.ts';
@@ -53,6 +53,14 @@ export class Events {
     this.#tell({ kind: `NODE_${news}`, node: spec.id, message });
   }
 
+  /** Joins, restarts and planned stops have events of their own. */
+  verdictChanged({ node, former, verdict }: VerdictChange): void {
+    for (const [kind, message] of newsOf(node, former, verdict)) {
+      this.#logger.warn({ node, state: verdict.state, reason: verdict.reason }, message);
+      this.#tell({ kind, node, message });
+    }
+  }
+
   keyspaceCreated(keyspace: string): void {
     this.#logger.info({ keyspace }, 'keyspace created');
     this.#tell({ kind: 'KEYSPACE_CREATED', keyspace, message: `keyspace ${keyspace} was created` });
@@ -67,6 +75,17 @@ export class Events {
     this.#events.with(event.kind).add();
     this.#append({ atMs: this.#wallMs(), keyspace: '', node: '', partitions: [], ...event });
   }
+}
+
+function newsOf(node: string, former: NodeVerdict | undefined, verdict: NodeVerdict): [string, string][] {
+  const news: [string, string][] = [];
+  const { state, reason, degraded, isEtcdLost } = verdict;
+  const isOther = state !== former?.state;
+  if (isOther && (state === 'SUSPECT' || state === 'DOWN')) news.push([`NODE_${state}`, `node ${node} is ${state}: ${reason}`]);
+  if (isOther && state === 'UP' && (former?.state === 'SUSPECT' || former?.state === 'DOWN')) news.push(['NODE_UP', `node ${node} is UP again: ${reason}`]);
+  if (degraded.length > (former?.degraded.length ?? 0)) news.push(['NODE_DEGRADED', `node ${node} serves badly: ${degraded.join('; ')}`]);
+  if (isEtcdLost && former?.isEtcdLost !== true) news.push(['NODE_ETCD_LOST', `node ${node} cannot reach etcd, this coordinator can`]);
+  return news;
 }
 
 function byKeyspace(writes: readonly WriteRecord[]): Map<string, number[]> {

@@ -1,8 +1,10 @@
 // One term as the elected coordinator: from the election to the moment when it is, or may be, lost. Everything
 // that a term knows beyond etcd (inventories, plans, who is away since when) begins anew with it.
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { RecordNews } from '@atoll/contracts/atoll/v1/heartbeat';
 import { isAtollError, type AtollError } from '@atoll/core-errors';
 import {
+  CALM,
   PlacementPlans,
   createKeyspaceSpec,
   decide,
@@ -11,10 +13,11 @@ import {
   type Action,
   type ClusterState,
   type KeyspaceSpec,
+  type NodeVerdict,
   type PartitionRecord,
 } from '@atoll/core-membership';
 import { DEFAULT_KEYSPACE, randomHex, type Clock, type Random } from '@atoll/core-runtime';
-import { NODES_PREFIX, PARTITIONS_PREFIX, parseNodeRecord, parsePartitionKey, type ClusterView, type ElectionTerm, type MetadataStore } from '@atoll/platform-etcd';
+import { NODES_PREFIX, PARTITIONS_PREFIX, encodePartitionRecord, parseNodeRecord, parsePartitionKey, type ClusterView, type ElectionTerm, type MetadataStore } from '@atoll/platform-etcd';
 import type { Logger, Telemetry } from '@atoll/platform-telemetry';
 import { KeyspaceStore } from './adapters/keyspace-store.ts';
 import { NodeInventories } from './adapters/node-inventories.ts';
@@ -25,6 +28,7 @@ import type { CoordinatorMetrics } from './coordinator-metrics.ts';
 import { Attendance } from './domain/attendance.ts';
 import type { Events } from './events.ts';
 import { Wake } from './loops/wake.ts';
+import { NodeWatch } from './node-watch.ts';
 
 /** Longest wait for the view to show what was just written; then the next decision rests on less and may be refused. */
 const VIEW_LAG_MS_MAX = 2000;
@@ -47,6 +51,7 @@ export class TermOfOffice {
   readonly keyspaces: KeyspaceStore;
   readonly #options: TermOfOfficeOptions;
   readonly #inventories: NodeInventories;
+  readonly #watch: NodeWatch;
   readonly #writer: RecordWriter;
   readonly #attendance: Attendance;
   readonly #plans = new PlacementPlans();
@@ -70,12 +75,25 @@ export class TermOfOffice {
       onChange: () => this.#wake.now(),
       onProblem: (node, err) => logger.warn({ node, err }, 'a node does not say what it holds'),
     });
+    this.#watch = new NodeWatch({
+      view: options.view,
+      id: config.common.id,
+      revision: term.revision,
+      config,
+      clock: options.clock,
+      onVerdicts: (changes) => {
+        for (const change of changes) options.events.verdictChanged(change);
+        this.#wake.now();
+      },
+      onNews: () => this.#wake.now(),
+      onProblem: (node, err) => logger.debug({ node, err }, 'a stream of reports ended'),
+    });
     this.#loop = this.#run();
   }
 
-  /** For how long the node has been away, as far as this term knows. */
-  awayMs(node: string): number | undefined {
-    return this.#attendance.awayMs(node, this.#options.clock.monotonicMs());
+  /** Undefined for a node that this term has not judged yet. */
+  verdict(node: string): NodeVerdict | undefined {
+    return this.#watch.verdicts().get(node);
   }
 
   isHeld(): boolean {
@@ -87,6 +105,7 @@ export class TermOfOffice {
     this.#isEnded = true;
     this.#ending.abort();
     this.#inventories.close();
+    this.#watch.close();
     this.#wake.now();
     await this.#loop;
   }
@@ -162,7 +181,8 @@ export class TermOfOffice {
       partitions: new Map([...this.#names].map((name) => [name, view.partitions(name)])),
       inventories: this.#inventories.current(),
       writtenOff: this.#attendance.writtenOff(nowMs),
-      verdicts: new Map(),
+      verdicts: this.#watch.verdicts(),
+      failover: CALM,
     };
   }
 
@@ -205,6 +225,7 @@ export class TermOfOffice {
       metrics.decided(action.decision);
       this.#forgetUnnamed(former.get(nameOf(action.record)), action);
     }
+    this.#tellMembers(written, former);
     const writes = written.filter(isWrite).map(({ action }) => action);
     events.dataLost(writes.filter(({ decision }) => decision === 'RESET'));
     events.leadersChanged(writes.filter(({ decision }) => decision === 'PROMOTE'));
@@ -216,6 +237,21 @@ export class TermOfOffice {
       if (this.#options.view.partitions(name).length > 0 || !(await this.keyspaces.finishDeletion(name))) continue;
       this.#options.events.keyspaceDeleted(name);
     }
+  }
+
+  /** The nodes that a record names or named hear of it at once, however slow their watches are (R27). */
+  #tellMembers(written: readonly Written<RecordAction>[], former: ReadonlyMap<string, PartitionRecord | undefined>): void {
+    const newsOf = new Map<string, Map<string, RecordNews>>();
+    for (const { action, revision } of written) {
+      if (action.kind !== 'writeRecord') continue;
+      const name = nameOf(action.record);
+      const news: RecordNews = { record: encodePartitionRecord(action.record), modRevision: revision };
+      for (const { node } of [...membersOf(action.record), ...membersOf(former.get(name) ?? action.record)]) {
+        const ofNode = newsOf.get(node) ?? new Map<string, RecordNews>();
+        newsOf.set(node, ofNode.set(name, news));
+      }
+    }
+    for (const [node, news] of newsOf) this.#watch.tellRecords(node, news);
   }
 
   /** A node drops what no record names; it must be asked for a replica again before one is named there. */

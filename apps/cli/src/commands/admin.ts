@@ -7,7 +7,7 @@ import { askCoordinator } from '../connection/admin-connection.ts';
 import { EXIT_CODE } from '../exit-code.ts';
 import { print, printJson, type Io } from '../io.ts';
 import { eventJson, nodeJson, partitionJson } from '../output/messages.ts';
-import { bytesText } from '../output/quantities.ts';
+import { bytesText, durationText } from '../output/quantities.ts';
 import { renderTable } from '../output/table.ts';
 import type { SetExitCode } from './dev.ts';
 import { hostAndPort, jsonOption, timeoutOption, wholeNumber } from './options.ts';
@@ -55,12 +55,24 @@ export function nodesCommand(io: Io): Command {
           { heading: 'ZONE' },
           { heading: 'WEIGHT', numeric: true },
           { heading: 'STATE' },
+          { heading: 'SINCE' },
           { heading: 'LEADS', numeric: true },
           { heading: 'IN SYNC', numeric: true },
           { heading: 'LEARNS', numeric: true },
           { heading: 'REASON' },
         ],
-        nodes.map((node, index) => [node.id, node.address, node.zone, node.weight, String(shown[index]?.['state']), node.leaders, node.replicas, node.learners, node.reason]),
+        nodes.map((node, index) => [
+          node.id,
+          node.address,
+          node.zone,
+          node.weight,
+          String(shown[index]?.['state']),
+          durationText(node.stateMs),
+          node.leaders,
+          node.replicas,
+          node.learners,
+          [node.reason, ...node.degraded, ...(node.etcdLost ? ['it cannot reach etcd'] : [])].join('; '),
+        ]),
       ),
     );
   });

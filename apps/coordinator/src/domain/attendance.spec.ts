@@ -1,7 +1,7 @@
 import type { NodeRecord, NodeSpec } from '@atoll/core-membership';
 import { toNodeId } from '@atoll/core-runtime';
 import { Attendance } from './attendance.ts';
-import { judgeNode } from './node-state.ts';
+import { describeNode } from './node-state.ts';
 
 const record = (id: string, phase: NodeRecord['phase'] = 'SERVING'): NodeRecord => ({
   id: toNodeId(id),
@@ -43,7 +43,6 @@ describe('a node that is away', () => {
     const attendance = new Attendance({ settleMs: 0, settleMsMax: 0, reReplicateAfterMs: 1000 });
     attendance.take(nodes('a', 'b'), specs('a', 'b'), 0);
     attendance.take(nodes('a'), specs('a', 'b'), 500);
-    expect(attendance.awayMs('b', 700)).toBe(200);
     expect([...attendance.writtenOff(1500)]).toEqual([]);
     expect([...attendance.writtenOff(1501)]).toEqual(['b']);
     attendance.take(nodes('a', 'b'), specs('a', 'b'), 1600);
@@ -53,13 +52,13 @@ describe('a node that is away', () => {
   });
 });
 
-describe('the verdict on a node', () => {
+describe('a node of which there is no verdict', () => {
   it.each([
     { title: 'registered', node: record('a'), durable: spec('a'), state: 'UP' },
     { title: 'registered and stopping', node: record('a', 'STOPPING'), durable: spec('a'), state: 'LEFT' },
     { title: 'gone after it said that it stops', node: undefined, durable: spec('a', true), state: 'LEFT' },
     { title: 'gone without a word', node: undefined, durable: spec('a'), state: 'SUSPECT' },
   ])('$title: $state', ({ node, durable, state }) => {
-    expect(judgeNode(node, durable, 3000).state).toBe(state);
+    expect(describeNode(undefined, { record: node, spec: durable, nowMs: 3000 })).toMatchObject({ state, stateMs: 0 });
   });
 });

@@ -45,10 +45,4 @@ export class Attendance {
     const isOverdue = ([, sinceMs]: [string, number]): boolean => nowMs - sinceMs > this.#options.reReplicateAfterMs;
     return new Set([...this.#awaySinceMs].filter(isOverdue).map(([id]) => id));
   }
-
-  /** Undefined for a node that is here. */
-  awayMs(id: string, nowMs: number): number | undefined {
-    const sinceMs = this.#awaySinceMs.get(id);
-    return sinceMs === undefined ? undefined : nowMs - sinceMs;
-  }
 }

@@ -1,11 +1,12 @@
 import { NodeState as NodeStateMessage, type ListNodesResponse, type Node } from '@atoll/contracts/atoll/v1/admin';
+import type { NodeVerdictState } from '@atoll/core-membership';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { readView, type AdminContext } from '../admin-context.ts';
-import type { NodeState } from '../domain/node-state.ts';
 
-const STATES: Record<NodeState, NodeStateMessage> = {
+const STATES: Record<NodeVerdictState, NodeStateMessage> = {
   UP: NodeStateMessage.NODE_STATE_UP,
   SUSPECT: NodeStateMessage.NODE_STATE_SUSPECT,
+  DOWN: NodeStateMessage.NODE_STATE_DOWN,
   LEFT: NodeStateMessage.NODE_STATE_LEFT,
 };
 
@@ -16,7 +17,7 @@ export function listNodes(context: AdminContext): ListNodesResponse {
   const nodes = [...ids].toSorted().map((id): Node => {
     const record = view.nodes().get(id);
     const shown = record ?? view.nodeSpecs().get(id);
-    const { state, reason } = context.judge(id);
+    const { state, reason, stateMs, degraded, isEtcdLost } = context.judge(id);
     return {
       id,
       address: shown?.address ?? '',
@@ -25,6 +26,9 @@ export function listNodes(context: AdminContext): ListNodesResponse {
       weight: shown?.weight ?? 0,
       state: STATES[state],
       reason,
+      stateMs,
+      degraded: [...degraded],
+      etcdLost: isEtcdLost,
       incarnation: shown?.incarnation ?? '',
       ...(counts.get(id) ?? NONE),
     };

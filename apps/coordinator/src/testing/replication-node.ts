@@ -1,6 +1,7 @@
-// A storage node as the coordinator sees one: a real gRPC server for Replication, a registration in etcd, and a
-// leader's part of the partition records. It holds no data: `writes` stands for it.
-import { Server, ServerCredentials, status, type handleUnaryCall } from '@grpc/grpc-js';
+// A storage node as the coordinator sees one: a real gRPC server for Replication and Heartbeat, a registration in
+// etcd, and a leader's part of the partition records. It holds no data: `writes` stands for it.
+import { Server, ServerCredentials, credentials, status, type handleBidiStreamingCall, type handleUnaryCall } from '@grpc/grpc-js';
+import { HeartbeatClient, HeartbeatService, type ProbeRequest, type ProbeResponse, type RecordNews, type RemovalAnswer, type ReportRequest, type ReportResponse } from '@atoll/contracts/atoll/v1/heartbeat';
 import {
   ReplicationService,
   type EnsureReplicasRequest,
@@ -13,13 +14,25 @@ import { AtollError } from '@atoll/core-errors';
 import { hasReplica, partitionName, type Member, type NodeRecord, type PartitionRecord } from '@atoll/core-membership';
 import { SeededRandom, randomHex, toNodeId } from '@atoll/core-runtime';
 import { encodeNodeRecord, encodePartitionRecord, nodeKey, openClusterView, partitionKey, type ClusterView, type Lease, type MetadataStore } from '@atoll/platform-etcd';
-import { toServiceError } from '@atoll/platform-grpc';
+import { callUnary, probeTcp, toServiceError } from '@atoll/platform-grpc';
 
 interface Replica {
   readonly id: string;
   writes: number;
   readonly survivesRestart: boolean;
 }
+
+const HEALTHY: Omit<ReportResponse, 'beat' | 'incarnation'> = {
+  loopLagMs: 0,
+  memoryUsed: 0.1,
+  diskError: '',
+  diskFlushMs: 0,
+  etcdSilentMs: 0,
+  peers: [],
+  stuckOffices: [],
+  questions: [],
+  stopped: [],
+};
 
 export class ReplicationNode {
   readonly id: string;
@@ -28,6 +41,15 @@ export class ReplicationNode {
   isAnswering = true;
   /** Names of keyspaces that it cannot hold. */
   readonly refused = new Set<string>();
+  /** Fields of its reports that are not those of a healthy node. */
+  report: Partial<ReportResponse> = {};
+  /** False: beats and probes go unanswered, as in a process that is stopped. */
+  isReporting = true;
+  /** Of each stream of reports, in order. */
+  readonly reportRevisions: number[] = [];
+  /** What its streams of reports brought, newest last. */
+  readonly news: RecordNews[] = [];
+  readonly answers: RemovalAnswer[] = [];
   readonly #store: MetadataStore;
   readonly #random: SeededRandom;
   readonly #replicas = new Map<string, Replica>();
@@ -70,6 +92,7 @@ export class ReplicationNode {
       return callback(null, { incarnation: this.incarnation, replicas: partitions.map((partition) => this.#held(partitionName(keyspace, partition))) });
     };
     server.addService(ReplicationService, { listReplicas, ensureReplicas });
+    server.addService(HeartbeatService, this.#heartbeat());
     const port = await new Promise<number>((resolve, reject) => {
       server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) => (error === null ? resolve(bound) : reject(error)));
     });
@@ -107,6 +130,40 @@ export class ReplicationNode {
   /** As if clients had written to every replica here. */
   write(): void {
     for (const replica of this.#replicas.values()) replica.writes += 1;
+  }
+
+  /** The process is gone, its registration is not yet. */
+  crash(): void {
+    this.#server?.forceShutdown();
+  }
+
+  /** The registration lapses; the process goes on. */
+  async vanish(): Promise<void> {
+    await this.#lease?.revoke();
+    this.#lease = undefined;
+  }
+
+  #heartbeat() {
+    const unused = (): never => {
+      throw new Error('no coordinator calls this');
+    };
+    const report: handleBidiStreamingCall<ReportRequest, ReportResponse> = (call) => {
+      call.on('data', ({ hello, beat, records, answers }: ReportRequest) => {
+        if (hello !== undefined) this.reportRevisions.push(hello.coordinatorRevision);
+        this.news.push(...records);
+        this.answers.push(...answers);
+        if (this.isReporting) call.write({ ...HEALTHY, ...this.report, beat, incarnation: this.incarnation });
+      });
+      call.on('end', () => call.end());
+      call.on('error', () => undefined);
+    };
+    const probe: handleUnaryCall<ProbeRequest, ProbeResponse> = (call, callback) => {
+      if (!this.isReporting) return;
+      const { address, timeoutMs } = call.request;
+      if (address === '') callback(null, { reached: true, refused: false, incarnation: this.incarnation });
+      else void probeNode(address, timeoutMs).then((answer) => callback(null, answer));
+    };
+    return { report, probe, lease: unused, handOver: unused };
   }
 
   async #register(record: NodeRecord): Promise<void> {
@@ -168,5 +225,18 @@ export class ReplicationNode {
       bytes: 0,
       installed: true,
     };
+  }
+}
+
+async function probeNode(address: string, timeoutMs: number): Promise<ProbeResponse> {
+  const result = await probeTcp(address, timeoutMs);
+  if (result !== 'reached') return { reached: false, refused: result === 'refused', incarnation: '' };
+  const client = new HeartbeatClient(address, credentials.createInsecure());
+  try {
+    return await callUnary(client, 'probe', { address: '', timeoutMs: 0 }, { deadlineMs: timeoutMs });
+  } catch {
+    return { reached: false, refused: false, incarnation: '' };
+  } finally {
+    client.close();
   }
 }

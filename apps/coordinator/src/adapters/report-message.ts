@@ -1,0 +1,24 @@
+// Reports between the contract and the core.
+import type { ProbeResponse, ReportResponse } from '@atoll/contracts/atoll/v1/heartbeat';
+import type { NodeReport, ProbeOutcome } from '@atoll/core-membership';
+
+export function toNodeReport(message: ReportResponse): NodeReport {
+  const { incarnation, loopLagMs, memoryUsed, diskError, diskFlushMs, etcdSilentMs, stuckOffices, stopped } = message;
+  return {
+    incarnation,
+    loopLagMs,
+    memoryUsed,
+    diskError,
+    diskFlushMs,
+    etcdSilentMs,
+    peers: message.peers.map(({ node, silentMs, refused }) => ({ node, silentMs, isRefused: refused })),
+    stuckOffices,
+    questions: message.questions.map(({ keyspace, partition, epoch, replicaId, node }) => ({ keyspace, partition, epoch, replica: replicaId, node })),
+    stopped,
+  };
+}
+
+export function toProbeOutcome({ reached, refused, incarnation }: ProbeResponse): ProbeOutcome {
+  if (reached) return { kind: 'ANSWERED', incarnation };
+  return { kind: refused ? 'REFUSED' : 'SILENT' };
+}
