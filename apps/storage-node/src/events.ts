@@ -1,6 +1,6 @@
 import { membersOf, type PartitionRecord } from '@atoll/core-membership';
 import type { ReplicaIdentity } from '@atoll/core-replication';
-import type { Counter, Logger, Telemetry } from '@atoll/platform-telemetry';
+import type { Counter, Histogram, Logger, Telemetry } from '@atoll/platform-telemetry';
 import { LogBudget } from './log-budget.ts';
 
 /**
@@ -13,6 +13,9 @@ export class StorageNodeEvents {
   readonly #inSyncChanges: Counter;
   readonly #installs: Counter;
   readonly #streamLosses: Counter;
+  readonly #leasesLost: Counter;
+  readonly #promiseWaits: Histogram;
+  readonly #officeTimes: Histogram;
   readonly #budgets = new Map<string, LogBudget>();
 
   constructor(options: { logger: Logger; telemetry: Pick<Telemetry, 'metrics'> }) {
@@ -22,6 +25,9 @@ export class StorageNodeEvents {
     this.#inSyncChanges = metrics.counter('atoll_in_sync_changes_total', { description: 'Changes of in-sync sets by leaders of this node.' });
     this.#installs = metrics.counter('atoll_installs_total', { description: 'Snapshot installs that replicas of this node began.' });
     this.#streamLosses = metrics.counter('atoll_replication_stream_losses_total', { description: 'Replication streams that broke.' });
+    this.#leasesLost = metrics.counter('atoll_leases_lost_total', { description: 'Times that a leader of this node was left without a lease from every replica in sync.' });
+    this.#promiseWaits = metrics.histogram('atoll_promise_wait_seconds', { description: 'How long new offices waited for the lease of the leader before.', unit: 's' });
+    this.#officeTimes = metrics.histogram('atoll_office_taking_seconds', { description: 'From hearing of a new office to serving in it.', unit: 's' });
   }
 
   roleChanged(replica: ReplicaIdentity, role: string, epoch: number): void {
@@ -32,6 +38,19 @@ export class StorageNodeEvents {
   officeRefused(record: PartitionRecord): void {
     const message = 'the record names this replica as leader, but this process cannot take the office (R2, R3)';
     this.#log(message, 'warn', { keyspace: record.keyspace, partition: record.partition, epoch: record.epoch });
+  }
+
+  /** It has to wait out what it promised to the leader before it (R27). */
+  officeAwaited(waitMs: number): void {
+    this.#promiseWaits.record(waitMs);
+  }
+
+  officeTaken(tookMs: number): void {
+    this.#officeTimes.record(tookMs);
+  }
+
+  leaseLost(): void {
+    this.#leasesLost.add();
   }
 
   inSyncChanged(record: PartitionRecord): void {

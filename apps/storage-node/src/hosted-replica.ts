@@ -1,6 +1,7 @@
-import type { PartitionReplica } from '@atoll/core-replication';
+import { hasReplica, membersOf } from '@atoll/core-membership';
+import type { PartitionReplica, ReplicaRole } from '@atoll/core-replication';
 import { encodePosition } from '@atoll/platform-wire';
-import type { Hash64 } from '@atoll/core-runtime';
+import type { Hash64, ReplicaId } from '@atoll/core-runtime';
 import type { FollowerLink } from './replication/follower-session.ts';
 import type { WalJournal } from './replica-journal.ts';
 
@@ -16,11 +17,19 @@ export class HostedReplica {
   wasNamed = false;
   /** Its data is gone: whatever still comes for it is too late. */
   isDropped = false;
+  /** The role that streams and leases were last told of. */
+  toldRole: ReplicaRole | undefined;
+  /** Whether it led under a valid lease when that was last looked at. */
+  hadLease = false;
   /** Streams of the replicas that follow this one, while it leads. */
   readonly followers = new Map<string, FollowerLink>();
   /** Told when something was applied, and when the replica is dropped. */
   readonly watchers = new Set<() => void>();
   readonly #tag: Hash64;
+  #epoch = 0;
+  #epochSinceMs: number;
+  /** Epoch of the last office in which this replica has begun to serve. */
+  #servedEpoch = 0;
   #sessionSeq = -1;
   #sessionEpoch = -1;
   #session: Buffer = Buffer.alloc(0);
@@ -36,6 +45,7 @@ export class HostedReplica {
     this.partition = options.replica.state.identity.partition;
     this.journal = options.journal;
     this.createdMs = options.createdMs;
+    this.#epochSinceMs = options.createdMs;
     this.#tag = options.tag;
     this.replica.state.onApplied = this.wakeWatchers;
   }
@@ -43,6 +53,31 @@ export class HostedReplica {
   readonly wakeWatchers = (): void => {
     if (this.watchers.size > 0) for (const wake of this.watchers) wake();
   };
+
+  /** Monotonic time since when the epoch of the newest record is known here. */
+  get epochSinceMs(): number {
+    return this.#epochSinceMs;
+  }
+
+  noteEpoch(epoch: number, nowMs: number): void {
+    if (epoch === this.#epoch) return;
+    this.#epoch = epoch;
+    this.#epochSinceMs = nowMs;
+  }
+
+  /** Another replica spoke of an epoch (R27). Whom the record does not name may speak of another keyspace of this name. */
+  hearEpochOf(replicaId: ReplicaId, epoch: number): void {
+    const record = this.replica.record?.record;
+    if (record !== undefined && hasReplica(membersOf(record), replicaId)) this.replica.hearEpoch(epoch);
+  }
+
+  /** How long the present office took to serve, in ms; once per office, undefined before and after. */
+  takeOfficeTime(nowMs: number): number | undefined {
+    const { leader } = this.replica;
+    if (leader === undefined || leader.epoch === this.#servedEpoch || !leader.isServing) return undefined;
+    this.#servedEpoch = leader.epoch;
+    return nowMs - this.#epochSinceMs;
+  }
 
   /** Session token of what a reader has seen here; made anew only when something was applied since. */
   appliedSession(): Buffer {

@@ -2,6 +2,7 @@ import { isAtollError } from '@atoll/core-errors';
 import type { ReplicaId } from '@atoll/core-runtime';
 import type { Logger } from '@atoll/platform-telemetry';
 import { checkpointChunks } from './checkpoint-codec.ts';
+import type { DiskHealth } from './disk-health.ts';
 import type { HostedReplica } from './hosted-replica.ts';
 import type { Wal } from './wal/index.ts';
 
@@ -10,6 +11,7 @@ const CHECKPOINT_RETRY_MS = 5000;
 
 export interface ReplicaCheckpointsOptions {
   readonly wal: Wal;
+  readonly disk: DiskHealth;
   readonly logger: Logger;
   readonly find: (replicaId: ReplicaId) => HostedReplica | undefined;
   /** The store of a replica is on disk: there may be something to acknowledge. */
@@ -48,7 +50,7 @@ export class ReplicaCheckpoints {
   }
 
   async #save(hosted: HostedReplica): Promise<void> {
-    const { wal, logger, onSaved } = this.#options;
+    const { wal, disk, logger, onSaved } = this.#options;
     const { state } = hosted.replica;
     const replicaId = state.identity.self.replica;
     if (this.#running.has(replicaId) || this.#running.size >= CHECKPOINTS_AT_ONCE) return;
@@ -60,11 +62,14 @@ export class ReplicaCheckpoints {
       const chunks = checkpointChunks(state.store, () => new Promise((resolve) => setImmediate(resolve)));
       await wal.checkpoint(replicaId, state.appliedPosition, Math.floor(state.clock.read(performance.now())), chunks);
       wal.noteCommitted(replicaId, state.appliedSeq);
+      disk.works();
       if (hosted.isDropped) return;
       state.noteInstallDurable();
       onSaved(hosted);
     } catch (error) {
-      if (!isAtollError(error) || error.reason !== 'CANCELLED') logger.error({ err: error, replica: replicaId }, 'a checkpoint failed');
+      if (isAtollError(error) && error.reason === 'CANCELLED') return;
+      disk.failed(error);
+      logger.error({ err: error, replica: replicaId }, 'a checkpoint failed');
     } finally {
       this.#running.delete(replicaId);
       const isUnsaved = !hosted.isDropped && state.hasAllData && !state.isInstalled;

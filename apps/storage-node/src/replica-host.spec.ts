@@ -4,6 +4,7 @@ import { encodeEntry, encodedBytes, type LogEntry } from '@atoll/core-replicatio
 import { encodeKeyspaceSpec, ensureClusterId, keyspaceKey, openClusterView } from '@atoll/platform-etcd';
 import { InMemoryMetadataStore, eventually } from '@atoll/platform-etcd/testing';
 import { createLogger, startTelemetry } from '@atoll/platform-telemetry';
+import { DiskHealth } from './disk-health.ts';
 import { StorageNodeEvents } from './events.ts';
 import type { HostedReplica } from './hosted-replica.ts';
 import { RecordKeeper } from './record-keeper.ts';
@@ -40,6 +41,7 @@ describe(`replicas and their disk (seed ${SEED})`, () => {
       node: toNodeId('b'),
       incarnation: 'b-1',
       memoryBytesMax: 64 * MIB,
+      leaseMs: 1000,
       followerAckTimeoutMs: 600,
       rejoinAfterMs: 100,
       uncommittedBytesMax: 66 * MIB,
@@ -48,6 +50,7 @@ describe(`replicas and their disk (seed ${SEED})`, () => {
       view,
       records,
       wal: opened.wal,
+      disk: new DiskHealth(),
       events: new StorageNodeEvents({ logger, telemetry }),
       logger,
     });
@@ -168,6 +171,7 @@ describe(`replicas and their disk (seed ${SEED})`, () => {
     host.connect(
       { wake: () => undefined, commitMoved: () => undefined, cutOff: () => undefined, cutStrangers: () => undefined },
       { onRole: () => undefined, onDropped: () => undefined, onFlushed: () => undefined, onDurable: ({ replica }) => acknowledged.push(replica.state.appendedSeq) },
+      { leaseUntilMs: () => Number.NEGATIVE_INFINITY, fenceUntilMs: () => Number.POSITIVE_INFINITY, askRemoval: () => undefined, noteOffices: () => undefined, noteRules: () => undefined },
     );
     const hosted = beginInstall(host);
     lastChunk(hosted);

@@ -1,6 +1,6 @@
 // All replicas of this node: it makes them, gives them their records, keeps time for them, and drops them.
 import { AtollError } from '@atoll/core-errors';
-import { hasReplica, keyspaceNotFound, membersOf, type KeyspaceSpec, type VersionedRecord } from '@atoll/core-membership';
+import { hasReplica, keyspaceNotFound, membersOf, type KeyspaceSpec, type Member, type VersionedRecord } from '@atoll/core-membership';
 import {
   PartitionReplica,
   ReplicaState,
@@ -16,6 +16,8 @@ import { PartitionStore, StoreMemory } from '@atoll/core-store';
 import type { ClusterView } from '@atoll/platform-etcd';
 import type { Logger } from '@atoll/platform-telemetry';
 import { restoreChunk } from './checkpoint-codec.ts';
+import type { DiskHealth } from './disk-health.ts';
+import { DueOffices } from './due-offices.ts';
 import type { StorageNodeEvents } from './events.ts';
 import { HostedKeyspace } from './hosted-keyspace.ts';
 import { HostedReplica } from './hosted-replica.ts';
@@ -36,6 +38,7 @@ export interface ReplicaHostOptions {
   readonly node: NodeId;
   readonly incarnation: string;
   readonly memoryBytesMax: number;
+  readonly leaseMs: number;
   readonly followerAckTimeoutMs: number;
   readonly rejoinAfterMs: number;
   readonly uncommittedBytesMax: number;
@@ -44,8 +47,23 @@ export interface ReplicaHostOptions {
   readonly view: ClusterView;
   readonly records: RecordKeeper;
   readonly wal: Wal | undefined;
+  readonly disk: DiskHealth;
   readonly events: StorageNodeEvents;
   readonly logger: Logger;
+}
+
+/** Who keeps offices valid: asks other nodes for leases, looks at etcd, asks the coordinator. Set by the heartbeats. */
+export interface OfficeKeeper {
+  /** Until when `member` has promised not to lead a higher epoch; -Infinity without (R14). */
+  leaseUntilMs(hosted: HostedReplica, member: Member, epoch: number): number;
+  /** Until when this replica may lead without another look at its record; Infinity where nothing asks for one (R15). */
+  fenceUntilMs(hosted: HostedReplica, keyspace: HostedKeyspace): number;
+  /** Whether the last follower may go (R10); the leader takes the answer. */
+  askRemoval(hosted: HostedReplica, member: Member): void;
+  /** Offices of this node, or the members of what it leads, changed. */
+  noteOffices(): void;
+  /** What these offices are held by changed: their keyspace is another one. */
+  noteRules(replicas: Iterable<HostedReplica>): void;
 }
 
 /** Who sends a leader's log: set by the replication sessions. */
@@ -78,25 +96,32 @@ export class ReplicaHost {
   readonly #durableWaiters: { readonly position: number; readonly resolve: () => void }[] = [];
   #sender: LogSender | undefined;
   #listener: RoleListener | undefined;
+  #keeper: OfficeKeeper | undefined;
+  readonly #dueOffices = new DueOffices({ onDue: (hosted) => this.#tickReplica(hosted, readMoment()) });
+  /** What the last life of this process promised is not known: data that it left behind promises a full lease (R14). */
+  readonly #formerPromiseUntilMs: number;
   #isStopping = false;
 
   constructor(options: ReplicaHostOptions) {
     this.#options = options;
     this.memory = new StoreMemory({ bytesMax: options.memoryBytesMax });
-    const { wal, logger } = options;
+    this.#formerPromiseUntilMs = performance.now() + options.leaseMs;
+    const { wal, disk, logger } = options;
     if (wal === undefined) return;
     wal.onDurable((position) => this.#onDurable(position));
     this.#checkpoints = new ReplicaCheckpoints({
       wal,
+      disk,
       logger,
       find: (replicaId) => this.#byId.get(replicaId),
       onSaved: (hosted) => this.#listener?.onDurable(hosted),
     });
   }
 
-  connect(sender: LogSender, listener: RoleListener): void {
+  connect(sender: LogSender, listener: RoleListener, keeper: OfficeKeeper): void {
     this.#sender = sender;
     this.#listener = listener;
+    this.#keeper = keeper;
   }
 
   // --- look-up ----------------------------------------------------------------------------------------------------
@@ -140,7 +165,7 @@ export class ReplicaHost {
           generation,
         );
       }
-      const made = this.#host(keyspace, partition, replicaId, { generation, applied: { epoch: 0, seq: 0 }, installed: false });
+      const made = this.#host(keyspace, partition, replicaId, { generation, applied: { epoch: 0, seq: 0 }, installed: false }, 0);
       const record = this.#options.view.partition(spec.name, partition);
       if (record !== undefined) this.#apply(made, record, readMoment());
       return made;
@@ -170,7 +195,7 @@ export class ReplicaHost {
     }
     const keyspace = this.#openKeyspace(spec);
     const applied = checkpoint?.applied ?? { epoch: 0, seq: 0 };
-    const hosted = this.#host(keyspace, identity.partition, identity.replicaId, { generation: saved.generation, applied, installed: true });
+    const hosted = this.#host(keyspace, identity.partition, identity.replicaId, { generation: saved.generation, applied, installed: true }, this.#formerPromiseUntilMs);
     const { state } = hosted.replica;
     if (checkpoint !== undefined) {
       for await (const chunk of checkpoint.chunks()) restoreChunk(state.store, chunk);
@@ -189,7 +214,7 @@ export class ReplicaHost {
     return made;
   }
 
-  #host(keyspace: HostedKeyspace, partition: number, replicaId: ReplicaId, origin: ReplicaOrigin): HostedReplica {
+  #host(keyspace: HostedKeyspace, partition: number, replicaId: ReplicaId, origin: ReplicaOrigin, promiseUntilMs: number): HostedReplica {
     const { node, random, incarnation, wal } = this.#options;
     const { spec } = keyspace;
     const isSync = spec.durability === 'SYNC';
@@ -204,7 +229,7 @@ export class ReplicaHost {
       journal,
       isSync,
     });
-    const replica = new PartitionReplica({ state, settings: this.#settings(keyspace), hooks: this.#hooks(() => hosted), random, incarnation });
+    const replica = new PartitionReplica({ state, settings: this.#settings(keyspace), hooks: this.#hooks(keyspace, () => hosted), random, incarnation, promiseUntilMs });
     const hosted: HostedReplica = new HostedReplica({ replica, tag: keyspace.tag, journal, createdMs: performance.now() });
     keyspace.setReplica(partition, hosted);
     this.#byId.set(replicaId, hosted);
@@ -213,7 +238,7 @@ export class ReplicaHost {
 
   /** Getters, so that a change of the keyspace takes effect at once. */
   #settings(keyspace: HostedKeyspace): ReplicaSettings {
-    const { followerAckTimeoutMs, rejoinAfterMs, uncommittedBytesMax, logBytesMax } = this.#options;
+    const { leaseMs, followerAckTimeoutMs, rejoinAfterMs, uncommittedBytesMax, logBytesMax } = this.#options;
     return {
       get minInSync() {
         return keyspace.spec.minInSync;
@@ -221,6 +246,7 @@ export class ReplicaHost {
       get eviction() {
         return keyspace.spec.eviction;
       },
+      leaseMs,
       freeBytes: () => keyspace.account.freeBytes,
       followerAckTimeoutMs,
       rejoinAfterMs,
@@ -231,18 +257,30 @@ export class ReplicaHost {
     };
   }
 
-  #hooks(self: () => HostedReplica): LeaderHooks {
+  #hooks(keyspace: HostedKeyspace, self: () => HostedReplica): LeaderHooks {
     return {
       wake: (follower) => this.#sender?.wake(self(), follower),
       commitMoved: (follower) => this.#sender?.commitMoved(self(), follower),
       cutOff: (follower) => this.#sender?.cutOff(self(), follower),
-      requestChange: (attempt) => void this.#change(self(), attempt),
-      readRecord: () => this.#readRecord(self()),
+      requestChange: (attempt) => {
+        // A member that may count from now on is asked for its lease (R8).
+        this.#keeper?.noteOffices();
+        void this.#change(self(), attempt);
+      },
+      readRecord: () => {
+        // Perhaps because it heard of a later epoch, and left its role (R27).
+        this.#announce(self());
+        this.#readRecord(self());
+      },
       recordChanged: (record) => {
         const hosted = self();
         this.#options.events.inSyncChanged(record.record);
         hosted.wasNamed = true;
+        this.#keeper?.noteOffices();
       },
+      leaseUntilMs: (member, epoch) => this.#keeper?.leaseUntilMs(self(), member, epoch) ?? Number.NEGATIVE_INFINITY,
+      fenceUntilMs: () => this.#keeper?.fenceUntilMs(self(), keyspace) ?? Number.NEGATIVE_INFINITY,
+      askRemoval: (member) => this.#keeper?.askRemoval(self(), member),
     };
   }
 
@@ -262,6 +300,7 @@ export class ReplicaHost {
     hosted.isDropped = true;
     hosted.replica.retire();
     this.#sender?.cutStrangers(hosted);
+    this.#keeper?.noteOffices();
     this.#keyspaces.get(hosted.keyspace)?.setReplica(hosted.partition, undefined);
     this.#byId.delete(state.identity.self.replica);
     this.#undurable.delete(hosted);
@@ -286,7 +325,10 @@ export class ReplicaHost {
     const hosted = this.#keyspaces.get(name);
     const spec = this.#options.view.keyspace(name);
     if (hosted === undefined) return;
-    if (spec?.id === hosted.id) return hosted.update(spec);
+    if (spec?.id === hosted.id) {
+      hosted.update(spec);
+      return this.#keeper?.noteRules(hosted.replicas());
+    }
     // The watch may be behind the coordinator's EnsureReplicas: data goes only when etcd itself says so.
     this.#options.records.readKeyspaceId(name, (id) => {
       if (id !== hosted.id && this.#keyspaces.get(name) === hosted) this.#dropKeyspace(hosted);
@@ -299,39 +341,70 @@ export class ReplicaHost {
     if (hosted !== undefined && record !== undefined) this.#apply(hosted, record, readMoment());
   }
 
+  /** A record that somebody other than the watch brought. */
+  onNews(versioned: VersionedRecord): void {
+    const hosted = this.replica(versioned.record.keyspace, versioned.record.partition);
+    if (hosted !== undefined) this.#apply(hosted, versioned, readMoment());
+  }
+
   #apply(hosted: HostedReplica, versioned: VersionedRecord, now: Moment): void {
     const { replica } = hosted;
+    const { record } = versioned;
     const { identity } = replica.state;
-    if (hosted.isDropped || versioned.record.keyspaceId !== identity.keyspaceId) return;
+    if (hosted.isDropped || record.keyspaceId !== identity.keyspaceId) return;
     // Who said that it stops takes no office any more: its successors do not wait for it.
-    if (this.#isStopping && versioned.record.leader?.replica === identity.self.replica) return;
-    if (hasReplica(membersOf(versioned.record), identity.self.replica)) hosted.wasNamed = true;
+    if (this.#isStopping && record.leader?.replica === identity.self.replica && replica.leader?.epoch !== record.epoch) return;
+    if (hasReplica(membersOf(record), identity.self.replica)) hosted.wasNamed = true;
     const effect = replica.onRecord(versioned, now);
+    if (replica.record === versioned) hosted.noteEpoch(record.epoch, now.monotonicMs);
+    this.#announce(hosted);
+    if (replica.leader !== undefined) this.#keeper?.noteOffices();
+    if (effect === 'unnamed' && hosted.wasNamed) this.#drop(hosted);
+    else if (effect === 'refused-office') this.#options.events.officeRefused(record);
+    else if (effect === 'office-due') this.#awaitOffice(hosted, now.monotonicMs);
+  }
+
+  #awaitOffice(hosted: HostedReplica, nowMs: number): void {
+    this.#options.events.officeAwaited(Math.max(0, (hosted.replica.officeDueMs ?? nowMs) - nowMs));
+    this.#dueOffices.add(hosted);
+  }
+
+  /** Tells those whom it concerns that the role is another one than they know. */
+  #announce(hosted: HostedReplica): void {
     this.#sender?.cutStrangers(hosted);
-    switch (effect) {
-      case 'unchanged':
-        return;
-      case 'unnamed':
-        if (hosted.wasNamed) this.#drop(hosted);
-        return;
-      case 'refused-office':
-        this.#options.events.officeRefused(versioned.record);
-        this.#listener?.onRole(hosted);
-        return;
-      case 'role-changed':
-        this.#options.events.roleChanged(identity, replica.role.kind, versioned.record.epoch);
-        this.#listener?.onRole(hosted);
+    const { replica, toldRole } = hosted;
+    if (replica.role === toldRole) return;
+    hosted.toldRole = replica.role;
+    if (toldRole !== undefined || replica.role.kind !== 'idle') {
+      this.#options.events.roleChanged(replica.state.identity, replica.role.kind, replica.record?.record.epoch ?? 0);
     }
+    this.#listener?.onRole(hosted);
+    this.#keeper?.noteOffices();
   }
 
   // --- time -------------------------------------------------------------------------------------------------------
 
   tick(now: Moment): void {
     for (const hosted of this.replicas()) {
-      hosted.replica.tick(now);
+      this.#tickReplica(hosted, now);
       if (!hosted.wasNamed && now.monotonicMs - hosted.createdMs > UNNAMED_MS_MAX) this.#drop(hosted);
     }
     this.#checkpoints?.tick(now.monotonicMs);
+  }
+
+  #tickReplica(hosted: HostedReplica, now: Moment): void {
+    if (hosted.replica.tick(now) !== 'unchanged') this.#announce(hosted);
+    const { leader } = hosted.replica;
+    const hasLease = leader?.hasLease(now.monotonicMs) === true;
+    if (hosted.hadLease && !hasLease && leader !== undefined) this.#options.events.leaseLost();
+    hosted.hadLease = hasLease;
+    this.noteServing(hosted, now.monotonicMs);
+  }
+
+  /** Something was committed, or time has passed: an office may have begun to serve. */
+  noteServing(hosted: HostedReplica, nowMs: number): void {
+    const tookMs = hosted.takeOfficeTime(nowMs);
+    if (tookMs !== undefined) this.#options.events.officeTaken(tookMs);
   }
 
   /** Whether so much waits for the disk that nothing more is to be taken in (I10). */
@@ -353,7 +426,21 @@ export class ReplicaHost {
     this.#listener?.onFlushed();
   }
 
+  /** The store was repaired: what the disk has of it is replaced, so that a restart does not bring back what was wrong. */
+  saveRepaired(hosted: HostedReplica): void {
+    this.#checkpoints?.saveInstall(hosted);
+  }
+
   // --- stopping ---------------------------------------------------------------------------------------------------
+
+  /** From now on: the process stops. Offices that it holds go on until they are handed over or given up. */
+  takeNoOffice(): void {
+    this.#isStopping = true;
+  }
+
+  close(): void {
+    this.#dueOffices.close();
+  }
 
   /** Gives up every leadership: no new writes at once, then, when what was appended is committed or time is up, the office. */
   async relinquishAll(timeoutMs: number, signal: AbortSignal): Promise<void> {
@@ -366,7 +453,7 @@ export class ReplicaHost {
     }
     for (const hosted of leaders) {
       hosted.replica.retire();
-      this.#sender?.cutStrangers(hosted);
+      this.#announce(hosted);
     }
   }
 

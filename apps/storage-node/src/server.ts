@@ -1,4 +1,5 @@
 import { CacheService } from '@atoll/contracts/atoll/v1/cache';
+import { HeartbeatService } from '@atoll/contracts/atoll/v1/heartbeat';
 import { ReplicationService } from '@atoll/contracts/atoll/v1/replication';
 import { TransferService } from '@atoll/contracts/atoll/v1/transfer';
 import type { AtollError } from '@atoll/core-errors';
@@ -13,6 +14,7 @@ import { ManyOperations } from './cache/many-operations.ts';
 import type { OperationMetrics } from './cache/operation-metrics.ts';
 import { createScanHandler } from './cache/scan.ts';
 import type { ReplicaHandlers } from './handlers/replicas.ts';
+import type { Heartbeats } from './heartbeat/heartbeats.ts';
 import type { LeaderSessions } from './replication/leader-sessions.ts';
 import { createSnapshotSender } from './replication/snapshot-sender.ts';
 import type { ReplicaHost } from './replica-host.ts';
@@ -28,6 +30,7 @@ export interface ServingParts {
   readonly replicas: ReplicaHandlers;
   readonly sessions: LeaderSessions;
   readonly watches: Watches;
+  readonly heartbeats: Heartbeats;
 }
 
 export interface ServerOptions {
@@ -47,7 +50,7 @@ const cacheService = {
 };
 const replicationService = { ...ReplicationService, follow: { ...ReplicationService.follow, responseSerialize: bytes } };
 
-/** Adds `Cache`, `Replication`, `Transfer`, health and reflection. */
+/** Adds `Cache`, `Replication`, `Heartbeat`, `Transfer`, health and reflection. */
 export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOptions): Health {
   const { server, handlers } = grpc;
   const { tracing } = telemetry;
@@ -80,10 +83,16 @@ export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOpt
     listReplicas: handlers.unary(ReplicationService.listReplicas, () => parts().replicas.list()),
     digestReplica: handlers.unary(ReplicationService.digestReplica, (request, context) => parts().replicas.digest(request, context)),
   });
+  server.addService(HeartbeatService, {
+    lease: handlers.bidiStream(HeartbeatService.lease, async (call, context) => parts().heartbeats.lease(call, context)),
+    report: handlers.bidiStream(HeartbeatService.report, async (call, context) => parts().heartbeats.report(call, context)),
+    probe: handlers.unary(HeartbeatService.probe, (request) => parts().heartbeats.probe(request)),
+    handOver: handlers.unary(HeartbeatService.handOver, (request) => parts().heartbeats.handOver(request)),
+  });
   server.addService(TransferService, {
     fetchSnapshot: handlers.serverStream(TransferService.fetchSnapshot, (call, context) => createSnapshotSender(parts())(call, context)),
   });
-  return addStandardServices(server, { services: [CacheService, ReplicationService, TransferService] });
+  return addStandardServices(server, { services: [CacheService, ReplicationService, HeartbeatService, TransferService] });
 }
 
 function toPromise<Response>(start: (done: Done<Response>) => void): Promise<Response> {

@@ -131,15 +131,18 @@ describe(`the life of storage nodes (seed ${SEED})`, () => {
 
   it('cuts a divergent log back when a new term has another history (R28)', async () => {
     const gate = await world.gate();
-    const aDisk = await onDisk({ STORAGE_NODE_FOLLOWER_ACK_TIMEOUT_MS: '60000' });
+    const aDisk = await onDisk();
     const [a, b] = [await world.start('a', { ...aDisk, gate }), await world.start('b', await onDisk())];
     await world.createKeyspace({ durability: 'SYNC' }, [a, b]);
     await a.set('k', 'v0');
     await world.equalDigests([a, b]);
+    // It can remove nobody.
+    a.store.goAway();
     gate.close();
     const doubtful = ['k', 'x', 'y'].map((key) => failureOf(a.set(key, 'never committed', { ack: Ack.ACK_IN_SYNC })));
     await eventually('three entries wait', async () => (await a.metric('atoll_uncommitted_writes', 'keyspace="default"')) === 3);
     await world.promote(b, { dropped: ['a'] });
+    a.store.comeBack();
     for (const error of await Promise.all(doubtful)) expect(error.reason).toBe('WRITE_IN_DOUBT');
     await world.serving(b);
     await b.set('k', 'v1');
@@ -196,7 +199,7 @@ describe(`the life of storage nodes (seed ${SEED})`, () => {
     });
 
     it('leaves the in-sync sets of others at once: writes there do not wait for it', async () => {
-      const patient = { env: { STORAGE_NODE_FOLLOWER_ACK_TIMEOUT_MS: '60000' } };
+      const patient = { env: { STORAGE_NODE_FOLLOWER_ACK_TIMEOUT_MS: '60000', STORAGE_NODE_LEASE_MS: '61000' } };
       const [a, b] = [await world.start('a', patient), await world.start('b', patient)];
       await world.createKeyspace({}, [a, b]);
       await a.set('k', 'v');

@@ -6,6 +6,7 @@ import { credentials } from '@grpc/grpc-js';
 import { ReplicationClient } from '@atoll/contracts/atoll/v1/replication';
 import { AtollError, isAtollError } from '@atoll/core-errors';
 import type { NodeRecord } from '@atoll/core-membership';
+import type { ClockReading } from '@atoll/core-replication';
 import { randomHex, toNodeId, type Random } from '@atoll/core-runtime';
 import { formatAddress, type Address } from '@atoll/platform-config';
 import { connectEtcd, registerNode, type ClusterChange, type ClusterView, type MetadataStore, type NodeRegistration } from '@atoll/platform-etcd';
@@ -15,7 +16,11 @@ import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type
 import { CacheOperations } from './cache/cache-operations.ts';
 import { OperationMetrics } from './cache/operation-metrics.ts';
 import type { Config } from './config.ts';
+import { DiskHealth } from './disk-health.ts';
 import { StorageNodeEvents } from './events.ts';
+import { readClocks } from './heartbeat/clocks.ts';
+import { CoordinatorFence } from './heartbeat/coordinator-fence.ts';
+import { Heartbeats } from './heartbeat/heartbeats.ts';
 import { ReplicaHandlers } from './handlers/replicas.ts';
 import { addNodeMetrics } from './node-metrics.ts';
 import { RecordKeeper } from './record-keeper.ts';
@@ -31,8 +36,10 @@ import { openWal, type Wal, type WalReplicaState } from './wal/index.ts';
 
 const PROBE_MS = 1000;
 const INSTALLS_AT_ONCE = 4;
-const RELINQUISH_MS = 2000;
-const SUCCESSOR_MS = 3000;
+/** Of a stop: how long the coordinator has to hand the offices over, what is left has to commit, and successors to come. */
+const HAND_OVER_MS = 5000;
+const RELINQUISH_MS = 1000;
+const SUCCESSOR_MS = 2000;
 const SLOW_TICK_MS = 1000;
 const REGISTER_RETRY_MS = 500;
 
@@ -43,6 +50,8 @@ export interface StorageNodeOptions {
   /** Default: etcd at `config.etcdEndpoints`; closed by `stop`. */
   readonly store?: MetadataStore;
   readonly random?: Random;
+  /** What the clock of leases is compared with (R17). Default: the clocks of this machine. */
+  readonly readClocks?: () => ClockReading;
 }
 
 export interface StorageNode {
@@ -50,6 +59,8 @@ export interface StorageNode {
   readonly address: Address;
   readonly httpAddress: Address | undefined;
   readonly readiness: () => Readiness;
+  /** What serves; undefined until the node has read its records (R12). For specs that look inside, or do damage. */
+  readonly parts: () => ServingParts | undefined;
   /** Rejects when this process must end: its id was taken, its disk failed, another cluster. Pending otherwise. */
   readonly failed: Promise<never>;
   /** Hands its leaderships over, finishes what is under way and closes everything. */
@@ -138,6 +149,7 @@ export async function startStorageNode(options: StorageNodeOptions): Promise<Sto
     address,
     httpAddress: http?.address,
     readiness,
+    parts: () => running?.parts,
     failed: failed.promise,
     stop: async (signal) => {
       health.setServing(false);
@@ -173,16 +185,17 @@ class RunningNode {
   readonly #sessions: LeaderSessions;
   readonly #links: LeaderLinks;
   readonly #snapshots: SnapshotReceiver;
+  readonly #heartbeats: Heartbeats;
   readonly #timers: NodeJS.Timeout[] = [];
   #registration: NodeRegistration | undefined;
   #unsubscribe: (() => void) | undefined;
 
-  private constructor(options: RunningOptions, wal: Wal | undefined) {
+  private constructor(options: RunningOptions, wal: Wal | undefined, disk: DiskHealth) {
     const { config, view, store, logger, telemetry, random, incarnation, turn, events } = options;
     this.#options = options;
     this.#wal = wal;
     this.#records = new RecordKeeper({ store, logger });
-    const host = new ReplicaHost({ ...config, node: toNodeId(config.id), incarnation, random, view, records: this.#records, wal, events, logger });
+    const host = new ReplicaHost({ ...config, node: toNodeId(config.id), incarnation, random, view, records: this.#records, wal, disk, events, logger });
     const traces = new TracedWrites();
     const addressOf = (node: string): string | undefined => view.nodes().get(node)?.address;
     const uniform = (): number => random.nextUint32() / 2 ** 32;
@@ -213,7 +226,9 @@ class RunningNode {
       onIdle: (hosted) => this.#snapshots.cancel(hosted),
       isJournalFull: () => host.isJournalFull,
     });
-    host.connect(this.#sessions, this.#links);
+    const fence = new CoordinatorFence();
+    this.#heartbeats = new Heartbeats({ config, incarnation, view, store, host, fence, disk, turn, metrics: telemetry.metrics, logger, random: uniform, readClocks: options.readClocks ?? readClocks });
+    host.connect(this.#sessions, this.#links, this.#heartbeats);
     const stalenessMs = this.#links.stalenessMs.bind(this.#links);
     const operations = new CacheOperations({ host, view, traces, stalenessMs });
     this.parts = {
@@ -221,17 +236,19 @@ class RunningNode {
       view,
       host,
       operations,
-      replicas: new ReplicaHandlers({ host, view, store, incarnation }),
+      replicas: new ReplicaHandlers({ host, view, store, incarnation, fence }),
       sessions: this.#sessions,
       watches: new Watches({ host, operations, metrics: telemetry.metrics, watchesMax: config.watchesMax }),
+      heartbeats: this.#heartbeats,
     };
     addNodeMetrics(telemetry.metrics, { host, wal, stalenessMs, installsRunning: () => this.#snapshots.runningCount });
   }
 
   static async open(options: RunningOptions): Promise<RunningNode> {
     const { config, view, logger } = options;
+    const disk = new DiskHealth();
     if (config.dataDir === undefined) {
-      const node = new RunningNode(options, undefined);
+      const node = new RunningNode(options, undefined, disk);
       await node.#start([]);
       return node;
     }
@@ -239,10 +256,14 @@ class RunningNode {
       directory: config.dataDir,
       clusterId: view.clusterId,
       nodeId: toNodeId(config.id),
-      onFatal: options.onFatal,
+      onFatal: (error) => {
+        disk.failed(error);
+        options.onFatal(error);
+      },
+      onFlush: (phase) => (phase === 'began' ? disk.flushBegan(performance.now()) : disk.flushEnded(performance.now())),
     });
     logger.info({ ...report, droppedReplicas: report.droppedReplicas.length, replicas: replicas.length }, 'the write-ahead log has been read');
-    const node = new RunningNode(options, wal);
+    const node = new RunningNode(options, wal, disk);
     await node.#start(replicas);
     return node;
   }
@@ -265,6 +286,7 @@ class RunningNode {
     const every = (ms: number, action: () => void): void => void this.#timers.push(setInterval(action, ms));
     every(config.heartbeatMs, () => {
       const now = readMoment();
+      this.#heartbeats.tick(now);
       host.tick(now);
       this.#sessions.tick(now.monotonicMs);
     });
@@ -294,6 +316,7 @@ class RunningNode {
 
   #onChanges(changes: readonly ClusterChange[]): void {
     const { host } = this.parts;
+    this.#heartbeats.onChanges(changes);
     for (const change of changes) {
       if (change.kind === 'keyspace') host.onKeyspace(change.name);
       else if (change.kind === 'partition') host.onPartition(change.keyspace, change.partition);
@@ -307,14 +330,21 @@ class RunningNode {
   }
 
   /**
-   * Gives up every leadership, says so, and waits until the others lead: successors need not wait for a process that
-   * declared that it takes no office again. Cut short by the signal.
+   * Says that the node stops, so that the coordinator hands its offices over, a few at a time (R29). What is left then
+   * is given up: successors of it wait for leases. Cut short by the signal.
    */
   async handOver(signal: AbortSignal): Promise<void> {
     const { logger } = this.#options;
-    await this.parts.host.relinquishAll(RELINQUISH_MS, signal);
+    const { host } = this.parts;
+    host.takeNoOffice();
     await this.#registration?.update(this.#nodeRecord('STOPPING')).catch((err: unknown) => logger.warn({ err }, 'could not say in etcd that the node stops'));
-    const deadline = performance.now() + SUCCESSOR_MS;
+    await this.#untilSucceeded(HAND_OVER_MS, signal);
+    await host.relinquishAll(RELINQUISH_MS, signal);
+    await this.#untilSucceeded(SUCCESSOR_MS, signal);
+  }
+
+  async #untilSucceeded(timeoutMs: number, signal: AbortSignal): Promise<void> {
+    const deadline = performance.now() + timeoutMs;
     while (!signal.aborted && this.#isSuccessorDue() && performance.now() < deadline) await pause(10);
   }
 
@@ -337,6 +367,8 @@ class RunningNode {
   async close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     this.#unsubscribe?.();
+    this.#heartbeats.close();
+    this.parts.host.close();
     this.#snapshots.close();
     this.#links.close();
     this.#records.close();

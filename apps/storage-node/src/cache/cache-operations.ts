@@ -185,14 +185,15 @@ export class CacheOperations {
     const isStrong = request.consistency <= Consistency.CONSISTENCY_STRONG;
     if (isStrong) {
       if (leader === undefined) throw this.#notLeader(target);
-      if (!leader.isServing) throw new AtollError('PARTITION_UNAVAILABLE', 'the leader is taking office');
+      const refusal = leader.refusalOfReads(now.monotonicMs);
+      if (refusal !== undefined) throw new AtollError(refusal.reason, refusal.message);
     } else if (!state.hasAllData || hosted.replica.role.kind === 'idle') {
       throw new AtollError('REPLICA_NOT_READY', 'the replica is being filled or follows nobody');
     }
     if (request.consistency === Consistency.CONSISTENCY_BOUNDED && this.#stalenessMs(hosted, now.monotonicMs) > request.maxStalenessMs) {
       throw new AtollError('REPLICA_TOO_STALE', `the replica may be more than ${request.maxStalenessMs} ms behind`);
     }
-    if (request.session.length > 0) this.#checkSession(target, request.session, leader?.isServing === true);
+    if (request.session.length > 0) this.#checkSession(target, request.session, leader !== undefined && leader.refusalOfReads(now.monotonicMs) === undefined);
   }
 
   #checkSession(target: { readonly keyspace: HostedKeyspace; readonly hosted: HostedReplica }, session: Buffer, isLeader: boolean): void {
@@ -273,7 +274,7 @@ export class CacheOperations {
     const onOutcome = (outcome: WriteOutcome): void => {
       if (traced !== undefined) this.#traces.answered(hosted, traced);
       if (outcome.kind === 'failed') {
-        const error = outcome.reason === 'NOT_LEADER' ? this.#notLeader(target) : new AtollError(outcome.reason, outcome.message);
+        const error = outcome.reason === 'NOT_LEADER' ? this.#notLeader(target) : new AtollError(outcome.reason, outcome.message, outcome.metadata && { metadata: outcome.metadata });
         return done(error, undefined, EMPTY, EMPTY);
       }
       const { answer, version } = outcome;
@@ -282,7 +283,7 @@ export class CacheOperations {
     };
     const ack: AckLevel = request.ack === Ack.ACK_UNSPECIFIED ? keyspace.spec.ack : request.ack === Ack.ACK_LEADER ? 'LEADER' : 'IN_SYNC';
     const endSeq = hosted.replica.state.log.end.seq;
-    leader.write({ key: request.key, hash, command, opId: request.opId, ack }, now, onOutcome);
+    leader.write({ key: request.key, hash, command, opId: request.opId, repeatAgeMs: request.opId?.repeatAgeMs ?? 0, ack }, now, onOutcome);
     const appendedSeq = hosted.replica.state.log.end.seq;
     if (traced !== undefined && appendedSeq > endSeq) this.#traces.add(hosted, traced, appendedSeq);
   }

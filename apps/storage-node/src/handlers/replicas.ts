@@ -12,6 +12,7 @@ import { MIB, type Hash64 } from '@atoll/core-runtime';
 import { DIGEST_LEAVES, FIRST_HASH } from '@atoll/core-store';
 import { keyspaceKey, parseKeyspaceSpec, type ClusterView, type MetadataStore } from '@atoll/platform-etcd';
 import type { CallContext } from '@atoll/platform-grpc';
+import type { CoordinatorFence } from '../heartbeat/coordinator-fence.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 
@@ -20,6 +21,7 @@ export interface ReplicaHandlerOptions {
   readonly view: ClusterView;
   readonly store: MetadataStore;
   readonly incarnation: string;
+  readonly fence: CoordinatorFence;
 }
 
 const DIGEST_SLICE = { entriesMax: 20_000, bytesMax: 8 * MIB };
@@ -29,27 +31,20 @@ const DIGEST_ATTEMPTS_MAX = 50;
 /** The calls by which the coordinator and tools look after the replicas of this node. */
 export class ReplicaHandlers {
   readonly #options: ReplicaHandlerOptions;
-  /** Highest coordinator seen: commands of an earlier one are refused (R11, I9). */
-  #coordinatorRevision = 0;
 
   constructor(options: ReplicaHandlerOptions) {
     this.#options = options;
   }
 
   async ensure(request: EnsureReplicasRequest): Promise<EnsureReplicasResponse> {
-    this.#checkCoordinator(request.coordinatorRevision);
-    this.#coordinatorRevision = request.coordinatorRevision;
+    const { fence } = this.#options;
+    fence.accept(request.coordinatorRevision);
     const spec = await this.#spec(request.keyspace, request.keyspaceId);
-    this.#checkCoordinator(request.coordinatorRevision);
+    fence.accept(request.coordinatorRevision);
     const replicas = this.#options.host.ensure(spec, request.partitions);
     // An id is told only once the disk knows it: a record must not name a replica that a crash forgets (R1).
     await this.#options.host.whenDurable();
     return { incarnation: this.#options.incarnation, replicas: replicas.map(describe) };
-  }
-
-  #checkCoordinator(revision: number): void {
-    if (revision >= this.#coordinatorRevision) return;
-    throw new AtollError('STALE_FENCING_TOKEN', `a later coordinator was elected at revision ${this.#coordinatorRevision}`);
   }
 
   list(): ListReplicasResponse {

@@ -62,9 +62,10 @@ export class FollowerSession {
   subscribe(message: SubscribeMessage, hosted: HostedReplica | undefined): void {
     const refuse = (reason: string, epoch = 0): void => this.#refuse({ channel: message.channel, reason, epoch });
     if (hosted === undefined) return refuse('NOT_LEADER');
+    const replicaId = message.replicaId as ReplicaId;
+    hosted.hearEpochOf(replicaId, message.epoch);
     const { leader } = hosted.replica;
     if (leader === undefined) return refuse('NOT_LEADER', hosted.replica.record?.record.epoch ?? 0);
-    const replicaId = message.replicaId as ReplicaId;
     const record = leader.record.record;
     const named = [...leader.record.required(), ...record.learners, ...record.leaving];
     const member = named.find(({ replica }) => replica === replicaId);

@@ -254,10 +254,10 @@ export class LeaderLink {
     this.#traceEntries(response);
     // Before the entries: those of one message may follow the very order that it holds.
     for (const { end, ...divergence } of response.divergences) {
-      this.#take(divergence.channel, (follower) => follower.onDivergence({ ...divergence, end: end ?? NOWHERE }));
+      this.#take(divergence, (follower) => follower.onDivergence({ ...divergence, end: end ?? NOWHERE }));
     }
     for (const { generation, logStart, ...order } of response.installs) {
-      this.#take(order.channel, (follower, { hosted }) => {
+      this.#take(order, (follower, { hosted }) => {
         this.#options.events.installBegan(hosted.replica.state.identity, this.#options.leader);
         const outcome = follower.onInstallOrder({ ...order, generation: generation ?? { counter: 0, id: '' }, logStart: logStart ?? NOWHERE });
         if (outcome === 'ok') this.#options.onInstall(hosted);
@@ -265,7 +265,7 @@ export class LeaderLink {
       });
     }
     for (const { prev, ...append } of response.appends) {
-      this.#take(append.channel, (follower, subscribed) => {
+      this.#take(append, (follower, subscribed) => {
         // News of a commit needs no answer: what was appended is acknowledged already.
         const isCommitNews = append.count === 0 && subscribed.accepted && subscribed.hosted.replica.state.isInstalled;
         const outcome = follower.onAppend({ ...append, prev: prev ?? NOWHERE }, nowMs);
@@ -274,11 +274,13 @@ export class LeaderLink {
       });
     }
     for (const { prev, ...part } of response.parts) {
-      this.#take(part.channel, (follower) => follower.onPart({ ...part, prev: prev ?? NOWHERE }));
+      this.#take(part, (follower) => follower.onPart({ ...part, prev: prev ?? NOWHERE }));
     }
     for (const refusal of response.refusals) {
       const subscribed = this.#channels.get(refusal.channel);
-      if (subscribed !== undefined) this.#retryLater(subscribed.hosted);
+      if (subscribed === undefined) continue;
+      subscribed.hosted.replica.hearEpoch(refusal.epoch);
+      this.#retryLater(subscribed.hosted);
     }
     if (response.heartbeat !== 0) this.#onHeartbeat(response);
   }
@@ -291,11 +293,13 @@ export class LeaderLink {
     this.#schedule();
   }
 
-  #take(channel: number, action: (follower: Follower, subscribed: Subscribed) => FollowOutcome | 'noted'): void {
+  #take({ channel, epoch }: { readonly channel: number; readonly epoch: number }, action: (follower: Follower, subscribed: Subscribed) => FollowOutcome | 'noted'): void {
     const subscribed = this.#channels.get(channel);
     const follower = subscribed?.hosted.replica.follower;
     if (subscribed === undefined || follower === undefined) return;
     const { hosted } = subscribed;
+    // Of a later epoch: nothing in the present one counts any more (R27).
+    if (epoch > follower.epoch) return hosted.replica.hearEpoch(epoch);
     let outcome: FollowOutcome | 'noted';
     try {
       outcome = action(follower, subscribed);

@@ -131,7 +131,9 @@ export class LeaderSessions implements LogSender {
     const nowMs = performance.now();
     for (const ack of request.acks) {
       const link = session.link(ack.channel);
-      if (link !== undefined && link.hosted.followers.get(link.replicaId) === link) link.hosted.replica.leader?.onAck(ack, link.replicaId, nowMs);
+      if (link === undefined || link.hosted.followers.get(link.replicaId) !== link) continue;
+      link.hosted.replica.leader?.onAck(ack, link.replicaId, nowMs);
+      this.#host.noteServing(link.hosted, nowMs);
     }
   }
 }

@@ -136,6 +136,7 @@ export class SnapshotReceiver {
       for await (const message of callServerStream(client, 'fetchSnapshot', request, { signal })) {
         const chunk = assembler.add(message);
         if (chunk === undefined) continue;
+        hosted.replica.hearEpoch(message.epoch);
         this.#options.bytesReceived.add(chunk.entries.reduce((sum, entry) => sum + entry.key.length + entry.value.length, 0));
         if (signal.aborted || hosted.replica.role !== role || state.install !== install || !role.follower.onChunk(chunk, message.epoch)) return;
         this.#retryMs.delete(hosted);

@@ -35,6 +35,7 @@ interface Slice {
 /** One sub-range, checked anew each time: leadership, lineage and the receiver's place may have changed meanwhile. */
 function readSlice(host: ReplicaHost, request: FetchSnapshotRequest, from: Hash64): Slice {
   const hosted = host.replica(request.keyspace, request.partition);
+  hosted?.hearEpochOf(request.replicaId as ReplicaId, request.epoch);
   const leader = hosted?.replica.leader;
   if (hosted === undefined || leader === undefined) throw new AtollError('NOT_LEADER', `this node does not lead ${request.keyspace}/${request.partition}`);
   if (leader.epoch !== request.epoch) throw new AtollError('STALE_EPOCH', `the epoch is ${leader.epoch}, not ${request.epoch}`);

@@ -42,6 +42,8 @@ export interface GroupCommitterOptions {
   readonly onTimer: () => void;
   readonly collectGarbage: () => Garbage;
   readonly onFatal: (error: Error) => void;
+  /** A group begins to be written, and it is on disk. */
+  readonly onFlush: (phase: 'began' | 'ended') => void;
 }
 
 interface Waiter {
@@ -150,7 +152,9 @@ export class GroupCommitter {
       this.#isRequested = false;
       const { steps, position, garbage } = this.#takeGroup();
       try {
+        this.#options.onFlush('began');
         await this.#writeGroup(steps);
+        this.#options.onFlush('ended');
       } catch (error) {
         this.fail(error, this.#active?.path ?? this.#options.directory);
         break;

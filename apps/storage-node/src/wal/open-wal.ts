@@ -111,6 +111,7 @@ function assemble(options: WalOptions, place: Place, log: RecoveredLog, lock: Di
       files: table.takeObsoleteFiles().map((file) => join(place.checkpointDirectory, file)),
     }),
     onFatal: (error) => options.onFatal(error),
+    onFlush: (phase) => options.onFlush?.(phase),
   });
   const wal = new FileWal({
     fileSystem: place.fileSystem,

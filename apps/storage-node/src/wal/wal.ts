@@ -83,6 +83,8 @@ export interface WalOptions {
    * "PostgreSQL's fsync() surprise", LWN, 18 April 2018, https://lwn.net/Articles/752063/).
    */
   onFatal(error: Error): void;
+  /** A group of entries begins to be written, and it is on disk: for those who watch how the disk does. */
+  onFlush?(phase: 'began' | 'ended'): void;
   /** Size at which the next segment begins, in bytes; default 64 MiB. Smaller frees disk sooner and syncs directories more often. */
   readonly segmentBytes?: number;
   /** Longest time that ASYNC entries and commit hints wait for a flush that nobody asks for; default 100 ms. */

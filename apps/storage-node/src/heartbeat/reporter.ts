@@ -1,0 +1,98 @@
+import type { PartitionEpoch, PeerView, ReportResponse } from '@atoll/contracts/atoll/v1/heartbeat';
+import type { DiskHealth } from '../disk-health.ts';
+import type { HostedReplica } from '../hosted-replica.ts';
+import type { ReplicaHost } from '../replica-host.ts';
+import type { EtcdContact } from './etcd-contact.ts';
+import type { FencedPartitions } from './fenced-partitions.ts';
+import type { LeaseGrants } from './lease-grants.ts';
+import type { LeaseLinks } from './lease-links.ts';
+import type { LoopLag } from './loop-lag.ts';
+import type { RemovalQuestions } from './removal-questions.ts';
+
+export interface ReporterOptions {
+  readonly incarnation: string;
+  readonly host: ReplicaHost;
+  readonly lag: LoopLag;
+  readonly disk: DiskHealth;
+  readonly etcd: EtcdContact;
+  readonly links: LeaseLinks;
+  readonly grants: LeaseGrants;
+  readonly questions: RemovalQuestions;
+  readonly fenced: FencedPartitions;
+  /** Time that an office may take beyond the wait for leases, in ms (R27). */
+  readonly takeOfficeMs: number;
+}
+
+/** What this node knows of itself and of its peers, for the elected coordinator. */
+export class Reporter {
+  readonly #options: ReporterOptions;
+
+  constructor(options: ReporterOptions) {
+    this.#options = options;
+  }
+
+  /** One per stream of reports, so that each has the longest stall and the slowest flush since its own last report. */
+  open(): { report(beat: number, nowMs: number): ReportResponse; close(): void } {
+    const { incarnation, host, lag, disk, etcd, questions } = this.#options;
+    const stalls = lag.reader();
+    const flushes = disk.reader();
+    return {
+      report: (beat, nowMs) => ({
+        beat,
+        incarnation,
+        loopLagMs: stalls.take(),
+        memoryUsed: Math.min(1, host.memory.usedBytes / host.memory.bytesMax),
+        diskError: disk.error,
+        diskFlushMs: flushes.take(nowMs),
+        etcdSilentMs: etcd.silentMs(nowMs),
+        peers: this.#peers(nowMs),
+        stuckOffices: this.#stuckOffices(nowMs),
+        questions: questions.list(nowMs),
+        stopped: this.#stopped(),
+      }),
+      close: () => {
+        stalls.close();
+        flushes.close();
+      },
+    };
+  }
+
+  /** A node is heard by its answers and by its own beats. */
+  #peers(nowMs: number): PeerView[] {
+    const { links, grants } = this.#options;
+    const heardMs = new Map(grants.heard());
+    for (const link of links.links()) heardMs.set(link.peer, Math.max(link.heardMs, heardMs.get(link.peer) ?? Number.NEGATIVE_INFINITY));
+    return Array.from(heardMs, ([node, atMs]) => ({
+      node,
+      // One that was never heard yet has been silent for as long as this process lives, or longer.
+      silentMs: Math.min(nowMs, nowMs - atMs),
+      refused: links.link(node)?.isRefused === true,
+    }));
+  }
+
+  #stuckOffices(nowMs: number): PartitionEpoch[] {
+    const stuck: PartitionEpoch[] = [];
+    for (const hosted of this.#options.host.replicas()) {
+      const epoch = this.#stuckIn(hosted, nowMs);
+      if (epoch !== undefined) stuck.push({ keyspace: hosted.keyspace, partition: hosted.partition, epoch });
+    }
+    return stuck;
+  }
+
+  /** The epoch that this process was given and has not taken up in time: every member would have to wait for leases. */
+  #stuckIn({ replica, epochSinceMs }: HostedReplica, nowMs: number): number | undefined {
+    const { leader, state } = replica;
+    const record = replica.record?.record;
+    if (record?.leader?.replica !== state.identity.self.replica || record.leaderIncarnation !== this.#options.incarnation) return undefined;
+    if (leader?.epoch === record.epoch && leader.isServing) return undefined;
+    const dueMs = Math.max(epochSinceMs, record.relinquished ? 0 : replica.promiseUntilMs);
+    return nowMs - dueMs > this.#options.takeOfficeMs ? record.epoch : undefined;
+  }
+
+  #stopped(): PartitionEpoch[] {
+    const { fenced, host } = this.#options;
+    const stopped: PartitionEpoch[] = [];
+    for (const each of fenced.list()) if (host.replica(each.keyspace, each.partition)?.replica.leader === undefined) stopped.push(each);
+    return stopped;
+  }
+}
