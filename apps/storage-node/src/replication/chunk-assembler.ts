@@ -1,0 +1,44 @@
+import type { FetchSnapshotResponse } from '@atoll/contracts/atoll/v1/transfer';
+import { AtollError } from '@atoll/core-errors';
+import type { SnapshotChunk } from '@atoll/core-replication';
+import { VALUE_BYTES_MAX, checksum32 } from '@atoll/core-runtime';
+import type { StoredEntry } from '@atoll/core-store';
+
+/** Bytes of keys and values of a chunk. */
+export function chunkBytes(chunk: SnapshotChunk): number {
+  return chunk.entries.reduce((sum, entry) => sum + entry.key.length + entry.value.length, 0);
+}
+
+/** Puts a chunk together from its messages and checks it. */
+export class ChunkAssembler {
+  #entries: StoredEntry[] = [];
+  readonly #filled = new Map<number, number>();
+
+  /** The chunk when this message was its last. Throws INTERNAL when its pieces or its checksum are wrong. */
+  add(message: FetchSnapshotResponse): SnapshotChunk | undefined {
+    for (const entry of message.entries) {
+      if (entry.valueBytes > VALUE_BYTES_MAX) throw new AtollError('INTERNAL', `a snapshot chunk announces a value of ${entry.valueBytes} bytes`);
+      this.#entries.push({
+        key: entry.key,
+        value: entry.valueBytes > 0 ? Buffer.allocUnsafeSlow(entry.valueBytes) : entry.value,
+        version: { generation: entry.versionGeneration, epoch: entry.versionEpoch, seq: entry.versionSeq },
+        expiresAtMs: entry.expiresAtMs,
+      });
+    }
+    if (message.valuePart.length > 0) {
+      const value = this.#entries[message.partOf]?.value;
+      const at = this.#filled.get(message.partOf) ?? 0;
+      if (value === undefined || at + message.valuePart.length > value.length) throw new AtollError('INTERNAL', 'a piece of a value does not belong to its chunk');
+      this.#filled.set(message.partOf, at + message.valuePart.copy(value, at));
+    }
+    if (message.continued) return undefined;
+    const entries = this.#entries;
+    this.#entries = [];
+    this.#filled.clear();
+    let checksum = 0;
+    for (const entry of entries) checksum = (checksum + checksum32(entry.key) + checksum32(entry.value)) >>> 0;
+    if (checksum !== message.checksum) throw new AtollError('INTERNAL', 'the checksum of a snapshot chunk is wrong');
+    const to = message.toHigh === undefined || message.toLow === undefined ? undefined : { high: message.toHigh, low: message.toLow };
+    return { from: { high: message.fromHigh, low: message.fromLow }, to, readSeq: message.readSeq, entries };
+  }
+}
