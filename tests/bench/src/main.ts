@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { describeMachine, machineText } from './bench/machine.ts';
 import type { BenchContext, Section, SectionResult } from './bench/section.ts';
 import { balanceSection } from './bench/sections/balance.ts';
+import { failoverSection } from './bench/sections/failover.ts';
 import { loadSection } from './bench/sections/load.ts';
 import { pipelineSection } from './bench/sections/pipeline.ts';
 import { unarySection } from './bench/sections/unary.ts';
@@ -11,7 +12,7 @@ import { runMain, type MainTask } from './clean-up.ts';
 import { DevCluster } from './cluster/dev-cluster.ts';
 import { tableText } from './output/text.ts';
 
-const SECTIONS: Readonly<Record<string, Section>> = { unary: unarySection, pipeline: pipelineSection, load: loadSection, balance: balanceSection };
+const SECTIONS: Readonly<Record<string, Section>> = { unary: unarySection, pipeline: pipelineSection, load: loadSection, balance: balanceSection, failover: failoverSection };
 
 const HELP = `Measures Atoll against peers in the same run and prints ratios.
 
@@ -22,6 +23,7 @@ Sections (default: all, in this order):
   pipeline   SDK through the router, 512 outstanding get and set of 100 bytes, against node-redis on redis-server
   load       a million entries on three nodes: heap; then a fourth node joins while they are read
   balance    how evenly placement spreads replicas, and what a join moves
+  failover   leaders that die, stand still or leave, etcd away: how long writes wait and what is lost, beside a Redis Cluster
 
   --quick      shorter rounds and a tenth of the entries
   --json FILE  writes rounds, figures and checks

@@ -64,6 +64,21 @@ export class DevCluster {
     return this.#up.storageNodes;
   }
 
+  /** As of now: pids change when processes are started again. */
+  async status(): Promise<{ readonly storageNodes: readonly DevProcess[] }> {
+    return JSON.parse(await runDev(['status', '--json', '--data-dir', this.#dataDir])) as UpAnswer;
+  }
+
+  /** SIGKILL. */
+  async killProcess(id: string): Promise<void> {
+    await runDev(['kill', id, '--json', '--data-dir', this.#dataDir]);
+  }
+
+  /** Resolves when it is ready. */
+  async startProcess(id: string): Promise<void> {
+    await runDev(['start', id, '--json', '--data-dir', this.#dataDir]);
+  }
+
   /** Resolves when the node is ready. */
   async addNode(): Promise<DevProcess> {
     return JSON.parse(await runDev(['add-node', '--json', '--data-dir', this.#dataDir])) as DevProcess;
