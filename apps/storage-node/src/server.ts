@@ -2,6 +2,7 @@ import { CacheService } from '@atoll/contracts/atoll/v1/cache';
 import { HeartbeatService } from '@atoll/contracts/atoll/v1/heartbeat';
 import { ReplicationService } from '@atoll/contracts/atoll/v1/replication';
 import { TransferService } from '@atoll/contracts/atoll/v1/transfer';
+import { VerificationService } from '@atoll/contracts/atoll/v1/verify';
 import type { AtollError } from '@atoll/core-errors';
 import type { Moment } from '@atoll/core-replication';
 import type { ClusterView } from '@atoll/platform-etcd';
@@ -19,10 +20,12 @@ import type { LeaderSessions } from './replication/leader-sessions.ts';
 import { createSnapshotSender } from './replication/snapshot-sender.ts';
 import type { ReplicaHost } from './replica-host.ts';
 import { readMoment, type TurnEnd } from './turn.ts';
+import type { Verification } from './verify/verification.ts';
 import type { Watches } from './watch/watches.ts';
 
 /** What the services need; complete once etcd was read. */
 export interface ServingParts {
+  readonly verification: Verification;
   readonly clusterId: string;
   readonly view: ClusterView;
   readonly host: ReplicaHost;
@@ -50,7 +53,7 @@ const cacheService = {
 };
 const replicationService = { ...ReplicationService, follow: { ...ReplicationService.follow, responseSerialize: bytes } };
 
-/** Adds `Cache`, `Replication`, `Heartbeat`, `Transfer`, health and reflection. */
+/** Adds `Cache`, `Replication`, `Heartbeat`, `Transfer`, `Verification`, health and reflection. */
 export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOptions): Health {
   const { server, handlers } = grpc;
   const { tracing } = telemetry;
@@ -89,10 +92,15 @@ export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOpt
     probe: handlers.unary(HeartbeatService.probe, (request) => parts().heartbeats.probe(request)),
     handOver: handlers.unary(HeartbeatService.handOver, (request) => parts().heartbeats.handOver(request)),
   });
+  server.addService(VerificationService, {
+    putMarker: handlers.unary(VerificationService.putMarker, (request, context) => parts().verification.markers.putMarker(request, context)),
+    digestAtMarker: handlers.unary(VerificationService.digestAtMarker, (request, context) => parts().verification.markers.digestAtMarker(request, context)),
+    repairReplica: handlers.serverStream(VerificationService.repairReplica, async (call, context) => parts().verification.repairer.repair(call, context)),
+  });
   server.addService(TransferService, {
     fetchSnapshot: handlers.serverStream(TransferService.fetchSnapshot, (call, context) => createSnapshotSender(parts())(call, context)),
   });
-  return addStandardServices(server, { services: [CacheService, ReplicationService, HeartbeatService, TransferService] });
+  return addStandardServices(server, { services: [CacheService, ReplicationService, HeartbeatService, TransferService, VerificationService] });
 }
 
 function toPromise<Response>(start: (done: Done<Response>) => void): Promise<Response> {

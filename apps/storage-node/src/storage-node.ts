@@ -31,6 +31,7 @@ import { SnapshotReceiver } from './replication/snapshot-receiver.ts';
 import { TracedWrites } from './replication/traced-writes.ts';
 import { addServices, type ServingParts } from './server.ts';
 import { TurnEnd, readMoment } from './turn.ts';
+import { Verification } from './verify/verification.ts';
 import { Watches } from './watch/watches.ts';
 import { openWal, type Wal, type WalReplicaState } from './wal/index.ts';
 
@@ -240,6 +241,7 @@ class RunningNode {
       sessions: this.#sessions,
       watches: new Watches({ host, operations, metrics: telemetry.metrics, watchesMax: config.watchesMax }),
       heartbeats: this.#heartbeats,
+      verification: new Verification({ host, fence, clusterId, addressOf, metrics: telemetry.metrics, logger }),
     };
     addNodeMetrics(telemetry.metrics, { host, wal, stalenessMs, installsRunning: () => this.#snapshots.runningCount });
   }

@@ -11,6 +11,7 @@ import { InMemoryEtcd, InMemoryMetadataStore, eventually } from '@atoll/platform
 import { callUnary } from '@atoll/platform-grpc';
 import { createLogger, startTelemetry, type Telemetry } from '@atoll/platform-telemetry';
 import { readConfig } from '../config.ts';
+import type { HostedReplica } from '../hosted-replica.ts';
 import { startStorageNode, type StorageNode } from '../storage-node.ts';
 import { TcpGate } from './tcp-gate.ts';
 
@@ -107,6 +108,13 @@ export class WorldNode {
     });
     const line = text.split('\n').find((each) => /^[a-z_]+/.exec(each)?.[0] === name && each.includes(label));
     return Number(line?.split(' ')[1]);
+  }
+
+  /** The replica itself, for specs that damage it. */
+  replica(keyspace = 'default', partition = 0): HostedReplica {
+    const hosted = this.node.parts()?.host.replica(keyspace, partition);
+    if (hosted === undefined) throw new Error(`${this.id} has no replica of ${keyspace}/${partition}`);
+    return hosted;
   }
 
   stop(timeoutMs = 5000): Promise<void> {
