@@ -42,6 +42,12 @@ export const SETTINGS = {
     default: '2048',
     description: 'Operations under way per Execute stream of a client; beyond it the router stops reading. More hides latency and lets one client take more of the router.',
   }),
+  ROUTER_WATCHES_MAX: integer({
+    min: 0,
+    max: 10_000,
+    default: '500',
+    description: 'Watch streams of clients at a time; further ones hear OVERLOADED. Each is one stream to every leading node and may hold some MiB while its client is slow.',
+  }),
   ROUTER_NODE_IN_FLIGHT_OPERATIONS_MAX: integer({
     min: 1,
     max: 1_000_000,
@@ -86,6 +92,7 @@ const RELATIONS: readonly Relation<typeof SETTINGS>[] = [
 export interface Config extends Pick<DispatcherOptions, 'operationsMax' | 'bytesMax' | 'resultBytesMax' | 'link' | 'retryBudget'> {
   readonly common: CommonConfig;
   readonly streamWindowOperations: number;
+  readonly watchesMax: number;
 }
 
 /** Throws one ConfigError with every problem. */
@@ -97,6 +104,7 @@ export function parseConfig(env: Env): Config {
     bytesMax: values.ROUTER_REQUEST_BYTES_MAX,
     resultBytesMax: values.ROUTER_RESULT_BYTES_MAX,
     streamWindowOperations: values.ROUTER_STREAM_WINDOW_OPERATIONS,
+    watchesMax: values.ROUTER_WATCHES_MAX,
     link: Object.freeze({
       inFlightOperationsMax: values.ROUTER_NODE_IN_FLIGHT_OPERATIONS_MAX,
       inFlightBytesMax: values.ROUTER_NODE_IN_FLIGHT_BYTES_MAX,

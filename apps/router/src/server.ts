@@ -5,6 +5,7 @@ import {
   GetManyResponse,
   SetManyResponse,
   type ScanRequest,
+  type WatchRequest,
 } from '@atoll/contracts/atoll/v1/cache';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { addStandardServices, type GrpcServer, type Health } from '@atoll/platform-grpc';
@@ -14,6 +15,7 @@ import { handleDeleteMany, handleGetMany, handleSetMany } from './handlers/many.
 import type { HandlerDeps } from './handlers/router-context.ts';
 import { handleScan } from './handlers/scan.ts';
 import { createUnaryHandler } from './handlers/unary.ts';
+import { handleWatch } from './handlers/watch.ts';
 
 const bytes = (value: Buffer): Buffer => value;
 
@@ -39,6 +41,7 @@ const service = {
   setMany: { ...CacheService.setMany, responseSerialize: serialize(SetManyResponse) },
   deleteMany: { ...CacheService.deleteMany, responseSerialize: serialize(DeleteManyResponse) },
   scan: { ...CacheService.scan, responseSerialize: bytes },
+  watch: { ...CacheService.watch, responseSerialize: bytes },
 };
 
 export interface ServerOptions {
@@ -64,6 +67,7 @@ export function addServices({ grpc, deps, view, streamWindowOperations }: Server
     scan: handlers.serverStream(service.scan, (call: ServerWritableStream<ScanRequest, Buffer>, context) => handleScan(call, context, deps)),
     execute: handlers.bidiStream(service.execute, (call, context) => handleExecute(call, context, deps, streamWindowOperations)),
     watchTopology: handlers.serverStream(service.watchTopology, (call, context) => streamTopology(call, context, view())),
+    watch: handlers.serverStream(service.watch, (call: ServerWritableStream<WatchRequest, Buffer>, context) => handleWatch(call, context, deps)),
   });
   return addStandardServices(server, { services: [CacheService] });
 }

@@ -3,12 +3,16 @@ import type { Dispatcher } from '../dispatcher.ts';
 import type { OpIds } from '../domain/op-ids.ts';
 import type { RoutingTable } from '../domain/routing-table.ts';
 import type { RouterEvents } from '../events.ts';
+import type { RouterWatches } from '../router-watches.ts';
 
 /** What the handlers of the data path share once the routing table has been read. */
 export interface Routing {
   readonly table: RoutingTable;
   readonly dispatcher: Dispatcher;
   readonly opIds: OpIds;
+  readonly watches: RouterWatches;
+  /** Calls `listener` when the table changed, until the returned function is called. */
+  readonly onTable: (listener: () => void) => () => void;
   /** Bytes of results that wait for clients to read them, of all Execute streams, and the bound on them (I10). */
   readonly heldResults: { bytes: number; readonly bytesMax: number };
 }

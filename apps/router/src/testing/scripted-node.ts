@@ -9,9 +9,17 @@ import {
   type OperationResult,
   type ScanRequest,
   type ScanResponse,
+  type WatchRequest,
+  type WatchResponse,
 } from '@atoll/contracts/atoll/v1/cache';
 import { WIRE_PART_BYTES_MAX } from '@atoll/core-runtime';
 import { encodePosition, encodeVersion, keyspaceTag } from '@atoll/platform-wire';
+
+/** A watch that the router opened here; the spec plays the node. */
+export interface ScriptedWatch {
+  readonly request: WatchRequest;
+  readonly call: ServerWritableStream<WatchRequest, WatchResponse>;
+}
 
 type Kind = NonNullable<OperationResult['kind']>;
 
@@ -33,6 +41,8 @@ export class ScriptedNode {
   /** Operations of each message that arrived. */
   readonly batches: Operation[][] = [];
   readonly scans: ScanRequest[] = [];
+  /** All that ever came; `openWatches` are those that the router has not cancelled. */
+  readonly watches: ScriptedWatch[] = [];
   script: Script;
   scanScript: (request: ScanRequest) => readonly (ScanResponse | Error)[] = () => [{ entries: [], cursor: EMPTY }];
   /** Announces large values and never sends them. */
@@ -70,12 +80,20 @@ export class ScriptedNode {
         }
         call.end();
       },
+      watch: (call: ServerWritableStream<WatchRequest, WatchResponse>) => {
+        node.watches.push({ request: call.request, call });
+        call.on('error', () => undefined);
+      },
     });
     return node;
   }
 
   get operations(): readonly Operation[] {
     return this.batches.flat();
+  }
+
+  get openWatches(): readonly ScriptedWatch[] {
+    return this.watches.filter(({ call }) => !call.cancelled && !call.writableEnded);
   }
 
   get heldCount(): number {
