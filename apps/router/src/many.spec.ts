@@ -42,7 +42,7 @@ describe('many keys', () => {
   it('take counters from the one op id given', async () => {
     await start();
     const clientId = b('12345678');
-    await setMany([['a', '1'], ['b', '1'], ['c', '1']], { opId: { clientId, counter: 5 } });
+    await setMany([['a', '1'], ['b', '1'], ['c', '1']], { opId: { clientId, counter: 5, repeatAgeMs: 0 } });
     const counters = world.node(0).operations.map(({ kind }) => (kind as { value: SetRequest }).value.opId!.counter);
     expect(counters.toSorted((one, other) => one - other)).toEqual([5, 6, 7]);
   });

@@ -111,7 +111,7 @@ describe('what a request gets on its way', () => {
     expect(ids[0]!.clientId).toHaveLength(16);
     expect(ids[1]!.clientId).toEqual(ids[0]!.clientId);
     expect(ids[1]!.counter).toBe(ids[0]!.counter + 1);
-    const opId = { clientId: Buffer.from('87654321'), counter: 9 };
+    const opId = { clientId: Buffer.from('87654321'), counter: 9, repeatAgeMs: 0 };
     await set('a', '3', { opId });
     expect((lastAt(0).kind as { value: SetRequest }).value.opId).toEqual(opId);
   });

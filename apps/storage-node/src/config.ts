@@ -1,3 +1,4 @@
+import type { ResultTableOptions } from '@atoll/core-replication';
 import { GIB, KIB, MIB } from '@atoll/core-runtime';
 import {
   COMMON_PREFIX,
@@ -87,6 +88,18 @@ export const STORAGE_NODE_SETTINGS = {
     default: '2MiB',
     description: 'Log that each partition keeps in memory for replicas that return.',
   }),
+  STORAGE_NODE_RESULT_WINDOW_MS: durationMs({
+    min: 1000,
+    max: 600_000,
+    default: '30000',
+    description: 'How long results of writes are remembered, so that a write that comes again is done once (R21). Each write of that time takes about 76 bytes on every replica.',
+  }),
+  STORAGE_NODE_RESULTS_MAX: integer({
+    min: 16,
+    max: 16_777_216,
+    default: '262144',
+    description: 'Results that each replica remembers at most; beyond it the oldest go before their time, and their repeats are WRITE_IN_DOUBT.',
+  }),
   STORAGE_NODE_WATCHES_MAX: integer({ min: 0, max: 2000, default: '1000', description: 'Watch streams at a time; further ones hear OVERLOADED.' }),
 } as const;
 
@@ -106,6 +119,7 @@ export interface Config extends CommonConfig {
   readonly rejoinAfterMs: number;
   readonly uncommittedBytesMax: number;
   readonly logBytesMax: number;
+  readonly results: ResultTableOptions;
   readonly watchesMax: number;
 }
 
@@ -148,6 +162,7 @@ export function readConfig(env: Env): Config {
     rejoinAfterMs: values.STORAGE_NODE_REJOIN_AFTER_MS,
     uncommittedBytesMax: values.STORAGE_NODE_UNCOMMITTED_BYTES_MAX,
     logBytesMax: values.STORAGE_NODE_LOG_BYTES_MAX,
+    results: Object.freeze({ windowMs: values.STORAGE_NODE_RESULT_WINDOW_MS, countMax: values.STORAGE_NODE_RESULTS_MAX }),
     watchesMax: values.STORAGE_NODE_WATCHES_MAX,
   });
 }

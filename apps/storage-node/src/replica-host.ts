@@ -10,6 +10,7 @@ import {
   type Moment,
   type ReplicaOrigin,
   type ReplicaSettings,
+  type ResultTableOptions,
 } from '@atoll/core-replication';
 import { MIB, randomHex, toPartitionId, toReplicaId, type NodeId, type Random, type ReplicaId } from '@atoll/core-runtime';
 import { PartitionStore, StoreMemory } from '@atoll/core-store';
@@ -43,6 +44,8 @@ export interface ReplicaHostOptions {
   readonly rejoinAfterMs: number;
   readonly uncommittedBytesMax: number;
   readonly logBytesMax: number;
+  /** Default RESULT_TABLE_DEFAULTS. */
+  readonly results?: ResultTableOptions;
   readonly random: Random;
   readonly view: ClusterView;
   readonly records: RecordKeeper;
@@ -195,7 +198,7 @@ export class ReplicaHost {
     }
     const keyspace = this.#openKeyspace(spec);
     const applied = checkpoint?.applied ?? { epoch: 0, seq: 0 };
-    const hosted = this.#host(keyspace, identity.partition, identity.replicaId, { generation: saved.generation, applied, installed: true }, this.#formerPromiseUntilMs);
+    const hosted = this.#host(keyspace, identity.partition, identity.replicaId, { generation: saved.generation, applied, installed: true, timeMs: checkpoint?.timeMs }, this.#formerPromiseUntilMs);
     const { state } = hosted.replica;
     if (checkpoint !== undefined) {
       for await (const chunk of checkpoint.chunks()) restoreChunk(state.store, chunk);
@@ -228,6 +231,7 @@ export class ReplicaHost {
       origin,
       journal,
       isSync,
+      results: this.#options.results,
     });
     const replica = new PartitionReplica({ state, settings: this.#settings(keyspace), hooks: this.#hooks(keyspace, () => hosted), random, incarnation, promiseUntilMs });
     const hosted: HostedReplica = new HostedReplica({ replica, tag: keyspace.tag, journal, createdMs: performance.now() });

@@ -215,7 +215,7 @@ export class AtollClient {
   #write(key: Buffer, options: WriteOptions): Pick<SetRequest, 'keyspace' | 'key' | 'ack' | 'opId' | 'session'> {
     checkKey(key);
     this.#opCounter += 1;
-    const opId: OpId = { clientId: this.#clientId, counter: this.#opCounter };
+    const opId: OpId = { clientId: this.#clientId, counter: this.#opCounter, repeatAgeMs: 0 };
     return {
       keyspace: options.keyspace ?? this.#options.keyspace,
       key,

@@ -107,7 +107,7 @@ describe('a request that is refused', () => {
     ['an unknown condition', () => failureOf('set', { condition: UNKNOWN }), invalid('INVALID_ARGUMENT', 'condition')],
     ['an unknown ack', () => failureOf('set', { ack: UNKNOWN }), invalid('INVALID_ARGUMENT', 'ack')],
     ['BOUNDED without a bound', () => failureOf('get', { consistency: 2 }), invalid('INVALID_ARGUMENT', 'max_staleness_ms')],
-    ['an op id that is too short', () => failureOf('set', { opId: { clientId: Buffer.of(1), counter: 1 } }), invalid('INVALID_ARGUMENT', 'op_id.client_id')],
+    ['an op id that is too short', () => failureOf('set', { opId: { clientId: Buffer.of(1), counter: 1, repeatAgeMs: 0 } }), invalid('INVALID_ARGUMENT', 'op_id.client_id')],
   ];
 
   it.each(cases)('%s', async (_name, call, expected) => {

@@ -12,6 +12,6 @@ export class OpIds {
 
   next(): OpId {
     this.#counter += 1;
-    return { clientId: this.#clientId, counter: this.#counter };
+    return { clientId: this.#clientId, counter: this.#counter, repeatAgeMs: 0 };
   }
 }

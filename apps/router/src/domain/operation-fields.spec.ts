@@ -16,7 +16,7 @@ import { FIELDS } from './operation-fields.ts';
 import { sessionIn } from './result-session.ts';
 
 const session = Buffer.from('session');
-const opId = { clientId: Buffer.from('12345678'), counter: 300 };
+const opId = { clientId: Buffer.from('12345678'), counter: 300, repeatAgeMs: 9 };
 const encoded = (writer: { finish(): Uint8Array }): Buffer => Buffer.from(writer.finish());
 
 describe('field numbers', () => {

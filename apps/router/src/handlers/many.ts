@@ -148,6 +148,6 @@ function toErrorDetail({ reason, message, metadata }: AtollError): ErrorDetail {
 }
 
 const opIdAt = (first: OpId | undefined, index: number): OpId | undefined =>
-  first === undefined ? undefined : { clientId: first.clientId, counter: first.counter + index };
+  first === undefined ? undefined : { ...first, counter: first.counter + index };
 
 const toBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

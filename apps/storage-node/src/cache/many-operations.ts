@@ -112,6 +112,6 @@ function collect<Item, Response>(
 const answerFull = (): AtollError => new AtollError('OVERLOADED', 'keys: the answer is full; ask for fewer keys at once', { metadata: { field: 'keys' } });
 
 const opIdAt = (first: OpId | undefined, index: number): OpId | undefined =>
-  first === undefined ? undefined : { clientId: first.clientId, counter: first.counter + index };
+  first === undefined ? undefined : { ...first, counter: first.counter + index };
 
 const toDetail = (error: AtollError): ErrorDetail => ({ reason: error.reason ?? 'INTERNAL', message: error.message, metadata: { ...error.metadata } });

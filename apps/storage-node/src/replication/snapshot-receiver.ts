@@ -1,12 +1,11 @@
 import { credentials } from '@grpc/grpc-js';
-import { TransferClient, type FetchSnapshotResponse } from '@atoll/contracts/atoll/v1/transfer';
+import { TransferClient } from '@atoll/contracts/atoll/v1/transfer';
 import { AtollError } from '@atoll/core-errors';
-import { VALUE_BYTES_MAX, checksum32 } from '@atoll/core-runtime';
-import type { SnapshotChunk } from '@atoll/core-replication';
-import type { StoredEntry } from '@atoll/core-store';
 import { callServerStream, createChannelOptions } from '@atoll/platform-grpc';
 import type { Counter, Logger, Tracing } from '@atoll/platform-telemetry';
 import type { HostedReplica } from '../hosted-replica.ts';
+import { ChunkAssembler, chunkBytes } from './chunk-assembler.ts';
+import { ResultsAssembler } from './result-pieces.ts';
 
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 2000;
@@ -131,13 +130,17 @@ export class SnapshotReceiver {
         epoch: role.follower.epoch,
         fromHigh: install.next.high,
         fromLow: install.next.low,
+        wantsResults: state.results.isPartial,
       };
       const assembler = new ChunkAssembler();
+      const results = new ResultsAssembler();
       for await (const message of callServerStream(client, 'fetchSnapshot', request, { signal })) {
+        if (signal.aborted || hosted.replica.role !== role || state.install !== install) return;
+        results.add(message, state);
         const chunk = assembler.add(message);
         if (chunk === undefined) continue;
         hosted.replica.hearEpoch(message.epoch);
-        this.#options.bytesReceived.add(chunk.entries.reduce((sum, entry) => sum + entry.key.length + entry.value.length, 0));
+        this.#options.bytesReceived.add(chunkBytes(chunk));
         if (signal.aborted || hosted.replica.role !== role || state.install !== install || !role.follower.onChunk(chunk, message.epoch)) return;
         this.#retryMs.delete(hosted);
         this.#options.onProgress(hosted);
@@ -145,38 +148,5 @@ export class SnapshotReceiver {
     } finally {
       client.close();
     }
-  }
-}
-
-/** Puts a chunk together from its messages and checks it. */
-class ChunkAssembler {
-  #entries: StoredEntry[] = [];
-  readonly #filled = new Map<number, number>();
-
-  add(message: FetchSnapshotResponse): SnapshotChunk | undefined {
-    for (const entry of message.entries) {
-      if (entry.valueBytes > VALUE_BYTES_MAX) throw new AtollError('INTERNAL', `a snapshot chunk announces a value of ${entry.valueBytes} bytes`);
-      this.#entries.push({
-        key: entry.key,
-        value: entry.valueBytes > 0 ? Buffer.allocUnsafeSlow(entry.valueBytes) : entry.value,
-        version: { generation: entry.versionGeneration, epoch: entry.versionEpoch, seq: entry.versionSeq },
-        expiresAtMs: entry.expiresAtMs,
-      });
-    }
-    if (message.valuePart.length > 0) {
-      const value = this.#entries[message.partOf]?.value;
-      const at = this.#filled.get(message.partOf) ?? 0;
-      if (value === undefined || at + message.valuePart.length > value.length) throw new AtollError('INTERNAL', 'a piece of a value does not belong to its chunk');
-      this.#filled.set(message.partOf, at + message.valuePart.copy(value, at));
-    }
-    if (message.continued) return undefined;
-    const entries = this.#entries;
-    this.#entries = [];
-    this.#filled.clear();
-    let checksum = 0;
-    for (const entry of entries) checksum = (checksum + checksum32(entry.key) + checksum32(entry.value)) >>> 0;
-    if (checksum !== message.checksum) throw new AtollError('INTERNAL', 'the checksum of a snapshot chunk is wrong');
-    const to = message.toHigh === undefined || message.toLow === undefined ? undefined : { high: message.toHigh, low: message.toLow };
-    return { from: { high: message.fromHigh, low: message.fromLow }, to, readSeq: message.readSeq, entries };
   }
 }

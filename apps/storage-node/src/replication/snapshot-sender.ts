@@ -4,6 +4,7 @@ import { KIB, WIRE_PART_BYTES_MAX, checksum32, type Hash64, type ReplicaId } fro
 import type { StoredEntry } from '@atoll/core-store';
 import { writeWithBackpressure, type ServerStreamHandler } from '@atoll/platform-grpc';
 import type { ReplicaHost } from '../replica-host.ts';
+import { NO_RESULTS, resultPieces, type ResultPiece } from './result-pieces.ts';
 
 const CHUNK_BYTES = 256 * KIB;
 const CHUNK_ENTRIES = 2000;
@@ -15,9 +16,11 @@ export function createSnapshotSender(options: { host: ReplicaHost; clusterId: st
     const { request } = call;
     if (request.clusterId !== clusterId) throw new AtollError('WRONG_CLUSTER', `this node belongs to cluster ${clusterId}`);
     let next: Hash64 | undefined = { high: request.fromHigh, low: request.fromLow };
+    let { wantsResults } = request;
     while (next !== undefined) {
       const from: Hash64 = next;
-      const slice = readSlice(host, request, from);
+      const slice = readSlice(host, request, from, wantsResults);
+      wantsResults = false;
       const messages = toMessages(from, slice);
       for (const each of messages) await writeWithBackpressure(call, each, context.signal);
       next = slice.next;
@@ -30,10 +33,11 @@ interface Slice {
   readonly next: Hash64 | undefined;
   readonly readSeq: number;
   readonly epoch: number;
+  readonly results: readonly ResultPiece[];
 }
 
 /** One sub-range, checked anew each time: leadership, lineage and the receiver's place may have changed meanwhile. */
-function readSlice(host: ReplicaHost, request: FetchSnapshotRequest, from: Hash64): Slice {
+function readSlice(host: ReplicaHost, request: FetchSnapshotRequest, from: Hash64, withResults: boolean): Slice {
   const hosted = host.replica(request.keyspace, request.partition);
   hosted?.hearEpochOf(request.replicaId as ReplicaId, request.epoch);
   const leader = hosted?.replica.leader;
@@ -44,8 +48,12 @@ function readSlice(host: ReplicaHost, request: FetchSnapshotRequest, from: Hash6
     throw new AtollError('STALE_GENERATION', `the generation is ${state.generation.counter}`);
   }
   if (leader.follower(request.replicaId as ReplicaId) === undefined) throw new AtollError('REPLICA_UNKNOWN', `replica ${request.replicaId} does not follow here`);
-  const { entries, next } = state.store.readRange(from, undefined, { entriesMax: CHUNK_ENTRIES, bytesMax: CHUNK_BYTES });
-  return { entries, next, readSeq: state.appliedSeq, epoch: leader.epoch };
+  const { entries, next } = state.store.readRange(from, endOf(request), { entriesMax: CHUNK_ENTRIES, bytesMax: CHUNK_BYTES });
+  return { entries, next, readSeq: state.appliedSeq, epoch: leader.epoch, results: withResults ? resultPieces(state) : [] };
+}
+
+function endOf({ toHigh, toLow }: FetchSnapshotRequest): Hash64 | undefined {
+  return toHigh === undefined || toLow === undefined ? undefined : { high: toHigh, low: toLow };
 }
 
 function toMessages(from: Hash64, slice: Slice): FetchSnapshotResponse[] {
@@ -70,7 +78,8 @@ function toMessages(from: Hash64, slice: Slice): FetchSnapshotResponse[] {
       parts.push({ ...message(from, slice), valuePart: value.subarray(offset, offset + WIRE_PART_BYTES_MAX), partOf: index, continued: true });
     }
   });
-  const messages = [{ ...message(from, slice), entries, continued: true }, ...parts];
+  const results = slice.results.map((piece) => ({ ...message(from, slice), ...piece, continued: true }));
+  const messages = [...results, { ...message(from, slice), entries, continued: true }, ...parts];
   messages[messages.length - 1] = { ...messages.at(-1)!, continued: false, checksum };
   return messages;
 }
@@ -88,6 +97,7 @@ function message(from: Hash64, slice: Slice): FetchSnapshotResponse {
     valuePart: EMPTY,
     partOf: 0,
     continued: false,
+    ...NO_RESULTS,
   };
 }
 

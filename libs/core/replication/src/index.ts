@@ -31,6 +31,8 @@ export type { RecordEffect, ReplicaRole } from './partition-replica.ts';
 export { RangeRepair } from './range-repair.ts';
 export { ReplicaLog } from './replica-log.ts';
 export type { LogRun } from './replica-log.ts';
+export { RESULT_ROW_BYTES, RESULT_TABLE_DEFAULTS, ResultTable } from './result-table.ts';
+export type { ResultTableOptions, WriteResult } from './result-table.ts';
 export { ReplicaState } from './replica-state.ts';
 export type { ReplicaIdentity, ReplicaJournal, ReplicaOrigin } from './replica-state.ts';
 export type { LeaderHooks, Moment, ReplicaSettings, WriteRequest } from './replica-types.ts';

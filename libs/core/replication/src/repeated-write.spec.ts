@@ -181,7 +181,7 @@ describe('a repeat that may be older than what is remembered (R21)', () => {
     const fill = (name: string, withResults: boolean): SoloLeader => {
       const learner = openState(name, { origin: { generation: { counter: 0, id: '' }, applied: { epoch: 0, seq: 0 }, installed: false } });
       learner.beginInstall(GENERATION, state.appliedPosition);
-      if (withResults) learner.results.absorb(state.results.encode(state.appliedSeq), state.results.floorMs);
+      if (withResults) learner.results.absorb({ rows: state.results.encode(state.appliedSeq), appliedSeq: state.appliedSeq, floorMs: state.results.floorMs });
       const { entries } = state.store.readRange({ high: 0, low: 0 }, undefined, { entriesMax: 9, bytesMax: 999 });
       learner.install?.takeChunk({ from: { high: 0, low: 0 }, to: undefined, readSeq: state.appliedSeq, entries });
       learner.finishInstallIfComplete();

@@ -95,7 +95,9 @@ describe('a table of results (R21)', () => {
     const learner = open();
     learner.clear(40, Infinity);
     for (let seq = 41; seq <= 45; seq += 1) add(learner, seq);
-    learner.absorb(leader.encode(48), leader.floorMs);
+    expect(learner.isPartial).toBe(true);
+    expect(learner.absorb({ rows: leader.encode(48), appliedSeq: 48, floorMs: leader.floorMs })).toBe(true);
+    expect(learner.isPartial).toBe(false);
     for (let seq = 46; seq <= 50; seq += 1) add(learner, seq);
     expect(learner.count).toBe(50);
     expect(learner.encode(Infinity).equals(leader.encode(Infinity))).toBe(true);
@@ -109,9 +111,16 @@ describe('a table of results (R21)', () => {
     const learner = open({ countMax: 2 });
     learner.clear(2, Infinity);
     for (const seq of [3, 4, 5]) add(learner, seq, { stampMs: 1500 + seq });
-    learner.absorb(leader.encode(2), leader.floorMs);
+    learner.absorb({ rows: leader.encode(2), appliedSeq: 2, floorMs: leader.floorMs });
     expect([learner.knowsSince(1503), learner.knowsSince(1504)]).toEqual([false, true]);
-    expect(() => learner.absorb(Buffer.alloc(5), 0)).toThrow(RangeError);
+    expect(() => learner.absorb({ rows: Buffer.alloc(5), appliedSeq: 9, floorMs: 0 })).toThrow(RangeError);
+  });
+
+  it('takes none of a replica that has not applied what it begins behind', () => {
+    const learner = open();
+    learner.clear(40, Infinity);
+    expect(learner.absorb({ rows: Buffer.alloc(0), appliedSeq: 39, floorMs: -Infinity })).toBe(false);
+    expect([learner.isPartial, learner.knowsSince(1e15)]).toEqual([true, false]);
   });
 
   it('gives memory back after a burst', () => {

@@ -73,6 +73,7 @@ export class ResultTable {
   #lastSeq: number;
   /** Of writes that are stamped up to here nothing was ever known; Infinity: it begins with the first entry. */
   #originMs: number;
+  #isPartial: boolean;
   /** Stamp of the last row that was dropped. */
   #droppedMs = -Infinity;
   readonly #client = new Uint32Array(4);
@@ -83,6 +84,12 @@ export class ResultTable {
     this.#baseSeq = options.seq;
     this.#lastSeq = options.seq;
     this.#originMs = options.floorMs;
+    this.#isPartial = options.floorMs === Infinity;
+  }
+
+  /** It began amid a log, and what came before is still to be absorbed. */
+  get isPartial(): boolean {
+    return this.#isPartial;
   }
 
   get count(): number {
@@ -176,6 +183,7 @@ export class ResultTable {
     this.#baseSeq = seq;
     this.#lastSeq = seq;
     this.#originMs = floorMs;
+    this.#isPartial = floorMs === Infinity;
     this.#droppedMs = -Infinity;
   }
 
@@ -183,10 +191,10 @@ export class ResultTable {
   encode(seq: number): Buffer {
     let rows = this.count;
     while (rows > 0 && this.#doubles[this.#slot(this.#begin + rows - 1) * DOUBLES + SEQ]! > seq) rows -= 1;
-    const bytes = Buffer.allocUnsafe(rows * ROW_BYTES);
+    const bytes = Buffer.allocUnsafe(rows * RESULT_ROW_BYTES);
     for (let row = 0; row < rows; row += 1) {
       const slot = this.#slot(this.#begin + row);
-      let at = row * ROW_BYTES;
+      let at = row * RESULT_ROW_BYTES;
       for (let index = 0; index < 4; index += 1) at = bytes.writeDoubleLE(this.#doubles[slot * DOUBLES + index]!, at);
       for (let index = CLIENT; index < WORDS; index += 1) {
         if (index !== NEXT) at = bytes.writeUInt32LE(this.#words[slot * WORDS + index]!, at);
@@ -196,23 +204,27 @@ export class ResultTable {
   }
 
   /**
-   * Puts the rows of another replica, which has applied at least the entry behind which this table began, before the
-   * own ones; from then on this one knows what the other did. Throws RangeError when `bytes` are no whole rows.
+   * Puts the rows of another replica before the own ones; from then on this one knows what the other did. Returns
+   * false, with nothing changed, when the other had not applied the entry behind which this table began: what lies
+   * between would be known to neither. Throws RangeError when `rows` are no whole rows.
    */
-  absorb(bytes: Buffer, floorMs: number): void {
-    if (bytes.length % ROW_BYTES !== 0) throw new RangeError(`results of ${bytes.length} bytes are cut off`);
+  absorb({ rows, appliedSeq, floorMs }: { readonly rows: Buffer; readonly appliedSeq: number; readonly floorMs: number }): boolean {
+    if (rows.length % RESULT_ROW_BYTES !== 0) throw new RangeError(`results of ${rows.length} bytes are cut off`);
+    if (appliedSeq < this.#baseSeq) return false;
     const own = this.encode(Infinity);
     const lastSeq = this.#lastSeq;
     const droppedMs = this.#droppedMs;
     this.clear(this.#baseSeq, floorMs);
     this.#droppedMs = droppedMs;
-    this.#addEncoded(bytes, this.#baseSeq);
+    this.#addEncoded(rows, this.#baseSeq);
     this.#addEncoded(own, Infinity);
     this.#lastSeq = lastSeq;
+    this.#isPartial = false;
+    return true;
   }
 
   #addEncoded(bytes: Buffer, seq: number): void {
-    for (let start = 0; start < bytes.length; start += ROW_BYTES) {
+    for (let start = 0; start < bytes.length; start += RESULT_ROW_BYTES) {
       if (bytes.readDoubleLE(start + 8 * SEQ) > seq) return;
       const slot = this.#nextSlot();
       let at = start;
@@ -372,8 +384,8 @@ export class ResultTable {
   }
 }
 
-/** Four doubles and nine words. */
-const ROW_BYTES = 4 * 8 + (WORDS - CLIENT - 1) * 4;
+/** Of an encoded row: four doubles and nine words. */
+export const RESULT_ROW_BYTES = 4 * 8 + (WORDS - CLIENT - 1) * 4;
 
 /** Counters of one client go up by one: they spread over the buckets as they are; clients are random. */
 function mix(client: number, counter: number): number {

@@ -45,7 +45,7 @@ const setRequest: fc.Arbitrary<SetRequest> = fc.record({
   condition: enums,
   expectedVersion: bytes,
   ack: enums,
-  opId: fc.option(fc.record({ clientId: bytes, counter: safe }), { nil: undefined }),
+  opId: fc.option(fc.record({ clientId: bytes, counter: safe, repeatAgeMs: fc.nat({ max: 2 ** 32 - 1 }) }), { nil: undefined }),
   session: bytes,
   noExpiry: fc.boolean(),
   fence,
@@ -104,7 +104,7 @@ describe('hot messages, by hand and generated', () => {
   });
 
   it('takes the last of a field that comes twice, so that fields can be appended', () => {
-    const opId = { clientId: Buffer.from('12345678'), counter: 7 };
+    const opId = { clientId: Buffer.from('12345678'), counter: 7, repeatAgeMs: 300 };
     const message = SetRequest.create({ key: Buffer.from('k'), value: Buffer.from('v') });
     expect(decodeSetRequest(Buffer.concat([encodeSetRequest(message), encodeOpIdField(8, opId)]))).toEqual({ ...message, opId });
   });

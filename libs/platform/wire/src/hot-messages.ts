@@ -191,7 +191,7 @@ export function encodeSetResponse(message: SetResponse): Buffer {
   return writer.buffer;
 }
 
-/** The field `op_id` with this field number, to be appended to a write that came without one. */
+/** The field `op_id` with this field number, to be appended to a write: the last one counts. */
 export function encodeOpIdField(fieldNumber: number, opId: OpId): Buffer {
   const size = opIdBytes(opId);
   const writer = new WireWriter(delimitedBytes(size));
@@ -201,22 +201,24 @@ export function encodeOpIdField(fieldNumber: number, opId: OpId): Buffer {
 }
 
 function decodeOpId(bytes: Buffer): OpId {
-  const opId: OpId = { clientId: EMPTY, counter: 0 };
+  const opId: OpId = { clientId: EMPTY, counter: 0, repeatAgeMs: 0 };
   const reader = new WireReader(bytes);
   while (reader.pos < reader.end) {
     const tag = reader.varint();
     if (tag === 10) opId.clientId = reader.bytes();
     else if (tag === 16) opId.counter = reader.varint();
+    else if (tag === 24) opId.repeatAgeMs = reader.uint32();
     else reader.skip(tag);
   }
   return opId;
 }
 
-const opIdBytes = (opId: OpId): number => fieldBytes(opId.clientId.length) + numberBytes(opId.counter);
+const opIdBytes = (opId: OpId): number => fieldBytes(opId.clientId.length) + numberBytes(opId.counter) + numberBytes(opId.repeatAgeMs);
 
 function writeOpId(writer: WireWriter, opId: OpId): void {
   writer.bytes(10, opId.clientId);
   writer.number(16, opId.counter);
+  writer.number(24, opId.repeatAgeMs);
 }
 
 // A fence is rare: the generated code is good enough for it.
