@@ -2,9 +2,8 @@ import { credentials, type ClientDuplexStream } from '@grpc/grpc-js';
 import { HeartbeatClient, type LeaseRequest, type LeaseResponse } from '@atoll/contracts/atoll/v1/heartbeat';
 import { PeerLease, type LeaseItem } from '@atoll/core-replication';
 import type { ReplicaId } from '@atoll/core-runtime';
-import { createChannelOptions } from '@atoll/platform-grpc';
+import { createChannelOptions, probeTcp } from '@atoll/platform-grpc';
 import { Reconnect } from './reconnect.ts';
-import { probeTcp } from './tcp-probe.ts';
 
 /** A stream on which nothing was heard for so many leases is opened anew: its connection may be dead. */
 const SILENT_LEASES_MAX = 3;

@@ -54,7 +54,7 @@ export class LeaseLinks {
   dropAll(nowMs: number): void {
     for (const link of this.#links.values()) {
       link.dropAll();
-      this.#tell(link, nowMs);
+      for (const { replica } of this.#led.get(link) ?? []) replica.leader?.onLeasesDropped(nowMs);
       link.beat();
     }
   }

@@ -1,44 +1,48 @@
-import { monitorEventLoopDelay } from 'node:perf_hooks';
+/** The probe's interval, in ms. */
+const INTERVAL_MS = 10;
 
-/** The probe's timer interval, in ms: the shortest stall that it sees. */
-const RESOLUTION_MS = 10;
-const NANOSECONDS = 1e6;
-
-/** How long the event loop stood still, for each of its readers since that one last asked. */
+/**
+ * How long the event loop stood still, for each of its readers since that one last asked. By a timer of its own:
+ * `monitorEventLoopDelay` does not see a stall that begins in the first interval after a reset.
+ */
 export class LoopLag {
-  readonly #delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
   readonly #readers = new Set<LoopLagReader>();
+  readonly #timer: NodeJS.Timeout;
+  #tickedMs = performance.now();
 
   constructor() {
-    this.#delay.enable();
+    this.#timer = setInterval(() => this.#look(), INTERVAL_MS);
+    this.#timer.unref();
   }
 
   /** To be closed when it is not asked any more. */
   reader(): LoopLagReader {
-    const reader: LoopLagReader = new LoopLagReader({ collect: () => this.#collect(), onClose: () => this.#readers.delete(reader) });
+    const reader: LoopLagReader = new LoopLagReader({ look: () => this.#look(), onClose: () => this.#readers.delete(reader) });
     this.#readers.add(reader);
     return reader;
   }
 
   close(): void {
-    this.#delay.disable();
+    clearInterval(this.#timer);
     this.#readers.clear();
   }
 
-  #collect(): void {
-    const longestMs = this.#delay.count === 0 ? 0 : Math.max(0, this.#delay.max / NANOSECONDS - RESOLUTION_MS);
-    this.#delay.reset();
-    for (const reader of this.#readers) reader.note(longestMs);
+  /** Who asks right after a stall may come before the timer. */
+  #look(): void {
+    const nowMs = performance.now();
+    const lateMs = nowMs - this.#tickedMs - INTERVAL_MS;
+    this.#tickedMs = nowMs;
+    if (lateMs > 0) for (const reader of this.#readers) reader.note(lateMs);
   }
 }
 
 export class LoopLagReader {
-  readonly #collect: () => void;
+  readonly #look: () => void;
   readonly #onClose: () => void;
   #longestMs = 0;
 
-  constructor(options: { collect: () => void; onClose: () => void }) {
-    this.#collect = options.collect;
+  constructor(options: { look: () => void; onClose: () => void }) {
+    this.#look = options.look;
     this.#onClose = options.onClose;
   }
 
@@ -48,7 +52,7 @@ export class LoopLagReader {
 
   /** Longest stall since the last call, in ms. */
   take(): number {
-    this.#collect();
+    this.#look();
     const longestMs = this.#longestMs;
     this.#longestMs = 0;
     return longestMs;

@@ -2,8 +2,7 @@ import { credentials } from '@grpc/grpc-js';
 import { HeartbeatClient, type ProbeRequest, type ProbeResponse } from '@atoll/contracts/atoll/v1/heartbeat';
 import { invalidArgument } from '@atoll/core-errors';
 import { parseAddress } from '@atoll/platform-config';
-import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
-import { probeTcp } from './tcp-probe.ts';
+import { callUnary, createChannelOptions, probeTcp } from '@atoll/platform-grpc';
 
 const TIMEOUT_MS_MAX = 10_000;
 /** Probes under way at a time: a node is not a port scanner (I10). */

@@ -2,7 +2,7 @@ import type { RecordNews, ReportRequest, ReportResponse } from '@atoll/contracts
 import { AtollError, invalidArgument } from '@atoll/core-errors';
 import type { VersionedRecord } from '@atoll/core-membership';
 import { parsePartitionRecord } from '@atoll/platform-etcd';
-import { resetServerStream, type BidiStreamHandler } from '@atoll/platform-grpc';
+import type { BidiStreamHandler } from '@atoll/platform-grpc';
 import type { ReplicaHost } from '../replica-host.ts';
 import type { CoordinatorFence } from './coordinator-fence.ts';
 import type { RemovalQuestions } from './removal-questions.ts';
@@ -40,9 +40,7 @@ export function createReportHandler(options: ReportStreamsOptions): BidiStreamHa
       let revision: number | undefined;
       let isEnded = false;
       const stopListening = fence.onLater(() => {
-        if (revision === undefined) return;
-        end(new AtollError('STALE_FENCING_TOKEN', 'a later coordinator was elected'));
-        resetServerStream(call);
+        if (revision !== undefined) end(new AtollError('STALE_FENCING_TOKEN', 'a later coordinator was elected'));
       });
       const end = (error?: Error): void => {
         if (isEnded) return;

@@ -1,6 +1,7 @@
 // A small cluster in one process: storage nodes with real servers, one in-memory etcd, and the spec as coordinator.
 import { credentials } from '@grpc/grpc-js';
 import { CacheClient, type GetRequest, type GetResponse, type SetRequest, type SetResponse } from '@atoll/contracts/atoll/v1/cache';
+import { HeartbeatClient } from '@atoll/contracts/atoll/v1/heartbeat';
 import { ReplicationClient, type DigestReplicaResponse, type HeldReplica } from '@atoll/contracts/atoll/v1/replication';
 import { isAtollError, type AtollError } from '@atoll/core-errors';
 import { createKeyspaceSpec, type KeyspaceRequest, type KeyspaceSpec, type Member, type PartitionRecord, type VersionedRecord } from '@atoll/core-membership';
@@ -12,7 +13,7 @@ import { callUnary } from '@atoll/platform-grpc';
 import { createLogger, startTelemetry, type Telemetry } from '@atoll/platform-telemetry';
 import { readConfig } from '../config.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
-import { startStorageNode, type StorageNode } from '../storage-node.ts';
+import { startStorageNode, type StorageNode, type StorageNodeOptions } from '../storage-node.ts';
 import { TcpGate } from './tcp-gate.ts';
 
 export const DEADLINE = { deadlineMs: 10_000 };
@@ -62,6 +63,7 @@ export class WorldNode {
   readonly telemetry: Telemetry;
   readonly cache: CacheClient;
   readonly replication: ReplicationClient;
+  readonly heartbeat: HeartbeatClient;
   #stopped: Promise<void> | undefined;
 
   constructor(options: { id: string; node: StorageNode; store: InMemoryMetadataStore; telemetry: Telemetry }) {
@@ -72,6 +74,7 @@ export class WorldNode {
     const address = formatAddress(this.node.address);
     this.cache = new CacheClient(address, credentials.createInsecure(), { 'grpc.max_receive_message_length': 80 * MIB });
     this.replication = new ReplicationClient(address, credentials.createInsecure());
+    this.heartbeat = new HeartbeatClient(address, credentials.createInsecure());
   }
 
   get(key: string, changes: Partial<GetRequest> = {}): Promise<GetResponse> {
@@ -125,6 +128,7 @@ export class WorldNode {
   async #stop(timeoutMs: number): Promise<void> {
     this.cache.close();
     this.replication.close();
+    this.heartbeat.close();
     await this.node.stop(AbortSignal.timeout(timeoutMs));
     await this.telemetry.shutdown();
   }
@@ -136,6 +140,7 @@ export interface NodeOptions {
   readonly gate?: TcpGate;
   /** etcd cannot be reached by this node at first. Default false. */
   readonly isEtcdAway?: boolean;
+  readonly readClocks?: StorageNodeOptions['readClocks'];
 }
 
 export class NodeWorld {
@@ -173,7 +178,7 @@ export class NodeWorld {
   }
 
   /** Resolves when the node listens. */
-  async launch(id: string, { env = {}, gate, isEtcdAway = false }: NodeOptions = {}): Promise<WorldNode> {
+  async launch(id: string, { env = {}, gate, isEtcdAway = false, readClocks }: NodeOptions = {}): Promise<WorldNode> {
     const config = readConfig({
       ATOLL_ID: id,
       ATOLL_LISTEN: '127.0.0.1:0',
@@ -188,7 +193,7 @@ export class NodeWorld {
     const logger = createLogger({ service: 'storage-node', instanceId: id, level: process.env['SPEC_LOG'] === '1' ? 'debug' : 'silent', format: 'json' });
     const store = new InMemoryMetadataStore({ etcd: this.etcd });
     if (isEtcdAway) store.goAway();
-    const node = await startStorageNode({ config: { ...config, httpListen: undefined }, logger, telemetry, store, random: new SeededRandom(this.#random.nextUint32()) });
+    const node = await startStorageNode({ config: { ...config, httpListen: undefined }, logger, telemetry, store, random: new SeededRandom(this.#random.nextUint32()), ...(readClocks !== undefined && { readClocks }) });
     gate?.leadTo(node.address);
     const started = new WorldNode({ id, node, store, telemetry });
     this.#stops.push(() => started.stop(500));
@@ -263,8 +268,8 @@ export class NodeWorld {
   }
 
   /** Another leader, or another term of the same one; `dropped` members leave the in-sync set in the same write. */
-  async promote(node: WorldNode, options: { keyspace?: string; partition?: number; dropped?: readonly string[] } = {}): Promise<void> {
-    const { keyspace = 'default', partition = 0, dropped = [] } = options;
+  async promote(node: WorldNode, options: { keyspace?: string; partition?: number; dropped?: readonly string[]; relinquished?: boolean } = {}): Promise<void> {
+    const { keyspace = 'default', partition = 0, dropped = [], relinquished = false } = options;
     const { incarnation } = await callUnary(node.replication, 'listReplicas', {}, DEADLINE);
     this.change(
       (record) => {
@@ -272,7 +277,7 @@ export class NodeWorld {
         if (leader === undefined) throw new Error(`${node.id} is not in sync`);
         const inSync = record.inSync.filter((member) => !dropped.includes(member.node));
         const learners = [...record.learners, ...record.inSync.filter((member) => dropped.includes(member.node))];
-        return { epoch: toEpoch(record.epoch + 1), leader, leaderIncarnation: incarnation, inSync, learners };
+        return { epoch: toEpoch(record.epoch + 1), leader, leaderIncarnation: incarnation, inSync, learners, relinquished };
       },
       keyspace,
       partition,

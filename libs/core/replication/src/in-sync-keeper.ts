@@ -30,6 +30,9 @@ export class InSyncKeeper {
   /** The last follower, of whose removal the coordinator was asked (R10). */
   #asked: { readonly replica: ReplicaId; readonly sinceMs: number; mayRemove: boolean } | undefined;
   readonly #epoch: number;
+  #tickedMs: number;
+  /** Since when this leader itself has run without a stop: before, it could not have heard a lease that was granted. */
+  #awakeSinceMs: number;
 
   constructor(options: {
     record: VersionedRecord;
@@ -48,6 +51,8 @@ export class InSyncKeeper {
     this.#hooks = options.hooks;
     this.#random = options.random;
     this.#sinceMs = options.nowMs;
+    this.#tickedMs = options.nowMs;
+    this.#awakeSinceMs = options.nowMs;
   }
 
   /** Whether the smallest set that may be in force is large enough for commits (R9). */
@@ -88,6 +93,8 @@ export class InSyncKeeper {
 
   /** Returns whether commits may go on that waited for a learner. */
   tick(nowMs: number): boolean {
+    if (nowMs - this.#tickedMs > this.#settings.followerAckTimeoutMs / 2) this.#awakeSinceMs = nowMs;
+    this.#tickedMs = nowMs;
     for (const follower of this.#feed.followers()) this.measure(follower, nowMs);
     const isReleased = this.#checkJoining(nowMs);
     this.plan(nowMs);
@@ -157,7 +164,18 @@ export class InSyncKeeper {
     return { minInSync: this.#settings.minInSync, changeId: randomHex(this.#random, 8) };
   }
 
+  /** What was held is void, and not by any fault of the members (R17). */
+  onLeasesDropped(nowMs: number): void {
+    this.#awakeSinceMs = nowMs;
+  }
+
+  /**
+   * No progress, or no lease: a member whose beats come back by no way would hold the partition up for ever, even one
+   * that reads the log. It goes while the last lease still stands, since the time-out is shorter (R24).
+   */
   #isSilent(member: Member, nowMs: number): boolean {
+    const grantedMs = this.#hooks.leaseUntilMs(member, this.#epoch) - this.#settings.leaseMs;
+    if (nowMs - Math.max(grantedMs, this.#awakeSinceMs) > this.#settings.followerAckTimeoutMs) return true;
     const progress = this.#feed.get(member.replica);
     if (progress === undefined) {
       return nowMs - (this.#feed.lostSinceMs(member.replica) ?? this.#sinceMs) > this.#settings.followerAckTimeoutMs;

@@ -5,6 +5,7 @@
 //   ack   -> commit = the least appended seq of all required replicas (I2) -> apply in order -> answer
 import { hasReplica, type Member, type VersionedRecord } from '@atoll/core-membership';
 import { evaluateWrite, type CurrentEntry, type Evaluation, type StoredEntry, type WriteCommand } from '@atoll/core-store';
+import { FenceTable, type Fence } from '@atoll/core-locks';
 import { keyHash, type Hash64, type Random, type ReplicaId } from '@atoll/core-runtime';
 import type { FollowerProgress } from './follower-progress.ts';
 import { HandOver, type HandOverOutcome } from './hand-over.ts';
@@ -46,6 +47,10 @@ export class Leader {
   readonly #officeEndSeq: number;
   #pendingBytes = 0;
   #reservedBytes = 0;
+  /** What the log up to its end knows of fencing tokens; made with the first fence in this office. */
+  #fences: FenceTable | undefined;
+  /** The last entry with a fence: what rests on the table waits for it. */
+  #lastFence: PendingWrite | undefined;
   /** A planned transfer that is under way (R29). */
   #handOver: HandOver | undefined;
   /** The revision that was named in giving up is no more the record's: the office may be taken up again at the next tick. */
@@ -139,6 +144,8 @@ export class Leader {
       if (known !== undefined) return this.#answerAgain(known, request, done);
       if (repeatAgeMs > 0 && !this.#state.results.knowsSince(earliestStampMs(timeMs, repeatAgeMs))) return done(resultForgotten());
     }
+    const stale = request.fence && this.#refusalOfFence(request.fence);
+    if (stale !== undefined) return done(stale);
     const evaluation = this.#evaluate(request.command, request, uncommitted, timeMs);
     if (evaluation.kind === 'mutation') return this.#logWrite(request, keyText, evaluation, now, done);
     const outcome: WriteOutcome =
@@ -146,6 +153,7 @@ export class Leader {
         ? { kind: 'done', answer: evaluation.answer, version: 'current' in evaluation.answer ? evaluation.answer.current : undefined }
         : { kind: 'failed', reason: evaluation.reason, message: `the value of the key cannot be incremented: ${evaluation.reason}` };
     if (evaluation.kind === 'noop' && repeatAgeMs > 0 && request.opId !== undefined) return this.#logUnchanged(request, keyText, evaluation, now, done);
+    if (request.fence !== undefined && outcome.kind === 'done') return this.#settleFence(request, request.fence, uncommitted?.write, now, (failure) => done(failure ?? outcome));
     // An answer that rests on an uncommitted write waits for its commit (R18).
     if (uncommitted === undefined) return done(outcome);
     uncommitted.write.onSettled((committed) => done(committed ? outcome : lostOffice()));
@@ -171,12 +179,64 @@ export class Leader {
    */
   #logUnchanged(request: WriteRequest, keyText: string, { answer }: Extract<Evaluation, { kind: 'noop' }>, now: Moment, done: (outcome: WriteOutcome) => void): void {
     const current = 'current' in answer ? answer.current : undefined;
-    const { entry, bytes } = this.#append({ kind: 'unchanged', key: request.key, current }, now, request.opId, [], request.hash);
+    const { entry, bytes } = this.#append({ kind: 'unchanged', key: request.key, current }, now, request.opId, [], request.hash, request.fence);
     const write = new PendingWrite({ entry, keyText, hash: request.hash, version: this.#state.version(entry), mutation: undefined, bytes, reservedBytes: 0 });
     this.#pending.push(write);
+    if (entry.fence !== undefined) this.#lastFence = write;
     this.#pendingBytes += bytes;
     write.onSettled((committed) => done(committed ? { kind: 'done', answer, version: current } : inDoubt()));
     if (this.record.record.inSync.length === 1) this.#advanceCommit(now.monotonicMs);
+  }
+
+  /**
+   * For a STRONG read under a lock: earlier holders are refused from then on. `done` is called once, perhaps before this
+   * returns, with what failed.
+   *
+   *   1. A holds a lock, reads, and pauses until its lease has ended
+   *   2. B holds the lock, reads, and is about to write what it made of that
+   *   3. A writes: without a trace of B's read it would be let in, and B would write over it (I9)
+   */
+  readUnder(fence: Fence, request: Pick<WriteRequest, 'key' | 'hash'>, now: Moment, done: (failure: FailedWrite | undefined) => void): void {
+    if (this.#handOver !== undefined) return done(failed('PARTITION_UNAVAILABLE', 'the leader is handing over'));
+    const refusal = this.#refusalOfWrites(now.monotonicMs) ?? this.#refusalOfFence(fence);
+    if (refusal !== undefined) return done(refusal);
+    this.#settleFence(request, fence, undefined, now, done);
+  }
+
+  #refusalOfFence(fence: Fence): FailedWrite | undefined {
+    this.#fences ??= FenceTable.decode(this.#state.fences.encode());
+    const later = this.#fences.outdatedBy(fence);
+    return later === undefined ? undefined : staleFence(fence, later);
+  }
+
+  /** What an entry has to carry of the fence: nothing when the log knows it. */
+  #learnFence(fence: Fence): Fence | undefined {
+    if (this.#fences?.isNews(fence) !== true) return undefined;
+    this.#fences.observe(fence);
+    return fence;
+  }
+
+  /** Lets what changes nothing wait until its fence is committed, and the write that it rests on. */
+  #settleFence(
+    { key, hash }: Pick<WriteRequest, 'key' | 'hash'>,
+    fence: Fence,
+    restsOn: PendingWrite | undefined,
+    now: Moment,
+    done: (failure: FailedWrite | undefined) => void,
+  ): void {
+    if (this.#fences?.isNews(fence) === true) {
+      const { entry, bytes } = this.#append({ kind: 'fence' }, now, undefined, [], undefined, fence);
+      const write = new PendingWrite({ entry, keyText: toKeyText(key), hash, version: this.#state.version(entry), mutation: undefined, bytes, reservedBytes: 0 });
+      this.#pending.push(write);
+      this.#pendingBytes += bytes;
+      this.#lastFence = write;
+      write.onSettled((committed) => done(committed ? undefined : lostOffice()));
+      if (this.record.record.inSync.length === 1) this.#advanceCommit(now.monotonicMs);
+      return;
+    }
+    const write = (restsOn?.seq ?? 0) > (this.#lastFence?.seq ?? 0) ? restsOn : this.#lastFence;
+    if (write === undefined || write.seq <= this.#state.appliedSeq) return done(undefined);
+    write.onSettled((committed) => done(committed ? undefined : lostOffice()));
   }
 
   /**
@@ -249,10 +309,11 @@ export class Leader {
       mutation.kind === 'put'
         ? { kind: 'put', key: request.key, value: mutation.value, expiresAtMs: mutation.expiresAtMs }
         : { kind: 'delete', key: request.key };
-    const { entry, bytes } = this.#append(operation, now, request.opId, evicted, request.hash);
+    const { entry, bytes } = this.#append(operation, now, request.opId, evicted, request.hash, request.fence);
     const version = this.#state.version(entry);
     const write = new PendingWrite({ entry, keyText, hash: request.hash, version, mutation, bytes, reservedBytes });
     this.#pending.push(write);
+    if (entry.fence !== undefined) this.#lastFence = write;
     this.#pendingBytes += bytes;
     this.#reservedBytes += reservedBytes;
     this.#uncommitted.set(keyText, write);
@@ -295,6 +356,7 @@ export class Leader {
     opId: OpId | undefined,
     evicted: readonly Uint8Array[],
     hash?: Hash64,
+    proof?: Fence,
   ): { readonly entry: LogEntry; readonly bytes: number } {
     const { log, clock } = this.#state;
     const endBefore = log.end.seq;
@@ -305,6 +367,7 @@ export class Leader {
       opId,
       evicted,
       operation,
+      fence: proof && this.#learnFence(proof),
     };
     const bytes = this.#state.append(entry, hash);
     this.#feed.onAppended(endBefore, now.monotonicMs);
@@ -355,7 +418,13 @@ export class Leader {
     if (!this.#hasLeft) this.#keeper.onRemovalAnswer(replica, mayRemove, nowMs);
   }
 
-  /** Leases were granted, or dropped (R17): commits that waited for one go on. */
+  /** Leases that were held are void: the clock may have stood still (R17). */
+  onLeasesDropped(nowMs: number): void {
+    this.#keeper.onLeasesDropped(nowMs);
+    this.onLeaseChanged(nowMs);
+  }
+
+  /** Leases were granted: commits that waited for one go on. */
   onLeaseChanged(nowMs: number): void {
     this.#lease.forget();
     this.#advanceCommit(nowMs);
@@ -530,6 +599,12 @@ const NO_LEASE = 'the leader has no lease from every replica in sync';
 
 const seqOfWrite = ({ seq }: PendingWrite): number => seq;
 
+const staleFence = (fence: Fence, later: number): FailedWrite => ({
+  kind: 'failed',
+  reason: 'STALE_FENCING_TOKEN',
+  message: `the fencing token ${fence.token} is outdated: a later holder came with ${later}`,
+});
+
 const NO_VICTIMS = { keys: [], bytes: 0 } as const;
 
 const failed = (reason: 'NOT_LEADER' | 'PARTITION_UNAVAILABLE' | 'NOT_ENOUGH_REPLICAS' | 'OVERLOADED' | 'MEMORY_EXHAUSTED', message: string): FailedWrite => ({
@@ -549,4 +624,4 @@ const inDoubt = (): WriteOutcome => ({
 });
 
 /** For an answer that changed nothing but rested on a write whose fate is unknown: it may be asked again. */
-const lostOffice = (): WriteOutcome => failed('NOT_LEADER', 'the leader lost its office before the answer was certain');
+const lostOffice = (): FailedWrite => failed('NOT_LEADER', 'the leader lost its office before the answer was certain');

