@@ -35,6 +35,16 @@ const GOLDEN: [string, LogEntry, string][] = [
     '23000000 06 07000000 050000000000 0000000000408f40 00 0000 0100 6b 00000000 000000000000',
   ],
   [
+    'a fence of a lock by name and nothing else',
+    { ...base, operation: { kind: 'fence' }, fence: { lock: { kind: 'name', name: 'n' }, token: 9, isShared: true } },
+    '20000000 87 07000000 050000000000 0000000000408f40 00 0000 01 090000000000 0100 6e',
+  ],
+  [
+    'delete under a lock on a range',
+    { ...base, operation: { kind: 'delete', key: Buffer.from('k') }, fence: { lock: { kind: 'range', range: { start: { high: 1, low: 2 }, end: undefined } }, token: 9, isShared: false } },
+    '30000000 82 07000000 050000000000 0000000000408f40 00 0000 02 090000000000 01000000 02000000 00000000 00000000 0100 6b',
+  ],
+  [
     'expire up to a hash',
     { ...base, operation: { kind: 'expire', from: { high: 1, low: 2 }, to: { high: 3, low: 4 }, watermarkMs: 1000 } },
     '2f000000 03 07000000 050000000000 0000000000408f40 00 0000 01000000 02000000 01 03000000 04000000 0000000000408f40',

@@ -7,12 +7,15 @@
 //   u32 bytes behind this field | u8 kind | u32 epoch | u48 seq | f64 stampMs
 //   u8 client id bytes, client id, u48 op counter     (only the zero byte when there is no op id)
 //   u16 evicted keys, each: u16 bytes, key
+//   a fence, if the kind has the bit 128: the highest token of a lock so far (R38; core-locks has its encoding)
 //   PUT: u16 key bytes, key, f64 expiresAtMs, value (the rest)
 //   DELETE: u16 key bytes, key
 //   EXPIRE: u32 u32 from, u8 hasTo, u32 u32 to, f64 watermarkMs
 //   OFFICE: nothing: the first entry of an epoch
 //   MARKER: nothing: replicas keep their digests when they apply it (R34)
 //   UNCHANGED: u16 key bytes, key, u32 epoch, u48 seq: a write that was sent again changed nothing, and what it met (R21)
+//   FENCE: nothing: a request under a new fence changed nothing else (R38)
+import { decodeFence, encodeFence, fenceBytes, type Fence } from '@atoll/core-locks';
 import type { Hash64 } from '@atoll/core-runtime';
 
 export interface OpId {
@@ -27,6 +30,8 @@ export type LogOperation =
   | { readonly kind: 'expire'; readonly from: Hash64; readonly to: Hash64 | undefined; readonly watermarkMs: number }
   | { readonly kind: 'office' }
   | { readonly kind: 'marker' }
+  /** The fence of the entry is all that it brings. */
+  | { readonly kind: 'fence' }
   /** A write that was sent again changed nothing: its first sending, should it still come, must not either (R21). */
   | { readonly kind: 'unchanged'; readonly key: Uint8Array; readonly current: { readonly epoch: number; readonly seq: number } | undefined };
 
@@ -38,9 +43,13 @@ export interface LogEntry {
   readonly opId: OpId | undefined;
   readonly evicted: readonly Uint8Array[];
   readonly operation: LogOperation;
+  /** A fencing token that is higher than all that this partition had seen of the lock (R38). */
+  readonly fence?: Fence | undefined;
 }
 
-const KIND = { put: 1, delete: 2, expire: 3, office: 4, marker: 5, unchanged: 6 } as const;
+const KIND = { put: 1, delete: 2, expire: 3, office: 4, marker: 5, unchanged: 6, fence: 7 } as const;
+/** Set in the kind of an entry that has a fence. */
+const FENCED = 128;
 const FIXED_BYTES = 4 + 1 + 4 + 6 + 8;
 const EXPIRE_BYTES = 4 + 4 + 1 + 4 + 4 + 8;
 const HIGH = 2 ** 32;
@@ -50,6 +59,7 @@ export function encodedBytes(entry: LogEntry): number {
   let bytes = FIXED_BYTES + 1 + 2;
   if (entry.opId !== undefined) bytes += entry.opId.clientId.length + 6;
   for (const key of entry.evicted) bytes += 2 + key.length;
+  if (entry.fence !== undefined) bytes += fenceBytes(entry.fence);
   const { operation } = entry;
   switch (operation.kind) {
     case 'put':
@@ -60,6 +70,7 @@ export function encodedBytes(entry: LogEntry): number {
       return bytes + EXPIRE_BYTES;
     case 'office':
     case 'marker':
+    case 'fence':
       return bytes;
     case 'unchanged':
       return bytes + 2 + operation.key.length + 4 + 6;
@@ -71,7 +82,7 @@ export function encodedBytes(entry: LogEntry): number {
 /** Writes the entry at `at` and returns the offset behind it. `target` must have room for `encodedBytes(entry)`. */
 export function encodeEntry(entry: LogEntry, target: Buffer, at: number): number {
   let offset = at + 4;
-  target[offset] = KIND[entry.operation.kind];
+  target[offset] = KIND[entry.operation.kind] | (entry.fence === undefined ? 0 : FENCED);
   target.writeUInt32LE(entry.epoch, offset + 1);
   offset = writeUint48(target, entry.seq, offset + 5);
   offset = target.writeDoubleLE(entry.stampMs, offset);
@@ -84,6 +95,7 @@ export function encodeEntry(entry: LogEntry, target: Buffer, at: number): number
   }
   offset = target.writeUInt16LE(entry.evicted.length, offset);
   for (const key of entry.evicted) offset = writeKey(target, key, offset);
+  if (entry.fence !== undefined) offset = encodeFence(entry.fence, target, offset);
   const { operation } = entry;
   switch (operation.kind) {
     case 'put':
@@ -104,6 +116,7 @@ export function encodeEntry(entry: LogEntry, target: Buffer, at: number): number
       break;
     case 'office':
     case 'marker':
+    case 'fence':
       break;
     case 'unchanged':
       offset = writeKey(target, operation.key, offset);
@@ -129,7 +142,7 @@ export function entryPositionAt(source: Buffer, at: number): { readonly epoch: n
 export function decodeEntry(source: Buffer, at: number): LogEntry {
   const end = at + entryBytesAt(source, at);
   if (end > source.length) throw new RangeError(`log entry at ${at} reaches beyond its buffer`);
-  const kind = source[at + 4];
+  const kind = source[at + 4] ?? 0;
   const { epoch, seq } = entryPositionAt(source, at);
   const stampMs = source.readDoubleLE(at + 15);
   let offset = at + FIXED_BYTES;
@@ -147,7 +160,9 @@ export function decodeEntry(source: Buffer, at: number): LogEntry {
     evicted.push(source.subarray(offset + 2, offset + 2 + bytes));
     offset += 2 + bytes;
   }
-  return { epoch, seq, stampMs, opId, evicted, operation: decodeOperation(source, kind, offset, end) };
+  if ((kind & FENCED) === 0) return { epoch, seq, stampMs, opId, evicted, operation: decodeOperation(source, kind, offset, end), fence: undefined };
+  const fenced = decodeFence(source, offset);
+  return { epoch, seq, stampMs, opId, evicted, operation: decodeOperation(source, kind & ~FENCED, fenced.end, end), fence: fenced.fence };
 }
 
 function decodeOperation(source: Buffer, kind: number | undefined, at: number, end: number): LogOperation {
@@ -176,6 +191,8 @@ function decodeOperation(source: Buffer, kind: number | undefined, at: number, e
       return { kind: 'office' };
     case KIND.marker:
       return { kind: 'marker' };
+    case KIND.fence:
+      return { kind: 'fence' };
     case KIND.unchanged: {
       const keyEnd = at + 2 + source.readUInt16LE(at);
       const seq = readUint48(source, keyEnd + 4);

@@ -1,3 +1,4 @@
+import { FenceTable } from '@atoll/core-locks';
 import { keyHash, type Hash64, type PartitionId } from '@atoll/core-runtime';
 import type { Generation, Member } from '@atoll/core-membership';
 import type { EntryVersion, PartitionStore } from '@atoll/core-store';
@@ -56,6 +57,11 @@ export class ReplicaState {
   readonly expiredKeys = new ExpiredKeys();
   /** What became of the latest writes, by op id. At a leader it runs ahead, to the end of the log (R21). */
   readonly results: ResultTable;
+  /**
+   * The highest fencing tokens seen (R38). They are revisions of etcd, so they mean the same in every lineage of the data:
+   * what a replica knows stays true when it is reset or filled anew.
+   */
+  readonly fences = new FenceTable();
   /** Called behind every turn that applied something, and when the data began anew. Must not throw. */
   onApplied: (() => void) | undefined;
   /** Digests at the markers that were applied last (R34). */
@@ -184,6 +190,7 @@ export class ReplicaState {
     if (entry.seq !== this.#appliedSeq + 1) throw new Error(`cannot apply ${entry.seq} behind ${this.#appliedSeq} (I4)`);
     const keyed = hash ?? keyHashOf(entry);
     this.results.add(entry, keyed);
+    if (entry.fence !== undefined) this.fences.observe(entry.fence);
     if (this.#install === undefined) this.#applyToStore(entry, keyed);
     else this.#applyToInstall(this.#install, entry);
     this.#repair?.noteEntry(entry);
@@ -315,6 +322,7 @@ export class ReplicaState {
       case 'office':
       case 'marker':
       case 'unchanged':
+      case 'fence':
     }
   }
 

@@ -1,5 +1,6 @@
 import type { AckLevel, Eviction, Member, VersionedRecord } from '@atoll/core-membership';
 import type { ExpiryLimits, WriteCommand } from '@atoll/core-store';
+import type { Fence } from '@atoll/core-locks';
 import type { Hash64 } from '@atoll/core-runtime';
 import type { FollowerProgress } from './follower-progress.ts';
 import type { ChangeAttempt } from './in-sync-change.ts';
@@ -19,6 +20,8 @@ export interface WriteRequest {
   /** How long ago the write was sent first, in ms of the sender's clock; 0 or left out: this is the first time (R21). */
   readonly repeatAgeMs?: number;
   readonly ack: AckLevel;
+  /** Proof of a lock, which covers the key: refused when a later holder was seen (I9). */
+  readonly fence?: Fence | undefined;
 }
 
 /** What a replica is told about its keyspace and its node. May change while it runs. */

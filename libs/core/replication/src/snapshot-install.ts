@@ -126,6 +126,7 @@ export class SnapshotInstall {
       case 'office':
       case 'marker':
       case 'unchanged':
+      case 'fence':
     }
   }
 

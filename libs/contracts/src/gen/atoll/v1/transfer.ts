@@ -67,6 +67,8 @@ export interface FetchSnapshotResponse {
   /** The last piece, perhaps an empty one. Of writes stamped up to results_floor_ms nothing is known. */
   resultsEnd: boolean;
   resultsFloorMs: number;
+  /** Only in the first message: the highest fencing tokens that the leader has seen (R38), in its own encoding. */
+  fences?: Buffer | undefined;
 }
 
 export interface SnapshotEntry {
@@ -372,6 +374,7 @@ function createBaseFetchSnapshotResponse(): FetchSnapshotResponse {
     results: Buffer.alloc(0),
     resultsEnd: false,
     resultsFloorMs: 0,
+    fences: undefined,
   };
 }
 
@@ -424,6 +427,9 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
     }
     if (message.resultsFloorMs !== 0) {
       writer.uint32(113).double(message.resultsFloorMs);
+    }
+    if (message.fences !== undefined) {
+      writer.uint32(122).bytes(message.fences);
     }
     return writer;
   },
@@ -553,6 +559,14 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
             message.resultsFloorMs = reader.double();
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.fences = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -619,6 +633,7 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
         : isSet(object.results_floor_ms)
         ? globalThis.Number(object.results_floor_ms)
         : 0,
+      fences: isSet(object.fences) ? Buffer.from(bytesFromBase64(object.fences)) : undefined,
     };
   },
 
@@ -666,6 +681,9 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
     if (message.resultsFloorMs !== 0) {
       obj.resultsFloorMs = floatToJson(message.resultsFloorMs);
     }
+    if (message.fences !== undefined) {
+      obj.fences = base64FromBytes(message.fences);
+    }
     return obj;
   },
 
@@ -688,6 +706,7 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
     message.results = object.results ?? Buffer.alloc(0);
     message.resultsEnd = object.resultsEnd ?? false;
     message.resultsFloorMs = object.resultsFloorMs ?? 0;
+    message.fences = object.fences ?? undefined;
     return message;
   },
 };
