@@ -1,7 +1,7 @@
 // A storage node as the coordinator sees one: a real gRPC server for Replication and Heartbeat, a registration in
 // etcd, and a leader's part of the partition records. It holds no data: `writes` stands for it.
 import { Server, ServerCredentials, credentials, status, type handleBidiStreamingCall, type handleUnaryCall } from '@grpc/grpc-js';
-import { HeartbeatClient, HeartbeatService, type ProbeRequest, type ProbeResponse, type RecordNews, type RemovalAnswer, type ReportRequest, type ReportResponse } from '@atoll/contracts/atoll/v1/heartbeat';
+import { HeartbeatClient, HeartbeatService, type HandOverItem, type HandOverRequest, type HandOverResponse, type HandOverResult, type ProbeRequest, type ProbeResponse, type RecordNews, type RemovalAnswer, type ReportRequest, type ReportResponse } from '@atoll/contracts/atoll/v1/heartbeat';
 import {
   ReplicationService,
   type EnsureReplicasRequest,
@@ -47,15 +47,23 @@ export class ReplicationNode {
   isReporting = true;
   /** Of each stream of reports, in order. */
   readonly reportRevisions: number[] = [];
+  /** How many beats each of them brought. */
+  readonly beatsPerStream: number[] = [];
+  newsPerBeatMax = 0;
   /** What its streams of reports brought, newest last. */
   readonly news: RecordNews[] = [];
   readonly answers: RemovalAnswer[] = [];
+  /** Planned transfers that it was asked for, in order. */
+  readonly handOvers: HandOverRequest[] = [];
+  /** Why it gives no office up; empty: it does. */
+  handOverProblem = '';
   readonly #store: MetadataStore;
   readonly #random: SeededRandom;
   readonly #replicas = new Map<string, Replica>();
   readonly #isDurable: boolean;
   /** Revision of each record that was last written on, so that one state is answered once. */
   readonly #writtenAt = new Map<string, number>();
+  readonly #streams = new Set<{ end(): unknown }>();
   #server: Server | undefined;
   #lease: Lease | undefined;
   #view: ClusterView | undefined;
@@ -132,6 +140,11 @@ export class ReplicationNode {
     for (const replica of this.#replicas.values()) replica.writes += 1;
   }
 
+  /** Ends every stream of reports from this side. */
+  breakStreams(): void {
+    for (const call of this.#streams) call.end();
+  }
+
   /** The process is gone, its registration is not yet. */
   crash(): void {
     this.#server?.forceShutdown();
@@ -148,13 +161,20 @@ export class ReplicationNode {
       throw new Error('no coordinator calls this');
     };
     const report: handleBidiStreamingCall<ReportRequest, ReportResponse> = (call) => {
+      let stream = 0;
       call.on('data', ({ hello, beat, records, answers }: ReportRequest) => {
-        if (hello !== undefined) this.reportRevisions.push(hello.coordinatorRevision);
+        if (hello !== undefined) {
+          stream = this.reportRevisions.push(hello.coordinatorRevision) - 1;
+          this.#streams.add(call);
+        }
+        this.beatsPerStream[stream] = (this.beatsPerStream[stream] ?? 0) + 1;
+        this.newsPerBeatMax = Math.max(this.newsPerBeatMax, records.length);
         this.news.push(...records);
         this.answers.push(...answers);
         if (this.isReporting) call.write({ ...HEALTHY, ...this.report, beat, incarnation: this.incarnation });
       });
       call.on('end', () => call.end());
+      call.on('close', () => this.#streams.delete(call));
       call.on('error', () => undefined);
     };
     const probe: handleUnaryCall<ProbeRequest, ProbeResponse> = (call, callback) => {
@@ -163,7 +183,20 @@ export class ReplicationNode {
       if (address === '') callback(null, { reached: true, refused: false, incarnation: this.incarnation });
       else void probeNode(address, timeoutMs).then((answer) => callback(null, answer));
     };
-    return { report, probe, lease: unused, handOver: unused };
+    const handOver: handleUnaryCall<HandOverRequest, HandOverResponse> = (call, callback) => {
+      this.handOvers.push(call.request);
+      callback(null, { results: call.request.items.map((item) => this.#giveUp(item)) });
+    };
+    return { report, probe, lease: unused, handOver };
+  }
+
+  /** Gives the office up by what it knows of the record. */
+  #giveUp({ keyspace, partition, epoch }: HandOverItem): HandOverResult {
+    const kept = (problem: string): HandOverResult => ({ givenUp: false, modRevision: 0, end: undefined, problem });
+    if (this.handOverProblem !== '') return kept(this.handOverProblem);
+    const shown = this.#view?.partition(keyspace, partition);
+    if (shown === undefined || shown.record.epoch !== epoch || shown.record.leaderIncarnation !== this.incarnation) return kept('it does not lead');
+    return { givenUp: true, modRevision: shown.modRevision, end: { epoch, seq: 0 }, problem: '' };
   }
 
   async #register(record: NodeRecord): Promise<void> {
