@@ -11,6 +11,7 @@ import { listKeyspaces } from './handlers/list-keyspaces.ts';
 import { listNodes } from './handlers/list-nodes.ts';
 import { listPartitions } from './handlers/list-partitions.ts';
 import { updateKeyspace } from './handlers/update-keyspace.ts';
+import { syncReplicas, verifyReplicas } from './handlers/verify-replicas.ts';
 
 export function addAdminService(server: Server, handlers: RpcHandlers, context: AdminContext): void {
   const service: AdminServer = {
@@ -23,6 +24,8 @@ export function addAdminService(server: Server, handlers: RpcHandlers, context: 
     deleteKeyspace: handlers.unary(AdminService.deleteKeyspace, (request, call) => deleteKeyspace(context, request, call)),
     listPartitions: handlers.unary(AdminService.listPartitions, (request) => listPartitions(context, request)),
     listEvents: handlers.unary(AdminService.listEvents, (request) => listEvents(context, request)),
+    verifyReplicas: handlers.serverStream(AdminService.verifyReplicas, verifyReplicas(context)),
+    syncReplicas: handlers.serverStream(AdminService.syncReplicas, syncReplicas(context)),
   };
   server.addService(AdminService, service);
 }

@@ -1,8 +1,9 @@
 import { NODE_VERDICT_STATES, type DecisionKind, type NodeVerdictState } from '@atoll/core-membership';
 import type { Metrics } from '@atoll/platform-telemetry';
 import type { PartitionHealth } from './domain/partition-health.ts';
+import { createVerifyMetrics, type VerifyMetrics } from './verify/verify-metrics.ts';
 
-export interface CoordinatorMetrics {
+export interface CoordinatorMetrics extends VerifyMetrics {
   /** A decision that was certainly written. */
   decided(kind: DecisionKind | 'NODE_SPEC'): void;
 }
@@ -25,5 +26,5 @@ export function createCoordinatorMetrics(
     { description: 'Partitions with fewer in-sync replicas than their replication factor.' },
     () => read.health().underReplicated,
   );
-  return { decided: (kind) => decisions.with(kind).add() };
+  return { ...createVerifyMetrics(metrics), decided: (kind) => decisions.with(kind).add() };
 }
