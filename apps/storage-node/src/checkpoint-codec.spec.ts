@@ -1,3 +1,4 @@
+import { FenceTable } from '@atoll/core-locks';
 import { MIB, SeededRandom, keyHash } from '@atoll/core-runtime';
 import { DIGEST_LEAVES, FIRST_HASH, PartitionStore, StoreMemory } from '@atoll/core-store';
 import { checkpointChunks, restoreChunk } from './checkpoint-codec.ts';
@@ -24,7 +25,7 @@ function contentOf(store: PartitionStore): number[] {
 const noPause = (): Promise<void> => Promise.resolve();
 
 describe('the chunks of a checkpoint', () => {
-  it('bring back every entry with version and expiry', async () => {
+  it('bring back every entry with version and expiry, and the fencing tokens (R38)', async () => {
     const random = new SeededRandom(SEED);
     const store = createStore();
     put(store, 'empty', Buffer.alloc(0));
@@ -33,11 +34,15 @@ describe('the chunks of a checkpoint', () => {
     put(store, 'large', Buffer.alloc(3 * MIB, 'x'));
     for (let index = 0; index < 5000; index += 1) put(store, `key-${index}`, Buffer.alloc(random.nextUint32() % 300, index % 256), { seq: index });
     const restored = createStore();
+    const fences = new FenceTable();
+    fences.observe({ lock: { kind: 'name', name: 'n' }, token: 7, isShared: false });
+    const restoredFences = new FenceTable();
     let chunkCount = 0;
-    for await (const chunk of checkpointChunks(store, noPause)) {
-      restoreChunk(restored, chunk);
+    for await (const chunk of checkpointChunks({ store, fences }, noPause)) {
+      restoreChunk({ store: restored, fences: restoredFences }, chunk);
       chunkCount += 1;
     }
+    expect(restoredFences.outdatedBy({ lock: { kind: 'name', name: 'n' }, token: 6, isShared: false })).toBe(7);
     expect(chunkCount).toBeGreaterThan(2);
     expect(restored.entryCount).toBe(store.entryCount);
     expect(contentOf(restored)).toEqual(contentOf(store));
@@ -46,7 +51,7 @@ describe('the chunks of a checkpoint', () => {
 
   it('are none for an empty store', async () => {
     const chunks: Uint8Array[] = [];
-    for await (const chunk of checkpointChunks(createStore(), noPause)) chunks.push(chunk);
+    for await (const chunk of checkpointChunks({ store: createStore(), fences: new FenceTable() }, noPause)) chunks.push(chunk);
     expect(chunks).toEqual([]);
   });
 });

@@ -59,7 +59,7 @@ export class ReplicaCheckpoints {
     this.#running.add(replicaId);
     this.#unsaved.delete(hosted);
     try {
-      const chunks = checkpointChunks(state.store, () => new Promise((resolve) => setImmediate(resolve)));
+      const chunks = checkpointChunks(state, () => new Promise((resolve) => setImmediate(resolve)));
       await wal.checkpoint(replicaId, state.appliedPosition, Math.floor(state.clock.read(performance.now())), chunks);
       wal.noteCommitted(replicaId, state.appliedSeq);
       disk.works();

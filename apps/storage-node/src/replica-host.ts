@@ -201,7 +201,7 @@ export class ReplicaHost {
     const hosted = this.#host(keyspace, identity.partition, identity.replicaId, { generation: saved.generation, applied, installed: true, timeMs: checkpoint?.timeMs }, this.#formerPromiseUntilMs);
     const { state } = hosted.replica;
     if (checkpoint !== undefined) {
-      for await (const chunk of checkpoint.chunks()) restoreChunk(state.store, chunk);
+      for await (const chunk of checkpoint.chunks()) restoreChunk(state, chunk);
       state.clock.follow(checkpoint.timeMs, performance.now());
     }
     state.restoreEntries(entries, saved.committedSeq, performance.now());

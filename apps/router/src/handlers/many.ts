@@ -69,7 +69,7 @@ export async function handleSetMany(request: SetManyRequest, context: CallContex
   const outcomes = await runAll(deps, context, request, {
     kind: OPERATION.SET,
     bodies: request.entries.map(({ key, value, ttlMs, noExpiry }, index) =>
-      encodeSetRequest({ keyspace, key, value, ttlMs, condition: 0, expectedVersion: EMPTY, ack, opId: opIdAt(request.opId, index), session, noExpiry }),
+      encodeSetRequest({ keyspace, key, value, ttlMs, condition: 0, expectedVersion: EMPTY, ack, opId: opIdAt(request.opId, index), session, noExpiry, fence: request.fence }),
     ),
   });
   const results = outcomes.map((outcome) => {
@@ -85,7 +85,7 @@ export async function handleDeleteMany(request: DeleteManyRequest, context: Call
   const { keyspace, ack, session } = request;
   const outcomes = await runAll(deps, context, request, {
     kind: OPERATION.DELETE,
-    bodies: request.keys.map((key, index) => toBuffer(DeleteRequest.encode({ keyspace, key, expectedVersion: EMPTY, ack, opId: opIdAt(request.opId, index), session }).finish())),
+    bodies: request.keys.map((key, index) => toBuffer(DeleteRequest.encode({ keyspace, key, expectedVersion: EMPTY, ack, opId: opIdAt(request.opId, index), session, fence: request.fence }).finish())),
   });
   const results = outcomes.map((outcome) => {
     if (isAtollError(outcome)) return { applied: false, version: EMPTY, error: toErrorDetail(outcome) };

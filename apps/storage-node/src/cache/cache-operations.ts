@@ -16,13 +16,14 @@ import {
   type TouchRequest,
   type TouchResponse,
 } from '@atoll/contracts/atoll/v1/cache';
+import type { Fence as FenceMessage } from '@atoll/contracts/atoll/v1/locks';
 import { AtollError } from '@atoll/core-errors';
 import { keyspaceNotFound, type AckLevel } from '@atoll/core-membership';
-import type { Moment, WriteOutcome } from '@atoll/core-replication';
+import type { Leader, Moment, WriteOutcome } from '@atoll/core-replication';
 import { keyHash, type Hash64 } from '@atoll/core-runtime';
 import { isExpired, type SetCondition, type StoredEntry, type WriteAnswer, type WriteCommand } from '@atoll/core-store';
 import type { ClusterView } from '@atoll/platform-etcd';
-import { checkDelete, checkGet, checkIncrement, checkSet, checkTouch, decodeVersion, encodeVersion, positionIn } from '@atoll/platform-wire';
+import { checkDelete, checkGet, checkIncrement, checkSet, checkTouch, decodeVersion, encodeVersion, positionIn, toFenceOf } from '@atoll/platform-wire';
 import type { Span } from '@atoll/platform-telemetry';
 import type { HostedKeyspace } from '../hosted-keyspace.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
@@ -84,6 +85,7 @@ export class CacheOperations {
     }
     const { hosted, hash } = target;
     const { leader } = hosted.replica;
+    if (request.fence !== undefined && leader !== undefined) return this.#getUnder(request.fence, { target, leader, request }, now, done);
     // A session may have seen a write that is not committed yet (ack LEADER): the leader lets its read wait, too.
     const mayWait = request.consistency <= Consistency.CONSISTENCY_STRONG || request.session.length > 0;
     if (!mayWait || leader === undefined) return done(undefined, readAnswer(hosted, hosted.replica.state.store.get(request.key, hash), now));
@@ -94,6 +96,15 @@ export class CacheOperations {
       // one that commits in the same turn would be seen ahead of its place in the order sent (R26).
       if (!committed || hosted.replica.leader !== leader) return done(this.#notLeader(target), undefined);
       done(undefined, readAnswer(hosted, read.entry, readMoment()));
+    });
+  }
+
+  /** A read under a lock is answered once earlier holders are certainly refused (I9). */
+  #getUnder(proof: FenceMessage, { target, leader, request }: { target: Target; leader: Leader; request: GetRequest }, now: Moment, done: Done<GetResponse>): void {
+    const { hosted, hash } = target;
+    leader.readUnder(toFenceOf(proof, request.key), { key: request.key, hash }, now, (outcome) => {
+      if (outcome.kind === 'read') return done(undefined, readAnswer(hosted, outcome.entry, readMoment()));
+      done(outcome.reason === 'NOT_LEADER' ? this.#notLeader(target) : new AtollError(outcome.reason, outcome.message), undefined);
     });
   }
 
@@ -254,7 +265,7 @@ export class CacheOperations {
 
   #write(
     target: Target,
-    request: { readonly key: Buffer; readonly ack: number; readonly opId: OpId | undefined; readonly session: Buffer },
+    request: { readonly key: Buffer; readonly ack: number; readonly opId: OpId | undefined; readonly session: Buffer; readonly fence?: FenceMessage | undefined },
     command: WriteCommand,
     now: Moment,
     trace: WriteTrace | undefined,
@@ -283,7 +294,8 @@ export class CacheOperations {
     };
     const ack: AckLevel = request.ack === Ack.ACK_UNSPECIFIED ? keyspace.spec.ack : request.ack === Ack.ACK_LEADER ? 'LEADER' : 'IN_SYNC';
     const endSeq = hosted.replica.state.log.end.seq;
-    leader.write({ key: request.key, hash, command, opId: request.opId, repeatAgeMs: request.opId?.repeatAgeMs ?? 0, ack }, now, onOutcome);
+    const fence = request.fence && toFenceOf(request.fence, request.key);
+    leader.write({ key: request.key, hash, command, opId: request.opId, repeatAgeMs: request.opId?.repeatAgeMs ?? 0, ack, fence }, now, onOutcome);
     const appendedSeq = hosted.replica.state.log.end.seq;
     if (traced !== undefined && appendedSeq > endSeq) this.#traces.add(hosted, traced, appendedSeq);
   }

@@ -57,7 +57,7 @@ export class ManyOperations {
     const now = readMoment();
     const results = await collect(request.entries, ({ key, value, ttlMs, noExpiry }, done: Done<Written>, index) => {
       const opId = opIdAt(request.opId, index);
-      const rest = { condition: 0 as const, expectedVersion: EMPTY, session: request.session };
+      const rest = { condition: 0 as const, expectedVersion: EMPTY, session: request.session, fence: request.fence };
       this.#operations.set({ keyspace, key, value, ttlMs, noExpiry, ack, opId, ...rest }, now, done);
     });
     return {
@@ -76,7 +76,7 @@ export class ManyOperations {
     const now = readMoment();
     const results = await collect(request.keys, (key, done: Done<Written>, index) => {
       const opId = opIdAt(request.opId, index);
-      this.#operations.delete({ keyspace, key, expectedVersion: EMPTY, ack, opId, session: request.session }, now, done);
+      this.#operations.delete({ keyspace, key, expectedVersion: EMPTY, ack, opId, session: request.session, fence: request.fence }, now, done);
     });
     return {
       results: results.map(({ error, response }) => {

@@ -1,6 +1,7 @@
 import { credentials } from '@grpc/grpc-js';
 import { TransferClient } from '@atoll/contracts/atoll/v1/transfer';
 import { AtollError } from '@atoll/core-errors';
+import { FenceTable } from '@atoll/core-locks';
 import { callServerStream, createChannelOptions } from '@atoll/platform-grpc';
 import type { Counter, Logger, Tracing } from '@atoll/platform-telemetry';
 import type { HostedReplica } from '../hosted-replica.ts';
@@ -137,6 +138,7 @@ export class SnapshotReceiver {
       for await (const message of callServerStream(client, 'fetchSnapshot', request, { signal })) {
         if (signal.aborted || hosted.replica.role !== role || state.install !== install) return;
         results.add(message, state);
+        if (message.fences !== undefined) state.fences.merge(FenceTable.decode(message.fences));
         const chunk = assembler.add(message);
         if (chunk === undefined) continue;
         hosted.replica.hearEpoch(message.epoch);

@@ -17,11 +17,15 @@ export function createSnapshotSender(options: { host: ReplicaHost; clusterId: st
     if (request.clusterId !== clusterId) throw new AtollError('WRONG_CLUSTER', `this node belongs to cluster ${clusterId}`);
     let next: Hash64 | undefined = { high: request.fromHigh, low: request.fromLow };
     let { wantsResults } = request;
+    // The receiver has the log behind the order of its install, so what is known now is all that it may miss (R38).
+    let isFirst = true;
     while (next !== undefined) {
       const from: Hash64 = next;
       const slice = readSlice(host, request, from, wantsResults);
       wantsResults = false;
       const messages = toMessages(from, slice);
+      if (isFirst) messages[0] = { ...messages[0]!, fences: slice.fences };
+      isFirst = false;
       for (const each of messages) await writeWithBackpressure(call, each, context.signal);
       next = slice.next;
     }
@@ -34,6 +38,8 @@ interface Slice {
   readonly readSeq: number;
   readonly epoch: number;
   readonly results: readonly ResultPiece[];
+  /** Absent when no fencing token was ever seen. */
+  readonly fences: Buffer | undefined;
 }
 
 /** One sub-range, checked anew each time: leadership, lineage and the receiver's place may have changed meanwhile. */
@@ -49,7 +55,7 @@ function readSlice(host: ReplicaHost, request: FetchSnapshotRequest, from: Hash6
   }
   if (leader.follower(request.replicaId as ReplicaId) === undefined) throw new AtollError('REPLICA_UNKNOWN', `replica ${request.replicaId} does not follow here`);
   const { entries, next } = state.store.readRange(from, endOf(request), { entriesMax: CHUNK_ENTRIES, bytesMax: CHUNK_BYTES });
-  return { entries, next, readSeq: state.appliedSeq, epoch: leader.epoch, results: withResults ? resultPieces(state) : [] };
+  return { entries, next, readSeq: state.appliedSeq, epoch: leader.epoch, results: withResults ? resultPieces(state) : [], fences: state.fences.isEmpty ? undefined : state.fences.encode() };
 }
 
 function endOf({ toHigh, toLow }: FetchSnapshotRequest): Hash64 | undefined {

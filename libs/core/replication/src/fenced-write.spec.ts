@@ -18,7 +18,7 @@ function write(leader: Leader, fence: Fence, command: WriteCommand = setTo('v'),
 function read(leader: Leader, fence: Fence, atMs = 1): unknown[] {
   const told: unknown[] = [];
   const key = Buffer.from('key');
-  leader.readUnder(fence, { key, hash: keyHash(key) }, momentAt(atMs), (failure) => told.push(failure?.reason ?? 'may read'));
+  leader.readUnder(fence, { key, hash: keyHash(key) }, momentAt(atMs), (outcome) => told.push(outcome.kind === 'failed' ? outcome.reason : (outcome.entry?.value.toString() ?? 'none')));
   return told;
 }
 
@@ -125,16 +125,28 @@ describe('a read under a lock (I9)', () => {
     const again = read(a.leader, by(20));
     expect([later, again, write(a.leader, by(10))]).toEqual([[], [], ['STALE_FENCING_TOKEN']]);
     exchange(2);
-    expect([later, again]).toEqual([['may read'], ['may read']]);
+    expect([later, again]).toEqual([['none'], ['none']]);
     expect(read(a.leader, by(10))).toEqual(['STALE_FENCING_TOKEN']);
     expect(a.state.store.entryCount).toBe(0);
+  });
+
+  it('waits for the write that it saw, and shows none that came behind it', () => {
+    const { a, exchange } = pair();
+    write(a.leader, by(20));
+    exchange(2);
+    write(a.leader, by(20), setTo('seen'));
+    const told = read(a.leader, by(20));
+    write(a.leader, by(20), setTo('later'));
+    expect(told).toEqual([]);
+    exchange(3);
+    expect(told).toEqual(['seen']);
   });
 
   it('costs nothing once the token is known', () => {
     const { leader, state } = alone();
     read(leader, by(20));
     const { seq } = state.log.end;
-    expect(read(leader, by(20))).toEqual(['may read']);
+    expect(read(leader, by(20))).toEqual(['none']);
     expect(state.log.end.seq).toBe(seq);
   });
 

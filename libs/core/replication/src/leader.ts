@@ -35,6 +35,8 @@ export interface WaitForCommit {
   readonly entry: StoredEntry | undefined;
 }
 
+export type FencedRead = { readonly kind: 'read'; readonly entry: StoredEntry | undefined } | FailedWrite;
+
 export class Leader {
   readonly epoch: number;
   readonly #state: ReplicaState;
@@ -189,18 +191,23 @@ export class Leader {
   }
 
   /**
-   * For a STRONG read under a lock: earlier holders are refused from then on. `done` is called once, perhaps before this
-   * returns, with what failed.
+   * A STRONG read under a lock: earlier holders are refused from then on. `done` is called once, perhaps before this
+   * returns.
    *
    *   1. A holds a lock, reads, and pauses until its lease has ended
    *   2. B holds the lock, reads, and is about to write what it made of that
    *   3. A writes: without a trace of B's read it would be let in, and B would write over it (I9)
    */
-  readUnder(fence: Fence, request: Pick<WriteRequest, 'key' | 'hash'>, now: Moment, done: (failure: FailedWrite | undefined) => void): void {
+  readUnder(fence: Fence, request: Pick<WriteRequest, 'key' | 'hash'>, now: Moment, done: (outcome: FencedRead) => void): void {
     if (this.#handOver !== undefined) return done(failed('PARTITION_UNAVAILABLE', 'the leader is handing over'));
     const refusal = this.#refusalOfWrites(now.monotonicMs) ?? this.#refusalOfFence(fence);
     if (refusal !== undefined) return done(refusal);
-    this.#settleFence(request, fence, undefined, now, done);
+    const read = this.read(request.key, request.hash);
+    const isUncommitted = read !== undefined && 'kind' in read;
+    const found = isUncommitted ? read.entry : read;
+    // A copy: the store may move its memory before the answer.
+    const entry = found && { ...found, value: Buffer.from(found.value) };
+    this.#settleFence(request, fence, isUncommitted ? read.write : undefined, now, (failure) => done(failure ?? { kind: 'read', entry }));
   }
 
   #refusalOfFence(fence: Fence): FailedWrite | undefined {
