@@ -4,12 +4,12 @@ import { RESULT } from '@atoll/platform-wire';
 import type { ClusterChange } from '@atoll/platform-etcd';
 import { NodeLink, type LinkListener, type NodeLinkOptions } from './adapters/node-link.ts';
 import { DeadlineWheel, TICK_MS } from './domain/deadline-wheel.ts';
-import { deadlineError, fromErrorDetail, inDoubt, shuttingDown, unexpectedAnswer } from './domain/operation-errors.ts';
+import { deadlineError, fromErrorDetail, inDoubt, isForgotten, overtaken, shuttingDown, unexpectedAnswer } from './domain/operation-errors.ts';
 import { FIELDS } from './domain/operation-fields.ts';
 import { PartitionProbes, isSamePartition } from './domain/partition-probes.ts';
 import { mergedSessionTail } from './domain/result-session.ts';
 import { RetryBudget, type RetryBudgetOptions } from './domain/retry-budget.ts';
-import { judgeFailure, retryPauseMs, type Loss } from './domain/retry-rules.ts';
+import { REPEAT_WINDOW_MS, judgeFailure, leavesDoubt, retryPauseMs, type Loss } from './domain/retry-rules.ts';
 import { OP_STATE, type RoutedOperation } from './domain/routed-operation.ts';
 import type { PartitionRoute, RoutingTable } from './domain/routing-table.ts';
 import type { KeyOrder } from './domain/key-order.ts';
@@ -34,6 +34,8 @@ export interface DispatcherOptions {
   readonly random: () => number;
 }
 
+/** How long a node that leads no more has for answers to writes that it took, in ms. A guess: far above a turn of its loop. */
+const FORMER_LEADER_MS = 100;
 /** Free changes of address per operation: beyond it, table and nodes contradict each other and pauses are due. */
 const REDIRECTS_MAX = 5;
 
@@ -52,6 +54,8 @@ export class Dispatcher implements LinkListener {
   readonly #waiting = new Set<RoutedOperation>();
   readonly #probes = new PartitionProbes();
   readonly #timer: NodeJS.Timeout;
+  /** When writes that are still at nodes which lead no more are sent again; Infinity: there are none. */
+  #moveWritesAtMs = Infinity;
   #isDraining = false;
   #isClosed = false;
   #bytes = 0;
@@ -262,10 +266,12 @@ export class Dispatcher implements LinkListener {
 
   #failTry(operation: RoutedOperation, cause: ErrorReason | Loss, failure: AtollError): void {
     const wasAtLeader = operation.needsLeader || operation.fallBackToLeader;
-    const verdict = judgeFailure({ cause, isWrite: operation.isWrite, wasAtLeader });
-    if (verdict === 'inDoubt') return this.#finish(operation, inDoubt(failure), true);
-    // A plain failure promises that a write got no seq (R20); WRITE_IN_DOUBT says that it may have.
-    if (verdict === 'fail') return this.#finish(operation, failure, failure.reason === 'WRITE_IN_DOUBT');
+    const verdict = judgeFailure({ cause, wasAtLeader });
+    // A plain failure promises that a write got no seq (R20); after these it may have.
+    if (operation.isWrite && leavesDoubt(cause)) operation.noteDoubt(operation.sentAtMs);
+    if (verdict === 'fail' || isForgotten(failure)) return this.#finish(operation, failure, false);
+    if (operation.wasOvertaken) return this.#finish(operation, operation.mayHaveHappened ? overtaken() : failure, false);
+    if (operation.mayHaveHappened && this.#options.nowMs() - operation.firstSentAtMs > REPEAT_WINDOW_MS) return this.#finish(operation, failure, false);
     if (this.#isDraining) return this.#finish(operation, shuttingDown(), false);
     this.#options.metrics.repeated(cause);
     endClientSpan(operation, failure);
@@ -295,6 +301,7 @@ export class Dispatcher implements LinkListener {
   #tick(): void {
     const nowMs = this.#options.nowMs();
     this.#wheel.advance(nowMs, this.#expire);
+    if (nowMs >= this.#moveWritesAtMs) this.#moveWrites();
     for (const operation of this.#waiting) {
       if (operation.retryAtMs <= nowMs && this.#mayRetry(operation, nowMs)) this.#retry(operation);
     }
@@ -325,14 +332,17 @@ export class Dispatcher implements LinkListener {
     this.#finish(operation, deadlineError(operation, this.#links.get(operation.target)?.isConnected === true), isAtNode && operation.isWrite);
   };
 
-  #finish(operation: RoutedOperation, error: AtollError | undefined, tookEffect: boolean): void {
+  #finish(operation: RoutedOperation, failure: AtollError | undefined, tookEffect: boolean): void {
     if (operation.state === OP_STATE.DONE) return;
+    // That a repeat failed says nothing about its first sending (R20).
+    const isDoubt = failure !== undefined && operation.mayHaveHappened;
+    const error = isDoubt && failure.reason !== 'WRITE_IN_DOUBT' ? inDoubt(failure) : failure;
     this.#leaveLists(operation);
     operation.error = error;
     endClientSpan(operation, error);
     this.#options.metrics.finished(operation.kind, error?.reason ?? 'OK', this.#options.nowMs() - operation.startedAtMs);
     operation.onDone(operation);
-    this.#settle(operation, tookEffect);
+    this.#settle(operation, tookEffect || isDoubt);
     this.#endProbe(operation);
   }
 
@@ -348,8 +358,8 @@ export class Dispatcher implements LinkListener {
   /** Lets go what waited for this operation on its key (R26). */
   #settle(operation: RoutedOperation, tookEffect: boolean): void {
     if (operation.order === undefined) return;
-    const { overtaken, released } = operation.order.settle(operation, tookEffect);
-    for (const earlier of overtaken) this.#finish(earlier, earlier.lastFailure, false);
+    const { overtaken: earlierOnes, released } = operation.order.settle(operation, tookEffect);
+    for (const earlier of earlierOnes) this.#finish(earlier, earlier.mayHaveHappened ? overtaken() : earlier.lastFailure, false);
     if (released.length === 0) return;
     const nowMs = this.#options.nowMs();
     for (const next of released) this.#resume(next, nowMs);
@@ -359,12 +369,29 @@ export class Dispatcher implements LinkListener {
   #moveReads(): void {
     for (const link of this.#links.values()) {
       for (const operation of link.operations()) {
-        if (operation.isWrite && operation.state === OP_STATE.SENT) continue;
         if (!operation.needsLeader && !operation.fallBackToLeader) continue;
         const { leader } = operation.keyspace.partitions[operation.partition]!;
         if (leader === '' || leader === link.address) continue;
+        if (operation.isWrite && operation.state === OP_STATE.SENT) {
+          this.#moveWritesAtMs = Math.min(this.#moveWritesAtMs, this.#options.nowMs() + FORMER_LEADER_MS);
+          continue;
+        }
         link.drop(operation);
         this.#failTry(operation, 'NOT_HANDED_OVER', new AtollError('NOT_LEADER', 'another node leads the partition now'));
+      }
+    }
+  }
+
+  /** Writes without an answer from a node that leads no more go to the new leader, which tells whether they happened (R21). */
+  #moveWrites(): void {
+    this.#moveWritesAtMs = Infinity;
+    for (const link of this.#links.values()) {
+      for (const operation of link.operations()) {
+        if (!operation.isWrite || operation.state !== OP_STATE.SENT) continue;
+        const { leader } = operation.keyspace.partitions[operation.partition]!;
+        if (leader === '' || leader === link.address) continue;
+        link.drop(operation);
+        this.#failTry(operation, 'STREAM_LOST', new AtollError('NOT_LEADER', 'another node leads the partition now'));
       }
     }
   }

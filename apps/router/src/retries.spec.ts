@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { GetRequest, SetRequest, type ErrorDetail, type ExecuteResponse } from '@atoll/contracts/atoll/v1/cache';
+import { GetRequest, SetRequest, type ErrorDetail, type ExecuteResponse, type OpId } from '@atoll/contracts/atoll/v1/cache';
 import { isAtollError, type AtollError, type ErrorReason } from '@atoll/core-errors';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { callUnary } from '@atoll/platform-grpc';
@@ -25,6 +25,9 @@ const failureOf = async (call: Promise<unknown>): Promise<AtollError> =>
     () => Promise.reject(new Error('it succeeded')),
     (error: unknown) => error as AtollError,
   );
+/** Of the writes that the node was sent, in that order. */
+const opIds = (index = 0): OpId[] =>
+  world.node(index).operations.flatMap(({ kind }) => (kind?.$case === 'set' && kind.value.opId !== undefined ? [kind.value.opId] : []));
 /** Refuses the first `count` operations. */
 const refuseFirst = (count: number, reason: string): Script => {
   let left = count;
@@ -44,7 +47,7 @@ describe('a refusal by the node', () => {
     ['OVERLOADED', 'repeated'],
     ['MEMORY_EXHAUSTED', 'failed'],
     ['SESSION_LOST', 'failed'],
-    ['WRITE_IN_DOUBT', 'failed'],
+    ['WRITE_IN_DOUBT', 'repeated'],
     ['INTERNAL', 'failed'],
   ])('%s: reads and writes are %s (R20, R21)', async (reason, expected) => {
     await start({ script: refuseFirst(2, reason) });
@@ -135,13 +138,37 @@ describe('a partition without a leader', () => {
 });
 
 describe('a stream that breaks', () => {
-  it('leaves a write that was handed over in doubt, and repeats a read (R21)', async () => {
+  it('sends what was handed over again: a read, and a write under its op id with its age (R21)', async () => {
     await start({ script: () => undefined });
     const results = [outcomeOf(set('a', '1')), outcomeOf(get('b'))];
     await eventually('the node has both', () => world.node(0).heldCount === 2);
     world.node(0).script = serve;
     world.node(0).breakStreams();
-    expect(await Promise.all(results)).toEqual(['WRITE_IN_DOUBT', 'OK']);
+    expect(await Promise.all(results)).toEqual(['OK', 'OK']);
+    const [first, second] = opIds();
+    expect(second).toMatchObject({ clientId: first!.clientId, counter: first!.counter });
+    expect([first!.repeatAgeMs, second!.repeatAgeMs > 0]).toEqual([0, true]);
+  });
+
+  it.each<[string, Script]>([
+    ['a plain failure', () => refuse('MEMORY_EXHAUSTED')],
+    ['that nobody knows any more', () => refuse('WRITE_IN_DOUBT', { cause: 'RESULT_FORGOTTEN' })],
+  ])('leaves a write in doubt whose repeat is answered by %s (R20)', async (_what, script) => {
+    await start({ script: () => undefined });
+    const writing = outcomeOf(set('a', '1'));
+    await eventually('the node has it', () => world.node(0).heldCount === 1);
+    world.node(0).script = script;
+    world.node(0).breakStreams();
+    expect(await writing).toBe('WRITE_IN_DOUBT');
+    expect(opIds()).toHaveLength(2);
+  });
+
+  it('of a caller that repeats a write itself hears what is true of both (R20)', async () => {
+    await start({ script: () => refuse('MEMORY_EXHAUSTED') });
+    const opId = { clientId: Buffer.from('12345678'), counter: 1, repeatAgeMs: 50 };
+    const request = SetRequest.create({ key: Buffer.from('a'), value: Buffer.from('1'), opId });
+    expect(await outcomeOf(callUnary(world.client, 'set', request, { deadlineMs: 1000, mayWrite: true }))).toBe('WRITE_IN_DOUBT');
+    expect(opIds()[0]!.repeatAgeMs).toBeGreaterThanOrEqual(50);
   });
 
   it('sends what could not be handed over to the next leader', async () => {
@@ -152,9 +179,7 @@ describe('a stream that breaks', () => {
     const reading = outcomeOf(get('a'));
     await eventually('both are under way', () => world.router.operationCount() === 2);
     await world.lead(world.partitionOf('a'), 1);
-    // The write may have been handed over just before the end of the node was seen.
-    expect(['OK', 'WRITE_IN_DOUBT']).toContain(await writing);
-    expect(await reading).toBe('OK');
+    expect([await writing, await reading]).toEqual(['OK', 'OK']);
     expect(await outcomeOf(set('a', '2'))).toBe('OK');
   });
 
@@ -178,13 +203,14 @@ describe('a node that does not answer', () => {
     expect(await outcomeOf(get('a'))).toBe('OK');
   });
 
-  it('loses the reads to the next leader as soon as the table names one', async () => {
+  it('loses what it has to the next leader when the table names one (R21)', async () => {
     await start({ script: () => undefined });
     world.node(1).script = serve;
-    const reading = outcomeOf(get('a'));
-    await eventually('the node has it', () => world.node(0).heldCount === 1);
+    const results = [outcomeOf(get('a')), outcomeOf(set('a', '1'))];
+    await eventually('the node has both', () => world.node(0).heldCount === 2);
     await world.lead(world.partitionOf('a'), 1);
-    expect(await reading).toBe('OK');
+    expect(await Promise.all(results)).toEqual(['OK', 'OK']);
+    expect(opIds(1).map(({ repeatAgeMs }) => repeatAgeMs > 0)).toEqual([true]);
   });
 
   it('fills its bounds, and then callers hear OVERLOADED (I10)', async () => {

@@ -205,6 +205,7 @@ export class NodeLink implements OperationHolder, ResultVisitor {
     this.#lastId += 1;
     operation.wireId = this.#lastId;
     operation.state = OP_STATE.SENT;
+    operation.sentAtMs = now;
     this.#inFlight.set(this.#lastId, operation);
     this.#inFlightBytes += operation.bytes;
     if (operation.valueParts !== undefined) this.#sendingParts.set(operation, 0);
@@ -215,7 +216,7 @@ export class NodeLink implements OperationHolder, ResultVisitor {
       valueBytes: operation.valueBytes,
       kind: operation.kind,
       body: operation.body,
-      tail: operation.tail,
+      tail: operation.tailAt(now),
     };
   }
 

@@ -119,7 +119,8 @@ function takeInChecked(intake: Intake, table: RoutingTable, opIds: OpIds): Route
   const token = tokenOfKey(head.key);
   const partition = partitionOfToken(token, route.spec.partitionCount);
   const isWrite = kind !== OPERATION.GET;
-  let tail = isWrite && head.opId === undefined ? encodeOpIdField(FIELDS[kind]!.opId, opIds.next()) : EMPTY;
+  const opId = isWrite ? (head.opId ?? opIds.next()) : undefined;
+  let tail = opId === head.opId || opId === undefined ? EMPTY : encodeOpIdField(FIELDS[kind]!.opId, opId);
   if (head.session.length > 0) {
     const narrowed = narrowSession(head.session, route.tag, partition);
     if (narrowed.mustBeStrong && !needsLeader) {
@@ -137,6 +138,7 @@ function takeInChecked(intake: Intake, table: RoutingTable, opIds: OpIds): Route
     needsLeader,
     body,
     tail,
+    opId,
     session: head.session,
     deadlineAtMs: intake.deadlineAtMs,
     startedAtMs: intake.startedAtMs,

@@ -42,6 +42,25 @@ describe('(R26) order of operations on one key of one stream', () => {
     expect(order.keyCount).toBe(0);
   });
 
+  it('keeps newer ones behind a write that is at another node than the leader', () => {
+    const order = new KeyOrder();
+    const [a, b, c] = [setOf(), setOf(), getOf()];
+    order.enter(a);
+    a.target = 'the former leader';
+    expect([order.enter(b), order.enter(c)]).toEqual([false, false]);
+    // Sent again, it goes first.
+    expect(order.refuse(a)).toBe(a);
+    expect(order.settle(a, true)).toEqual({ overtaken: [], released: [b, c] });
+  });
+
+  it('marks writes without an answer when a later operation took effect: to repeat them would be too late', () => {
+    const order = new KeyOrder();
+    const [a, b, c] = [setOf(), getOf(), setOf()];
+    for (const operation of [a, b, c]) order.enter(operation);
+    order.settle(c, true);
+    expect([a.wasOvertaken, b.wasOvertaken]).toEqual([true, false]);
+  });
+
   it('lets a refusal stand when a later write took effect', () => {
     const order = new KeyOrder();
     const [a, b, c] = [setOf(), setOf(), setOf()];

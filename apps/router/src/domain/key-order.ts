@@ -10,6 +10,9 @@ import type { RoutedOperation } from './routed-operation.ts';
 // So a refused operation waits until every later one on its key is answered. If one of them took effect, the
 // refusal is final: the caller hears that the first one failed, which is true (R20). Else the refused ones are
 // repeated one by one, and newer ones stay behind until the last of them is answered.
+//
+// The same holds for a write that a node may have taken, and that is sent again by its op id (R21). Newer operations
+// stay behind a write that is still at a node which leads no more.
 
 /**
  * HELD: behind others, never sent. MOVING: on its way, or free to go. PARKED: was refused and waits for later
@@ -58,10 +61,12 @@ export class KeyOrder {
       return true;
     }
     const isFree = !operation.isBarrier && chain.barrier === undefined && chain.refused === 0 && chain.last?.orderStatus === ORDER_STATUS.MOVING;
+    const waitsForAnother = isFree && isAtFormerLeader(chain.last!);
+    if (waitsForAnother) chain.barrier = chain.last;
     append(chain, operation);
-    if (isFree) move(chain, operation);
+    if (isFree && !waitsForAnother) move(chain, operation);
     else operation.orderStatus = ORDER_STATUS.HELD;
-    return isFree;
+    return operation.orderStatus === ORDER_STATUS.MOVING;
   }
 
   /** An operation was refused and is to be repeated. Answers what may be repeated now: it, an earlier one, or nothing yet. */
@@ -82,6 +87,7 @@ export class KeyOrder {
   settle(operation: RoutedOperation, tookEffect: boolean): Settled {
     const chain = this.#chains.get(operation.orderKey)!;
     const overtaken = tookEffect && chain.refused > 0 ? overtakenBy(chain, operation) : NOTHING;
+    if (tookEffect) markOvertaken(operation);
     for (const earlier of overtaken) leave(chain, earlier);
     leave(chain, operation);
     if (chain.first === undefined) {
@@ -91,6 +97,16 @@ export class KeyOrder {
     const released = release(chain);
     return overtaken.length === 0 && released.length === 0 ? UNCHANGED : { overtaken, released };
   }
+}
+
+/** A write at a node that is not the one to which the next operation on its key would go. */
+function isAtFormerLeader({ isWrite, target, keyspace, partition }: RoutedOperation): boolean {
+  return isWrite && target !== '' && target !== keyspace.partitions[partition]?.leader;
+}
+
+/** Earlier writes without an answer must not be repeated behind this operation. Answers mostly come in order: there are none. */
+function markOvertaken(operation: RoutedOperation): void {
+  for (let earlier = operation.orderPrevious; earlier !== undefined; earlier = earlier.orderPrevious) earlier.wasOvertaken ||= earlier.isWrite;
 }
 
 /** Earlier ones that are parked; two reads may change places. */

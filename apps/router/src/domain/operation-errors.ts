@@ -12,6 +12,13 @@ export function inDoubt(cause: AtollError): AtollError {
   return new AtollError('WRITE_IN_DOUBT', `the write may or may not have happened: ${cause.message}`, { metadata: { cause: cause.reason } });
 }
 
+/** What a write ends with that may have been taken, and that a later one on its key has overtaken (R26). */
+export const overtaken = (): AtollError =>
+  new AtollError('WRITE_IN_DOUBT', 'the write may or may not have happened, and a later one to the key did', { metadata: { cause: 'OVERTAKEN' } });
+
+/** Whether it is no use to send the write again: its leader has forgotten what became of it (R21). */
+export const isForgotten = ({ reason, metadata }: AtollError): boolean => reason === 'WRITE_IN_DOUBT' && metadata['cause'] === 'RESULT_FORGOTTEN';
+
 /** What a node says about a failed operation; a reason of a newer release becomes INTERNAL and keeps its name as a fact. */
 export function fromErrorDetail(body: Buffer): AtollError {
   const { reason, message, metadata } = ErrorDetail.decode(body);

@@ -1,29 +1,38 @@
 import type { ErrorReason } from '@atoll/core-errors';
-import { judgeFailure, retryPauseMs, type Loss, type Verdict } from './retry-rules.ts';
+import { judgeFailure, leavesDoubt, retryPauseMs, type Loss, type Verdict } from './retry-rules.ts';
 
 describe('what follows a failed try', () => {
-  // cause, a read at the leader, a read at a replica, a write
-  it.each<[ErrorReason | Loss, Verdict, Verdict, Verdict]>([
-    ['NOT_LEADER', 'refresh', 'leader', 'refresh'],
-    ['PARTITION_UNAVAILABLE', 'refresh', 'leader', 'refresh'],
-    ['REPLICA_NOT_READY', 'refresh', 'leader', 'refresh'],
-    ['SHUTTING_DOWN', 'refresh', 'leader', 'refresh'],
-    ['STALE_EPOCH', 'refresh', 'leader', 'refresh'],
-    ['REPLICA_TOO_STALE', 'backoff', 'leader', 'backoff'],
-    ['NOT_ENOUGH_REPLICAS', 'backoff', 'backoff', 'backoff'],
-    ['OVERLOADED', 'backoff', 'backoff', 'backoff'],
-    ['NOT_HANDED_OVER', 'refresh', 'refresh', 'refresh'],
-    ['STREAM_LOST', 'refresh', 'refresh', 'inDoubt'],
-    ['WRITE_IN_DOUBT', 'fail', 'fail', 'fail'],
-    ['MEMORY_EXHAUSTED', 'fail', 'fail', 'fail'],
-    ['SESSION_LOST', 'fail', 'fail', 'fail'],
-    ['VALUE_NOT_INTEGER', 'fail', 'fail', 'fail'],
-    ['DEADLINE_EXCEEDED', 'fail', 'fail', 'fail'],
-    ['INTERNAL', 'fail', 'fail', 'fail'],
-  ])('(R20, R21) %s', (cause, read, replicaRead, write) => {
-    expect(judgeFailure({ cause, isWrite: false, wasAtLeader: true })).toBe(read);
-    expect(judgeFailure({ cause, isWrite: false, wasAtLeader: false })).toBe(replicaRead);
-    expect(judgeFailure({ cause, isWrite: true, wasAtLeader: true })).toBe(write);
+  // cause, at the leader, at a replica
+  it.each<[ErrorReason | Loss, Verdict, Verdict]>([
+    ['NOT_LEADER', 'refresh', 'leader'],
+    ['PARTITION_UNAVAILABLE', 'refresh', 'leader'],
+    ['REPLICA_NOT_READY', 'refresh', 'leader'],
+    ['SHUTTING_DOWN', 'refresh', 'leader'],
+    ['STALE_EPOCH', 'refresh', 'leader'],
+    ['REPLICA_TOO_STALE', 'backoff', 'leader'],
+    ['NOT_ENOUGH_REPLICAS', 'backoff', 'backoff'],
+    ['OVERLOADED', 'backoff', 'backoff'],
+    ['NOT_HANDED_OVER', 'refresh', 'refresh'],
+    ['STREAM_LOST', 'refresh', 'refresh'],
+    ['WRITE_IN_DOUBT', 'refresh', 'leader'],
+    ['MEMORY_EXHAUSTED', 'fail', 'fail'],
+    ['SESSION_LOST', 'fail', 'fail'],
+    ['VALUE_NOT_INTEGER', 'fail', 'fail'],
+    ['DEADLINE_EXCEEDED', 'fail', 'fail'],
+    ['INTERNAL', 'fail', 'fail'],
+  ])('(R20, R21) %s', (cause, atLeader, atReplica) => {
+    expect(judgeFailure({ cause, wasAtLeader: true })).toBe(atLeader);
+    expect(judgeFailure({ cause, wasAtLeader: false })).toBe(atReplica);
+  });
+
+  it.each<[ErrorReason | Loss, boolean]>([
+    ['STREAM_LOST', true],
+    ['WRITE_IN_DOUBT', true],
+    ['NOT_HANDED_OVER', false],
+    ['NOT_LEADER', false],
+    ['NOT_ENOUGH_REPLICAS', false],
+  ])('after %s a write may have got a seq: %s (R20)', (cause, expected) => {
+    expect(leavesDoubt(cause)).toBe(expected);
   });
 
   it('pauses longer each time, up to a bound', () => {

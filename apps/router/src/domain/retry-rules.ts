@@ -3,19 +3,17 @@ import type { ErrorReason } from '@atoll/core-errors';
 /**
  * What follows a failure of one try:
  * - fail: the caller gets it
- * - inDoubt: the caller gets WRITE_IN_DOUBT
  * - refresh: again when the table names another leader or a pause is over
  * - backoff: again after a pause
  * - leader: again at once, at the leader
  */
-export type Verdict = 'fail' | 'inDoubt' | 'refresh' | 'backoff' | 'leader';
+export type Verdict = 'fail' | 'refresh' | 'backoff' | 'leader';
 
 /** How a try ended without an answer of the node: its stream broke before or after the operation was handed to it. */
 export type Loss = 'NOT_HANDED_OVER' | 'STREAM_LOST';
 
 export interface FailedTry {
   readonly cause: ErrorReason | Loss;
-  readonly isWrite: boolean;
   readonly wasAtLeader: boolean;
 }
 
@@ -28,23 +26,31 @@ const REFRESH: ReadonlySet<string> = new Set<ErrorReason>([
   'STALE_GENERATION',
   'SHUTTING_DOWN',
   'PEER_UNAVAILABLE',
+  'WRITE_IN_DOUBT',
 ]);
 
 const BACKOFF: ReadonlySet<string> = new Set<ErrorReason>(['NOT_ENOUGH_REPLICAS', 'OVERLOADED', 'METADATA_UNAVAILABLE']);
 
 /**
- * Whether a try may be repeated. A node's plain failure promises that a write got no seq (R20), so it is
- * judged alike for reads and writes. A write whose stream broke after it was handed over may have got one:
- * there is no result table that would recognise its repeat, so its caller hears WRITE_IN_DOUBT (R21).
+ * Whether a try may be repeated. A node's plain failure promises that a write got no seq (R20), and one that may have
+ * got one is recognised by its op id (R21): so reads and writes are judged alike.
  */
-export function judgeFailure({ cause, isWrite, wasAtLeader }: FailedTry): Verdict {
-  if (cause === 'NOT_HANDED_OVER') return 'refresh';
-  if (cause === 'STREAM_LOST') return isWrite ? 'inDoubt' : 'refresh';
+export function judgeFailure({ cause, wasAtLeader }: FailedTry): Verdict {
+  if (cause === 'NOT_HANDED_OVER' || cause === 'STREAM_LOST') return 'refresh';
   if (cause === 'REPLICA_TOO_STALE') return wasAtLeader ? 'backoff' : 'leader';
   if (!wasAtLeader && REFRESH.has(cause)) return 'leader';
   if (REFRESH.has(cause)) return 'refresh';
   return BACKOFF.has(cause) ? 'backoff' : 'fail';
 }
+
+/** Whether a write that ended so may have got a seq (R20). From then on its caller hears success or WRITE_IN_DOUBT. */
+export const leavesDoubt = (cause: ErrorReason | Loss): boolean => cause === 'STREAM_LOST' || cause === 'WRITE_IN_DOUBT';
+
+/**
+ * Time from the first sending of a write in which it is repeated, in ms. With a tenth for the partition's time, which may
+ * run faster, and 5 s on the way it lies within the time for which leaders remember results (R21): 30 s.
+ */
+export const REPEAT_WINDOW_MS = 20_000;
 
 const FIRST_PAUSE_MS = 10;
 const LONGEST_PAUSE_MS = 250;

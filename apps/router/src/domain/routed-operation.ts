@@ -1,6 +1,9 @@
+import type { OpId } from '@atoll/contracts/atoll/v1/cache';
 import type { AtollError } from '@atoll/core-errors';
 import type { Span } from '@atoll/platform-telemetry';
+import { encodeOpIdField } from '@atoll/platform-wire';
 import type { KeyOrder } from './key-order.ts';
+import { FIELDS } from './operation-fields.ts';
 import type { KeyspaceRoute } from './routing-table.ts';
 
 /**
@@ -32,6 +35,8 @@ export interface RoutedOperationOptions {
   readonly needsLeader: boolean;
   readonly body: Buffer;
   readonly tail: Buffer;
+  /** Of a write: the caller's, or one that the router made. */
+  readonly opId: OpId | undefined;
   /** Session token that the caller gave; merged with the answer's. */
   readonly session: Buffer;
   /** On the monotonic clock. */
@@ -55,6 +60,7 @@ export class RoutedOperation {
   readonly needsLeader: boolean;
   readonly body: Buffer;
   readonly tail: Buffer;
+  readonly opId: OpId | undefined;
   readonly session: Buffer;
   readonly deadlineAtMs: number;
   readonly startedAtMs: number;
@@ -73,6 +79,12 @@ export class RoutedOperation {
   /** Its id on that stream. */
   wireId = 0;
   clientSpan: Span | undefined = undefined;
+  /** When it was last handed to a node. */
+  sentAtMs = 0;
+  /** A write that a node may have taken: its caller hears success or WRITE_IN_DOUBT (R20). */
+  mayHaveHappened = false;
+  /** Then: when it was sent first, on the monotonic clock. */
+  firstSentAtMs = 0;
   /** Tries so far. */
   attempts = 0;
   /** A replica refused: ask the leader from now on. */
@@ -91,6 +103,8 @@ export class RoutedOperation {
   /** One of ORDER_STATUS. */
   orderStatus = 0;
   wasRefused = false;
+  /** A later operation on the key took effect: to repeat it now would turn their order around. */
+  wasOvertaken = false;
   orderPrevious: RoutedOperation | undefined = undefined;
   orderNext: RoutedOperation | undefined = undefined;
   /** True: later operations on the key stay behind until this one is answered. */
@@ -123,12 +137,29 @@ export class RoutedOperation {
     this.needsLeader = options.needsLeader;
     this.body = options.body;
     this.tail = options.tail;
+    this.opId = options.opId;
     this.session = options.session;
     this.deadlineAtMs = options.deadlineAtMs;
     this.startedAtMs = options.startedAtMs;
     this.span = options.span;
     this.onDone = options.onDone;
     this.bytes = options.body.length + options.tail.length;
+    const repeatAgeMs = options.opId?.repeatAgeMs ?? 0;
+    if (repeatAgeMs > 0) this.noteDoubt(options.startedAtMs - repeatAgeMs);
+  }
+
+  /** It was sent at this time and may have been taken. */
+  noteDoubt(sentAtMs: number): void {
+    if (this.mayHaveHappened) return;
+    this.mayHaveHappened = true;
+    this.firstSentAtMs = sentAtMs;
+  }
+
+  /** What follows the body when it is sent now: a repeat says how old it is (R21). */
+  tailAt(nowMs: number): Buffer {
+    if (!this.mayHaveHappened || this.opId === undefined) return this.tail;
+    const repeatAgeMs = Math.max(1, Math.ceil(nowMs - this.firstSentAtMs));
+    return Buffer.concat([this.tail, encodeOpIdField(FIELDS[this.kind]!.opId, { ...this.opId, repeatAgeMs })]);
   }
 
   /** Bytes that it takes once its value is whole. */

@@ -94,7 +94,7 @@ class PartitionScan {
         } catch (error) {
           failure = fromServiceError(error);
           this.#context.signal.throwIfAborted();
-          const verdict = judgeFailure({ cause: failure.reason, isWrite: false, wasAtLeader: useLeader });
+          const verdict = judgeFailure({ cause: failure.reason, wasAtLeader: useLeader });
           if (verdict === 'fail') throw failure;
           if (verdict === 'leader') useLeader = true;
         }

@@ -17,6 +17,7 @@ export function createOperation(options: { readonly kind?: 'get' | 'set'; readon
     needsLeader: true,
     body: Buffer.alloc(0),
     tail: Buffer.alloc(0),
+    opId: undefined,
     session: Buffer.alloc(0),
     deadlineAtMs,
     startedAtMs: 0,
