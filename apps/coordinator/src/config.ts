@@ -1,6 +1,8 @@
+import { GIB, KIB } from '@atoll/core-runtime';
 import {
   COMMON_PREFIX,
   COMMON_RELATIONS,
+  bytes,
   choice,
   commonSettings,
   durationMs,
@@ -62,11 +64,43 @@ export const SETTINGS = {
     default: '5m',
     description: 'The replicas of a node that is away are placed elsewhere after so long: sooner restores redundancy earlier and copies data for a mere restart.',
   }),
+  COORDINATOR_FAILOVER_ACTIVE: choice(['off', 'drain-only', 'on'], {
+    default: 'on',
+    description:
+      'Leaderships that are handed over before anything fails. drain-only: from nodes that stop or are drained. on: also from nodes whose health degrades, and to spread leaders evenly.',
+  }),
+  COORDINATOR_HAND_OVERS_MAX: integer({ min: 1, max: 64, default: '4', description: 'Partitions handed over at a time: writes to each of them wait for some milliseconds.' }),
+  COORDINATOR_HAND_OVER_HOLD_MS: durationMs({
+    min: 50,
+    max: 10_000,
+    default: '500',
+    description: 'A leader that has given up its office takes it back when no successor was named for so long.',
+  }),
+  COORDINATOR_FENCE_AFTER_MS: durationMs({
+    min: 1000,
+    max: 3_600_000,
+    default: '2m',
+    description:
+      'A partition of a keyspace with onDataLoss RESET that nobody can lead starts again, empty, after so long; not below STORAGE_NODE_FENCE_AFTER_MS of any node, after which an old leader has stopped by itself.',
+  }),
   COORDINATOR_INVENTORY_MS: durationMs({ min: 100, max: 600_000, default: '15s', description: 'Time between questions to a node about what it holds.' }),
   COORDINATOR_DEFAULT_REPLICATION_FACTOR: integer({ min: 1, max: 7, default: '2', description: 'Replicas of the keyspace "default" when it is created.' }),
   COORDINATOR_DEFAULT_DURABILITY: choice(['NONE', 'ASYNC', 'SYNC'], {
     default: 'NONE',
     description: 'Durability of the keyspace "default" when it is created; it is fixed from then on.',
+  }),
+  COORDINATOR_VERIFY_EVERY_MS: durationMs({
+    min: 0,
+    max: 7 * 24 * 3_600_000,
+    default: '1h',
+    description: 'The replicas of every partition are compared, and repaired, once in so long (R34); 0 for only when asked.',
+  }),
+  COORDINATOR_VERIFY_PARTITIONS_PER_SECOND: integer({ min: 1, max: 1000, default: '4', description: 'Partitions that the background pass compares in a second at most.' }),
+  COORDINATOR_REPAIR_BYTES_PER_SECOND: bytes({
+    min: 64 * KIB,
+    max: 16 * GIB,
+    default: '32MiB',
+    description: 'Keys and values that the repair of one replica installs in a second at most.',
   }),
   COORDINATOR_NODE_CALL_MS: durationMs({ min: 100, max: 60_000, default: '3s', description: 'Deadline of a call to a node.' }),
 };
@@ -103,7 +137,14 @@ export interface Config {
   readonly settleMsMax: number;
   readonly learnersPerNodeMax: number;
   readonly reReplicateAfterMs: number;
+  readonly failoverActive: 'off' | 'drain-only' | 'on';
+  readonly handOversMax: number;
+  readonly handOverHoldMs: number;
+  readonly fenceAfterMs: number;
   readonly inventoryMs: number;
+  readonly verifyEveryMs: number;
+  readonly verifyPartitionsPerSecond: number;
+  readonly repairBytesPerSecond: number;
   readonly nodeCallMs: number;
   readonly defaultKeyspace: { readonly replicationFactor: number; readonly durability: 'NONE' | 'ASYNC' | 'SYNC' };
 }
@@ -124,7 +165,14 @@ export function parseConfig(env: Env): Config {
     settleMsMax: values.COORDINATOR_SETTLE_MS_MAX,
     learnersPerNodeMax: values.COORDINATOR_LEARNERS_PER_NODE_MAX,
     reReplicateAfterMs: values.COORDINATOR_RE_REPLICATE_AFTER_MS,
+    failoverActive: values.COORDINATOR_FAILOVER_ACTIVE,
+    handOversMax: values.COORDINATOR_HAND_OVERS_MAX,
+    handOverHoldMs: values.COORDINATOR_HAND_OVER_HOLD_MS,
+    fenceAfterMs: values.COORDINATOR_FENCE_AFTER_MS,
     inventoryMs: values.COORDINATOR_INVENTORY_MS,
+    verifyEveryMs: values.COORDINATOR_VERIFY_EVERY_MS,
+    verifyPartitionsPerSecond: values.COORDINATOR_VERIFY_PARTITIONS_PER_SECOND,
+    repairBytesPerSecond: values.COORDINATOR_REPAIR_BYTES_PER_SECOND,
     nodeCallMs: values.COORDINATOR_NODE_CALL_MS,
     defaultKeyspace: Object.freeze({
       replicationFactor: values.COORDINATOR_DEFAULT_REPLICATION_FACTOR,

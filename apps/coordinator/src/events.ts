@@ -1,7 +1,10 @@
-import type { NodeVerdict, VerdictChange, WriteRecord } from '@atoll/core-membership';
+import { RangeState, type PartitionComparison } from '@atoll/contracts/atoll/v1/admin';
+import type { DecisionKind, PartitionRecord, NodeVerdict, VerdictChange, WriteRecord } from '@atoll/core-membership';
 import type { ClusterEvent } from '@atoll/platform-etcd';
 import type { Counter, Family, Logger, Metrics } from '@atoll/platform-telemetry';
 import type { SpecAction } from './adapters/record-writer.ts';
+import type { SeenReplica } from './domain/last-seen.ts';
+import { lossOf, lossText } from './domain/loss.ts';
 
 /** What an operator may want to know: one line in the log, one count, one event in the cluster's list. */
 export class Events {
@@ -23,20 +26,19 @@ export class Events {
     this.#events = options.metrics.counterFamily('atoll_coordinator_events_total', ['kind'], { description: 'Events told to operators.' });
   }
 
-  /** One event per keyspace for all that one round reset. */
-  dataLost(writes: readonly WriteRecord[]): void {
-    for (const [keyspace, partitions] of byKeyspace(writes)) {
-      const message = `${partitions.length} partitions of keyspace ${keyspace} lost their data: every replica that had it has come back without it; they are served again, empty`;
-      this.#logger.error({ keyspace, partitions }, message);
-      this.#tell({ kind: 'DATA_LOSS', keyspace, partitions, message });
-    }
-  }
-
-  leadersChanged(writes: readonly WriteRecord[]): void {
-    for (const [keyspace, partitions] of byKeyspace(writes)) {
-      const message = `${partitions.length} partitions of keyspace ${keyspace} were given new leaders`;
-      this.#logger.info({ keyspace, partitions }, message);
-      this.#tell({ kind: 'LEADER_CHANGED', keyspace, partitions, message });
+  /**
+   * What one round did to leaders and data: one event per kind and keyspace. `seen`: what a replica held when its node
+   * was last asked.
+   */
+  recordsWritten(writes: readonly (WriteRecord & { readonly former: PartitionRecord | undefined })[], seen: (replica: string) => SeenReplica | undefined): void {
+    for (const { kind, level, decisions, text } of RECORD_EVENTS) {
+      for (const [keyspace, group] of Map.groupBy(writes.filter(({ decision }) => decisions.includes(decision)), ({ record }) => record.keyspace)) {
+        const partitions = group.map(({ record }) => record.partition);
+        const loss = kind === 'DATA_LOSS' ? `; lost: ${lossText(group.map(({ record, former }) => lossOf(record, former, seen)))}` : '';
+        const message = `${partitions.length} partitions of keyspace ${keyspace} ${text}${loss}`;
+        this.#logger[level]({ keyspace, partitions }, message);
+        this.#tell({ kind, keyspace, partitions, message });
+      }
     }
   }
 
@@ -71,6 +73,35 @@ export class Events {
     this.#tell({ kind: 'KEYSPACE_DELETED', keyspace, message: `keyspace ${keyspace} was deleted` });
   }
 
+  /** Replicas were compared at a marker (R34). What was equal is no event. */
+  replicasCompared(report: PartitionComparison): void {
+    const { keyspace, partition, leader, replicas } = report;
+    for (const { node, ranges } of replicas) {
+      const inState = (state: RangeState) => ranges.filter((range) => range.state === state);
+      const repaired = inState(RangeState.RANGE_STATE_REPAIRED);
+      const contested = inState(RangeState.RANGE_STATE_CONTESTED);
+      const different = inState(RangeState.RANGE_STATE_DIFFERENT);
+      const subject = `partition ${partition} of keyspace ${keyspace}, replica on ${node}`;
+      const fields = { keyspace, partition, node, leader };
+      if (repaired.length > 0) {
+        const bytes = repaired.reduce((sum, range) => sum + range.bytes, 0);
+        const message = `${subject}: ${repaired.length} of 64 sub-ranges were installed again from ${leader}, ${bytes} bytes`;
+        this.#logger.warn({ ...fields, ranges: repaired.length, bytes }, message);
+        this.#tell({ kind: 'REPLICA_REPAIRED', keyspace, node, partitions: [partition], message });
+      }
+      if (different.length > 0) {
+        const message = `${subject}: ${different.length} of 64 sub-ranges differ from the leader ${leader} and were not repaired`;
+        this.#logger.error({ ...fields, ranges: different.length }, message);
+        this.#tell({ kind: 'REPLICA_DIFFERS', keyspace, node, partitions: [partition], message });
+      }
+      if (contested.length > 0) {
+        const message = `${subject}: the leader ${leader} stands alone in ${contested.length} of 64 sub-ranges against equal followers; nothing was repaired. Move the leadership to a follower that is right, or trust the leader with atoll sync --trust-leader`;
+        this.#logger.error({ ...fields, ranges: contested.length }, message);
+        this.#tell({ kind: 'REPLICAS_CONTESTED', keyspace, node, partitions: [partition], message });
+      }
+    }
+  }
+
   #tell(event: Pick<ClusterEvent, 'kind' | 'message'> & Partial<ClusterEvent>): void {
     this.#events.with(event.kind).add();
     this.#append({ atMs: this.#wallMs(), keyspace: '', node: '', partitions: [], ...event });
@@ -88,8 +119,11 @@ function newsOf(node: string, former: NodeVerdict | undefined, verdict: NodeVerd
   return news;
 }
 
-function byKeyspace(writes: readonly WriteRecord[]): Map<string, number[]> {
-  const partitions = new Map<string, number[]>();
-  for (const { record } of writes) partitions.set(record.keyspace, [...(partitions.get(record.keyspace) ?? []), record.partition]);
-  return partitions;
-}
+const RECORD_EVENTS: readonly { readonly kind: string; readonly level: 'info' | 'warn' | 'error'; readonly decisions: readonly DecisionKind[]; readonly text: string }[] = [
+  { kind: 'DATA_LOSS', level: 'error', decisions: ['RESET'], text: 'lost their data: no replica that had it can be waited for; they are served again, empty' },
+  { kind: 'DATA_LOSS', level: 'error', decisions: ['RECOVER'], text: 'go on, by the word of an operator, from replicas that may miss writes' },
+  { kind: 'PARTITIONS_FENCED', level: 'warn', decisions: ['FENCE'], text: 'have no in-sync replica that could lead; they wait until their former leaders are certain to have stopped' },
+  { kind: 'PARTITIONS_WAITING', level: 'warn', decisions: ['WAIT'], text: 'wait for a replica that has their data' },
+  { kind: 'LEADER_CHANGED', level: 'info', decisions: ['PROMOTE', 'PROMOTE_ELIGIBLE'], text: 'were given new leaders' },
+  { kind: 'LEADER_TRANSFERRED', level: 'info', decisions: ['TRANSFER'], text: 'were handed over by their leaders' },
+];

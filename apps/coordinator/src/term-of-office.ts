@@ -4,7 +4,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { RecordNews } from '@atoll/contracts/atoll/v1/heartbeat';
 import { isAtollError, type AtollError } from '@atoll/core-errors';
 import {
-  CALM,
   PlacementPlans,
   createKeyspaceSpec,
   decide,
@@ -15,19 +14,24 @@ import {
   type KeyspaceSpec,
   type NodeVerdict,
   type PartitionRecord,
+  type VersionedRecord,
 } from '@atoll/core-membership';
 import { DEFAULT_KEYSPACE, randomHex, type Clock, type Random } from '@atoll/core-runtime';
-import { NODES_PREFIX, PARTITIONS_PREFIX, encodePartitionRecord, parseNodeRecord, parsePartitionKey, type ClusterView, type ElectionTerm, type MetadataStore } from '@atoll/platform-etcd';
+import { NODES_PREFIX, PARTITIONS_PREFIX, encodePartitionRecord, parseNodeRecord, parsePartitionKey, parsePartitionRecord, partitionKey, type ClusterView, type ElectionTerm, type MetadataStore } from '@atoll/platform-etcd';
 import type { Logger, Telemetry } from '@atoll/platform-telemetry';
 import { KeyspaceStore } from './adapters/keyspace-store.ts';
+import { HandOverCalls } from './adapters/hand-over-calls.ts';
 import { NodeInventories } from './adapters/node-inventories.ts';
 import { RecordWriter, isWrite, type RecordAction, type Written } from './adapters/record-writer.ts';
 import type { ConnectPeer } from './adapters/replication-peer.ts';
 import type { Config } from './config.ts';
 import type { CoordinatorMetrics } from './coordinator-metrics.ts';
 import { Attendance } from './domain/attendance.ts';
+import { LastSeen } from './domain/last-seen.ts';
 import type { Events } from './events.ts';
+import { Failover } from './failover.ts';
 import { Wake } from './loops/wake.ts';
+import { ReplicaVerification } from './verify/replica-verification.ts';
 import { NodeWatch } from './node-watch.ts';
 
 /** Longest wait for the view to show what was just written; then the next decision rests on less and may be refused. */
@@ -49,10 +53,14 @@ export interface TermOfOfficeOptions {
 
 export class TermOfOffice {
   readonly keyspaces: KeyspaceStore;
+  /** Comparison and repair of replicas (R34). */
+  readonly verification: ReplicaVerification;
   readonly #options: TermOfOfficeOptions;
   readonly #inventories: NodeInventories;
   readonly #watch: NodeWatch;
   readonly #writer: RecordWriter;
+  readonly failover: Failover;
+  readonly #lastSeen = new LastSeen();
   readonly #attendance: Attendance;
   readonly #plans = new PlacementPlans();
   readonly #wake = new Wake();
@@ -88,6 +96,26 @@ export class TermOfOffice {
       onNews: () => this.#wake.now(),
       onProblem: (node, err) => logger.debug({ node, err }, 'a stream of reports ended'),
     });
+    this.failover = new Failover({
+      random: options.random,
+      config,
+      nowMs: () => options.clock.monotonicMs(),
+      watch: this.#watch,
+      calls: new HandOverCalls(term.revision),
+      state: () => this.#state(),
+      read: (keyspace, partition) => this.#readRecord(keyspace, partition),
+      write: (actions) => this.#writer.writeRecords(actions),
+      onWritten: (written, handOvers) => this.#afterWrites(written, new Map(handOvers.map(({ record }) => [nameOf(record), record]))),
+      onNews: () => this.#wake.now(),
+      onProblem: ({ record: { keyspace, partition, epoch }, target, reason }, problem) =>
+        logger.warn({ keyspace, partition, epoch, target: target.node, reason, problem }, 'an office was not handed over'),
+    });
+    this.verification = new ReplicaVerification({
+      ...options,
+      revision: term.revision,
+      isHeld: () => this.isHeld(),
+      onReport: (report) => options.events.replicasCompared(report),
+    });
     this.#loop = this.#run();
   }
 
@@ -106,7 +134,9 @@ export class TermOfOffice {
     this.#ending.abort();
     this.#inventories.close();
     this.#watch.close();
+    this.failover.close();
     this.#wake.now();
+    await this.verification.end();
     await this.#loop;
   }
 
@@ -158,20 +188,23 @@ export class TermOfOffice {
     const nowMs = clock.monotonicMs();
     this.#attendance.take(view.nodes(), view.nodeSpecs(), nowMs);
     this.#inventories.sync(view.nodes(), nowMs);
-    const state = this.#state(nowMs);
+    const base = this.#state();
+    this.#lastSeen.take(base);
+    const state = this.failover.complete(base);
     const isSettled = this.#attendance.isSettled(nowMs) || [...state.partitions.values()].some((records) => records.length > 0);
     if (isSettled) await this.#ensureDefault(state);
     const actions = decide(state, { random, plans: this.#plans, isSettled, learnersPerNodeMax: config.learnersPerNodeMax });
     const isFinishing = this.keyspaces.deletions().length > 0;
-    if (actions.length === 0 && !isFinishing) return;
+    if (actions.length === 0 && !isFinishing) return this.failover.begin(state);
     await telemetry.tracing.withSpan('coordinator.decisions', { 'atoll.actions': actions.length }, async () => {
       await this.#execute(actions, nowMs);
       await this.#finishDeletions();
     });
+    this.failover.begin({ ...this.#state(), failover: state.failover });
   }
 
-  #state(nowMs: number): ClusterState {
-    const { view } = this.#options;
+  #state(): Omit<ClusterState, 'failover'> {
+    const { view, clock } = this.#options;
     for (const name of view.keyspaces().keys()) this.#names.add(name);
     const keyspaces = new Map([...view.keyspaces()].filter(([, spec]) => !this.keyspaces.isDeleting(spec.id)));
     return {
@@ -180,9 +213,8 @@ export class TermOfOffice {
       keyspaces,
       partitions: new Map([...this.#names].map((name) => [name, view.partitions(name)])),
       inventories: this.#inventories.current(),
-      writtenOff: this.#attendance.writtenOff(nowMs),
+      writtenOff: this.#attendance.writtenOff(clock.monotonicMs()),
       verdicts: this.#watch.verdicts(),
-      failover: CALM,
     };
   }
 
@@ -211,7 +243,7 @@ export class TermOfOffice {
   }
 
   async #execute(actions: readonly Action[], nowMs: number): Promise<void> {
-    const { events, metrics } = this.#options;
+    const { events, metrics, view } = this.#options;
     for (const action of actions) if (action.kind === 'ensure') this.#inventories.ensure(action, nowMs);
     const specActions = actions.filter((action) => action.kind === 'writeSpec');
     for (const { action } of await this.#writer.writeSpecs(specActions)) {
@@ -219,17 +251,28 @@ export class TermOfOffice {
       events.nodeChanged(action);
     }
     const recordActions = actions.filter((action) => action.kind === 'writeRecord' || action.kind === 'removeRecord');
-    const former = new Map(recordActions.map(({ record }) => [nameOf(record), this.#options.view.partition(record.keyspace, record.partition)?.record]));
+    const former = new Map(recordActions.map(({ record }) => [nameOf(record), view.partition(record.keyspace, record.partition)?.record]));
     const written = await this.#writer.writeRecords(recordActions);
+    await this.#afterWrites(written, former);
+  }
+
+  /** Tells who must know, and waits until the view shows what was written. */
+  async #afterWrites(written: readonly Written<RecordAction>[], former: ReadonlyMap<string, PartitionRecord | undefined>): Promise<void> {
+    const { events, metrics } = this.#options;
+    this.#tellMembers(written, former);
     for (const { action } of written) {
       metrics.decided(action.decision);
       this.#forgetUnnamed(former.get(nameOf(action.record)), action);
     }
-    this.#tellMembers(written, former);
-    const writes = written.filter(isWrite).map(({ action }) => action);
-    events.dataLost(writes.filter(({ decision }) => decision === 'RESET'));
-    events.leadersChanged(writes.filter(({ decision }) => decision === 'PROMOTE'));
+    const writes = written.filter(isWrite).map(({ action }) => ({ ...action, former: former.get(nameOf(action.record)) }));
+    events.recordsWritten(writes, (replica) => this.#lastSeen.of(replica));
     await this.#viewShows(() => written.every((one) => this.#isShown(one)));
+  }
+
+  async #readRecord(keyspace: string, partition: number): Promise<VersionedRecord | undefined> {
+    const stored = await this.#options.store.get(partitionKey(keyspace, partition));
+    const parsed = stored && parsePartitionRecord(stored.value);
+    return parsed?.kind === 'parsed' ? { record: parsed.value, modRevision: stored!.modRevision } : undefined;
   }
 
   async #finishDeletions(): Promise<void> {

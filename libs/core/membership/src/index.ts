@@ -16,6 +16,11 @@ export { nameOf, partitionName } from './decisions/cluster-state.ts';
 export type { ClusterState, HeldReplica, NodeInventory } from './decisions/cluster-state.ts';
 export { decide } from './decisions/decide.ts';
 export type { DecideOptions } from './decisions/decide.ts';
+export { HAND_OVER_REASONS, planHandOvers } from './decisions/hand-overs.ts';
+export type { ActiveFailover, HandOver, HandOverReason } from './decisions/hand-overs.ts';
+export { LeaderCounts } from './decisions/leader-counts.ts';
+export { RedundancyClock } from './decisions/overdue.ts';
+export { promote } from './decisions/succession.ts';
 export { isSettled } from './decisions/first-placement.ts';
 export { isLeaderGone, isNodeDown, isReachable, statusOf } from './decisions/member-status.ts';
 export type { MemberStatus } from './decisions/member-status.ts';
@@ -25,3 +30,5 @@ export type { NodeReport, PartitionTerm, PeerSight, Probe, ProbeOutcome, Removal
 export { NODE_VERDICT_STATES } from './failure/verdict.ts';
 export type { NodeVerdict, NodeVerdictState } from './failure/verdict.ts';
 export { PlacementPlans } from './decisions/placement-plans.ts';
+export { judgeLeaves } from './verify/judge-leaves.ts';
+export type { LeafJudgement, ReplicaLeaves } from './verify/judge-leaves.ts';

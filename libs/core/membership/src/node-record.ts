@@ -13,8 +13,7 @@ export interface NodeRecord {
   /** Random identity of the process; another one after each start (R5). */
   readonly incarnation: string;
   /**
-   * SERVING, or STOPPING: the process gave up every leadership before it wrote this and takes no office again,
-   * so that its successors need not wait for it.
+   * SERVING, or STOPPING: the process takes no office again, and waits a while for its leaderships to be taken over (R29).
    */
   readonly phase: 'SERVING' | 'STOPPING';
 }

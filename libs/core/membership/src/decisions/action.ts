@@ -6,6 +6,7 @@ import type { PartitionRecord } from '../partition-record.ts';
 export type DecisionKind =
   | 'PLACE' // first record of a partition
   | 'PROMOTE' // a new term, for another replica or for another process of the same one
+  | 'TRANSFER' // a new term for a member to which its predecessor gave the office (R29)
   | 'PROMOTE_ELIGIBLE' // a new term for a replica that left the in-sync set when nothing could commit any more (R9)
   | 'FENCE' // nobody leads until the former leaders are certain to have stopped (R15)
   | 'RECOVER' // an operator has it go on from a replica that may miss writes

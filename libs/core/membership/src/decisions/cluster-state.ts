@@ -11,6 +11,10 @@ export interface HeldReplica {
   readonly generation: Generation | undefined;
   /** True while nothing was ever written to it: no log, no entries. */
   readonly empty: boolean;
+  /** Where its log ended when its node was asked; undefined when it did not say. */
+  readonly end?: { readonly epoch: number; readonly seq: number };
+  /** Entries that it held then. */
+  readonly entries?: number;
 }
 
 /** Everything that one process holds, as it said itself. */

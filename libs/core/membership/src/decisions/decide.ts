@@ -2,7 +2,7 @@
 // change and after every write; each answer rests on the records as they are, so that a write that was lost,
 // refused or applied late is simply decided anew (R7), and any coordinator can go on where another one died.
 import type { PlacementNode } from '@atoll/core-placement';
-import { toPartitionId, type PartitionId, type Random } from '@atoll/core-runtime';
+import { toNodeId, toPartitionId, type PartitionId, type Random } from '@atoll/core-runtime';
 import type { KeyspaceSpec } from '../keyspace-spec.ts';
 import type { PartitionRecord, VersionedRecord } from '../partition-record.ts';
 import type { Action } from './action.ts';
@@ -12,6 +12,7 @@ import { LeaderCounts } from './leader-counts.ts';
 import { decideSuccessor, isSuccessorDue } from './leadership.ts';
 import { isUsable } from './member-status.ts';
 import { decideNodeSpecs } from './node-specs.ts';
+import { chooseSubstitute, countLoads } from './overdue.ts';
 import type { PlacementPlans } from './placement-plans.ts';
 import { FillCounts, decideMoves } from './replica-moves.ts';
 
@@ -28,11 +29,10 @@ export interface DecideOptions {
 export function decide(state: ClusterState, options: DecideOptions): readonly Action[] {
   const { random, plans } = options;
   plans.retain(state.keyspaces);
-  const leaders = new LeaderCounts();
+  const leaders = LeaderCounts.count(state.partitions.values());
   const fills = new FillCounts(options.learnersPerNodeMax);
   for (const records of state.partitions.values()) {
     for (const { record } of records) {
-      leaders.move(undefined, record.leader?.node);
       for (const learner of record.learners) fills.add(learner.node);
     }
   }
@@ -60,8 +60,9 @@ export function decide(state: ClusterState, options: DecideOptions): readonly Ac
     const nodes = ringNodes(state);
     if (nodes.length === 0) continue;
     plans.targets(keyspace, nodes, byPartition(keyspace, own));
+    substituteOverdue(state, keyspace, healthy, plans);
     for (const versioned of healthy) {
-      const target = plans.pinned(keyspace, versioned.record);
+      const target = plans.pinned(keyspace, versioned.record, (id) => state.specs.get(id)?.state === 'UP');
       moves.push(...decideMoves(versioned, { state, target, fills, random }));
     }
   }
@@ -71,6 +72,22 @@ export function decide(state: ClusterState, options: DecideOptions): readonly Ac
 /** Nodes that should hold replicas, whether or not they can be reached at this moment. */
 function ringNodes(state: ClusterState): PlacementNode[] {
   return [...state.specs.values()].filter((spec) => spec.state === 'UP' && !state.writtenOff.has(spec.id));
+}
+
+/** Another node takes the place of one whose replica does not come in sync (R31). */
+function substituteOverdue(state: ClusterState, keyspace: KeyspaceSpec, healthy: readonly VersionedRecord[], plans: PlacementPlans): void {
+  if (state.failover.overdue.size === 0) return;
+  const loads = countLoads(state.partitions.values());
+  for (const { record } of healthy) {
+    for (const id of state.failover.overdue.get(nameOf(record)) ?? []) {
+      const from = toNodeId(id);
+      const target = plans.pinned(keyspace, record, (node) => state.specs.get(node)?.state === 'UP');
+      const to = target.includes(from) ? chooseSubstitute(state, record, target, loads) : undefined;
+      if (to === undefined) continue;
+      plans.substitute(keyspace, record, from, to);
+      loads.set(to, (loads.get(to) ?? 0) + 1);
+    }
+  }
 }
 
 function placeMissing(

@@ -53,7 +53,7 @@ export function isUsable(state: ClusterState, id: NodeId): boolean {
 /**
  * True when nobody leads by this record any more, for certain:
  *  - another process of the leader's node has registered since, and leads nothing until given a new epoch (R2);
- *  - or the leader's process wrote STOPPING, before which it gave up every office;
+ *  - or the leader's process wrote STOPPING, and its registration is gone since;
  *  - or it does not hold the replica, so it declines (R1).
  * A node that is merely silent may be leading, and so may one that is DOWN.
  */
@@ -65,6 +65,6 @@ export function isLeaderGone(state: ClusterState, record: PartitionRecord): bool
     const spec = state.specs.get(leader.node);
     return spec !== undefined && (spec.stopped || spec.incarnation !== leaderIncarnation);
   }
-  if (node.incarnation !== leaderIncarnation || node.phase === 'STOPPING') return true;
+  if (node.incarnation !== leaderIncarnation) return true;
   return statusOf(state, record, leader) === 'LOST';
 }

@@ -29,12 +29,20 @@ export class PlacementPlans {
     return targets;
   }
 
-  /** The target of one partition, bent so that its leader may stay. */
-  pinned(keyspace: KeyspaceSpec, record: PartitionRecord): readonly NodeId[] {
+  /** The target of one partition, bent so that its leader may stay. One whose node is not `kept` is to go: its office is transferred first (R29). */
+  pinned(keyspace: KeyspaceSpec, record: PartitionRecord, isKept: (node: NodeId) => boolean): readonly NodeId[] {
     const targets = this.#plans.get(keyspace.name)?.targets;
     const target = targets?.[record.partition];
     if (targets === undefined || target === undefined) return [];
+    if (record.leader !== undefined && !isKept(record.leader.node)) return target;
     return (targets[record.partition] = pin(target, record));
+  }
+
+  /** From now on another node is to hold the partition. */
+  substitute(keyspace: KeyspaceSpec, record: PartitionRecord, from: NodeId, to: NodeId): void {
+    const targets = this.#plans.get(keyspace.name)?.targets;
+    const target = targets?.[record.partition];
+    if (targets !== undefined && target !== undefined) targets[record.partition] = target.map((node) => (node === from ? to : node));
   }
 
   /** Forgets keyspaces that are no more. */
@@ -52,10 +60,7 @@ function makePlan(keyspace: KeyspaceSpec, nodes: readonly PlacementNode[], recor
     nodes,
     keepLeaders: true,
   });
-  return desired.map((target, partition) => {
-    const record = records[partition];
-    return record === undefined ? target : pin(target, record);
-  });
+  return [...desired];
 }
 
 /** Where the partition is or is on its way to, the leader first. */
@@ -68,8 +73,9 @@ function presentNodes(record: PartitionRecord): NodeId[] {
 }
 
 /**
- * For a leader that came into office after the plan was made, or whose node is no longer on the ring. The leader takes the place of a node that holds the partition already, rather than that of a new one: so the
- * new node gets its share all the same.
+ * For a leader that came into office after the plan was made, or whose node is no longer on the ring. The leader takes
+ * the place of a node that holds the partition already, rather than that of a new one: so the new node gets its share
+ * all the same.
  */
 function pin(target: NodeId[], record: PartitionRecord): NodeId[] {
   const leader = record.leader?.node;

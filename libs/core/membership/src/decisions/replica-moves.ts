@@ -111,7 +111,9 @@ function surplusOf(record: PartitionRecord, { state, target }: MoveOptions): Mem
   const isServed = (node: NodeId): boolean =>
     record.inSync.some((member) => member.node === node && statusOf(state, record, member) === 'PRESENT');
   if (!target.every(isServed)) return [];
-  return record.inSync.filter((member) => !target.includes(member.node) && !hasReplica(record.leaving, member.replica));
+  return record.inSync.filter(
+    (member) => !target.includes(member.node) && member.replica !== record.leader?.replica && !hasReplica(record.leaving, member.replica),
+  );
 }
 
 function nameDecision(before: PartitionRecord, after: PartitionRecord): DecisionKind | undefined {

@@ -7,6 +7,9 @@ import type { NodeRecord, NodeSpec } from '../node-record.ts';
 import { assertRecord, hasReplica, type Member, type PartitionRecord, type VersionedRecord } from '../partition-record.ts';
 import type { Action } from '../decisions/action.ts';
 import { CALM, type FailoverState } from '../decisions/failover-state.ts';
+import { planHandOvers, type ActiveFailover, type HandOver } from '../decisions/hand-overs.ts';
+import { LeaderCounts } from '../decisions/leader-counts.ts';
+import { promote } from '../decisions/succession.ts';
 import { nameOf, partitionName, type ClusterState, type HeldReplica, type NodeInventory } from '../decisions/cluster-state.ts';
 import { decide } from '../decisions/decide.ts';
 import { PlacementPlans } from '../decisions/placement-plans.ts';
@@ -32,6 +35,8 @@ export class ToyCluster {
   readonly writtenOff = new Set<string>();
   readonly verdicts = new Map<string, NodeVerdict>();
   failover: FailoverState = CALM;
+  active: ActiveFailover = 'drain-only';
+  readonly requested = new Map<string, string>();
   /** Incarnation of each node's process as long as it may hold offices, registered or not. */
   readonly living = new Map<string, string>();
   learnersPerNodeMax = 8;
@@ -57,6 +62,7 @@ export class ToyCluster {
     this.replicas.set(id, held);
     const incarnation = randomHex(this.random, 8);
     this.living.set(id, incarnation);
+    this.judge(id, 'UP');
     this.nodes.set(id, {
       id: nodeId(id),
       address: `${id}:1`,
@@ -70,7 +76,9 @@ export class ToyCluster {
 
   /** The registration lapses; the process goes on for all that anybody knows. */
   vanish(id: string): void {
+    if (this.nodes.get(id)?.phase === 'STOPPING') this.living.delete(id);
     this.nodes.delete(id);
+    this.judge(id, 'SUSPECT');
   }
 
   /** The failure detector's verdict. */
@@ -81,8 +89,8 @@ export class ToyCluster {
   stopping(id: string): void {
     const node = this.nodes.get(id);
     if (node === undefined) return;
-    this.living.delete(id);
     this.nodes.set(id, { ...node, phase: 'STOPPING' });
+    this.judge(id, 'LEFT');
   }
 
   record(keyspace: string, partition: number): PartitionRecord {
@@ -120,6 +128,20 @@ export class ToyCluster {
     return decide(this.state(), { random, plans, isSettled, learnersPerNodeMax });
   }
 
+  planHandOvers(): readonly HandOver[] {
+    const leaders = LeaderCounts.count(this.state().partitions.values());
+    return planHandOvers(this.state(), { active: this.active, requested: this.requested, leaders });
+  }
+
+  /** A planned transfer that the leader agrees to. */
+  handOver({ record, modRevision, target, reason }: HandOver): void {
+    if (this.records.get(nameOf(record))?.modRevision !== modRevision || !this.isInOffice(record)) return;
+    const { minInSync } = this.keyspaces.get(record.keyspace)!;
+    this.history.push(reason);
+    this.requested.delete(nameOf(record));
+    this.put(promote(record, target, { state: this.state(), random: this.random, leaders: new LeaderCounts(), minInSync, isRelinquished: true }));
+  }
+
   execute(action: Action): void {
     switch (action.kind) {
       case 'ensure': {
@@ -153,9 +175,11 @@ export class ToyCluster {
     for (let round = 0; round < rounds; round += 1) {
       const actions = this.decide();
       for (const action of actions) this.execute(action);
+      const transfers = this.planHandOvers();
+      for (const transfer of transfers) this.handOver(transfer);
       const isMoved = this.leadersStep();
       this.nodesStep();
-      if (actions.length === 0 && !isMoved) return;
+      if (actions.length === 0 && transfers.length === 0 && !isMoved) return;
     }
     throw new Error(`no rest after ${rounds} rounds; next: ${JSON.stringify(this.decide().slice(0, 3))}`);
   }

@@ -1,0 +1,128 @@
+// Leaders that are to give their office to an in-sync member although they work (R29): what is to be transferred, in
+// order of urgency. The shell asks the leader, and writes the promotion at the revision that the leader named.
+import type { NodeId } from '@atoll/core-runtime';
+import { hasReplica, isSameMember, type Member, type PartitionRecord, type VersionedRecord } from '../partition-record.ts';
+import { nameOf, type ClusterState } from './cluster-state.ts';
+import type { LeaderCounts } from './leader-counts.ts';
+import { isSuccessorDue } from './leadership.ts';
+import { isReachable, statusOf } from './member-status.ts';
+
+/** In order of urgency. */
+export const HAND_OVER_REASONS = ['STOPPING', 'REQUESTED', 'ETCD_LOST', 'DEGRADED', 'DRAINING', 'BALANCE'] as const;
+export type HandOverReason = (typeof HAND_OVER_REASONS)[number];
+
+/**
+ * off:        leaders are transferred on request only.
+ * drain-only: also from nodes that stop or are drained.
+ * on:         also from nodes that serve badly or have lost etcd, and to spread leaders evenly.
+ */
+export type ActiveFailover = 'off' | 'drain-only' | 'on';
+
+const REASONS_OF: Record<ActiveFailover, readonly HandOverReason[]> = {
+  off: ['REQUESTED'],
+  'drain-only': ['REQUESTED', 'STOPPING', 'DRAINING'],
+  on: HAND_OVER_REASONS,
+};
+
+export interface HandOver {
+  readonly record: PartitionRecord;
+  readonly modRevision: number;
+  readonly target: Member;
+  readonly reason: HandOverReason;
+}
+
+export interface HandOverOptions {
+  readonly active: ActiveFailover;
+  /** By `partitionName`: the node that an operator wants to lead; empty: any other. */
+  readonly requested: ReadonlyMap<string, string>;
+  /** Counts transfers planned here. */
+  readonly leaders: LeaderCounts;
+}
+
+export function planHandOvers(state: ClusterState, { active, requested, leaders }: HandOverOptions): readonly HandOver[] {
+  const planned: HandOver[] = [];
+  const movable: VersionedRecord[] = [];
+  let isCalm = state.failover.handingOver.size === 0;
+  for (const [keyspace, records] of state.partitions) {
+    const spec = state.keyspaces.get(keyspace);
+    for (const versioned of records) {
+      const { record } = versioned;
+      if (record.keyspaceId !== spec?.id || state.failover.handingOver.has(nameOf(record))) continue;
+      if (isSuccessorDue(state, record) || !isInOffice(state, record)) {
+        isCalm = false;
+        continue;
+      }
+      const wish = requested.get(nameOf(record));
+      const reason = wish === undefined ? reasonOf(state, record) : 'REQUESTED';
+      if (reason === undefined || !REASONS_OF[active].includes(reason)) {
+        movable.push(versioned);
+        continue;
+      }
+      isCalm = false;
+      const target = chooseTarget(state, record, leaders, wish);
+      if (target === undefined) continue;
+      leaders.move(record.leader!.node, target.node);
+      planned.push({ ...versioned, target, reason });
+    }
+  }
+  if (isCalm && REASONS_OF[active].includes('BALANCE')) planned.push(...planBalance(state, movable, leaders));
+  return planned.toSorted((a, b) => HAND_OVER_REASONS.indexOf(a.reason) - HAND_OVER_REASONS.indexOf(b.reason));
+}
+
+/** The process that the record names runs and can be asked. */
+function isInOffice(state: ClusterState, { leader, leaderIncarnation }: PartitionRecord): boolean {
+  const node = leader && state.nodes.get(leader.node);
+  return node?.incarnation === leaderIncarnation;
+}
+
+function reasonOf(state: ClusterState, { leader }: PartitionRecord): HandOverReason | undefined {
+  const id = leader!.node;
+  const verdict = state.verdicts.get(id);
+  if (state.nodes.get(id)?.phase === 'STOPPING') return 'STOPPING';
+  if (verdict?.isEtcdLost === true) return 'ETCD_LOST';
+  if (verdict !== undefined && verdict.degraded.length > 0) return 'DEGRADED';
+  return state.specs.get(id)?.state === 'UP' ? undefined : 'DRAINING';
+}
+
+/** Works, is wanted, and has nothing against it. */
+function isWell(state: ClusterState, id: NodeId): boolean {
+  const verdict = state.verdicts.get(id);
+  return isReachable(state, id) && state.specs.get(id)?.state === 'UP' && verdict?.state === 'UP' && verdict.degraded.length === 0 && !verdict.isEtcdLost;
+}
+
+function chooseTarget(state: ClusterState, record: PartitionRecord, leaders: LeaderCounts, wish: string | undefined): Member | undefined {
+  return targetsOf(state, record)
+    .filter((member) => wish === undefined || wish === '' || member.node === wish)
+    .toSorted((a, b) => leaders.of(a.node) - leaders.of(b.node))[0];
+}
+
+function targetsOf(state: ClusterState, record: PartitionRecord): Member[] {
+  return record.inSync.filter(
+    (member) =>
+      !isSameMember(member, record.leader) && !hasReplica(record.leaving, member.replica) && isWell(state, member.node) && statusOf(state, record, member) === 'PRESENT',
+  );
+}
+
+/**
+ * Leaderships in proportion to the weights: from nodes above their share, rounded up, to nodes below theirs, rounded
+ * down; so that it comes to rest.
+ */
+function planBalance(state: ClusterState, movable: readonly VersionedRecord[], leaders: LeaderCounts): HandOver[] {
+  const nodes = [...state.specs.values()].filter((spec) => isWell(state, spec.id));
+  const weights = nodes.reduce((sum, { weight }) => sum + weight, 0);
+  const total = nodes.reduce((sum, { id }) => sum + leaders.of(id), 0);
+  const shareOf = new Map(nodes.map(({ id, weight }) => [id, (total * weight) / weights]));
+  const planned: HandOver[] = [];
+  for (const versioned of movable) {
+    const { record } = versioned;
+    const from = record.leader!.node;
+    const share = shareOf.get(from);
+    if (share === undefined || leaders.of(from) <= Math.ceil(share)) continue;
+    const needs = (member: Member): number => Math.floor(shareOf.get(member.node) ?? 0) - leaders.of(member.node);
+    const [target] = targetsOf(state, record).filter((member) => needs(member) > 0).toSorted((a, b) => needs(b) - needs(a));
+    if (target === undefined) continue;
+    leaders.move(from, target.node);
+    planned.push({ ...versioned, target, reason: 'BALANCE' });
+  }
+  return planned;
+}
