@@ -3,8 +3,14 @@
 // leaderships about would add to it. An error of the disk counts by itself.
 import type { NodeReport } from './node-report.ts';
 
-/** Time constant of the means, in ms: a single stall of 1 s has left them after about 3 s. A guess. */
+/** Time constant of the means, in ms. A guess. */
 const MEAN_OVER_MS = 2000;
+/**
+ * No sample counts for more than so many times the bound, nor for more time than this, in ms: one stall, however long,
+ * is not enough to degrade a node. One that stood still for a minute answers all the beats of that minute at once.
+ */
+const SAMPLE_BOUNDS_MAX = 10;
+const SAMPLE_MS_MAX = 200;
 /** A signal must last for so long before it counts, and be gone for so long before it does not, in ms. */
 export const LASTING_MS = 3000;
 
@@ -20,14 +26,15 @@ interface Signal {
 /** Bounds are guesses by order of magnitude: far above a healthy node, below what ends in a lost lease (1 s). */
 const SIGNALS: readonly Signal[] = [
   { valueOf: ({ loopLagMs }) => loopLagMs, max: 100, factor: 3, describe: (value) => `its event loop stalls (${Math.round(value)} ms)` },
-  { valueOf: (_report, beatMs) => beatMs, max: 50, factor: 5, describe: (value) => `its heartbeats are slow (${Math.round(value)} ms)` },
+  { valueOf: (_report, beatMs) => beatMs, max: 100, factor: 5, describe: (value) => `its heartbeats are slow (${Math.round(value)} ms)` },
   { valueOf: ({ diskFlushMs }) => (diskFlushMs > 0 ? diskFlushMs : undefined), max: 500, factor: 5, describe: (value) => `its disk is slow (${Math.round(value)} ms a flush)` },
   { valueOf: ({ memoryUsed }) => memoryUsed, max: 0.95, factor: 1.2, describe: (value) => `its memory is ${Math.round(value * 100)} % full` },
 ];
 
 /** Smoothed signals of one process. */
 export class Health {
-  readonly means: (number | undefined)[] = SIGNALS.map(() => undefined);
+  /** From 0 on: nobody is bad before it was seen for a while. */
+  readonly means: number[] = SIGNALS.map(() => 0);
   diskError = '';
   /** Since when each signal is other than it counts. Index SIGNALS.length is the disk error. */
   readonly #turnedMs: (number | undefined)[] = [];
@@ -36,14 +43,13 @@ export class Health {
 
   /** @param beatMs From the sending of the beat to its answer. */
   take(report: NodeReport, beatMs: number, nowMs: number): void {
-    const share = this.#takenMs === undefined ? 1 : 1 - Math.exp(-(nowMs - this.#takenMs) / MEAN_OVER_MS);
+    const share = this.#takenMs === undefined ? 0 : 1 - Math.exp(-Math.min(nowMs - this.#takenMs, SAMPLE_MS_MAX) / MEAN_OVER_MS);
     this.#takenMs = nowMs;
     this.diskError = report.diskError;
-    for (const [index, { valueOf }] of SIGNALS.entries()) {
+    for (const [index, { valueOf, max }] of SIGNALS.entries()) {
       const value = valueOf(report, beatMs);
-      if (value === undefined) continue;
-      const mean = this.means[index];
-      this.means[index] = mean === undefined ? value : mean + share * (value - mean);
+      const mean = this.means[index] ?? 0;
+      if (value !== undefined) this.means[index] = mean + share * (Math.min(value, SAMPLE_BOUNDS_MAX * max) - mean);
     }
   }
 
@@ -51,9 +57,9 @@ export class Health {
   degraded(others: readonly Health[], nowMs: number): readonly string[] {
     const reasons: string[] = [];
     for (const [index, { max, factor, describe }] of SIGNALS.entries()) {
-      const mean = this.means[index];
-      const isBad = mean !== undefined && others.length > 0 && mean > max && mean > factor * median(others, index);
-      if (this.#lasting(index, isBad, nowMs)) reasons.push(describe(mean ?? 0));
+      const mean = this.means[index] ?? 0;
+      const isBad = others.length > 0 && mean > max && mean > factor * median(others, index);
+      if (this.#lasting(index, isBad, nowMs)) reasons.push(describe(mean));
     }
     // A disk that failed once is not trusted at once again.
     const index = SIGNALS.length;
