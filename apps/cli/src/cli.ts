@@ -3,6 +3,7 @@ import { backupCommand, clusterCommand, eventsCommand, nodesCommand, partitionsC
 import { dataCommands } from './commands/data.ts';
 import { devCommand } from './commands/dev.ts';
 import { keyspaceCommand } from './commands/keyspace.ts';
+import { lockCommand } from './commands/lock.ts';
 import { ringCommand } from './commands/ring.ts';
 import { syncCommand, verifyCommand } from './commands/verify.ts';
 import { EXIT_CODE, type ExitCode } from './exit-code.ts';
@@ -24,7 +25,7 @@ export async function runCli(args: readonly string[], io: Io): Promise<ExitCode>
   program.commandsGroup('Data:');
   for (const command of dataCommands(io, setExitCode)) program.addCommand(command);
   program.commandsGroup('Administration:');
-  for (const command of [clusterCommand(io), nodesCommand(io), partitionsCommand(io), ringCommand(io), keyspaceCommand(io), eventsCommand(io), verifyCommand(io, setExitCode), syncCommand(io, setExitCode), backupCommand(io, setExitCode)]) {
+  for (const command of [clusterCommand(io), nodesCommand(io), partitionsCommand(io), ringCommand(io), keyspaceCommand(io), lockCommand(io, setExitCode), eventsCommand(io), verifyCommand(io, setExitCode), syncCommand(io, setExitCode), backupCommand(io, setExitCode)]) {
     program.addCommand(command);
   }
   for (const command of allCommands(program)) {

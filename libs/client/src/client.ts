@@ -30,6 +30,7 @@ import type {
   TouchOptions,
   WriteOptions,
 } from './options.ts';
+import { LocksClient } from './locks/locks-client.ts';
 import { RouterTransport } from './router-transport.ts';
 import { scan } from './scan.ts';
 import { Session } from './session.ts';
@@ -49,7 +50,9 @@ type Decode<T> = (body: Buffer, parts: readonly Buffer[] | undefined, session: S
  * long as one router is used. Made by `createClient`.
  */
 export class AtollClient {
-  readonly #options: Required<Omit<ClientOptions, 'routers'>>;
+  readonly #options: Required<Omit<ClientOptions, 'routers' | 'coordinators'>>;
+  readonly #coordinators: readonly string[];
+  #locks: LocksClient | undefined;
   readonly #executor: Executor;
   readonly #clientId = randomBytes(16);
   #opCounter = 0;
@@ -63,6 +66,7 @@ export class AtollClient {
       maxQueued: options.maxQueued ?? 100_000,
       traceparent: options.traceparent ?? (() => undefined),
     };
+    this.#coordinators = options.coordinators ?? [];
     const nowMs = (): number => performance.now();
     this.#executor = new Executor({
       maxInFlight: this.#options.maxInFlight,
@@ -141,6 +145,11 @@ export class AtollClient {
     return new Session(token);
   }
 
+  /** Locks by name and on ranges of tokens. Throws INVALID_ARGUMENT when the client was made without `coordinators`. */
+  get locks(): LocksClient {
+    return (this.#locks ??= new LocksClient({ coordinators: this.#coordinators, keyspace: this.#options.keyspace, deadlineMs: this.#options.deadlineMs }));
+  }
+
   /** Operations without an answer yet. */
   get pendingCount(): number {
     return this.#executor.count;
@@ -148,6 +157,7 @@ export class AtollClient {
 
   /** Ends what is under way and closes the connections; nothing keeps the process alive then. */
   close(): void {
+    this.#locks?.close();
     this.#executor.close();
   }
 
@@ -184,6 +194,7 @@ export class AtollClient {
       consistency: options.consistency === undefined ? 0 : CONSISTENCY[options.consistency],
       maxStalenessMs: options.maxStalenessMs ?? 0,
       session: options.session?.token ?? EMPTY,
+      fence: options.fence,
     };
     checkGet(request);
     return request;
@@ -212,7 +223,7 @@ export class AtollClient {
   }
 
   /** What all writes have. */
-  #write(key: Buffer, options: WriteOptions): Pick<SetRequest, 'keyspace' | 'key' | 'ack' | 'opId' | 'session'> {
+  #write(key: Buffer, options: WriteOptions): Pick<SetRequest, 'keyspace' | 'key' | 'ack' | 'opId' | 'session' | 'fence'> {
     checkKey(key);
     this.#opCounter += 1;
     const opId: OpId = { clientId: this.#clientId, counter: this.#opCounter, repeatAgeMs: 0 };
@@ -222,6 +233,7 @@ export class AtollClient {
       ack: options.ack === undefined ? 0 : ACK[options.ack],
       opId,
       session: options.session?.token ?? EMPTY,
+      fence: options.fence,
     };
   }
 }

@@ -1,4 +1,8 @@
 export { AtollClient, createClient } from './client.ts';
+export { LocksClient } from './locks/locks-client.ts';
+export { Lock } from './locks/lock.ts';
+export type { LocksClientOptions } from './locks/locks-client.ts';
+export type { LockInfo, LockOptions, LockRequestId, LockTarget } from './locks/lock-options.ts';
 export { Session } from './session.ts';
 export { AtollError, WriteInDoubt, isAtollError } from './errors.ts';
 export type { ErrorReason } from '@atoll/core-errors';

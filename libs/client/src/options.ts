@@ -1,9 +1,12 @@
+import type { Fence } from '@atoll/contracts/atoll/v1/locks';
 import type { Bytes } from './bytes.ts';
 import type { Session } from './session.ts';
 
 export interface ClientOptions {
   /** host:port of one or more routers. The client stays with one and moves on when it fails. */
   readonly routers: readonly string[];
+  /** host:port of coordinators; needed for `AtollClient.locks`. */
+  readonly coordinators?: readonly string[];
   /** Keyspace of calls that name none. Default: `default`. */
   readonly keyspace?: string;
   /** Time for each call, in milliseconds. Default 5000. */
@@ -25,6 +28,8 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   /** See `Client.session`. */
   readonly session?: Session;
+  /** `Lock.fence`: the call fails with STALE_FENCING_TOKEN once a later holder of the lock was seen. Of reads only for STRONG ones. */
+  readonly fence?: Fence;
 }
 
 export interface ReadOptions extends CallOptions {
