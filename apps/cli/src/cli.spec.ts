@@ -51,11 +51,13 @@ describe('atoll', () => {
   it('tells what it can do', async () => {
     const { code, out } = await run(['--help']);
     expect(code).toBe(0);
-    for (const name of ['dev', 'get', 'set', 'del', 'scan', 'incr', 'touch', 'cluster', 'nodes', 'partitions', 'ring', 'keyspace', 'events', 'backup', 'Exit codes']) expect(out).toContain(name);
+    for (const name of ['dev', 'get', 'set', 'del', 'scan', 'watch', 'incr', 'touch', 'cluster', 'nodes', 'partitions', 'ring', 'keyspace', 'events', 'backup', 'Exit codes']) expect(out).toContain(name);
   });
 
   it.each([
     [['no-such-command'], 'unknown command'],
+    [['watch', '--limit', '1', '--resume', 'file'], "option '--limit <count>' cannot be used with option '--resume <file>'"],
+    [['watch', '--partition', '-1'], 'It must be a whole number, 0 to 4095'],
     [['get'], "missing required argument 'key'"],
     [['get', 'k', '--consistency', 'SOON'], 'Allowed choices are STRONG, BOUNDED, EVENTUAL'],
     [['get', 'k', '--timeout', 'soon'], 'It must be a time such as 250ms'],

@@ -15,6 +15,12 @@ export function print(io: Io, text: string): void {
   io.stdout.write(`${text}\n`);
 }
 
+/** As `print`, no faster than it is read: there may be more lines than memory. */
+export function printLine(io: Io, text: string): Promise<void> | undefined {
+  if (io.stdout.write(`${text}\n`)) return undefined;
+  return new Promise((drained) => io.stdout.once('drain', drained));
+}
+
 /** One line about what is going on; never part of the result. */
 export function note(io: Io, text: string): void {
   io.stderr.write(`${text}\n`);

@@ -62,6 +62,19 @@ describe('watch through a router', () => {
     expect(seqs(watcher.responses.flatMap(({ positions }) => positions))).toEqual({ 0: 2, 3: 1 });
   });
 
+  it('tells once when every partition has its place', async () => {
+    await startWorld();
+    const watcher = watch({ partitions: [0, 1], progressMs: 60_000 });
+    const { call } = await opened(world.node(0), [0, 1]);
+    call.write(WatchResponse.create({ positions: [at(0, 1)] }));
+    call.write(event(1, 2));
+    call.write(event(1, 3));
+    await eventually('all of it', () => watcher.responses.length === 3);
+    expect(watcher.responses.map(({ placed }) => placed)).toEqual([false, true, false]);
+    const resumed = watch({ partitions: [0], positions: [at(0, 1)], progressMs: 60_000 });
+    await eventually('told at once', () => resumed.responses[0]?.placed);
+  });
+
   it('goes on at the next leader behind what the client was given, and takes nothing more from the last one', async () => {
     await startWorld();
     const watcher = watch({ progressMs: 60_000 });
@@ -78,18 +91,19 @@ describe('watch through a router', () => {
     expect(watcher.keys()).toEqual(['p0-1', 'p1-1', 'p0-3']);
   });
 
+  const another = (...known: readonly ScriptedWatch[]): Promise<ScriptedWatch> => eventually('another stream', () => world.node(0).openWatches.find((each) => !known.includes(each) && each.request.partitions.length === 4));
+
   it('goes on where it was when a node breaks off, and when one is silent', async () => {
     await startWorld();
     const watcher = watch({ progressMs: 100 });
     const first = await opened(world.node(0), [0, 1, 2, 3]);
     first.call.write(event(2, 7));
     await eventually('the event', () => watcher.keys().length === 1);
-    const { length } = world.node(0).watches;
     first.call.emit('error', { code: 14, details: 'scripted break' });
-    const second = await eventually('another stream', () => world.node(0).watches[length]);
+    const second = await another(first);
     expect(seqs(second.request.positions)).toEqual({ 2: 7 });
     // It says nothing at all: five intervals later it counts as dead.
-    const third = await eventually('a third stream', () => world.node(0).watches[length + 1]);
+    const third = await another(first, second);
     expect(seqs(third.request.positions)).toEqual({ 2: 7 });
     expect(watcher.failure).toBeUndefined();
   });
@@ -111,7 +125,7 @@ describe('watch through a router', () => {
     await world.lead(1, undefined);
     const watcher = watch({ partitions: [1], positions: [at(1, 4)], progressMs: 100 });
     await eventually('signs of life', () => watcher.responses.length >= 2);
-    expect(watcher.responses[0]).toEqual(WatchResponse.create({}));
+    expect(watcher.responses.slice(0, 2)).toEqual([WatchResponse.create({ placed: true }), WatchResponse.create({})]);
     await world.lead(1, 1);
     expect(seqs((await opened(world.node(1), [1])).request.positions)).toEqual({ 1: 4 });
   });

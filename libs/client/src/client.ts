@@ -28,6 +28,7 @@ import type {
   ScanOptions,
   SetOptions,
   TouchOptions,
+  WatchOptions,
   WriteOptions,
 } from './options.ts';
 import { LocksClient } from './locks/locks-client.ts';
@@ -35,6 +36,7 @@ import { RouterTransport } from './router-transport.ts';
 import { scan } from './scan.ts';
 import { Session } from './session.ts';
 import { RouterPicker } from './transport.ts';
+import { Watch } from './watch.ts';
 
 const EMPTY: Buffer = Buffer.alloc(0);
 const CONSISTENCY = { STRONG: 1, BOUNDED: 2, EVENTUAL: 3 } as const;
@@ -138,6 +140,14 @@ export class AtollClient {
    */
   scan(options: ScanOptions = {}): AsyncGenerator<ScannedEntry, void, undefined> {
     return scan(this.#executor.picker.transports(), { ...options, keyspace: options.keyspace ?? this.#options.keyspace });
+  }
+
+  /**
+   * Tells the changes of a keyspace, from now on or from where an earlier watch stopped, each at least once and in order
+   * for each key. To follow a keyspace from its present contents on: watch, wait for `onReady`, then scan.
+   */
+  watch(options: WatchOptions = {}): Watch {
+    return new Watch(this.#executor.picker.transports(), { ...options, keyspace: options.keyspace ?? this.#options.keyspace });
   }
 
   /** A session for read-your-writes: pass it with the calls that belong together. `token` goes on with an earlier one. */

@@ -6,6 +6,8 @@ export type { LockInfo, LockOptions, LockRequestId, LockTarget } from './locks/l
 export { Session } from './session.ts';
 export { AtollError, WriteInDoubt, isAtollError } from './errors.ts';
 export type { ErrorReason } from '@atoll/core-errors';
+export { Watch } from './watch.ts';
+export type { WatchChange, WatchGapReport } from './watch.ts';
 export type { Bytes } from './bytes.ts';
 export type { Entry, IncrementResult, ScannedEntry, TouchResult, WriteResult } from './entry.ts';
 export type {
@@ -20,5 +22,6 @@ export type {
   ScanOptions,
   SetOptions,
   TouchOptions,
+  WatchOptions,
   WriteOptions,
 } from './options.ts';

@@ -88,5 +88,34 @@ export interface ScanOptions extends ReadOptions {
   readonly batchEntries?: number;
 }
 
+export interface WatchOptions {
+  readonly keyspace?: string;
+  /** Only these partitions. Default: all. */
+  readonly partitions?: readonly number[];
+  /** Go on behind this `Watch.position`. Partitions that it does not name begin with what commits from now on. */
+  readonly position?: Uint8Array;
+  /** Only keys that begin with it. */
+  readonly prefix?: Bytes;
+  /** Leave the values out. */
+  readonly keysOnly?: boolean;
+  /** Partitions without a position begin with the oldest change that is still held. */
+  readonly fromOldest?: boolean;
+  /** Begin behind the write that has this version; needs `partitions` with exactly one. */
+  readonly afterVersion?: Uint8Array;
+  /**
+   * What follows when changes were missed, because the log is not kept that far back or the data began anew. FAIL: the
+   * loop throws WATCH_COMPACTED or WATCH_RESET. REPORT: it gets a GAP and goes on. Default FAIL.
+   */
+  readonly onGap?: 'FAIL' | 'REPORT';
+  /** Called once, when every partition has its place in the log: a scan from now on misses no change that the watch does not tell. */
+  readonly onReady?: () => void;
+  /** How often a router says at least that it lives, 100 to 60,000. Default 1000. */
+  readonly progressMs?: number;
+  /** How long no router may be reached before the loop throws, in milliseconds. Default 60,000. */
+  readonly patienceMs?: number;
+  /** Ends the loop: it throws the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
 /** Outcome of one key of `getMany`, `setMany` or `deleteMany`. */
 export type Outcome<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: Error & { readonly reason: string } };

@@ -7,11 +7,12 @@ import { CliError, messageOf, usageError } from '../cli-error.ts';
 import { clusterDirOption, routerOption } from '../connection/addresses.ts';
 import { withClient, type DataFlags } from '../connection/data-connection.ts';
 import { EXIT_CODE } from '../exit-code.ts';
-import { note, print, printJson, type Io } from '../io.ts';
+import { note, print, printJson, printLine, type Io } from '../io.ts';
 import { bytesJson, expiryText, versionText } from '../output/entry-text.ts';
 import { printable } from '../output/table.ts';
 import type { SetExitCode } from './dev.ts';
 import { durationMsOption, jsonOption, timeoutOption, wholeNumber } from './options.ts';
+import { watchCommand } from './watch.ts';
 
 /** Entries that a router sends at a time. */
 const SCAN_BATCH = 1000;
@@ -30,9 +31,9 @@ interface ExpiryFlags {
   readonly expiry: boolean;
 }
 
-/** Commands that a router answers: one entry at a time, and `scan`. */
+/** Commands that a router answers: one entry at a time, `scan` and `watch`. */
 export function dataCommands(io: Io, setExitCode: SetExitCode): Command[] {
-  return [getCommand(io, setExitCode), setCommand(io, setExitCode), delCommand(io, setExitCode), incrCommand(io), touchCommand(io, setExitCode), scanCommand(io)];
+  return [getCommand(io, setExitCode), setCommand(io, setExitCode), delCommand(io, setExitCode), incrCommand(io), touchCommand(io, setExitCode), scanCommand(io), watchCommand(io)];
 }
 
 function dataCommand(name: string, description: string): Command {
@@ -186,21 +187,15 @@ function scanCommand(io: Io): Command {
         for await (const { key, value, version, expiresAtMs } of entries) {
           if (flags.json) {
             const shown = flags.values ? bytesJson('value', value ?? Buffer.alloc(0)) : {};
-            await write(io, JSON.stringify({ ...bytesJson('key', key), ...shown, version: versionText(version), expiresAtMs: expiresAtMs ?? 0 }));
+            await printLine(io, JSON.stringify({ ...bytesJson('key', key), ...shown, version: versionText(version), expiresAtMs: expiresAtMs ?? 0 }));
           } else {
-            await write(io, printable(Buffer.from(key).toString('utf8')) + (flags.values ? `\t${printable(Buffer.from(value ?? []).toString('utf8'))}` : ''));
+            await printLine(io, printable(Buffer.from(key).toString('utf8')) + (flags.values ? `\t${printable(Buffer.from(value ?? []).toString('utf8'))}` : ''));
           }
           left -= 1;
           if (left === 0) break;
         }
       });
     });
-}
-
-/** A line, no faster than it is read: a scan may be larger than memory. */
-function write(io: Io, line: string): Promise<void> | undefined {
-  if (io.stdout.write(`${line}\n`)) return undefined;
-  return new Promise((drained) => io.stdout.once('drain', drained));
 }
 
 function versionOption(text: string): Buffer {

@@ -11,6 +11,8 @@ import { WatchHomes } from '../domain/watch-homes.ts';
 import type { HandlerDeps } from './router-context.ts';
 
 const EMPTY: Buffer = Buffer.alloc(0);
+/** `placed = true`, to be appended to a response. */
+const PLACED = Buffer.of(40, 1);
 /** What the client has to settle; after everything else the watch goes on where it was. */
 const FATAL: ReadonlySet<string> = new Set(['WATCH_COMPACTED', 'WATCH_RESET', 'WATCH_POSITION_MALFORMED', 'INVALID_ARGUMENT']);
 /** Silence of a node, in intervals at which it should say something, after which its stream counts as dead. */
@@ -80,6 +82,7 @@ class KeyspaceWatch {
   #failure: AtollError | undefined;
   #wake: (() => void) | undefined;
   #isWoken = false;
+  #isPlaced = false;
 
   constructor(options: KeyspaceWatchOptions) {
     const { call, deps, partitions } = options;
@@ -92,6 +95,8 @@ class KeyspaceWatch {
 
   async run(): Promise<void> {
     const { call, context, deps } = this.#options;
+    const placed = this.#placed(EMPTY);
+    if (placed.length > 0) await this.#write(placed);
     for (;;) {
       const nowMs = deps.nowMs();
       if (nowMs - this.#sentAtMs >= this.#progressMs) await this.#write(EMPTY);
@@ -146,13 +151,23 @@ class KeyspaceWatch {
     for (const { partition, error } of ended) this.#giveUp(node, partition, error);
     if (ended.length > 0) this.#notify();
     // The write is begun in this turn, so that messages leave in the order in which positions were taken over.
-    if (message.length > 0) await this.#write(message);
+    if (message.length > 0) await this.#write(this.#placed(message));
+  }
+
+  /** The message, which also tells when it is the one by which every partition has a position. */
+  #placed(message: Buffer): Buffer {
+    const { positions, partitions } = this.#options;
+    if (this.#isPlaced || positions.size < partitions.length) return message;
+    this.#isPlaced = true;
+    return message.length === 0 ? PLACED : Buffer.concat([message, PLACED]);
   }
 
   #onEnd(node: NodeWatch, failure: AtollError): void {
     if (FATAL.has(failure.reason)) this.#failure = failure;
     const { deps } = this.#options;
-    for (const partition of node.partitions) this.#homes.rest(partition, node.address, deps.nowMs(), Math.random());
+    // One pause for all, so that they come back on one stream.
+    const random = Math.random();
+    for (const partition of node.partitions) this.#homes.rest(partition, node.address, deps.nowMs(), random);
     deps.routing().watches.moved(failure.reason, node.partitions.length);
     this.#end(node);
     this.#notify();

@@ -53,7 +53,7 @@ export class WatchStream {
    * has come without events. Throws WATCH_COMPACTED, WATCH_RESET.
    */
   next(isDue: boolean): { readonly bytes: Buffer; readonly events: number } | undefined {
-    const message: WatchResponse = { events: [], positions: [], gaps: [], ended: this.#ended.splice(0) };
+    const message: WatchResponse = { events: [], positions: [], gaps: [], ended: this.#ended.splice(0), placed: false };
     let bytesLeft = MESSAGE_BYTES;
     for (const watch of this.#dirty) {
       if (bytesLeft <= 0) break;

@@ -7,6 +7,8 @@ import {
   type OperationResult,
   type ScanRequest,
   type ScanResponse,
+  type WatchRequest,
+  type WatchResponse,
 } from '@atoll/contracts/atoll/v1/cache';
 import { AtollError, type ErrorReason } from '@atoll/core-errors';
 import { toServiceError } from '@atoll/platform-grpc';
@@ -17,7 +19,7 @@ type ExecuteCall = ServerDuplexStream<ExecuteRequest, ExecuteResponse>;
 /** Answer to one operation; undefined: it stays unanswered. */
 export type Script = (operation: Operation, router: ScriptedRouter) => Kind | undefined;
 
-export const refuse = (reason: string): Kind => ({ $case: 'error', value: { reason, message: `scripted ${reason}`, metadata: { field: 'x' } } });
+export const refuse = (reason: string, metadata: Record<string, string> = { field: 'x' }): Kind => ({ $case: 'error', value: { reason, message: `scripted ${reason}`, metadata } });
 
 const EMPTY = Buffer.alloc(0);
 
@@ -27,6 +29,8 @@ export class ScriptedRouter {
   readonly entries = new Map<string, Buffer>();
   readonly batches: Operation[][] = [];
   readonly scans: ScanRequest[] = [];
+  /** All that ever came; the spec answers them. */
+  readonly watches: ServerWritableStream<WatchRequest, WatchResponse>[] = [];
   script: Script = serve;
   scanScript: (request: ScanRequest) => readonly (ScanResponse | Error)[] = () => [{ entries: [], cursor: EMPTY }];
   readonly #server: Server;
@@ -46,6 +50,10 @@ export class ScriptedRouter {
     server.addService(CacheService, {
       execute: (call: ExecuteCall) => router.#execute(call),
       scan: (call: ServerWritableStream<ScanRequest, ScanResponse>) => router.#scan(call),
+      watch: (call: ServerWritableStream<WatchRequest, WatchResponse>) => {
+        router.watches.push(call);
+        call.on('error', () => undefined);
+      },
     });
     return router;
   }

@@ -690,6 +690,8 @@ export interface WatchResponse {
   gaps: WatchGap[];
   /** Only from storage nodes: partitions that they serve no more on this stream, and why. */
   ended: WatchEnd[];
+  /** Only from routers, once: every watched partition has a position now, given or told. */
+  placed: boolean;
 }
 
 export interface WatchEvent {
@@ -5826,7 +5828,7 @@ export const WatchRequest: MessageFns<WatchRequest> = {
 };
 
 function createBaseWatchResponse(): WatchResponse {
-  return { events: [], positions: [], gaps: [], ended: [] };
+  return { events: [], positions: [], gaps: [], ended: [], placed: false };
 }
 
 export const WatchResponse: MessageFns<WatchResponse> = {
@@ -5842,6 +5844,9 @@ export const WatchResponse: MessageFns<WatchResponse> = {
     }
     for (const v of message.ended) {
       WatchEnd.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.placed !== false) {
+      writer.uint32(40).bool(message.placed);
     }
     return writer;
   },
@@ -5891,6 +5896,14 @@ export const WatchResponse: MessageFns<WatchResponse> = {
             message.ended.push(WatchEnd.decode(reader, reader.uint32()));
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.placed = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5911,6 +5924,7 @@ export const WatchResponse: MessageFns<WatchResponse> = {
         : [],
       gaps: globalThis.Array.isArray(object?.gaps) ? object.gaps.map((e: any) => WatchGap.fromJSON(e)) : [],
       ended: globalThis.Array.isArray(object?.ended) ? object.ended.map((e: any) => WatchEnd.fromJSON(e)) : [],
+      placed: isSet(object.placed) ? globalThis.Boolean(object.placed) : false,
     };
   },
 
@@ -5928,6 +5942,9 @@ export const WatchResponse: MessageFns<WatchResponse> = {
     if (message.ended?.length) {
       obj.ended = message.ended.map((e) => WatchEnd.toJSON(e));
     }
+    if (message.placed !== false) {
+      obj.placed = message.placed;
+    }
     return obj;
   },
 
@@ -5940,6 +5957,7 @@ export const WatchResponse: MessageFns<WatchResponse> = {
     message.positions = object.positions?.map((e) => e) || [];
     message.gaps = object.gaps?.map((e) => WatchGap.fromPartial(e)) || [];
     message.ended = object.ended?.map((e) => WatchEnd.fromPartial(e)) || [];
+    message.placed = object.placed ?? false;
     return message;
   },
 };
@@ -6452,7 +6470,7 @@ export const CacheService = {
    * has received, a watcher goes on anywhere, also after a change of leader: nothing is left out, and only what came
    * behind the last position received may come again. A position older than the log that is kept ends the stream with
    * WATCH_COMPACTED, one of data that began anew with WATCH_RESET (or see skip_gaps): read the partition again then.
-   * To follow a keyspace from its present contents on: watch, wait for a position of every partition, then scan.
+   * To follow a keyspace from its present contents on: watch, wait for `placed`, then scan.
    */
   watch: {
     path: "/atoll.v1.Cache/Watch" as const,
@@ -6499,7 +6517,7 @@ export interface CacheServer extends UntypedServiceImplementation {
    * has received, a watcher goes on anywhere, also after a change of leader: nothing is left out, and only what came
    * behind the last position received may come again. A position older than the log that is kept ends the stream with
    * WATCH_COMPACTED, one of data that began anew with WATCH_RESET (or see skip_gaps): read the partition again then.
-   * To follow a keyspace from its present contents on: watch, wait for a position of every partition, then scan.
+   * To follow a keyspace from its present contents on: watch, wait for `placed`, then scan.
    */
   watch: handleServerStreamingCall<WatchRequest, WatchResponse>;
 }
@@ -6655,7 +6673,7 @@ export interface CacheClient extends Client {
    * has received, a watcher goes on anywhere, also after a change of leader: nothing is left out, and only what came
    * behind the last position received may come again. A position older than the log that is kept ends the stream with
    * WATCH_COMPACTED, one of data that began anew with WATCH_RESET (or see skip_gaps): read the partition again then.
-   * To follow a keyspace from its present contents on: watch, wait for a position of every partition, then scan.
+   * To follow a keyspace from its present contents on: watch, wait for `placed`, then scan.
    */
   watch(request: WatchRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchResponse>;
   watch(
