@@ -14,6 +14,11 @@ export class HistoryRecorder {
     return this.#operations.length;
   }
 
+  /** Now, in the order of calls and returns: for what else happened between them. */
+  tick(): number {
+    return (this.#clock += 1);
+  }
+
   begin(client: string, key: string, action: KeyAction): BegunOperation {
     const operation = {
       client,

@@ -22,8 +22,8 @@ export class ObservedState extends ReplicaState {
     this.#observer.restarted(this, options.origin.applied.seq);
   }
 
-  override append(entry: LogEntry): number {
-    const bytes = super.append(entry);
+  override append(entry: LogEntry, hash?: Hash64): number {
+    const bytes = super.append(entry, hash);
     this.#observer.appended(this, entry);
     return bytes;
   }

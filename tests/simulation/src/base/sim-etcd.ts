@@ -1,0 +1,227 @@
+// etcd as its users see it: one history of revisions, compare-and-swap, leases, watches; and as it fails: requests or
+// answers lost, a request applied after its sender gave it up (R7), all of it away for a while.
+import type { Dice, EventQueue } from '@atoll/core-replication/testing';
+import type { SimProcess } from './sim-process.ts';
+import type { Network } from './network.ts';
+
+export const ETCD = 'etcd';
+
+export interface Stored {
+  readonly value: unknown;
+  readonly createRevision: number;
+  readonly modRevision: number;
+  readonly lease: SimLease | undefined;
+}
+
+export type Compare = { readonly key: string; readonly modRevision: number } | { readonly key: string; readonly createRevision: number };
+
+export interface Put {
+  readonly key: string;
+  /** Undefined deletes. */
+  readonly value: unknown;
+  readonly lease?: SimLease | undefined;
+}
+
+export type TransactOutcome = { readonly kind: 'succeeded'; readonly revision: number } | { readonly kind: 'refused' | 'unknown' };
+
+/** A lease as the server keeps it: gone when it was not renewed for its ttl. */
+export interface SimLease {
+  readonly ttlMs: number;
+  expiresAtMs: number;
+  isGone: boolean;
+}
+
+export interface WatchEvent {
+  readonly key: string;
+  /** Undefined: deleted. */
+  readonly stored: Stored | undefined;
+  readonly revision: number;
+}
+
+const DEADLINE_MS = 500;
+const LEASE_CHECK_MS = 100;
+const LATE_MS_MAX = 2500;
+
+interface Watcher {
+  readonly process: SimProcess;
+  readonly onEvents: (events: readonly WatchEvent[]) => void;
+  /** What it has not been sent yet; while etcd or the link to it is away. */
+  waiting: WatchEvent[];
+  lastMs: number;
+  isScheduled: boolean;
+}
+
+export class SimEtcd {
+  /** A request may be lost, or its answer, or come very late. */
+  isLossy = false;
+  isAway = false;
+  readonly #events: EventQueue;
+  readonly #dice: Dice;
+  readonly #network: Network;
+  readonly #data = new Map<string, Stored>();
+  readonly #leases = new Set<SimLease>();
+  #watchers: Watcher[] = [];
+  #revision = 1;
+  #inFlight = 0;
+  readonly #onChange: (event: WatchEvent) => void;
+
+  constructor(options: { events: EventQueue; dice: Dice; network: Network; onChange: (event: WatchEvent) => void }) {
+    this.#events = options.events;
+    this.#dice = options.dice;
+    this.#network = options.network;
+    this.#onChange = options.onChange;
+    this.#checkLeases();
+  }
+
+  /** For those who stand outside of the world: the truth of this moment. */
+  get(key: string): Stored | undefined {
+    return this.#data.get(key);
+  }
+
+  /** As `get`. */
+  list(prefix: string): readonly (readonly [string, Stored])[] {
+    return [...this.#data].filter(([key]) => key.startsWith(prefix));
+  }
+
+  /** Whether a transaction is on its way that may still change something. */
+  get isBusy(): boolean {
+    return this.#inFlight > 0;
+  }
+
+  /** Puts something there before the world begins. */
+  seed(key: string, value: unknown): void {
+    this.#apply([], [{ key, value }]);
+  }
+
+  // --- requests ---------------------------------------------------------------------------------------------------
+
+  transact(from: SimProcess, compares: readonly Compare[], puts: readonly Put[], answer: (outcome: TransactOutcome) => void): void {
+    const fate = this.#fateOf(from);
+    let isAnswered = false;
+    const answerOnce = (outcome: TransactOutcome): void => {
+      if (isAnswered) return;
+      isAnswered = true;
+      answer(outcome);
+    };
+    from.after(DEADLINE_MS, () => answerOnce({ kind: 'unknown' }));
+    if (fate === 'lost') return;
+    this.#inFlight += 1;
+    const lateMs = fate === 'late' ? DEADLINE_MS + this.#dice.below(LATE_MS_MAX) : 0;
+    this.#events.after(this.#network.delayMs(from.id) + lateMs, () => {
+      this.#inFlight -= 1;
+      if (this.isAway) return;
+      const outcome = this.#apply(compares, puts);
+      if (fate === 'well' && !this.#network.isCut(ETCD, from.id)) this.#events.after(this.#network.delayMs(ETCD), () => from.run(() => answerOnce(outcome)));
+    });
+  }
+
+  /** Linearizable; `answer` gets undefined when nothing came in time. */
+  read<T>(from: SimProcess, look: () => T, answer: (found: T | undefined) => void): void {
+    const fate = this.#fateOf(from);
+    let isAnswered = false;
+    const answerOnce = (found: T | undefined): void => {
+      if (isAnswered) return;
+      isAnswered = true;
+      answer(found);
+    };
+    from.after(DEADLINE_MS, () => answerOnce(undefined));
+    if (fate !== 'well') return;
+    this.#events.after(this.#network.delayMs(from.id), () => {
+      if (this.isAway || this.#network.isCut(ETCD, from.id)) return;
+      const found = look();
+      this.#events.after(this.#network.delayMs(ETCD), () => from.run(() => answerOnce(found)));
+    });
+  }
+
+  // --- leases -----------------------------------------------------------------------------------------------------
+
+  grantLease(ttlMs: number): SimLease {
+    const lease: SimLease = { ttlMs, expiresAtMs: this.#events.nowMs + ttlMs, isGone: false };
+    this.#leases.add(lease);
+    return lease;
+  }
+
+  /** `answer`: whether the lease still stands. Not called when nothing came through. */
+  keepAlive(from: SimProcess, lease: SimLease, answer: (stands: boolean) => void): void {
+    if (this.#fateOf(from) !== 'well') return;
+    this.#events.after(this.#network.delayMs(from.id), () => {
+      if (this.isAway) return;
+      if (!lease.isGone) lease.expiresAtMs = this.#events.nowMs + lease.ttlMs;
+      if (!this.#network.isCut(ETCD, from.id)) this.#events.after(this.#network.delayMs(ETCD), () => from.run(() => answer(!lease.isGone)));
+    });
+  }
+
+  #checkLeases(): void {
+    this.#events.after(LEASE_CHECK_MS, () => {
+      this.#checkLeases();
+      for (const lease of this.#leases) {
+        // Time that etcd was away for is given back, as its new leader does.
+        if (this.isAway) lease.expiresAtMs += LEASE_CHECK_MS;
+        else if (lease.expiresAtMs <= this.#events.nowMs) this.#expire(lease);
+      }
+    });
+  }
+
+  #expire(lease: SimLease): void {
+    lease.isGone = true;
+    this.#leases.delete(lease);
+    const puts = [...this.#data].filter(([, stored]) => stored.lease === lease).map(([key]) => ({ key, value: undefined }));
+    if (puts.length > 0) this.#apply([], puts);
+  }
+
+  // --- watches ----------------------------------------------------------------------------------------------------
+
+  /** Everything that is there, then every change, in order. It ends with the process. */
+  watch(process: SimProcess, onEvents: (events: readonly WatchEvent[]) => void): void {
+    const waiting = [...this.#data].map(([key, stored]) => ({ key, stored, revision: stored.modRevision }));
+    const watcher: Watcher = { process, onEvents, waiting, lastMs: 0, isScheduled: false };
+    this.#watchers.push(watcher);
+    process.onDeath(() => {
+      this.#watchers = this.#watchers.filter((other) => other !== watcher);
+    });
+    this.#deliverSoon(watcher);
+  }
+
+  #deliverSoon(watcher: Watcher): void {
+    if (watcher.isScheduled) return;
+    watcher.isScheduled = true;
+    const { id } = watcher.process;
+    const isStuck = this.isAway || this.#network.isCut(ETCD, id) || this.#network.isCut(id, ETCD);
+    this.#events.after(isStuck ? 100 : this.#network.delayMs(ETCD), () => {
+      watcher.isScheduled = false;
+      if (this.isAway || this.#network.isCut(ETCD, id) || this.#network.isCut(id, ETCD)) return this.#deliverSoon(watcher);
+      const sent = watcher.waiting;
+      watcher.waiting = [];
+      watcher.process.run(() => watcher.onEvents(sent));
+    });
+  }
+
+  // --- the server -------------------------------------------------------------------------------------------------
+
+  #fateOf(from: SimProcess): 'well' | 'lost' | 'answer lost' | 'late' {
+    if (this.isAway || this.#network.isCut(from.id, ETCD)) return 'lost';
+    if (!this.isLossy || !this.#dice.chance(0.4)) return 'well';
+    return this.#dice.pick(['lost', 'answer lost', 'late'] as const);
+  }
+
+  #apply(compares: readonly Compare[], puts: readonly Put[]): TransactOutcome {
+    const holds = compares.every((compare) => {
+      const stored = this.#data.get(compare.key);
+      return 'modRevision' in compare ? (stored?.modRevision ?? 0) === compare.modRevision : (stored?.createRevision ?? 0) === compare.createRevision;
+    });
+    if (!holds || puts.some(({ lease }) => lease?.isGone === true)) return { kind: 'refused' };
+    this.#revision += 1;
+    const revision = this.#revision;
+    for (const { key, value, lease } of puts) {
+      if (value === undefined) this.#data.delete(key);
+      else this.#data.set(key, { value, lease, modRevision: revision, createRevision: this.#data.get(key)?.createRevision ?? revision });
+      const event = { key, stored: this.#data.get(key), revision };
+      this.#onChange(event);
+      for (const watcher of this.#watchers) {
+        watcher.waiting.push(event);
+        this.#deliverSoon(watcher);
+      }
+    }
+    return { kind: 'succeeded', revision };
+  }
+}

@@ -1,0 +1,306 @@
+// One term of the elected coordinator: production's detector and decisions, and the shell of both in small.
+import {
+  FailureDetector,
+  LeaderCounts,
+  PlacementPlans,
+  decide,
+  nameOf,
+  planHandOvers,
+  promote,
+  type Action,
+  type ClusterState,
+  type FailoverState,
+  type HandOver,
+  type NodeInventory,
+  type NodeReport,
+  type Probe,
+  type VersionedRecord,
+} from '@atoll/core-membership';
+import type { Compare } from '../base/sim-etcd.ts';
+import { KEYSPACE, partitionKey, specKey } from '../names.ts';
+import type { SimNode } from '../node/sim-node.ts';
+import { SETTINGS } from '../plan.ts';
+import type { World } from '../world.ts';
+import { ReportStreams } from './report-streams.ts';
+import type { SimCoordinator } from './sim-coordinator.ts';
+
+const TRANSFERS_MAX = 4;
+const HOLD_MS = 300;
+const TRANSFER_TIMEOUT_MS = 2000;
+
+export class Term {
+  readonly revision: number;
+  readonly detector: FailureDetector;
+  readonly coordinator: SimCoordinator;
+  readonly #world: World;
+  readonly #fence: Compare;
+  readonly #streams: ReportStreams;
+  readonly #plans = new PlacementPlans();
+  readonly #inventories = new Map<string, NodeInventory>();
+  readonly #asked = new Map<string, number>();
+  readonly #passedOver = new Map<string, number>();
+  readonly #fencing = new Map<string, { readonly epoch: number; readonly sinceMs: number }>();
+  readonly #awaySinceMs = new Map<string, number>();
+  readonly #outSinceMs = new Map<string, number>();
+  readonly #handingOver = new Map<string, number>();
+  readonly #requested = new Map<string, string>();
+  readonly #startedMs: number;
+  #underWay = 0;
+  #isEnded = false;
+  #isDue = false;
+
+  constructor(options: { world: World; coordinator: SimCoordinator; fence: { readonly key: string; readonly createRevision: number } }) {
+    this.#world = options.world;
+    this.coordinator = options.coordinator;
+    this.#fence = options.fence;
+    this.revision = options.fence.createRevision;
+    this.#startedMs = this.nowMs;
+    const { suspectAfterMs, downAfterMs, graceMs, etcdLostMs, heartbeatMs } = SETTINGS;
+    this.detector = new FailureDetector({ suspectAfterMs, downAfterMs, graceMs, etcdLostMs, tickMs: heartbeatMs }, this.nowMs);
+    this.#streams = new ReportStreams({ world: this.#world, term: this });
+  }
+
+  get nowMs(): number {
+    return this.coordinator.clock.monotonicMs;
+  }
+
+  get isActing(): boolean {
+    return !this.#isEnded && this.coordinator.isHeld();
+  }
+
+  end(): void {
+    this.#isEnded = true;
+    this.#streams.close();
+  }
+
+  /** Something changed that decisions rest on. */
+  wake(): void {
+    if (this.#isDue || this.#isEnded) return;
+    this.#isDue = true;
+    this.coordinator.after(5, () => {
+      this.#isDue = false;
+      this.#round();
+    });
+  }
+
+  /** An operator wants another leader. */
+  request(partition: number): void {
+    this.#requested.set(`${KEYSPACE}/${partition}`, '');
+    this.wake();
+  }
+
+  tick(isEtcdConnected: boolean): void {
+    const { view } = this.coordinator;
+    this.#streams.follow();
+    this.detector.setNodes(view.nodes, view.specs, this.nowMs);
+    this.#streams.beat();
+    const { changes, probes } = this.detector.tick(this.nowMs, { isEtcdConnected });
+    for (const probe of probes) this.#probe(probe);
+    this.#refreshInventories();
+    if (changes.length > 0 || this.#world.dice.chance(0.3)) this.#round();
+  }
+
+  onReport(node: string, report: NodeReport, beatMs: number): void {
+    this.detector.onReport(node, report, { beatMs, nowMs: this.nowMs });
+    for (const { partition, epoch } of report.stuckOffices) this.#passedOver.set(`${KEYSPACE}/${partition}`, epoch);
+    for (const question of report.questions) {
+      const isUp = this.detector.verdicts().get(question.node)?.state === 'UP';
+      const mayRemove = !isUp || this.#world.dice.chance(0.7);
+      if (!mayRemove) this.#passedOver.set(`${KEYSPACE}/${question.partition}`, question.epoch);
+      this.#streams.answer(node, { partition: question.partition, epoch: question.epoch, replica: question.replica, mayRemove });
+    }
+    if (report.stuckOffices.length + report.questions.length + report.stopped.length > 0) this.wake();
+  }
+
+  #probe(probe: Probe): void {
+    const { network } = this.#world;
+    const via = this.#world.nodeOf(probe.via);
+    let isAnswered = false;
+    const answer = (outcome: Parameters<FailureDetector['onProbe']>[1]): void => {
+      if (isAnswered || this.#isEnded) return;
+      isAnswered = true;
+      this.detector.onProbe(probe, outcome, this.nowMs);
+    };
+    this.coordinator.after(2 * SETTINGS.suspectAfterMs, () => answer({ kind: 'FAILED' }));
+    if (via === undefined) return;
+    network.send(this.coordinator, via, () => {
+      let isHeard = false;
+      const tell = (outcome: Parameters<typeof answer>[0]): void => {
+        if (isHeard) return;
+        isHeard = true;
+        network.send(via, this.coordinator, () => answer(outcome));
+      };
+      via.after(SETTINGS.suspectAfterMs, () => tell({ kind: 'SILENT' }));
+      const target = this.#world.nodeOf(probe.target);
+      const isCut = network.isCut(via.id, probe.target) || network.isCut(probe.target, via.id);
+      if (target === undefined) {
+        if (!isCut) tell({ kind: 'REFUSED' });
+        return;
+      }
+      network.send(via, target, () => network.send(target, via, () => tell({ kind: 'ANSWERED', incarnation: target.incarnation })));
+    });
+  }
+
+  // --- inventories ------------------------------------------------------------------------------------------------
+
+  #refreshInventories(): void {
+    for (const [id, { incarnation }] of this.coordinator.view.nodes) {
+      const isKnown = this.#inventories.get(id)?.incarnation === incarnation;
+      const everyMs = isKnown ? SETTINGS.inventoryMs * 4 : SETTINGS.inventoryMs;
+      if (this.nowMs - (this.#asked.get(id) ?? Number.NEGATIVE_INFINITY) > everyMs) this.#ask(id, []);
+    }
+  }
+
+  #ask(id: string, partitions: readonly number[]): void {
+    const { network } = this.#world;
+    const node = this.#world.nodeOf(id);
+    this.#asked.set(id, this.nowMs);
+    if (node === undefined) return;
+    network.send(this.coordinator, node, () => {
+      if (!node.reports.accepts(this.revision)) return;
+      const inventory = node.ensure(partitions);
+      if (inventory === undefined) return;
+      network.send(node, this.coordinator, () => {
+        if (this.#isEnded) return;
+        this.#inventories.set(id, inventory);
+        if (partitions.length > 0) this.wake();
+      });
+    });
+  }
+
+  // --- decisions --------------------------------------------------------------------------------------------------
+
+  #round(): void {
+    if (!this.isActing || this.nowMs - this.#startedMs < SETTINGS.graceMs / 2) return;
+    const state = this.#state();
+    const { random } = this.#world.dice;
+    const actions = decide(state, { random, plans: this.#plans, isSettled: this.nowMs - this.#startedMs > SETTINGS.graceMs, learnersPerNodeMax: 4 });
+    for (const action of actions) this.#execute(action, state);
+    const leaders = LeaderCounts.count(state.partitions.values());
+    for (const handOver of planHandOvers(state, { active: 'on', requested: this.#requested, leaders })) this.#transfer(handOver);
+  }
+
+  #state(): ClusterState {
+    const { view } = this.coordinator;
+    for (const id of view.specs.keys()) {
+      if (view.nodes.has(id)) this.#awaySinceMs.delete(id);
+      else if (!this.#awaySinceMs.has(id)) this.#awaySinceMs.set(id, this.nowMs);
+    }
+    const writtenOff = [...this.#awaySinceMs].filter(([, sinceMs]) => this.nowMs - sinceMs > SETTINGS.reReplicateAfterMs).map(([id]) => id);
+    return {
+      nodes: view.nodes,
+      specs: view.specs,
+      keyspaces: new Map([[KEYSPACE, this.#world.keyspace]]),
+      partitions: new Map([[KEYSPACE, view.records()]]),
+      inventories: this.#inventories,
+      writtenOff: new Set(writtenOff),
+      verdicts: this.detector.verdicts(),
+      failover: this.#failover(view.records()),
+    };
+  }
+
+  #failover(records: readonly VersionedRecord[]): FailoverState {
+    const fenced = new Map<string, number>();
+    const overdue = new Map<string, Set<string>>();
+    for (const { record } of records) {
+      const name = nameOf(record);
+      if (record.state !== 'FENCING') this.#fencing.delete(name);
+      else if (this.#fencing.get(name)?.epoch !== record.epoch) this.#fencing.set(name, { epoch: record.epoch, sinceMs: this.nowMs });
+      else if (this.nowMs - this.#fencing.get(name)!.sinceMs > SETTINGS.fenceAfterMs) fenced.set(name, record.epoch);
+      const out = new Set(record.learners.map(({ node }) => `${name} ${node}`));
+      for (const key of this.#outSinceMs.keys()) if (key.startsWith(`${name} `) && !out.has(key)) this.#outSinceMs.delete(key);
+      for (const { node } of record.learners) {
+        const key = `${name} ${node}`;
+        if (!this.#outSinceMs.has(key)) this.#outSinceMs.set(key, this.nowMs);
+        else if (this.nowMs - this.#outSinceMs.get(key)! > SETTINGS.reReplicateAfterMs) overdue.set(name, (overdue.get(name) ?? new Set()).add(node));
+      }
+    }
+    const stopped = new Map(
+      [...this.#streams.reports()].map(([id, report]) => [id, new Map(report.stopped.map(({ partition, epoch }) => [`${KEYSPACE}/${partition}`, epoch]))] as const),
+    );
+    return { passedOver: this.#passedOver, fenced, stopped, recoveries: new Map(), overdue, handingOver: new Set(this.#handingOver.keys()) };
+  }
+
+  #execute(action: Action, state: ClusterState): void {
+    const { etcd } = this.#world;
+    const compares: readonly Compare[] = this.#world.mutant?.ignoresElection === true ? [] : [this.#fence];
+    switch (action.kind) {
+      case 'ensure':
+        if (this.nowMs - (this.#asked.get(action.node) ?? Number.NEGATIVE_INFINITY) > 100) this.#ask(action.node, action.partitions);
+        return;
+      case 'writeSpec':
+        etcd.transact(
+          this.coordinator,
+          [...compares, { key: specKey(action.spec.id), modRevision: this.coordinator.view.specRevisions.get(action.spec.id) ?? 0 }],
+          [{ key: specKey(action.spec.id), value: action.spec }],
+          () => undefined,
+        );
+        return;
+      case 'writeRecord': {
+        // Bounded, as production's one round after the other is.
+        if (this.#underWay >= 8) return;
+        this.#underWay += 1;
+        this.#world.trace(`${this.coordinator.id} ${action.decision} ${nameOf(action.record)} epoch ${action.record.epoch}`);
+        this.#world.checker.deciding(action, (id) => state.inventories.get(id));
+        this.#write(action.record.partition, { record: action.record, modRevision: action.modRevision }, () => {
+          this.#underWay -= 1;
+        });
+        return;
+      }
+      default:
+        throw new Error(`nobody removes ${nameOf(action.record)} here`);
+    }
+  }
+
+  #write(partition: number, { record, modRevision }: VersionedRecord, done: (succeeded: boolean) => void): void {
+    const key = partitionKey(partition);
+    const compares: readonly Compare[] = this.#world.mutant?.ignoresElection === true ? [] : [this.#fence];
+    this.#world.etcd.transact(this.coordinator, [...compares, { key, modRevision }], [{ key, value: record }], (outcome) => {
+      if (outcome.kind === 'succeeded') {
+        const stored = { value: record, modRevision: outcome.revision, createRevision: 0, lease: undefined };
+        for (const { node } of record.inSync) this.#streams.tellRecord(node, key, stored);
+      }
+      done(outcome.kind === 'succeeded');
+    });
+  }
+
+  // --- planned transfer (R29) -------------------------------------------------------------------------------------
+
+  #transfer(handOver: HandOver): void {
+    const { record, target } = handOver;
+    const name = nameOf(record);
+    if (this.#handingOver.size >= TRANSFERS_MAX || this.#handingOver.has(name)) return;
+    this.#requested.delete(name);
+    const node = this.#world.nodeOf(record.leader!.node);
+    if (node === undefined) return;
+    this.#handingOver.set(name, record.epoch);
+    let isOver = false;
+    const end = (): void => {
+      if (isOver) return;
+      isOver = true;
+      this.#handingOver.delete(name);
+    };
+    this.coordinator.after(TRANSFER_TIMEOUT_MS, end);
+    const { network } = this.#world;
+    network.send(this.coordinator, node, () => this.#askToGiveUp(node, handOver, (modRevision) => {
+      network.send(node, this.coordinator, () => {
+        if (isOver || modRevision === undefined || !this.isActing) return end();
+        const state = this.#state();
+        const leaders = LeaderCounts.count(state.partitions.values());
+        // As it stands at the revision that the leader named.
+        const current = this.coordinator.view.partitions.get(partitionKey(record.partition));
+        if (current === undefined || current.modRevision !== modRevision) return end();
+        const { minInSync } = this.#world.plan;
+        const next = promote(current.record, target, { state, random: this.#world.dice.random, minInSync, leaders, isRelinquished: true });
+        this.#write(record.partition, { record: next, modRevision }, end);
+      });
+    }));
+  }
+
+  #askToGiveUp(node: SimNode, { record, target }: HandOver, answer: (modRevision: number | undefined) => void): void {
+    if (!node.reports.accepts(this.revision)) return answer(undefined);
+    const leader = node.hosted(record.partition)?.replica.leader;
+    if (leader?.epoch !== record.epoch) return answer(undefined);
+    leader.handOver({ target: target.replica, holdMs: HOLD_MS }, node.moment(), (outcome) => answer(outcome.kind === 'given-up' ? outcome.modRevision : undefined));
+  }
+}

@@ -1,0 +1,217 @@
+import type { NodeSpec } from '@atoll/core-membership';
+import { ETCD } from './base/sim-etcd.ts';
+import type { SimProcess } from './base/sim-process.ts';
+import { specKey } from './names.ts';
+import type { World } from './world.ts';
+
+/** How long a spell of trouble lasts: often short, inside a lease; sometimes long enough for everybody to notice. */
+const SPELLS: readonly (readonly [number, number])[] = [
+  [20, 400],
+  [300, 1500],
+  [1500, 6000],
+];
+
+/** What goes wrong, and what an operator does meanwhile. */
+export class Faults {
+  /** Nodes that are to hold replicas in the end. */
+  readonly wantedNodes = new Set<string>();
+  readonly #world: World;
+  readonly #focus: string | undefined;
+  #joined = 0;
+  #offCount = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+    for (const { id } of world.nodes) this.wantedNodes.add(id);
+    this.#focus = world.plan.focus ? world.dice.pick(world.nodes).id : undefined;
+    this.#operator();
+    world.events.after(world.dice.between(2500, 4000), () => this.#disturb());
+  }
+
+  #disturb(): void {
+    const { dice, plan, events } = this.#world;
+    if (!this.#world.isFaulty) return;
+    this.#strike();
+    // Troubles like company.
+    events.after(dice.chance(0.25) ? dice.between(1, 60) : dice.between(1, plan.faultGapMs * 2), () => this.#disturb());
+  }
+
+  #spellMs(): number {
+    const [low, high] = this.#world.dice.pick(SPELLS);
+    return this.#world.dice.between(low, high);
+  }
+
+  #later(action: () => void): void {
+    this.#world.events.after(this.#spellMs(), action);
+  }
+
+  #strike(): void {
+    const { dice, network, etcd, nodes } = this.#world;
+    const kind = dice.pick(this.#world.plan.faults);
+    const leaders = nodes.filter((node) => [...node.replicas()].some(({ replica }) => replica.leader !== undefined));
+    const pool = kind.includes('leader') && leaders.length > 0 ? leaders : nodes;
+    if (pool.length === 0) return;
+    const focused = this.#focus !== undefined && dice.chance(0.5) ? this.#world.nodeOf(this.#focus) : undefined;
+    const node = focused ?? dice.pick(pool);
+    this.#world.trace(`fault ${kind} ${node.id}`);
+    switch (kind) {
+      case 'crash':
+      case 'crash leader':
+        return this.#crash(node.id);
+      case 'pause':
+      case 'pause leader':
+        return this.#pause(node);
+      case 'suspend':
+      case 'suspend leader':
+        node.clock.suspend();
+        return this.#pause(node);
+      case 'cut': {
+        const other = this.#otherThan(node.id);
+        return this.#cutFor([
+          [node.id, other],
+          [other, node.id],
+        ]);
+      }
+      case 'cut one way': {
+        const other = this.#otherThan(node.id);
+        return this.#cutFor(dice.chance(0.5) ? [[node.id, other]] : [[other, node.id]]);
+      }
+      case 'isolate leader':
+      case 'isolate': {
+        const spared = dice.pick([undefined, ETCD, 'clients', 'clients', 'coordinators'] as const);
+        const others = this.#machines().filter((id) => id !== node.id && id !== spared && !(spared === 'clients' && id.startsWith('x')) && !(spared === 'coordinators' && id.startsWith('c')));
+        return this.#cutFor(others.flatMap((id) => [[node.id, id] as const, [id, node.id] as const]));
+      }
+      case 'isolate from clients only':
+        return this.#cutFor(this.#world.clients.flatMap(({ id }) => [[node.id, id] as const, [id, node.id] as const]));
+      case 'break':
+        if (network.streams.size > 0) dice.pick([...network.streams]).break();
+        return;
+      case 'slow':
+        network.setSlow(node.id, dice.between(5, 250));
+        return this.#later(() => network.setSlow(node.id, 0));
+      case 'etcd lossy':
+        etcd.isLossy = true;
+        return this.#later(() => {
+          etcd.isLossy = false;
+        });
+      case 'etcd away':
+        if (dice.chance(0.5)) return;
+        etcd.isAway = true;
+        return this.#later(() => {
+          etcd.isAway = false;
+        });
+      case 'wall':
+        node.clock.wallOffsetMs += dice.between(-this.#world.plan.wallSkewMs, this.#world.plan.wallSkewMs);
+        return;
+      case 'coordinator crash':
+      case 'coordinator pause':
+      case 'coordinator cut':
+        return this.#coordinator(kind);
+      case 'transfer':
+        for (const { term } of this.#world.coordinators) term?.request(dice.below(this.#world.plan.partitionCount));
+        return;
+      case 'drain':
+        return this.#drain(node.id);
+      default:
+        return this.#join();
+    }
+  }
+
+  #machines(): string[] {
+    const { nodes, coordinators, clients } = this.#world;
+    return [...nodes.map(({ id }) => id), ...coordinators.map(({ id }) => id), ...clients.map(({ id }) => id), ETCD];
+  }
+
+  #otherThan(id: string): string {
+    return this.#world.dice.pick(this.#machines().filter((other) => other !== id));
+  }
+
+  #cutFor(pairs: readonly (readonly [string, string])[]): void {
+    const { network } = this.#world;
+    for (const [from, to] of pairs) network.cut(from, to);
+    this.#later(() => {
+      for (const [from, to] of pairs) network.heal(from, to);
+    });
+  }
+
+  #pause(process: SimProcess): void {
+    process.pause();
+    this.#later(() => process.resume());
+  }
+
+  #crash(id: string): void {
+    const { dice, plan } = this.#world;
+    if (this.#world.nodes.length <= 1) return;
+    const keepsData = plan.isSync && dice.chance(0.8);
+    if (!keepsData && !this.#world.mayLose(id)) return;
+    this.#world.crashNode(id, keepsData);
+    this.#later(() => this.#restart(id));
+  }
+
+  #restart(id: string): void {
+    if (this.#world.down.has(id)) this.#world.startNode(id);
+  }
+
+  #coordinator(kind: 'coordinator crash' | 'coordinator pause' | 'coordinator cut'): void {
+    const { coordinators, dice } = this.#world;
+    const elected = coordinators.filter(({ term }) => term !== undefined);
+    const coordinator = elected.length > 0 && dice.chance(0.7) ? dice.pick(elected) : coordinators[0];
+    if (coordinator === undefined) return;
+    const { id } = coordinator;
+    if (kind === 'coordinator pause') return this.#pause(coordinator);
+    if (kind === 'coordinator cut') {
+      const other = this.#otherThan(id);
+      return this.#cutFor([[id, other] as const, [other, id] as const]);
+    }
+    this.#world.crashCoordinator(id);
+    this.#later(() => this.#world.startCoordinator(id));
+  }
+
+  // --- the operator -----------------------------------------------------------------------------------------------
+
+  #setState(id: string, state: NodeSpec['state']): void {
+    const stored = this.#world.etcd.get(specKey(id));
+    if (stored !== undefined) this.#world.etcd.seed(specKey(id), { ...(stored.value as NodeSpec), state });
+  }
+
+  #drain(id: string): void {
+    if (this.#offCount > 0 || this.#world.nodes.length < 3) return;
+    this.#offCount += 1;
+    this.#setState(id, 'DRAINING');
+    this.#later(() => {
+      this.#offCount -= 1;
+      this.#setState(id, 'UP');
+    });
+  }
+
+  #join(): void {
+    if (this.#joined > 0 || !this.#world.dice.chance(0.5)) return;
+    this.#joined += 1;
+    const id = `n${this.#world.plan.nodeCount + this.#joined}`;
+    this.wantedNodes.add(id);
+    this.#world.startNode(id);
+  }
+
+  /** Somebody looks after specs that were set back by a crash in the middle. */
+  #operator(): void {
+    this.#world.events.after(1000, () => {
+      this.#operator();
+      if (this.#world.isFaulty || this.#offCount > 0) return;
+      for (const id of this.wantedNodes) {
+        const spec = this.#world.etcd.get(specKey(id))?.value as NodeSpec | undefined;
+        if (spec?.state === 'DRAINING') this.#setState(id, 'UP');
+      }
+    });
+  }
+
+  makePeace(): void {
+    const { network, etcd, nodes, coordinators, down } = this.#world;
+    network.healAll();
+    network.isRough = false;
+    etcd.isAway = false;
+    etcd.isLossy = false;
+    for (const process of [...nodes, ...coordinators]) process.resume();
+    for (const id of down.keys()) this.#world.startNode(id);
+  }
+}

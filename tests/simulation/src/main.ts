@@ -1,0 +1,53 @@
+// npm run sim -- --seed N [--trace] | --seeds N [--from N] | --mutant NAME [--seeds N] | --mutants [--seeds N]
+import { parseArgs } from 'node:util';
+import { MUTANTS } from './mutants.ts';
+import { runSeed, searchSeeds } from './search.ts';
+
+const USAGE = `usage: npm run sim -- --seed N [--trace] [--mutant NAME]     replays one world
+       npm run sim -- --seeds N [--from N] [--mutant NAME]  searches worlds from a seed on (default 1)
+       npm run sim -- --mutants [--seeds N]                 how many worlds catch each mutant
+mutants: ${MUTANTS.map(({ name }) => name).join(', ')}`;
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string' },
+    seeds: { type: 'string' },
+    from: { type: 'string', default: '1' },
+    mutant: { type: 'string' },
+    mutants: { type: 'boolean', default: false },
+    trace: { type: 'boolean', default: false },
+  },
+});
+
+const mutant = values.mutant === undefined ? undefined : MUTANTS.find(({ name }) => name === values.mutant);
+const numbers = [values.seed, values.seeds, values.from].filter((text) => text !== undefined);
+if (numbers.some((text) => !/^\d+$/.test(text)) || (values.mutant !== undefined && mutant === undefined)) {
+  console.error(USAGE);
+  process.exitCode = 2;
+} else if (values.seed !== undefined) {
+  const { problem, figures, trace } = runSeed(Number(values.seed), { mutant });
+  if (values.trace) console.log(trace.join('\n'));
+  console.log(problem ?? JSON.stringify(figures));
+  if (problem !== undefined) process.exitCode = 1;
+} else if (values.mutants) {
+  const count = Number(values.seeds ?? 200);
+  console.log(`| mutant | rules | caught in ${count} worlds | first seed |\n|---|---|---|---|`);
+  for (const each of MUTANTS) {
+    const { problems } = searchSeeds({ from: Number(values.from), count, mutant: each });
+    console.log(`| ${each.name} | ${each.rules} | ${problems.length} | ${problems[0]?.seed ?? 'none'} |`);
+    if (problems.length === 0) process.exitCode = 1;
+  }
+} else if (values.seeds === undefined) {
+  console.error(USAGE);
+  process.exitCode = 2;
+} else {
+  const startedMs = performance.now();
+  const started = process.cpuUsage();
+  const { problems, figures } = searchSeeds({ from: Number(values.from), count: Number(values.seeds), mutant, onProblem: ({ seed, problem }) => console.log(`seed ${seed}: ${problem}`) });
+  const seconds = (performance.now() - startedMs) / 1000;
+  const { user, system } = process.cpuUsage(started);
+  const cpuSeconds = (user + system) / 1_000_000;
+  const speed = figures.simulatedMs / 1000 / cpuSeconds;
+  console.log(`${values.seeds} worlds, ${problems.length} with problems; ${JSON.stringify(figures)}; ${seconds.toFixed(1)} s, ${cpuSeconds.toFixed(1)} s of processor time: ${speed.toFixed(0)} simulated seconds per second of it`);
+  if (problems.length > 0 && mutant === undefined) process.exitCode = 1;
+}

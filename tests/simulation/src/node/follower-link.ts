@@ -1,0 +1,175 @@
+import type { FollowOutcome, SnapshotChunk } from '@atoll/core-replication';
+import type { SimStream } from '../base/network.ts';
+import type { World } from '../world.ts';
+import type { HostedReplica } from './hosted-replica.ts';
+import type { LeaderMessage } from './messages.ts';
+
+const RETRY_MS = 50;
+const FETCH_TIMEOUT_MS = 300;
+/** A leader that says nothing for so long is asked anew: the stream may be dead without a word. */
+const SILENT_MS_MAX = 2000;
+
+/** The follower's end: its stream to the leader, acknowledgements, the chunks of an install. */
+export class FollowerLink {
+  readonly #world: World;
+  readonly #hosted: HostedReplica;
+  #stream: SimStream | undefined;
+  #channel = 0;
+  #fetch: { readonly atMs: number } | undefined;
+  #heardMs = 0;
+  #isAckDue = false;
+  #isRetrying = false;
+  #isClosed = false;
+
+  constructor(options: { world: World; hosted: HostedReplica }) {
+    this.#world = options.world;
+    this.#hosted = options.hosted;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#leave();
+  }
+
+  /** The role is another one. */
+  restart(): void {
+    this.#leave();
+    this.#connect();
+  }
+
+  #leave(): void {
+    const stream = this.#stream;
+    this.#stream = undefined;
+    this.#fetch = undefined;
+    stream?.break();
+  }
+
+  #retry(): void {
+    if (this.#isRetrying) return;
+    this.#isRetrying = true;
+    this.#hosted.node.after(RETRY_MS, () => {
+      this.#isRetrying = false;
+      this.#connect();
+    });
+  }
+
+  #connect(): void {
+    const { role } = this.#hosted.replica;
+    const { node } = this.#hosted;
+    if (this.#isClosed || role.kind !== 'follower' || this.#stream !== undefined) return;
+    const target = this.#world.nodeOf(role.of.node);
+    if (target === undefined || this.#world.network.isCut(node.id, target.id)) return this.#retry();
+    const stream = this.#world.network.open(node, target);
+    stream.onBreak('opener', () => {
+      if (this.#stream !== stream) return;
+      this.#stream = undefined;
+      this.#retry();
+    });
+    this.#stream = stream;
+    this.#subscribe(stream);
+  }
+
+  #subscribe(stream: SimStream): void {
+    const { follower } = this.#hosted.replica;
+    if (follower === undefined || this.#stream !== stream || this.#isClosed) return;
+    this.#channel = this.#world.newNumber();
+    this.#heardMs = this.#world.events.nowMs;
+    const subscription = follower.subscription(this.#channel);
+    const { member, partition } = this.#hosted;
+    const target = this.#world.nodeOf(stream.acceptor.id)!;
+    stream.toAcceptor(() => {
+      const leading = target.hosted(partition)?.leading;
+      if (leading === undefined) stream.break();
+      else leading.onSubscribe(stream, subscription, member, (message) => this.#onMessage(stream, message));
+    });
+  }
+
+  #onMessage(stream: SimStream, honest: LeaderMessage): void {
+    if (this.#stream !== stream || this.#isClosed || honest.message.channel !== this.#channel) return;
+    const { follower } = this.#hosted.replica;
+    if (follower === undefined) return;
+    this.#heardMs = this.#world.events.nowMs;
+    const mutated = this.#world.mutant?.toFollower?.(this.#hosted, honest) ?? honest;
+    const nowMs = this.#hosted.node.moment().monotonicMs;
+    let outcome: FollowOutcome;
+    switch (mutated.kind) {
+      case 'append':
+        outcome = follower.onAppend(mutated.message, nowMs);
+        break;
+      case 'part':
+        outcome = follower.onPart(mutated.message);
+        break;
+      case 'divergence':
+        outcome = follower.onDivergence(mutated.message);
+        break;
+      case 'install':
+        outcome = follower.onInstallOrder(mutated.message);
+        this.#fetch = undefined;
+        break;
+      default: {
+        const { epoch, channel } = mutated.message;
+        if (epoch > follower.epoch) this.#hosted.hearEpoch(epoch);
+        this.#hosted.node.after(RETRY_MS, () => {
+          if (this.#stream === stream && this.#channel === channel) this.#subscribe(stream);
+        });
+        return;
+      }
+    }
+    if (outcome === 'resubscribe') this.#subscribe(stream);
+    else if (outcome === 'ok') this.ackSoon();
+  }
+
+  ackSoon(): void {
+    if (this.#isAckDue || this.#stream === undefined) return;
+    this.#isAckDue = true;
+    this.#hosted.node.after(this.#world.dice.below(3), () => {
+      this.#isAckDue = false;
+      const stream = this.#stream;
+      const { follower } = this.#hosted.replica;
+      if (stream === undefined || follower === undefined || this.#isClosed) return;
+      if (this.#world.events.nowMs - this.#heardMs > SILENT_MS_MAX) return stream.break();
+      const honest = follower.ack(this.#channel, this.#hosted.node.account.freeBytes);
+      const ack = this.#world.mutant?.toLeader?.(this.#hosted, honest) ?? honest;
+      const { member, partition } = this.#hosted;
+      const target = this.#world.nodeOf(stream.acceptor.id);
+      stream.toAcceptor(() => target?.hosted(partition)?.replica.leader?.onAck(ack, member.replica, target.moment().monotonicMs));
+    });
+  }
+
+  /** Asks the leader for the next chunk, if an install waits for one. Chunks may be late, lost or come twice. */
+  fetchSoon(): void {
+    const { events, dice, network } = this.#world;
+    const { node, partition, state } = this.#hosted;
+    const { role } = this.#hosted.replica;
+    const from = state.install?.next;
+    if (from === undefined || role.kind !== 'follower' || this.#isClosed) return;
+    if (this.#fetch !== undefined && events.nowMs - this.#fetch.atMs < FETCH_TIMEOUT_MS) return;
+    const source = this.#world.nodeOf(role.of.node);
+    if (source === undefined) return;
+    const fetch = { atMs: events.nowMs };
+    this.#fetch = fetch;
+    network.send(node, source, () => {
+      const hosted = source.hosted(partition);
+      const leader = hosted?.replica.leader;
+      if (hosted === undefined || leader === undefined) return;
+      const { entries, next } = hosted.state.store.readRange(from, undefined, { entriesMax: 4, bytesMax: 64 * 1024 });
+      const chunk: SnapshotChunk = {
+        from,
+        to: next,
+        readSeq: hosted.state.appliedSeq,
+        entries: entries.map((entry) => ({ ...entry, value: Buffer.from(entry.value) })),
+      };
+      const copies = dice.chance(0.1) ? 2 : 1;
+      for (let copy = 0; copy < copies; copy += 1) network.send(source, node, () => this.#onChunk(chunk, leader.epoch, fetch));
+    });
+  }
+
+  #onChunk(chunk: SnapshotChunk, epoch: number, fetch: { readonly atMs: number }): void {
+    if (this.#isClosed) return;
+    const isTaken = this.#hosted.replica.follower?.onChunk(chunk, epoch) === true;
+    if (isTaken) this.#world.mutant?.afterChunk?.(this.#hosted, chunk);
+    if (this.#fetch === fetch) this.#fetch = undefined;
+    if (isTaken) this.fetchSoon();
+    this.ackSoon();
+  }
+}

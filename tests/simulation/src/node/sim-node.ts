@@ -1,0 +1,209 @@
+import type { HeldReplica, NodeInventory, NodeRecord, PartitionRecord, VersionedRecord } from '@atoll/core-membership';
+import { partitionName } from '@atoll/core-membership';
+import type { Moment } from '@atoll/core-replication';
+import type { DiskImage } from '@atoll/core-replication/testing';
+import { toNodeId, type NodeId, type ReplicaId } from '@atoll/core-runtime';
+import { StoreMemory, type MemoryAccount } from '@atoll/core-store';
+import type { SimClock } from '../base/sim-clock.ts';
+import { SimProcess } from '../base/sim-process.ts';
+import type { SimLease, Stored } from '../base/sim-etcd.ts';
+import { KEYSPACE, PARTITIONS, nodeKey, partitionKey } from '../names.ts';
+import { SETTINGS } from '../plan.ts';
+import type { World } from '../world.ts';
+import { HostedReplica } from './hosted-replica.ts';
+import { LeaseExchange } from './lease-exchange.ts';
+import { ReportDesk } from './report-desk.ts';
+
+/** What is left of a process on its machine. */
+export interface Remains {
+  readonly incarnation: string;
+  /** Replicas by partition; an image only where the disk kept it whole. */
+  readonly replicas: ReadonlyMap<number, { readonly replica: ReplicaId; readonly image: DiskImage | undefined }>;
+}
+
+/** A storage node's process: replicas, and the shell of heartbeats and etcd around them. */
+export class SimNode extends SimProcess {
+  readonly nodeId: NodeId;
+  readonly account: MemoryAccount;
+  readonly leases: LeaseExchange;
+  readonly reports: ReportDesk;
+  readonly startedMs: number;
+  /** Own time of the last answer of etcd. */
+  etcdHeardMs: number;
+  readonly #world: World;
+  readonly #memory: StoreMemory;
+  readonly #replicas = new Map<number, HostedReplica>();
+  readonly #known = new Map<string, Stored>();
+  #registration: SimLease | undefined;
+  #isRegistering = false;
+  #recordsReadMs = Number.NEGATIVE_INFINITY;
+  #hasRead = false;
+
+  constructor(options: { world: World; id: string; incarnation: string; clock: SimClock; remains: Remains | undefined }) {
+    const { world, id } = options;
+    super({ ...options, events: world.events });
+    this.#world = world;
+    this.nodeId = toNodeId(id);
+    this.#memory = new StoreMemory({ bytesMax: world.plan.memoryBytes });
+    this.account = this.#memory.openAccount(KEYSPACE, 1);
+    this.startedMs = this.clock.monotonicMs;
+    this.etcdHeardMs = this.startedMs;
+    this.leases = new LeaseExchange({ world, node: this });
+    this.reports = new ReportDesk(this);
+    for (const [partition, { replica, image }] of options.remains?.replicas ?? []) {
+      if (image !== undefined || world.mutant?.keepsReplicaId === true) this.#host(partition, replica, image);
+    }
+    this.onDeath(() => {
+      for (const hosted of this.#replicas.values()) hosted.disk?.crash();
+    });
+    // It reads its records before it does anything (R12): the watch begins with all of them.
+    world.etcd.watch(this, (events) => {
+      this.etcdHeardMs = this.clock.monotonicMs;
+      for (const { key, stored } of events) if (stored !== undefined && key.startsWith(PARTITIONS)) this.onStored(key, stored);
+      if (this.#hasRead) return;
+      this.#hasRead = true;
+      this.#begin();
+    });
+  }
+
+  #begin(): void {
+    const { dice } = this.#world;
+    this.#register();
+    this.after(dice.below(SETTINGS.registrationTtlMs / 3), () => this.every(SETTINGS.registrationTtlMs / 3, () => this.#keepAlive()));
+    this.after(dice.below(SETTINGS.heartbeatMs), () => this.every(SETTINGS.heartbeatMs, () => this.#heartbeat()));
+    this.after(dice.below(SETTINGS.replicaTickMs), () =>
+      this.every(SETTINGS.replicaTickMs, () => {
+        for (const hosted of this.#replicas.values()) hosted.tick();
+      }),
+    );
+  }
+
+  moment(): Moment {
+    return this.clock.moment;
+  }
+
+  replicas(): Iterable<HostedReplica> {
+    return this.#replicas.values();
+  }
+
+  hosted(partition: number): HostedReplica | undefined {
+    return this.#replicas.get(partition);
+  }
+
+  remains(keepsData: boolean): Remains {
+    const replicas = [...this.#replicas].map(([partition, { member, disk }]) => {
+      const image = keepsData && disk?.image.isWhole === true ? disk.image : undefined;
+      return [partition, { replica: member.replica, image }] as const;
+    });
+    return { incarnation: this.incarnation, replicas: new Map(replicas) };
+  }
+
+  // --- replicas ---------------------------------------------------------------------------------------------------
+
+  #host(partition: number, replicaId: ReplicaId, image: DiskImage | undefined): HostedReplica {
+    const hosted = new HostedReplica({ world: this.#world, node: this, partition, replicaId, image });
+    this.#replicas.set(partition, hosted);
+    return hosted;
+  }
+
+  /** The coordinator asks for replicas that this node does not hold yet; it answers with all that it holds. */
+  ensure(partitions: readonly number[]): NodeInventory | undefined {
+    if (!this.#hasRead) return undefined;
+    for (const partition of partitions) {
+      if (this.#replicas.has(partition)) continue;
+      const hosted = this.#host(partition, this.#world.newReplicaId(), undefined);
+      const stored = this.#known.get(partitionKey(partition));
+      if (stored !== undefined) hosted.onRecord(toVersioned(stored));
+    }
+    return this.inventory();
+  }
+
+  inventory(): NodeInventory {
+    const replicas = [...this.#replicas].map(([partition, hosted]): [string, HeldReplica] => {
+      const { generation } = hosted.state;
+      return [partitionName(KEYSPACE, partition), { replica: hosted.member.replica, generation: generation.counter === 0 ? undefined : generation, empty: hosted.isEmpty }];
+    });
+    return { incarnation: this.incarnation, replicas: new Map(replicas) };
+  }
+
+  /** No record names it any more (R1). */
+  drop(hosted: HostedReplica): void {
+    if (this.#replicas.get(hosted.partition) !== hosted) return;
+    this.#replicas.delete(hosted.partition);
+    hosted.close();
+    this.leases.noteChanged();
+  }
+
+  // --- etcd -------------------------------------------------------------------------------------------------------
+
+  /** A record, from wherever it comes; an older one than the newest known changes nothing. */
+  onStored(key: string, stored: Stored): void {
+    const before = this.#known.get(key);
+    if (before !== undefined && before.modRevision >= stored.modRevision) return;
+    this.#known.set(key, stored);
+    const versioned = toVersioned(stored);
+    this.reports.onRecord(versioned);
+    this.#replicas.get(versioned.record.partition)?.onRecord(versioned);
+  }
+
+  #register(): void {
+    if (this.#isRegistering) return;
+    this.#isRegistering = true;
+    const lease = this.#world.etcd.grantLease(SETTINGS.registrationTtlMs);
+    const record: NodeRecord = {
+      id: this.nodeId,
+      address: `${this.id}:1`,
+      httpAddress: '',
+      zone: this.id,
+      weight: 1,
+      incarnation: this.incarnation,
+      phase: 'SERVING',
+    };
+    this.#world.etcd.transact(this, [], [{ key: nodeKey(this.id), value: record, lease }], (outcome) => {
+      this.#isRegistering = false;
+      if (outcome.kind === 'succeeded') {
+        this.#registration = lease;
+        this.etcdHeardMs = this.clock.monotonicMs;
+      } else this.after(300, () => this.#register());
+    });
+  }
+
+  #keepAlive(): void {
+    const lease = this.#registration;
+    if (lease === undefined) return;
+    this.#world.etcd.keepAlive(this, lease, (stands) => {
+      this.etcdHeardMs = this.clock.monotonicMs;
+      if (stands || this.#registration !== lease) return;
+      this.#registration = undefined;
+      this.#register();
+    });
+  }
+
+  #heartbeat(): void {
+    this.leases.tick();
+    if (this.#world.plan.onDataLoss === 'RESET') this.#readRecords();
+  }
+
+  /** Until when an office of a keyspace that is reset without an operator may be held (R15). */
+  fenceUntilMs(): number {
+    if (this.#world.plan.onDataLoss !== 'RESET') return Number.POSITIVE_INFINITY;
+    return this.#recordsReadMs + SETTINGS.fenceAfterMs - SETTINGS.driftMs * (SETTINGS.fenceAfterMs / SETTINGS.leaseMs);
+  }
+
+  #readRecords(): void {
+    const sentMs = this.clock.monotonicMs;
+    if (sentMs - this.#recordsReadMs < SETTINGS.fenceAfterMs / 6) return;
+    this.#world.etcd.read(
+      this,
+      () => this.#world.etcd.list(PARTITIONS),
+      (found) => {
+        if (found === undefined) return;
+        for (const [key, stored] of found) this.onStored(key, stored);
+        this.#recordsReadMs = Math.max(this.#recordsReadMs, sentMs);
+        for (const { replica } of this.#replicas.values()) replica.leader?.onLeaseChanged(this.clock.monotonicMs);
+      },
+    );
+  }
+}
+
+export const toVersioned = ({ value, modRevision }: Stored): VersionedRecord => ({ record: value as PartitionRecord, modRevision });

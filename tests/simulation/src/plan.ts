@@ -1,0 +1,121 @@
+import { KIB } from '@atoll/core-runtime';
+import type { Dice } from '@atoll/core-replication/testing';
+
+export const FAULT_KINDS = [
+  'crash',
+  'crash leader',
+  'pause',
+  'pause leader',
+  'suspend',
+  'suspend leader',
+  'cut',
+  'cut one way',
+  'isolate',
+  'isolate leader',
+  'isolate from clients only',
+  'break',
+  'slow',
+  'etcd lossy',
+  'etcd away',
+  'wall',
+  'coordinator crash',
+  'coordinator pause',
+  'coordinator cut',
+  'transfer',
+  'drain',
+  'join',
+] as const;
+export type FaultKind = (typeof FAULT_KINDS)[number];
+
+/** What one world is like; drawn from its seed. Times of the protocol are those of production. */
+export interface SimPlan {
+  readonly nodeCount: number;
+  readonly coordinatorCount: number;
+  readonly clientCount: number;
+  readonly partitionCount: number;
+  readonly replicationFactor: number;
+  readonly minInSync: number;
+  readonly isSync: boolean;
+  readonly onDataLoss: 'WAIT' | 'RESET';
+  readonly eviction: 'LRU' | 'NONE';
+  readonly memoryBytes: number;
+  readonly logBytesMax: number;
+  readonly keyCount: number;
+  readonly valueBytesMax: number;
+  /** Longest pause between two operations of a client. */
+  readonly thinkMsMax: number;
+  readonly delayMsMax: number;
+  /** Faults happen for so long. */
+  /**
+   * Kinds of faults that this world has. Most have a few only, so that chains of one kind become likely (swarm testing,
+   * Groce et al., ISSTA 2012).
+   */
+  readonly faults: readonly FaultKind[];
+  readonly faultsMs: number;
+  /** Mean pause between two faults. */
+  readonly faultGapMs: number;
+  readonly wallSkewMs: number;
+  /** How far a machine's clock may run fast or slow: 0.01 is one percent. */
+  readonly clockRateSpread: number;
+  /** Whether processes may lose data that nobody else has. */
+  readonly mayLoseData: boolean;
+  /** The one machine that faults strike, where there is one: chains of events need it. */
+  readonly focus: boolean;
+}
+
+export function drawPlan(dice: Dice): SimPlan {
+  const nodeCount = dice.pick([3, 3, 3, 4, 5]);
+  const replicationFactor = dice.pick([2, 3, 3]);
+  const mayLoseData = dice.chance(0.15);
+  return {
+    nodeCount,
+    coordinatorCount: 2,
+    clientCount: dice.pick([2, 3, 4]),
+    partitionCount: dice.pick([1, 1, 2, 4]),
+    replicationFactor,
+    minInSync: replicationFactor === 2 ? 1 : dice.pick([1, 2, 2]),
+    isSync: dice.chance(0.4),
+    onDataLoss: mayLoseData && dice.chance(0.6) ? 'RESET' : 'WAIT',
+    eviction: dice.chance(0.8) ? 'LRU' : 'NONE',
+    memoryBytes: dice.pick([8 * KIB, 256 * KIB, 256 * KIB]),
+    logBytesMax: dice.pick([4 * KIB, 64 * KIB, 256 * KIB]),
+    keyCount: dice.pick([4, 12, 40]),
+    valueBytesMax: dice.pick([8, 40, 200]),
+    thinkMsMax: dice.pick([20, 60, 200]),
+    delayMsMax: dice.pick([1, 4, 15]),
+    faults: drawFaults(dice),
+    faultsMs: dice.between(8000, 20_000),
+    faultGapMs: dice.pick([300, 900, 2000]),
+    wallSkewMs: dice.pick([0, 20, 3000]),
+    clockRateSpread: dice.pick([0, 0.005, 0.02]),
+    mayLoseData,
+    focus: dice.chance(0.3),
+  };
+}
+
+function drawFaults(dice: Dice): readonly FaultKind[] {
+  if (dice.chance(0.25)) return FAULT_KINDS;
+  return Array.from({ length: dice.between(3, 7) }, () => dice.pick(FAULT_KINDS));
+}
+
+/** The settings of the processes: production's defaults. */
+export const SETTINGS = {
+  leaseMs: 1000,
+  driftMs: 50,
+  heartbeatMs: 100,
+  followerAckTimeoutMs: 600,
+  rejoinAfterMs: 1000,
+  changeRetryMs: 100,
+  replicaTickMs: 50,
+  registrationTtlMs: 3000,
+  electionTtlMs: 3000,
+  coordinatorTickMs: 100,
+  suspectAfterMs: 300,
+  downAfterMs: 900,
+  graceMs: 1000,
+  etcdLostMs: 3000,
+  takeOfficeMs: 1000,
+  fenceAfterMs: 6000,
+  reReplicateAfterMs: 8000,
+  inventoryMs: 500,
+} as const;

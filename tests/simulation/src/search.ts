@@ -1,0 +1,52 @@
+import type { Mutant } from './mutant.ts';
+import type { SimPlan } from './plan.ts';
+import { World, type WorldFigures } from './world.ts';
+
+export interface SeedOptions {
+  readonly mutant?: Mutant | undefined;
+  readonly plan?: Partial<SimPlan> | undefined;
+}
+
+export interface SeedOutcome {
+  readonly seed: number;
+  readonly figures: WorldFigures | undefined;
+  /** What was found, with the command that finds it again; undefined for a world in which everything held. */
+  readonly problem: string | undefined;
+  readonly trace: readonly string[];
+}
+
+export function runSeed(seed: number, { mutant, plan }: SeedOptions = {}): SeedOutcome {
+  const world = new World(seed, { mutant, plan });
+  try {
+    return { seed, figures: world.run(), problem: undefined, trace: world.traceLines() };
+  } catch (error) {
+    const name = mutant === undefined ? '' : ` --mutant ${mutant.name}`;
+    const { message, stack } = error as Error;
+    const isOwn = /\((?:I|R)\d+|^not so /.test(message);
+    return { seed, figures: undefined, problem: `${isOwn ? message : stack}\n  again: npm run sim -- --seed ${seed}${name} --trace`, trace: world.traceLines() };
+  }
+}
+
+export interface SearchOptions extends SeedOptions {
+  readonly from: number;
+  readonly count: number;
+  readonly onProblem?: (found: { readonly seed: number; readonly problem: string }) => void;
+}
+
+/** Worlds of consecutive seeds, one after the other. */
+export function searchSeeds({ from, count, onProblem, ...options }: SearchOptions): {
+  readonly problems: readonly { readonly seed: number; readonly problem: string }[];
+  readonly figures: WorldFigures;
+} {
+  const problems: { seed: number; problem: string }[] = [];
+  const sum: { -readonly [Name in keyof WorldFigures]: number } = { operations: 0, answered: 0, committed: 0, promotions: 0, installs: 0, resets: 0, simulatedMs: 0 };
+  for (let seed = from; seed < from + count; seed += 1) {
+    const { problem, figures } = runSeed(seed, options);
+    if (problem !== undefined) {
+      problems.push({ seed, problem });
+      onProblem?.({ seed, problem });
+    }
+    for (const name of Object.keys(sum) as (keyof WorldFigures)[]) sum[name] += figures?.[name] ?? 0;
+  }
+  return { problems, figures: sum };
+}

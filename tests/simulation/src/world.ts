@@ -1,0 +1,347 @@
+// A whole cluster over the production cores, in virtual time and from one seed: storage nodes, coordinators, clients,
+// etcd and the network between them. Faults for a while, then peace until everything agrees again.
+import { createKeyspaceSpec, hasReplica, type KeyspaceSpec, type Member, type PartitionRecord } from '@atoll/core-membership';
+import { Dice, EventQueue } from '@atoll/core-replication/testing';
+import { keyHash, randomHex, toReplicaId, type Hash64, type ReplicaId } from '@atoll/core-runtime';
+import { HistoryRecorder, checkHistory, type KeyOperation } from '@atoll/tests-history';
+import { Network } from './base/network.ts';
+import { SimClock } from './base/sim-clock.ts';
+import { SimEtcd } from './base/sim-etcd.ts';
+import { WorldChecker, type ReplicaWhereabouts } from './check/world-checker.ts';
+import { SimClient } from './client/sim-client.ts';
+import { SimCoordinator } from './control/sim-coordinator.ts';
+import { Faults } from './faults.ts';
+import type { Mutant } from './mutant.ts';
+import { KEYSPACE, KEYSPACE_ID, PARTITIONS } from './names.ts';
+import { SimNode, toVersioned, type Remains } from './node/sim-node.ts';
+import { drawPlan, type SimPlan } from './plan.ts';
+
+const SETTLE_MS_MAX = 60_000;
+const CHECK_MS = 400;
+const TRACE_MAX = 4000;
+
+export interface SimKey {
+  readonly name: string;
+  readonly key: Buffer;
+  readonly hash: Hash64;
+  readonly partition: number;
+  readonly isCounter: boolean;
+  readonly hasTtl: boolean;
+}
+
+export interface WorldFigures {
+  readonly operations: number;
+  readonly answered: number;
+  readonly committed: number;
+  readonly promotions: number;
+  readonly installs: number;
+  readonly resets: number;
+  readonly simulatedMs: number;
+}
+
+export class World {
+  readonly dice: Dice;
+  readonly plan: SimPlan;
+  readonly events = new EventQueue();
+  readonly network: Network;
+  readonly etcd: SimEtcd;
+  readonly checker: WorldChecker;
+  readonly mutant: Mutant | undefined;
+  readonly keyspace: KeyspaceSpec;
+  readonly keys: readonly SimKey[];
+  readonly history = new HistoryRecorder();
+  /** Write ids by place in the history. */
+  readonly writeIds = new Map<number, number>();
+  readonly faults: Faults;
+  isFaulty = true;
+  isWriting = true;
+  operations = 0;
+  answered = 0;
+  readonly #clocks = new Map<string, SimClock>();
+  readonly #nodes = new Map<string, SimNode>();
+  readonly #down = new Map<string, Remains>();
+  readonly #coordinators = new Map<string, SimCoordinator>();
+  readonly #clients: SimClient[] = [];
+  readonly #trace: string[] = [];
+  #numbers = 0;
+
+  constructor(seed: number, options: { mutant?: Mutant | undefined; plan?: Partial<SimPlan> | undefined } = {}) {
+    this.dice = new Dice(seed);
+    this.plan = { ...drawPlan(this.dice), ...options.plan };
+    const { plan, dice, events } = this;
+    this.mutant = options.mutant;
+    this.network = new Network({ events, dice, delayMsMax: plan.delayMsMax });
+    this.checker = new WorldChecker({
+      partitionCount: plan.partitionCount,
+      mayLoseData: plan.mayLoseData,
+      isResettable: plan.onDataLoss === 'RESET',
+      find: (partition, replica) => this.whereabouts(partition, replica),
+      tick: () => this.history.tick(),
+    });
+    const { partitionCount, replicationFactor, minInSync, eviction, onDataLoss } = plan;
+    this.keyspace = createKeyspaceSpec({
+      name: KEYSPACE,
+      id: KEYSPACE_ID,
+      partitionCount,
+      replicationFactor,
+      minInSync,
+      eviction,
+      onDataLoss,
+      durability: plan.isSync ? 'SYNC' : 'NONE',
+    });
+    this.keys = Array.from({ length: plan.keyCount }, (_, index): SimKey => {
+      const key = Buffer.from(`key-${index}`);
+      return { name: `key-${index}`, key, hash: keyHash(key), partition: index % partitionCount, isCounter: index % 3 === 0, hasTtl: index % 4 === 3 };
+    });
+    const records = new Map<string, PartitionRecord>();
+    this.etcd = new SimEtcd({
+      events,
+      dice,
+      network: this.network,
+      onChange: ({ key, stored }) => {
+        if (stored === undefined || !key.startsWith(PARTITIONS)) return;
+        const { record } = toVersioned(stored);
+        this.trace(`record ${describe(record)}`);
+        this.checker.onRecord(records.get(key), record);
+        records.set(key, record);
+      },
+    });
+    for (let index = 1; index <= plan.nodeCount; index += 1) this.startNode(`n${index}`);
+    for (let index = 1; index <= plan.coordinatorCount; index += 1) this.startCoordinator(`c${index}`);
+    for (let index = 1; index <= plan.clientCount; index += 1) {
+      const id = `x${index}`;
+      this.#clients.push(new SimClient({ world: this, id, incarnation: this.hex(), clock: this.clockOf(id) }));
+    }
+    this.faults = new Faults(this);
+    this.#check();
+  }
+
+  // --- who is there -----------------------------------------------------------------------------------------------
+
+  /** The running process of a node; a paused one counts. */
+  nodeOf(id: string): SimNode | undefined {
+    return this.#nodes.get(id);
+  }
+
+  get nodes(): readonly SimNode[] {
+    return [...this.#nodes.values()];
+  }
+
+  get coordinators(): readonly SimCoordinator[] {
+    return [...this.#coordinators.values()];
+  }
+
+  get clients(): readonly SimClient[] {
+    return this.#clients;
+  }
+
+  /** Machines whose storage node is down. */
+  get down(): ReadonlyMap<string, Remains> {
+    return this.#down;
+  }
+
+  clockOf(id: string): SimClock {
+    const known = this.#clocks.get(id);
+    if (known !== undefined) return known;
+    const { clockRateSpread, wallSkewMs } = this.plan;
+    const rate = 1 + (clockRateSpread * (this.dice.below(2001) - 1000)) / 1000;
+    const clock = new SimClock({ now: () => this.events.nowMs, rate, startMs: this.dice.below(100_000) });
+    clock.wallOffsetMs = this.dice.below(wallSkewMs + 1);
+    this.#clocks.set(id, clock);
+    return clock;
+  }
+
+  startNode(id: string): void {
+    const remains = this.#down.get(id);
+    this.#down.delete(id);
+    const incarnation = this.mutant?.keepsIncarnation === true && remains !== undefined ? remains.incarnation : this.hex();
+    this.trace(`start ${id}`);
+    this.#nodes.set(id, new SimNode({ world: this, id, incarnation, clock: this.clockOf(id), remains }));
+  }
+
+  crashNode(id: string, keepsData: boolean): void {
+    const node = this.#nodes.get(id);
+    if (node === undefined) return;
+    this.trace(`crash ${id}${keepsData ? '' : ', data lost'}`);
+    node.resume();
+    node.die();
+    this.#nodes.delete(id);
+    this.#down.set(id, node.remains(keepsData));
+  }
+
+  startCoordinator(id: string): void {
+    this.#coordinators.set(id, new SimCoordinator({ world: this, id, incarnation: this.hex(), clock: this.clockOf(id) }));
+  }
+
+  crashCoordinator(id: string): void {
+    this.#coordinators.get(id)?.die();
+    this.#coordinators.delete(id);
+  }
+
+  whereabouts(partition: number, replica: ReplicaId): ReplicaWhereabouts {
+    for (const node of this.#nodes.values()) {
+      const hosted = node.hosted(partition);
+      if (hosted?.member.replica === replica) return { state: hosted.state };
+    }
+    for (const { replicas } of this.#down.values()) {
+      const found = replicas.get(partition);
+      if (found?.replica === replica && found.image !== undefined) return { image: found.image };
+    }
+    return undefined;
+  }
+
+  // --- small things -----------------------------------------------------------------------------------------------
+
+  newNumber(): number {
+    this.#numbers += 1;
+    return this.#numbers;
+  }
+
+  newReplicaId(): ReplicaId {
+    return toReplicaId(this.hex());
+  }
+
+  hex(): string {
+    return randomHex(this.dice.random, 8);
+  }
+
+  trace(line: string): void {
+    this.#trace.push(`${this.events.nowMs.toFixed(1)} ${line}`);
+    if (this.#trace.length > TRACE_MAX) this.#trace.splice(0, TRACE_MAX / 2);
+  }
+
+  /** The last things that happened to machines and records, oldest first. */
+  traceLines(): readonly string[] {
+    return this.#trace;
+  }
+
+  records(): PartitionRecord[] {
+    return this.etcd.list(PARTITIONS).map(([, stored]) => toVersioned(stored).record);
+  }
+
+  // --- a run ------------------------------------------------------------------------------------------------------
+
+  /** Throws when an invariant breaks or nothing settles. */
+  run(): WorldFigures {
+    this.events.runUntil(this.plan.faultsMs);
+    this.isFaulty = false;
+    this.faults.makePeace();
+    // Replicas come in sync while clients go on.
+    this.#settle('every partition has all its replicas in sync', () => this.#isInSync());
+    this.isWriting = false;
+    this.#settle('every replica has applied everything', () => this.#isInSync() && this.#isQuiet());
+    for (const node of this.nodes) {
+      for (const { state } of node.replicas()) {
+        if (state.isInstalled && state.generation.counter > 0) this.checker.checkContent(state);
+      }
+    }
+    this.#checkHistory();
+    const { committedCount: committed, promotions, installs, resets } = this.checker;
+    return { operations: this.operations, answered: this.answered, committed, promotions, installs, resets, simulatedMs: this.events.nowMs };
+  }
+
+  #check(): void {
+    this.events.after(CHECK_MS, () => {
+      this.#check();
+      for (const node of this.nodes) for (const { state } of node.replicas()) this.checker.checkReplica(state, this.plan.logBytesMax);
+    });
+  }
+
+  #checkHistory(): void {
+    const { mayLoseData, eviction, memoryBytes } = this.plan;
+    const isAnyVanishing = mayLoseData || (eviction === 'LRU' && memoryBytes < 64 * 1024);
+    const problems = checkHistory(this.#settledHistory(), {
+      mayVanish: (name) => isAnyVanishing || this.keys.find((key) => key.name === name)!.hasTtl,
+      configurationsMax: 20_000,
+    });
+    const [problem] = problems.filter(({ kind }) => kind === 'not-linearizable');
+    if (problem !== undefined) throw new Error(`${problem.key} is not linearizable (I5): ${problem.story}`);
+  }
+
+  /**
+   * The history with the fate of what clients were left in doubt about, which the one committed log tells: it took
+   * effect before it was committed first, or never. The search is much shorter so.
+   */
+  #settledHistory(): KeyOperation[] {
+    return this.history.operations().flatMap((operation, index): KeyOperation[] => {
+      if (operation.outcome.kind !== 'unknown') return [operation];
+      const writeId = this.writeIds.get(index);
+      const returnedAt = writeId === undefined ? undefined : this.checker.committedAt(writeId);
+      return returnedAt === undefined ? [] : [{ ...operation, returnedAt, outcome: { kind: 'ok', answer: {} } }];
+    });
+  }
+
+  #settle(what: string, isSettled: () => boolean): void {
+    const deadlineMs = this.events.nowMs + SETTLE_MS_MAX;
+    while (!isSettled()) {
+      if (this.events.nowMs > deadlineMs) throw new Error(`not so ${SETTLE_MS_MAX} ms after the last fault: ${what}; ${this.#describe()}`);
+      this.events.runUntil(this.events.nowMs + 100);
+    }
+  }
+
+  #isInSync(): boolean {
+    const records = this.records();
+    const size = Math.min(this.plan.replicationFactor, this.faults.wantedNodes.size);
+    return (
+      this.#down.size === 0 &&
+      records.length === this.plan.partitionCount &&
+      records.every(
+        ({ state, inSync, learners, leaving, leader }) =>
+          state === 'ACTIVE' &&
+          inSync.length === size &&
+          learners.length === 0 &&
+          leaving.length === 0 &&
+          this.nodeOf(leader!.node)?.hosted(0) !== null,
+      )
+    );
+  }
+
+  #isQuiet(): boolean {
+    return this.records().every((record) => {
+      const end = this.checker.model(record.partition, record.generation.counter).endSeq;
+      const nowMs = (node: SimNode): number => node.clock.monotonicMs;
+      const leading = this.nodeOf(record.leader!.node);
+      const leader = leading?.hosted(record.partition)?.replica.leader;
+      if (leading === undefined || leader?.epoch !== record.epoch || leader.refusalOfReads(nowMs(leading)) !== undefined) return false;
+      return record.inSync.every(({ node, replica }) => {
+        const state = this.nodeOf(node)?.hosted(record.partition)?.state;
+        return state?.identity.self.replica === replica && state.isInstalled && state.appliedSeq === end && state.log.end.seq === end;
+      });
+    });
+  }
+
+  #describe(): string {
+    const replicas = this.nodes.flatMap((node) =>
+      [...node.replicas()].map(({ partition, state, replica }) => {
+        const { role } = replica;
+        return `${node.id}/${partition} ${role.kind} ${state.appliedSeq}/${state.appendedSeq}/${state.log.end.seq}${state.isInstalled ? '' : ' not installed'}`;
+      }),
+    );
+    return [...this.records().map(describe), ...replicas, `down: ${[...this.#down.keys()].join(' ')}`].join('; ');
+  }
+
+  /** Whether a member's data is there, in a process or on a disk. */
+  isSafe(partition: number, { replica }: Member): boolean {
+    const found = this.whereabouts(partition, replica);
+    if (found === undefined) return false;
+    return 'image' in found ? found.image.isWhole : found.state.isInstalled || found.state.generation.counter === 0;
+  }
+
+  /** Whether the data of this node may go: somebody else holds every write of it that was answered. */
+  mayLose(id: string): boolean {
+    if (this.plan.mayLoseData) return true;
+    if (this.etcd.isBusy) return false;
+    const node = this.nodeOf(id);
+    return this.records().every(({ partition, inSync, eligible }) => {
+      const own = node?.hosted(partition)?.member.replica;
+      const holders = inSync.length < this.plan.minInSync ? [...inSync, ...eligible] : inSync;
+      if (own === undefined || !hasReplica(holders, own)) return true;
+      return holders.some((member) => member.replica !== own && this.isSafe(partition, member));
+    });
+  }
+}
+
+function describe({ partition, state, epoch, generation, leader, inSync, eligible, learners, leaving, relinquished }: PartitionRecord): string {
+  const names = (members: readonly Member[]) => members.map(({ node }) => node).join(' ');
+  return `p${partition} ${state} g${generation.counter} e${epoch} ${leader?.node ?? '-'}${relinquished ? ' relinquished' : ''} {${names(inSync)}} eligible {${names(eligible)}} learners {${names(learners)}} leaving {${names(leaving)}}`;
+}
