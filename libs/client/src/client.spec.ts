@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import type { GetRequest, SetRequest } from '@atoll/contracts/atoll/v1/cache';
+import type { GetRequest, OpId, SetRequest } from '@atoll/contracts/atoll/v1/cache';
 import { MIB } from '@atoll/core-runtime';
 import { encodePosition, keyspaceTag, positionIn } from '@atoll/platform-wire';
 import { createClient, type AtollClient } from './client.ts';
@@ -63,7 +63,7 @@ describe('calls', () => {
     await client.set('a', '1');
     await client.set('a', '2');
     const [first, second] = operations().map(({ kind }) => (kind as { value: SetRequest }).value.opId!);
-    expect(second).toEqual({ clientId: first!.clientId, counter: first!.counter + 1 });
+    expect(second).toEqual({ clientId: first!.clientId, counter: first!.counter + 1, repeatAgeMs: 0 });
     expect(operations()[0]!.deadlineMs).toBeGreaterThan(2000);
     expect(operations()[0]!.deadlineMs).toBeLessThan(3000);
     expect(operations()[0]!.traceparent).toContain('0af7651916cd43dd8448eb211c80319c');
@@ -179,16 +179,57 @@ describe('failures', () => {
   });
 });
 
+/** Op ids of the sets that came, first sendings first. */
+const opIds = (): OpId[] =>
+  operations()
+    .flatMap(({ kind }) => (kind?.$case === 'set' && kind.value.opId !== undefined ? [kind.value.opId] : []))
+    .toSorted((one, other) => one.repeatAgeMs - other.repeatAgeMs);
+
 describe('several routers', () => {
-  it('a stream that breaks: reads go on at the next router, writes that were sent are in doubt (R21)', async () => {
+  it('a stream that breaks: reads go on at the next router, and writes under their op id with their age (R21)', async () => {
     await start({ count: 2 });
     for (const router of routers) router.script = () => undefined;
     const calls = [reasonOf(client.get('a')), reasonOf(client.set('a', '1'))];
     await eventually(() => operations().length === 2);
     for (const router of routers) router.script = serve;
     for (const router of routers) router.endStreams('INTERNAL');
-    expect(await Promise.all(calls)).toEqual(['OK', 'WRITE_IN_DOUBT']);
+    expect(await Promise.all(calls)).toEqual(['OK', 'OK']);
     expect(routers.every((router) => router.operations.length > 0)).toBe(true);
+    const [first, second] = opIds();
+    expect(second).toMatchObject({ clientId: first!.clientId, counter: first!.counter });
+    expect([first!.repeatAgeMs, second!.repeatAgeMs > 0]).toEqual([0, true]);
+  });
+
+  it('each kind of write is sent again under its own op id', async () => {
+    await start({ count: 2 });
+    for (const router of routers) router.script = () => undefined;
+    const calls = [client.set('a', '1'), client.delete('b'), client.increment('c'), client.touch('d', { ttlMs: 1000 })];
+    await eventually(() => operations().length === 4);
+    for (const router of routers) router.script = serve;
+    for (const router of routers) router.endStreams('INTERNAL');
+    await Promise.all(calls);
+    const counters = operations().map(({ kind }) => (kind as { value: SetRequest }).value.opId!.counter);
+    expect(counters.toSorted((one, other) => one - other)).toEqual([1, 1, 2, 2, 3, 3, 4, 4]);
+  });
+
+  it('a router that stops with a write at a node leaves it to the next one', async () => {
+    await start({ count: 2 });
+    let answers = 0;
+    for (const router of routers) {
+      router.script = (operation, self) => ((answers += 1) === 1 ? refuse('WRITE_IN_DOUBT', { cause: 'SHUTTING_DOWN' }) : serve(operation, self));
+    }
+    expect(await reasonOf(client.set('a', '1'))).toBe('OK');
+    expect(answers).toBe(2);
+  });
+
+  it('a write whose repeat is refused is in doubt (R20)', async () => {
+    await start({ count: 2 });
+    for (const router of routers) router.script = () => undefined;
+    const call = reasonOf(client.set('a', '1'));
+    await eventually(() => operations().length === 1);
+    for (const router of routers) router.script = () => refuse('MEMORY_EXHAUSTED');
+    for (const router of routers) router.endStreams('INTERNAL');
+    expect(await call).toBe('WRITE_IN_DOUBT');
   });
 
   it('a router that stops answers what it took: the rest goes on at the next, writes too', async () => {

@@ -175,10 +175,13 @@ export class AtollClient {
     return new Promise((resolve, reject) => {
       const { signal, session } = options;
       if (signal?.aborted === true) throw new AtollError('CANCELLED', 'the call was cancelled before it was sent', { cause: signal.reason });
+      const isWrite = kind !== OPERATION.GET;
+      const request = create();
       const operation = new Operation({
-        ...create(),
+        ...request,
         kind,
-        isWrite: kind !== OPERATION.GET,
+        isWrite,
+        opId: isWrite ? this.#lastOpId() : undefined,
         deadlineAtMs: performance.now() + (options.deadlineMs ?? this.#options.deadlineMs),
         traceparent: this.#options.traceparent() ?? '',
         onDone: (error, body, parts) => {
@@ -236,15 +239,19 @@ export class AtollClient {
   #write(key: Buffer, options: WriteOptions): Pick<SetRequest, 'keyspace' | 'key' | 'ack' | 'opId' | 'session' | 'fence'> {
     checkKey(key);
     this.#opCounter += 1;
-    const opId: OpId = { clientId: this.#clientId, counter: this.#opCounter, repeatAgeMs: 0 };
     return {
       keyspace: options.keyspace ?? this.#options.keyspace,
       key,
       ack: options.ack === undefined ? 0 : ACK[options.ack],
-      opId,
+      opId: this.#lastOpId(),
       session: options.session?.token ?? EMPTY,
       fence: options.fence,
     };
+  }
+
+  /** Of the write that is being made. */
+  #lastOpId(): OpId {
+    return { clientId: this.#clientId, counter: this.#opCounter, repeatAgeMs: 0 };
   }
 }
 

@@ -18,12 +18,18 @@ const TICK_MS = 10;
 const PAUSE_MS_MIN = 20;
 const PAUSE_MS_MAX = 500;
 
+/**
+ * Time from the first sending of a write in which it is repeated, in ms. With a tenth for the partition's time, which may
+ * run faster, and 5 s on the way it lies within the time for which leaders remember results (R21): 30 s.
+ */
+const REPEAT_WINDOW_MS = 20_000;
+
 /** Refusals of a router that another router, or the same one later, may not repeat. All promise that nothing was written. */
 const ELSEWHERE: ReadonlySet<string> = new Set(['SHUTTING_DOWN', 'METADATA_UNAVAILABLE']);
 
 /**
- * Runs operations: bounds them, ends them at their deadline, and repeats what certainly did not happen, or what
- * only reads, at another router. One interval serves all deadlines and pauses, and runs only while something is
+ * Runs operations: bounds them, ends them at their deadline, and repeats what was lost or refused for the moment at
+ * another router; a write that may have happened goes under the same op id and is done once (R21). One interval serves all deadlines and pauses, and runs only while something is
  * under way.
  */
 export class Executor implements TransportListener {
@@ -84,13 +90,15 @@ export class Executor implements TransportListener {
     if (kind !== RESULT.ERROR) return this.#end(operation, new AtollError('INTERNAL', 'the router gave an answer of another kind'));
     const { reason, message, metadata } = ErrorDetail.decode(body);
     const error = toError(reason, message, metadata);
-    if (ELSEWHERE.has(error.reason)) this.#repeat(operation, error);
+    const isLeftBehind = error.reason === 'WRITE_IN_DOUBT' && error.metadata['cause'] === 'SHUTTING_DOWN';
+    if (isLeftBehind) operation.noteDoubt();
+    if (isLeftBehind || ELSEWHERE.has(error.reason)) this.#repeat(operation, error);
     else this.#finish(operation, error);
   }
 
   onLost(operation: Operation, wasTaken: boolean, cause: AtollError): void {
-    if (wasTaken && operation.isWrite) this.#finish(operation, inDoubt(cause));
-    else this.#repeat(operation, cause);
+    if (wasTaken && operation.isWrite) operation.noteDoubt();
+    this.#repeat(operation, cause);
   }
 
   #start(operation: Operation): void {
@@ -109,6 +117,8 @@ export class Executor implements TransportListener {
   #repeat(operation: Operation, cause: AtollError): void {
     operation.state = STATE.NEW;
     operation.lastFailure = cause;
+    if (this.#isClosed) return this.#finish(operation, cause);
+    if (operation.mayHaveHappened && this.#options.nowMs() - operation.firstSentAtMs > REPEAT_WINDOW_MS) return this.#finish(operation, cause);
     const round = Math.floor(operation.attempts / this.#picker.transports().length);
     if (round === 0) return this.#send(operation);
     const pauseMs = Math.min(PAUSE_MS_MAX, PAUSE_MS_MIN * 2 ** Math.min(round - 1, 10)) * (0.5 + Math.random() / 2);
@@ -150,7 +160,9 @@ export class Executor implements TransportListener {
       this.#timer = undefined;
       this.#earliestDeadlineMs = Infinity;
     }
-    operation.onDone(error, body, parts);
+    // That a repeat failed says nothing about its first sending (R20).
+    const isDoubt = error !== undefined && operation.mayHaveHappened && error.reason !== 'WRITE_IN_DOUBT';
+    operation.onDone(isDoubt ? inDoubt(error) : error, body, parts);
   }
 
   #startNext(): void {

@@ -136,6 +136,7 @@ export class RouterTransport implements Transport, ResultVisitor {
     this.#lastId += 1;
     operation.wireId = this.#lastId;
     operation.state = STATE.SENT;
+    operation.sentAtMs = nowMs;
     operation.resultParts = undefined;
     this.#sent.set(this.#lastId, operation);
     if (operation.valueBytes > 0) this.#sendingParts.set(operation, 0);
@@ -148,7 +149,7 @@ export class RouterTransport implements Transport, ResultVisitor {
       valueBytes: operation.valueBytes,
       kind: operation.kind,
       body: operation.body,
-      tail: EMPTY,
+      tail: operation.tailAt(nowMs),
     };
   }
 

@@ -1,4 +1,4 @@
-import { OPERATION } from '@atoll/platform-wire';
+import { OPERATION, OP_ID_FIELD } from '@atoll/platform-wire';
 
 /** Field numbers of cache.proto that differ from one operation to the next, and names for people. */
 export interface OperationFields {
@@ -14,8 +14,8 @@ export interface OperationFields {
 /** By the number of `Operation.kind`. operation-fields.spec.ts holds them against the generated code. */
 export const FIELDS: Readonly<Record<number, OperationFields>> = {
   [OPERATION.GET]: { name: 'get', opId: 0, requestSession: 5, responseSession: 5 },
-  [OPERATION.SET]: { name: 'set', opId: 8, requestSession: 9, responseSession: 3 },
-  [OPERATION.DELETE]: { name: 'delete', opId: 5, requestSession: 6, responseSession: 3 },
-  [OPERATION.INCREMENT]: { name: 'increment', opId: 7, requestSession: 8, responseSession: 3 },
-  [OPERATION.TOUCH]: { name: 'touch', opId: 6, requestSession: 7, responseSession: 4 },
+  [OPERATION.SET]: { name: 'set', opId: OP_ID_FIELD[OPERATION.SET]!, requestSession: 9, responseSession: 3 },
+  [OPERATION.DELETE]: { name: 'delete', opId: OP_ID_FIELD[OPERATION.DELETE]!, requestSession: 6, responseSession: 3 },
+  [OPERATION.INCREMENT]: { name: 'increment', opId: OP_ID_FIELD[OPERATION.INCREMENT]!, requestSession: 8, responseSession: 3 },
+  [OPERATION.TOUCH]: { name: 'touch', opId: OP_ID_FIELD[OPERATION.TOUCH]!, requestSession: 7, responseSession: 4 },
 };

@@ -6,6 +6,8 @@ import { WireWriter, delimitedBytes, numberBytes } from './wire-writer.ts';
 
 /** Field numbers of `Operation.kind`. */
 export const OPERATION = { GET: 5, SET: 6, DELETE: 7, INCREMENT: 8, TOUCH: 9 } as const;
+/** Field numbers of `op_id` in the request of each kind of write. */
+export const OP_ID_FIELD: Readonly<Record<number, number>> = { [OPERATION.SET]: 8, [OPERATION.DELETE]: 5, [OPERATION.INCREMENT]: 7, [OPERATION.TOUCH]: 6 };
 /** Field numbers of `OperationResult.kind`. The result of an operation has its number - 1. */
 export const RESULT = { ERROR: 3, GET: 4, SET: 5, DELETE: 6, INCREMENT: 7, TOUCH: 8 } as const;
 
