@@ -29,6 +29,12 @@ export interface ReplicaRepairerOptions {
   readonly logger: Logger;
 }
 
+interface RepairTransfer {
+  readonly client: TransferClient;
+  readonly rate: ByteRate;
+  readonly signal: AbortSignal;
+}
+
 /** Installs sub-ranges of followers again, from their leaders, while they follow (R34, R33). */
 export class ReplicaRepairer {
   readonly #options: ReplicaRepairerOptions;
@@ -50,17 +56,18 @@ export class ReplicaRepairer {
     if (wrong !== undefined) throw invalidArgument('leaves', `${wrong} is not below ${DIGEST_LEAVES}`);
     const hosted = this.#find(request);
     if (this.#running.has(hosted) || this.#running.size >= REPAIRS_MAX) throw new AtollError('OVERLOADED', 'other repairs are under way on this node');
-    this.#running.add(hosted);
-    const rate = new ByteRate(request.bytesPerSecond, performance.now());
+    const transfer: RepairTransfer = { client: this.#connect(hosted, request), rate: new ByteRate(request.bytesPerSecond, performance.now()), signal: context.signal };
     let bytes = 0;
+    this.#running.add(hosted);
     try {
       for (const leaf of request.leaves) {
-        const repair = await this.#repairLeaf(hosted, request, leaf, rate, context.signal);
+        const repair = await this.#repairLeaf(hosted, request, leaf, transfer);
         this.#ranges.add();
         bytes += repair.bytes;
         await writeWithBackpressure(call, { leaf, entries: repair.entryCount, bytes: repair.bytes }, context.signal);
       }
     } finally {
+      transfer.client.close();
       this.#running.delete(hosted);
       if (bytes > 0 && !hosted.isDropped) this.#options.host.saveRepaired(hosted);
     }
@@ -69,27 +76,24 @@ export class ReplicaRepairer {
   };
 
   /** Another attempt when the leader changed, or was behind this replica for a moment. */
-  async #repairLeaf(hosted: HostedReplica, request: RepairReplicaRequest, leaf: number, rate: ByteRate, signal: AbortSignal): Promise<RangeRepair> {
+  async #repairLeaf(hosted: HostedReplica, request: RepairReplicaRequest, leaf: number, transfer: RepairTransfer): Promise<RangeRepair> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await this.#install(hosted, request, leaf, rate, signal);
+        return await this.#install(hosted, request, leaf, transfer);
       } catch (error) {
         const isPassing = isAtollError(error) && ['REPLICA_NOT_READY', 'REPLICA_UNKNOWN', 'PEER_UNAVAILABLE'].includes(error.reason);
         if (!isPassing || attempt === ATTEMPTS_MAX) throw error;
-        await pause(ATTEMPT_PAUSE_MS, undefined, { signal });
+        await pause(ATTEMPT_PAUSE_MS, undefined, { signal: transfer.signal });
       }
     }
   }
 
-  async #install(hosted: HostedReplica, request: RepairReplicaRequest, leaf: number, rate: ByteRate, signal: AbortSignal): Promise<RangeRepair> {
+  async #install(hosted: HostedReplica, request: RepairReplicaRequest, leaf: number, { client, rate, signal }: RepairTransfer): Promise<RangeRepair> {
     const { state } = hosted.replica;
-    const { of } = this.#followed(hosted, request);
-    const address = this.#options.addressOf(of.node);
-    if (address === undefined) throw new AtollError('PEER_UNAVAILABLE', `the leader's node ${of.node} is not registered`);
+    this.#followed(hosted, request);
     const { from, to } = leafRange(leaf);
     const repair = state.beginRepair(from, to);
     if (repair === undefined) throw new AtollError('REPLICA_NOT_READY', 'the replica is being filled, or repaired');
-    const client = new TransferClient(address, credentials.createInsecure(), createChannelOptions({ traffic: 'bulk' }));
     try {
       const fetch = {
         clusterId: this.#options.clusterId,
@@ -112,14 +116,22 @@ export class ReplicaRepairer {
         await this.#take(hosted, repair, chunk, signal);
         const bytes = chunkBytes(chunk);
         this.#bytes.add(bytes);
-        await pause(rate.delayMs(bytes, performance.now()), undefined, { signal });
+        const delayMs = rate.delayMs(bytes, performance.now());
+        if (delayMs > 0) await pause(delayMs, undefined, { signal });
       }
       if (repair.next !== undefined) throw new AtollError('REPLICA_NOT_READY', 'the sub-range was not sent to its end');
       return repair;
     } finally {
-      client.close();
       state.endRepair(repair);
     }
+  }
+
+  /** To the leader's node: an epoch has one leader, so one connection serves all leaves. */
+  #connect(hosted: HostedReplica, request: RepairReplicaRequest): TransferClient {
+    const { node } = this.#followed(hosted, request).of;
+    const address = this.#options.addressOf(node);
+    if (address === undefined) throw new AtollError('PEER_UNAVAILABLE', `the leader's node ${node} is not registered`);
+    return new TransferClient(address, credentials.createInsecure(), createChannelOptions({ traffic: 'bulk' }));
   }
 
   /** Resolves when the chunk is in the store. */
