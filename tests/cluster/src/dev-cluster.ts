@@ -39,6 +39,8 @@ export interface DevStatus {
 export interface DevClusterOptions {
   readonly nodes: number;
   readonly routers?: number;
+  /** Default 1. */
+  readonly coordinators?: number;
   /** Settings of every service, say ATOLL_LOG_LEVEL. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -48,6 +50,8 @@ export const START_MS = 120_000;
 export const STOP_MS = 60_000;
 
 const CALL_MS = 15_000;
+/** A coordinator that is paused keeps nobody waiting for long. */
+const ASK_MS = 5000;
 /** Time for a cluster to come to rest after a fault, on a busy machine. */
 const SETTLE_MS = 60_000;
 const CLI = join(ROOT, 'apps/cli/src/main.ts');
@@ -67,10 +71,10 @@ export class DevCluster {
   }
 
   /** Resolves when it serves. What was started is taken down again when this fails. */
-  static async start({ nodes, routers = 1, env = {} }: DevClusterOptions): Promise<DevCluster> {
+  static async start({ nodes, routers = 1, coordinators = 1, env = {} }: DevClusterOptions): Promise<DevCluster> {
     const dataDir = await mkdtemp(join(tmpdir(), 'atoll-cluster-'));
     try {
-      const args = ['up', '--detach', '--json', '--base-port', '0', '--nodes', String(nodes), '--routers', String(routers), '--ready-timeout', '90'];
+      const args = ['up', '--detach', '--json', '--base-port', '0', '--nodes', String(nodes), '--routers', String(routers), '--coordinators', String(coordinators), '--ready-timeout', '90'];
       return new DevCluster(dataDir, (await dev(dataDir, args, env)) as DevStatus);
     } catch (error) {
       await takeDown(dataDir);
@@ -155,26 +159,45 @@ export class DevCluster {
     return client;
   }
 
-  get #admin(): AdminClient {
-    return this.#adminClient ??= this.#kept(new AdminClient(this.up.coordinators[0]!.address, credentials.createInsecure(), createChannelOptions()));
+  readonly #admins = new Map<string, AdminClient>();
+
+  /** Asks the elected coordinator; with several of them, whichever answers. */
+  async #ask<T>(call: (admin: AdminClient) => Promise<T>): Promise<T> {
+    let failure: unknown;
+    for (const { address } of this.up.coordinators) {
+      let admin = this.#admins.get(address);
+      if (admin === undefined) this.#admins.set(address, (admin = this.#kept(new AdminClient(address, credentials.createInsecure(), createChannelOptions()))));
+      try {
+        return await call(admin);
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw failure;
   }
 
-  #adminClient: AdminClient | undefined;
+  /** Id of the elected coordinator; empty while there is none. */
+  async electedCoordinator(): Promise<string> {
+    return this.#ask((admin) => callUnary(admin, 'getCluster', {}, { deadlineMs: ASK_MS })).then(
+      ({ coordinator }) => coordinator,
+      () => '',
+    );
+  }
 
   async createKeyspace(keyspace: Partial<Keyspace> & { name: string }): Promise<void> {
-    await callUnary(this.#admin, 'createKeyspace', { keyspace: { ...UNSPECIFIED, ...keyspace } }, { deadlineMs: SETTLE_MS });
+    await this.#ask((admin) => callUnary(admin, 'createKeyspace', { keyspace: { ...UNSPECIFIED, ...keyspace } }, { deadlineMs: SETTLE_MS }));
   }
 
   async partitions(keyspace = 'default'): Promise<Partition[]> {
-    return (await callUnary(this.#admin, 'listPartitions', { keyspace }, { deadlineMs: CALL_MS })).partitions;
+    return (await this.#ask((admin) => callUnary(admin, 'listPartitions', { keyspace }, { deadlineMs: ASK_MS }))).partitions;
   }
 
   async nodes(): Promise<Node[]> {
-    return (await callUnary(this.#admin, 'listNodes', {}, { deadlineMs: CALL_MS })).nodes;
+    return (await this.#ask((admin) => callUnary(admin, 'listNodes', {}, { deadlineMs: ASK_MS }))).nodes;
   }
 
   async events(kind: string): Promise<Event[]> {
-    return (await callUnary(this.#admin, 'listEvents', { kind, limit: 1000 }, { deadlineMs: CALL_MS })).events;
+    return (await this.#ask((admin) => callUnary(admin, 'listEvents', { kind, limit: 1000 }, { deadlineMs: ASK_MS }))).events;
   }
 
   async replicas(node: string): Promise<HeldReplica[]> {

@@ -49,3 +49,28 @@ export async function freePort(): Promise<number> {
 export async function ownAddresses(): Promise<Record<string, string>> {
   return { ATOLL_LISTEN: `127.0.0.1:${await freePort()}`, ATOLL_HTTP_LISTEN: `127.0.0.1:${await freePort()}` };
 }
+
+export interface RunningService {
+  readonly pid: number;
+  /** SIGTERM; SIGKILL when it does not end in time. */
+  stop(): Promise<void>;
+}
+
+/** Starts a service by itself, with these settings and no others. */
+export function startService(service: Service, settings: Readonly<Record<string, string>>): RunningService {
+  const child = spawn(process.execPath, [join(ROOT, 'apps', service, 'src/main.ts')], {
+    cwd: ROOT,
+    env: { PATH: process.env['PATH'], ...settings },
+    stdio: process.env['KEEP_CLUSTER_DATA'] === undefined ? 'ignore' : 'inherit',
+  });
+  return {
+    pid: child.pid!,
+    stop: async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const timer = setTimeout(() => child.kill('SIGKILL'), END_MS);
+      child.kill('SIGTERM');
+      await once(child, 'close');
+      clearTimeout(timer);
+    },
+  };
+}
