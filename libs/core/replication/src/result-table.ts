@@ -77,6 +77,9 @@ export class ResultTable {
   /** Stamp of the last row that was dropped. */
   #droppedMs = -Infinity;
   readonly #client = new Uint32Array(4);
+  /** Whose client id stands in `#client`, and its hash: a leader looks for an op id and then adds it. */
+  #loaded: OpId | undefined;
+  #loadedHash = 0;
 
   /** As `clear`. */
   constructor(options: ResultTableOptions & { readonly seq: number; readonly floorMs: number }) {
@@ -255,6 +258,8 @@ export class ResultTable {
     words[at + EPOCH] = entry.epoch;
     words[at + VALUE_LOW] = 0;
     words[at + VALUE_HIGH] = 0;
+    // Not kept any longer: it may be a view of a whole message.
+    this.#loaded = undefined;
     this.#link(slot, hash);
     return at;
   }
@@ -367,14 +372,18 @@ export class ResultTable {
   }
 
   /** Leaves the client id's bytes in `#client` and returns the hash of the op id. */
-  #load({ clientId, counter }: OpId): number {
+  #load(opId: OpId): number {
+    if (this.#loaded === opId) return this.#loadedHash;
+    const { clientId, counter } = opId;
     const client = this.#client;
     client.fill(0);
     const { length } = clientId;
     for (let word = 0, at = 0; at < length; word += 1, at += 4) {
       client[word] = clientId[at]! | (clientId[at + 1]! << 8) | (clientId[at + 2]! << 16) | (clientId[at + 3]! << 24);
     }
-    return mix(client[0]! ^ client[1]! ^ client[2]! ^ client[3]!, counter);
+    this.#loaded = opId;
+    this.#loadedHash = mix(client[0]! ^ client[1]! ^ client[2]! ^ client[3]!, counter);
+    return this.#loadedHash;
   }
 
   #hashOf(slot: number): number {
