@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { backupCommand, clusterCommand, eventsCommand, nodesCommand, partitionsCommand } from './commands/admin.ts';
 import { dataCommands } from './commands/data.ts';
 import { devCommand } from './commands/dev.ts';
+import { nodeCommand, recoverCommand, transferCommand } from './commands/failover.ts';
 import { keyspaceCommand } from './commands/keyspace.ts';
 import { lockCommand } from './commands/lock.ts';
 import { ringCommand } from './commands/ring.ts';
@@ -25,7 +26,7 @@ export async function runCli(args: readonly string[], io: Io): Promise<ExitCode>
   program.commandsGroup('Data:');
   for (const command of dataCommands(io, setExitCode)) program.addCommand(command);
   program.commandsGroup('Administration:');
-  for (const command of [clusterCommand(io), nodesCommand(io), partitionsCommand(io), ringCommand(io), keyspaceCommand(io), lockCommand(io, setExitCode), eventsCommand(io), verifyCommand(io, setExitCode), syncCommand(io, setExitCode), backupCommand(io, setExitCode)]) {
+  for (const command of [clusterCommand(io), nodesCommand(io), nodeCommand(io, setExitCode), partitionsCommand(io).enablePositionalOptions().addCommand(transferCommand(io, setExitCode)).addCommand(recoverCommand(io, setExitCode)), ringCommand(io), keyspaceCommand(io), lockCommand(io, setExitCode), eventsCommand(io), verifyCommand(io, setExitCode), syncCommand(io, setExitCode), backupCommand(io, setExitCode)]) {
     program.addCommand(command);
   }
   for (const command of allCommands(program)) {

@@ -4,12 +4,16 @@ import type { RpcHandlers } from '@atoll/platform-grpc';
 import type { AdminContext } from './admin-context.ts';
 import { createKeyspace } from './handlers/create-keyspace.ts';
 import { deleteKeyspace } from './handlers/delete-keyspace.ts';
+import { drainNode } from './handlers/drain-node.ts';
 import { getCluster } from './handlers/get-cluster.ts';
 import { getKeyspace } from './handlers/get-keyspace.ts';
 import { listEvents } from './handlers/list-events.ts';
 import { listKeyspaces } from './handlers/list-keyspaces.ts';
 import { listNodes } from './handlers/list-nodes.ts';
 import { listPartitions } from './handlers/list-partitions.ts';
+import { recoverPartitions } from './handlers/recover-partitions.ts';
+import { removeNode } from './handlers/remove-node.ts';
+import { transferLeadership } from './handlers/transfer-leadership.ts';
 import { updateKeyspace } from './handlers/update-keyspace.ts';
 import { syncReplicas, verifyReplicas } from './handlers/verify-replicas.ts';
 
@@ -24,6 +28,10 @@ export function addAdminService(server: Server, handlers: RpcHandlers, context: 
     deleteKeyspace: handlers.unary(AdminService.deleteKeyspace, (request, call) => deleteKeyspace(context, request, call)),
     listPartitions: handlers.unary(AdminService.listPartitions, (request) => listPartitions(context, request)),
     listEvents: handlers.unary(AdminService.listEvents, (request) => listEvents(context, request)),
+    drainNode: handlers.unary(AdminService.drainNode, (request) => drainNode(context, request)),
+    removeNode: handlers.unary(AdminService.removeNode, (request) => removeNode(context, request)),
+    transferLeadership: handlers.unary(AdminService.transferLeadership, (request, call) => transferLeadership(context, request, call)),
+    recoverPartitions: handlers.unary(AdminService.recoverPartitions, (request, call) => recoverPartitions(context, request, call)),
     verifyReplicas: handlers.serverStream(AdminService.verifyReplicas, verifyReplicas(context)),
     syncReplicas: handlers.serverStream(AdminService.syncReplicas, syncReplicas(context)),
   };

@@ -191,6 +191,8 @@ describe(`a coordinator and storage nodes (seed ${SEED})`, () => {
     expect(down).toMatchObject({ id: 'a', reason: expect.stringMatching(/neither this coordinator nor (b, c|c, b) heard of it for 900 ms/) });
     a!.isReporting = true;
     await eventually('all are up', async () => (await nodesOf(admin)).every(({ state }) => state === NodeState.NODE_STATE_UP));
+    const { events } = await callUnary(admin, 'listEvents', { limit: 0, kind: '' }, DEADLINE);
+    expect(events.filter(({ kind }) => /^NODE_(UP|DOWN|SUSPECT)$/.test(kind)).map(({ kind }) => kind)).toEqual(['NODE_UP', 'NODE_DOWN']);
   });
 
   it('fells nobody when it hears nobody (R30)', async () => {

@@ -1,5 +1,5 @@
 import { RangeState, type PartitionComparison } from '@atoll/contracts/atoll/v1/admin';
-import type { DecisionKind, PartitionRecord, NodeVerdict, VerdictChange, WriteRecord } from '@atoll/core-membership';
+import type { DecisionKind, PartitionRecord, VerdictChange, WriteRecord } from '@atoll/core-membership';
 import type { ClusterEvent } from '@atoll/platform-etcd';
 import type { Counter, Family, Logger, Metrics } from '@atoll/platform-telemetry';
 import type { SpecAction } from './adapters/record-writer.ts';
@@ -12,6 +12,8 @@ export class Events {
   readonly #append: (event: ClusterEvent) => void;
   readonly #wallMs: () => number;
   readonly #events: Family<Counter>;
+  /** Nodes that were told to be DOWN and are not up again. */
+  readonly #down = new Set<string>();
 
   constructor(options: {
     readonly logger: Logger;
@@ -55,12 +57,26 @@ export class Events {
     this.#tell({ kind: `NODE_${news}`, node: spec.id, message });
   }
 
-  /** Joins, restarts and planned stops have events of their own. */
+  /**
+   * Joins, restarts and planned stops have events of their own; suspicion, which comes and goes on a busy machine,
+   * stays in the log.
+   */
   verdictChanged({ node, former, verdict }: VerdictChange): void {
-    for (const [kind, message] of newsOf(node, former, verdict)) {
-      this.#logger.warn({ node, state: verdict.state, reason: verdict.reason }, message);
-      this.#tell({ kind, node, message });
-    }
+    const { state, reason, degraded, isEtcdLost } = verdict;
+    if (state !== former?.state && state === 'SUSPECT') this.#logger.info({ node, reason }, 'node is suspected');
+    if (state !== former?.state && state === 'DOWN') this.#judged(node, 'NODE_DOWN', `node ${node} is DOWN: ${reason}`);
+    if (state === 'UP' && this.#down.has(node)) this.#judged(node, 'NODE_UP', `node ${node} is UP again: ${reason}`);
+    if (state === 'DOWN') this.#down.add(node);
+    if (state === 'UP' || state === 'LEFT') this.#down.delete(node);
+    if (degraded.length > (former?.degraded.length ?? 0)) this.#judged(node, 'NODE_DEGRADED', `node ${node} serves badly: ${degraded.join('; ')}`);
+    if (isEtcdLost && former?.isEtcdLost !== true) this.#judged(node, 'NODE_ETCD_LOST', `node ${node} cannot reach etcd, this coordinator can`);
+  }
+
+  /** An operator decided on a node. */
+  nodeWanted({ id, state }: SpecAction['spec']): void {
+    const { kind, message } = WANTED[state];
+    this.#logger.info({ node: id }, `node ${id} ${message}`);
+    this.#tell({ kind, node: id, message: `node ${id} ${message}` });
   }
 
   keyspaceCreated(keyspace: string): void {
@@ -102,22 +118,22 @@ export class Events {
     }
   }
 
+  #judged(node: string, kind: string, message: string): void {
+    this.#logger.warn({ node }, message);
+    this.#tell({ kind, node, message });
+  }
+
   #tell(event: Pick<ClusterEvent, 'kind' | 'message'> & Partial<ClusterEvent>): void {
     this.#events.with(event.kind).add();
     this.#append({ atMs: this.#wallMs(), keyspace: '', node: '', partitions: [], ...event });
   }
 }
 
-function newsOf(node: string, former: NodeVerdict | undefined, verdict: NodeVerdict): [string, string][] {
-  const news: [string, string][] = [];
-  const { state, reason, degraded, isEtcdLost } = verdict;
-  const isOther = state !== former?.state;
-  if (isOther && (state === 'SUSPECT' || state === 'DOWN')) news.push([`NODE_${state}`, `node ${node} is ${state}: ${reason}`]);
-  if (isOther && state === 'UP' && (former?.state === 'SUSPECT' || former?.state === 'DOWN')) news.push(['NODE_UP', `node ${node} is UP again: ${reason}`]);
-  if (degraded.length > (former?.degraded.length ?? 0)) news.push(['NODE_DEGRADED', `node ${node} serves badly: ${degraded.join('; ')}`]);
-  if (isEtcdLost && former?.isEtcdLost !== true) news.push(['NODE_ETCD_LOST', `node ${node} cannot reach etcd, this coordinator can`]);
-  return news;
-}
+const WANTED = {
+  UP: { kind: 'NODE_WANTED', message: 'is wanted again: it gets its share' },
+  DRAINING: { kind: 'NODE_DRAINING', message: 'is drained: its leaderships and replicas go to others' },
+  REMOVED: { kind: 'NODE_REMOVED', message: 'is removed: nothing of its data is waited for any more' },
+} as const;
 
 const RECORD_EVENTS: readonly { readonly kind: string; readonly level: 'info' | 'warn' | 'error'; readonly decisions: readonly DecisionKind[]; readonly text: string }[] = [
   { kind: 'DATA_LOSS', level: 'error', decisions: ['RESET'], text: 'lost their data: no replica that had it can be waited for; they are served again, empty' },

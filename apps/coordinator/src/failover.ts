@@ -8,6 +8,7 @@ import {
   planHandOvers,
   type ActiveFailover,
   type ClusterState,
+  type NodeVerdict,
   type PartitionRecord,
   type Recovery,
 } from '@atoll/core-membership';
@@ -37,6 +38,11 @@ export interface FailoverOptions extends Pick<HandOverDriverOptions, 'read' | 'w
   readonly onNews: () => void;
 }
 
+/** Leaders are spread when nothing was amiss for so long: a guess, so that they do not go back and forth with a node that is ill now and then. */
+const BALANCE_AFTER_MS = 5000;
+
+const isCalmVerdict = ({ sinceMs, degraded, isEtcdLost }: NodeVerdict, nowMs: number): boolean => nowMs - sinceMs >= BALANCE_AFTER_MS && degraded.length === 0 && !isEtcdLost;
+
 interface Request {
   readonly epoch: number;
   readonly untilMs: number;
@@ -47,6 +53,8 @@ export class Failover {
   readonly #notes: FailoverNotes;
   readonly #redundancy: RedundancyClock;
   readonly #driver: HandOverDriver;
+  /** When something was amiss last. */
+  #disturbedMs = -Infinity;
   /** By `partitionName`: the node that is to lead, empty: any other. */
   readonly #requested = new Map<string, Request & { readonly node: string }>();
   readonly #recoveries = new Map<string, Request & Recovery>();
@@ -89,7 +97,11 @@ export class Failover {
     calls.retain(new Set([...state.nodes.values()].map(({ address }) => address)));
     const requested = new Map([...this.#requested].map(([name, { node }]) => [name, node]));
     const leaders = LeaderCounts.count(state.partitions.values());
-    this.#driver.begin(planHandOvers({ ...state, failover: { ...state.failover, handingOver: this.#driver.handingOver } }, { active: config.failoverActive, requested, leaders }));
+    const planned = planHandOvers({ ...state, failover: { ...state.failover, handingOver: this.#driver.handingOver } }, { active: config.failoverActive, requested, leaders });
+    const nowMs = this.#options.nowMs();
+    const isCalm = [...state.verdicts.values()].every((verdict) => isCalmVerdict(verdict, nowMs)) && planned.every(({ reason }) => reason === 'BALANCE');
+    if (!isCalm) this.#disturbedMs = nowMs;
+    this.#driver.begin(nowMs - this.#disturbedMs < BALANCE_AFTER_MS ? planned.filter(({ reason }) => reason !== 'BALANCE') : planned);
   }
 
   /** Transfers the partition's office, to `node` or, when that is empty, to any member that is well. */

@@ -2,7 +2,7 @@
 // that a term knows beyond etcd (inventories, plans, who is away since when) begins anew with it.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RecordNews } from '@atoll/contracts/atoll/v1/heartbeat';
-import { isAtollError, type AtollError } from '@atoll/core-errors';
+import { AtollError, isAtollError } from '@atoll/core-errors';
 import {
   PlacementPlans,
   createKeyspaceSpec,
@@ -12,6 +12,7 @@ import {
   type Action,
   type ClusterState,
   type KeyspaceSpec,
+  type NodeSpec,
   type NodeVerdict,
   type PartitionRecord,
   type VersionedRecord,
@@ -28,6 +29,7 @@ import type { Config } from './config.ts';
 import type { CoordinatorMetrics } from './coordinator-metrics.ts';
 import { Attendance } from './domain/attendance.ts';
 import { LastSeen } from './domain/last-seen.ts';
+import { needsRecovery, planRecovery, type RecoveryPlan } from './domain/recovery-plan.ts';
 import type { Events } from './events.ts';
 import { Failover } from './failover.ts';
 import { Wake } from './loops/wake.ts';
@@ -53,13 +55,13 @@ export interface TermOfOfficeOptions {
 
 export class TermOfOffice {
   readonly keyspaces: KeyspaceStore;
+  readonly failover: Failover;
   /** Comparison and repair of replicas (R34). */
   readonly verification: ReplicaVerification;
   readonly #options: TermOfOfficeOptions;
   readonly #inventories: NodeInventories;
   readonly #watch: NodeWatch;
   readonly #writer: RecordWriter;
-  readonly failover: Failover;
   readonly #lastSeen = new LastSeen();
   readonly #attendance: Attendance;
   readonly #plans = new PlacementPlans();
@@ -240,6 +242,26 @@ export class TermOfOffice {
   async deleteKeyspace(name: string): Promise<void> {
     await this.keyspaces.markDeleted(name);
     this.#wake.now();
+  }
+
+  /** What operators want of a node. Throws METADATA_CONFLICT when its spec was changed meanwhile, or the outcome is unknown. */
+  async setWanted(previous: NodeSpec, state: NodeSpec['state']): Promise<void> {
+    if (previous.state === state) return;
+    const spec = { ...previous, state };
+    const written = await this.#writer.writeSpecs([{ kind: 'writeSpec', spec, previous, news: 'UPDATED' }]);
+    if (written.length === 0) throw new AtollError('METADATA_CONFLICT', `node ${spec.id}: its spec was changed meanwhile, or it is not known whether this change was written`);
+    this.#options.events.nodeWanted(spec);
+    await this.#viewShows(() => this.#options.view.nodeSpecs().get(spec.id)?.state === state);
+    this.#wake.now();
+  }
+
+  /** For the partitions named, or for all that need it. */
+  planRecoveries(keyspace: string, partitions: readonly number[]): readonly { readonly plan: RecoveryPlan; readonly isNeeded: boolean }[] {
+    const state = this.failover.complete(this.#state());
+    return (state.partitions.get(keyspace) ?? [])
+      .map(({ record }) => ({ record, isNeeded: needsRecovery(state, record) }))
+      .filter(({ record, isNeeded }) => (partitions.length === 0 ? isNeeded : partitions.includes(record.partition)))
+      .map(({ record, isNeeded }) => ({ plan: planRecovery(state, record, (replica) => this.#lastSeen.of(replica)), isNeeded }));
   }
 
   async #execute(actions: readonly Action[], nowMs: number): Promise<void> {

@@ -66,7 +66,7 @@ export function nodesCommand(io: Io): Command {
           node.address,
           node.zone,
           node.weight,
-          String(shown[index]?.['state']),
+          [String(shown[index]?.['state']), ...(node.wanted === 'DRAINING' ? ['draining'] : [])].join(' '),
           durationText(node.stateMs),
           node.leaders,
           node.replicas,

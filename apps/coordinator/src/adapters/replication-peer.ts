@@ -39,6 +39,7 @@ function toHeld(messages: readonly HeldReplicaMessage[]): Map<string, HeldReplic
         generation: message.generation && { counter: message.generation.counter, id: message.generation.id },
         end: { epoch: message.end?.epoch ?? 0, seq: message.end?.seq ?? 0 },
         entries: message.entries,
+        installed: message.installed,
         empty: message.appliedSeq === 0 && message.entries === 0 && (message.end?.seq ?? 0) === 0,
       },
     ]),

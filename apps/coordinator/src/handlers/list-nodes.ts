@@ -29,6 +29,7 @@ export function listNodes(context: AdminContext): ListNodesResponse {
       stateMs,
       degraded: [...degraded],
       etcdLost: isEtcdLost,
+      wanted: view.nodeSpecs().get(id)?.state ?? '',
       incarnation: shown?.incarnation ?? '',
       ...(counts.get(id) ?? NONE),
     };

@@ -15,6 +15,8 @@ export interface HeldReplica {
   readonly end?: { readonly epoch: number; readonly seq: number };
   /** Entries that it held then. */
   readonly entries?: number;
+  /** Whether it was complete then; undefined when its node did not say. */
+  readonly installed?: boolean;
 }
 
 /** Everything that one process holds, as it said itself. */

@@ -367,6 +367,98 @@ export interface Node {
   degraded: string[];
   /** It answers, and etcd has not answered it for long. */
   etcdLost: boolean;
+  /** What operators want of it: UP, DRAINING or REMOVED; empty before the coordinator has taken note of it. */
+  wanted: string;
+}
+
+export interface DrainNodeRequest {
+  /** Node id. */
+  node: string;
+  /** The node is wanted again instead. */
+  undo: boolean;
+}
+
+export interface DrainNodeResponse {
+  /** As it stands after the change. */
+  node: Node | undefined;
+}
+
+export interface RemoveNodeRequest {
+  /** Node id. */
+  node: string;
+  /**
+   * The operator states that its process is stopped and that its data does not come back, although it still holds
+   * replicas by the records. Refused while its process runs, all the same.
+   */
+  dataIsLost: boolean;
+}
+
+export interface RemoveNodeResponse {
+}
+
+export interface TransferLeadershipRequest {
+  /** Empty means "default". */
+  keyspace: string;
+  /** Empty means all that are led by `from`. */
+  partitions: number[];
+  /** Only partitions that this node leads; empty: any. */
+  from: string;
+  /** Node that is to lead; empty: for each partition the in-sync member that leads least. */
+  to: string;
+}
+
+export interface TransferLeadershipResponse {
+  /** In order of partition. */
+  results: TransferResult[];
+}
+
+export interface TransferResult {
+  partition: number;
+  /** Node that leads now; empty when nobody does. */
+  leader: string;
+  /** Why it was not transferred; empty when it was. */
+  problem: string;
+}
+
+export interface RecoverPartitionsRequest {
+  /** Empty means "default". */
+  keyspace: string;
+  /** Empty means all that no in-sync member can lead. */
+  partitions: number[];
+  /** False: only shows what would be done and lost. */
+  execute: boolean;
+  /**
+   * Has to be true with `execute`: the operator states that the processes of the old members are stopped. One that goes
+   * on serving, cut off from etcd, would go on with writes that are lost (R15).
+   */
+  oldMembersAreStopped: boolean;
+  /** Where no replica is left to go on from, the partition starts again, empty. */
+  allowEmpty: boolean;
+}
+
+export interface RecoverPartitionsResponse {
+  /** In order of partition. */
+  recoveries: PartitionRecovery[];
+}
+
+export interface PartitionRecovery {
+  partition: number;
+  /** Nodes of the members that had every committed write, and that cannot lead. */
+  missing: string[];
+  /** Node whose replica the partition goes on from; empty: it starts again, empty. */
+  source: string;
+  /** Entries that this replica held when its node was last asked. */
+  entries: number;
+  /** End of its log then. */
+  endSeq: number;
+  /** Writes that are lost at least, by what the missing members last said; 0 also when nobody knows. */
+  lostWrites: number;
+  /** For people. */
+  loss: string;
+  /** It is being carried out. */
+  executed: boolean;
+  /** Why nothing can be done about it; empty otherwise. */
+  problem: string;
 }
 
 export interface CreateKeyspaceRequest {
@@ -442,7 +534,7 @@ export interface Partition {
   keyspace: string;
   /** Counter of the data's lineage. */
   generation: number;
-  /** ACTIVE or WAITING. */
+  /** ACTIVE, WAITING or FENCING. */
   state: string;
   /** Nodes that hold every committed write although they left the in-sync set (KIP-966). */
   eligible: string[];
@@ -463,7 +555,10 @@ export interface ListEventsResponse {
 export interface Event {
   /** Milliseconds since the Unix epoch, by the coordinator's clock. */
   atMs: number;
-  /** DATA_LOSS, LEADER_CHANGED, NODE_JOINED, NODE_RESTARTED, NODE_LEFT, KEYSPACE_CREATED, KEYSPACE_DELETED. */
+  /**
+   * DATA_LOSS, LEADER_CHANGED, NODE_JOINED, NODE_RESTARTED, NODE_LEFT, KEYSPACE_CREATED, KEYSPACE_DELETED,
+   * REPLICA_REPAIRED, REPLICA_DIFFERS, REPLICAS_CONTESTED.
+   */
   kind: string;
   /** Empty when the event is not of one keyspace. */
   keyspace: string;
@@ -1243,6 +1338,7 @@ function createBaseNode(): Node {
     stateMs: 0,
     degraded: [],
     etcdLost: false,
+    wanted: "",
   };
 }
 
@@ -1292,6 +1388,9 @@ export const Node: MessageFns<Node> = {
     }
     if (message.etcdLost !== false) {
       writer.uint32(112).bool(message.etcdLost);
+    }
+    if (message.wanted !== "") {
+      writer.uint32(122).string(message.wanted);
     }
     return writer;
   },
@@ -1421,6 +1520,14 @@ export const Node: MessageFns<Node> = {
             message.etcdLost = reader.bool();
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.wanted = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1461,6 +1568,7 @@ export const Node: MessageFns<Node> = {
         : isSet(object.etcd_lost)
         ? globalThis.Boolean(object.etcd_lost)
         : false,
+      wanted: isSet(object.wanted) ? globalThis.String(object.wanted) : "",
     };
   },
 
@@ -1508,6 +1616,9 @@ export const Node: MessageFns<Node> = {
     if (message.etcdLost !== false) {
       obj.etcdLost = message.etcdLost;
     }
+    if (message.wanted !== "") {
+      obj.wanted = message.wanted;
+    }
     return obj;
   },
 
@@ -1530,6 +1641,1057 @@ export const Node: MessageFns<Node> = {
     message.stateMs = object.stateMs ?? 0;
     message.degraded = object.degraded?.map((e) => e) || [];
     message.etcdLost = object.etcdLost ?? false;
+    message.wanted = object.wanted ?? "";
+    return message;
+  },
+};
+
+function createBaseDrainNodeRequest(): DrainNodeRequest {
+  return { node: "", undo: false };
+}
+
+export const DrainNodeRequest: MessageFns<DrainNodeRequest> = {
+  encode(message: DrainNodeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    if (message.undo !== false) {
+      writer.uint32(16).bool(message.undo);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrainNodeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrainNodeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.undo = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DrainNodeRequest {
+    return {
+      node: isSet(object.node) ? globalThis.String(object.node) : "",
+      undo: isSet(object.undo) ? globalThis.Boolean(object.undo) : false,
+    };
+  },
+
+  toJSON(message: DrainNodeRequest): unknown {
+    const obj: any = {};
+    if (message.node !== "") {
+      obj.node = message.node;
+    }
+    if (message.undo !== false) {
+      obj.undo = message.undo;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DrainNodeRequest>): DrainNodeRequest {
+    return DrainNodeRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DrainNodeRequest>): DrainNodeRequest {
+    const message = createBaseDrainNodeRequest();
+    message.node = object.node ?? "";
+    message.undo = object.undo ?? false;
+    return message;
+  },
+};
+
+function createBaseDrainNodeResponse(): DrainNodeResponse {
+  return { node: undefined };
+}
+
+export const DrainNodeResponse: MessageFns<DrainNodeResponse> = {
+  encode(message: DrainNodeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== undefined) {
+      Node.encode(message.node, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrainNodeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrainNodeResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = Node.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DrainNodeResponse {
+    return { node: isSet(object.node) ? Node.fromJSON(object.node) : undefined };
+  },
+
+  toJSON(message: DrainNodeResponse): unknown {
+    const obj: any = {};
+    if (message.node !== undefined) {
+      obj.node = Node.toJSON(message.node);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DrainNodeResponse>): DrainNodeResponse {
+    return DrainNodeResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DrainNodeResponse>): DrainNodeResponse {
+    const message = createBaseDrainNodeResponse();
+    message.node = (object.node !== undefined && object.node !== null) ? Node.fromPartial(object.node) : undefined;
+    return message;
+  },
+};
+
+function createBaseRemoveNodeRequest(): RemoveNodeRequest {
+  return { node: "", dataIsLost: false };
+}
+
+export const RemoveNodeRequest: MessageFns<RemoveNodeRequest> = {
+  encode(message: RemoveNodeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    if (message.dataIsLost !== false) {
+      writer.uint32(16).bool(message.dataIsLost);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveNodeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveNodeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.dataIsLost = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RemoveNodeRequest {
+    return {
+      node: isSet(object.node) ? globalThis.String(object.node) : "",
+      dataIsLost: isSet(object.dataIsLost)
+        ? globalThis.Boolean(object.dataIsLost)
+        : isSet(object.data_is_lost)
+        ? globalThis.Boolean(object.data_is_lost)
+        : false,
+    };
+  },
+
+  toJSON(message: RemoveNodeRequest): unknown {
+    const obj: any = {};
+    if (message.node !== "") {
+      obj.node = message.node;
+    }
+    if (message.dataIsLost !== false) {
+      obj.dataIsLost = message.dataIsLost;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RemoveNodeRequest>): RemoveNodeRequest {
+    return RemoveNodeRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RemoveNodeRequest>): RemoveNodeRequest {
+    const message = createBaseRemoveNodeRequest();
+    message.node = object.node ?? "";
+    message.dataIsLost = object.dataIsLost ?? false;
+    return message;
+  },
+};
+
+function createBaseRemoveNodeResponse(): RemoveNodeResponse {
+  return {};
+}
+
+export const RemoveNodeResponse: MessageFns<RemoveNodeResponse> = {
+  encode(_: RemoveNodeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveNodeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveNodeResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): RemoveNodeResponse {
+    return {};
+  },
+
+  toJSON(_: RemoveNodeResponse): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<RemoveNodeResponse>): RemoveNodeResponse {
+    return RemoveNodeResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<RemoveNodeResponse>): RemoveNodeResponse {
+    const message = createBaseRemoveNodeResponse();
+    return message;
+  },
+};
+
+function createBaseTransferLeadershipRequest(): TransferLeadershipRequest {
+  return { keyspace: "", partitions: [], from: "", to: "" };
+}
+
+export const TransferLeadershipRequest: MessageFns<TransferLeadershipRequest> = {
+  encode(message: TransferLeadershipRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.keyspace !== "") {
+      writer.uint32(10).string(message.keyspace);
+    }
+    if (message.partitions.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.partitions) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.from !== "") {
+      writer.uint32(26).string(message.from);
+    }
+    if (message.to !== "") {
+      writer.uint32(34).string(message.to);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TransferLeadershipRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTransferLeadershipRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag === 16) {
+              message.partitions.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.partitions.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.from = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.to = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): TransferLeadershipRequest {
+    return {
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      partitions: globalThis.Array.isArray(object?.partitions)
+        ? object.partitions.map((e: any) => globalThis.Number(e))
+        : [],
+      from: isSet(object.from) ? globalThis.String(object.from) : "",
+      to: isSet(object.to) ? globalThis.String(object.to) : "",
+    };
+  },
+
+  toJSON(message: TransferLeadershipRequest): unknown {
+    const obj: any = {};
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.partitions?.length) {
+      obj.partitions = message.partitions.map((e) => Math.round(e));
+    }
+    if (message.from !== "") {
+      obj.from = message.from;
+    }
+    if (message.to !== "") {
+      obj.to = message.to;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<TransferLeadershipRequest>): TransferLeadershipRequest {
+    return TransferLeadershipRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TransferLeadershipRequest>): TransferLeadershipRequest {
+    const message = createBaseTransferLeadershipRequest();
+    message.keyspace = object.keyspace ?? "";
+    message.partitions = object.partitions?.map((e) => e) || [];
+    message.from = object.from ?? "";
+    message.to = object.to ?? "";
+    return message;
+  },
+};
+
+function createBaseTransferLeadershipResponse(): TransferLeadershipResponse {
+  return { results: [] };
+}
+
+export const TransferLeadershipResponse: MessageFns<TransferLeadershipResponse> = {
+  encode(message: TransferLeadershipResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.results) {
+      TransferResult.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TransferLeadershipResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTransferLeadershipResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.results.push(TransferResult.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): TransferLeadershipResponse {
+    return {
+      results: globalThis.Array.isArray(object?.results)
+        ? object.results.map((e: any) => TransferResult.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: TransferLeadershipResponse): unknown {
+    const obj: any = {};
+    if (message.results?.length) {
+      obj.results = message.results.map((e) => TransferResult.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<TransferLeadershipResponse>): TransferLeadershipResponse {
+    return TransferLeadershipResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TransferLeadershipResponse>): TransferLeadershipResponse {
+    const message = createBaseTransferLeadershipResponse();
+    message.results = object.results?.map((e) => TransferResult.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseTransferResult(): TransferResult {
+  return { partition: 0, leader: "", problem: "" };
+}
+
+export const TransferResult: MessageFns<TransferResult> = {
+  encode(message: TransferResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.partition !== 0) {
+      writer.uint32(8).uint32(message.partition);
+    }
+    if (message.leader !== "") {
+      writer.uint32(18).string(message.leader);
+    }
+    if (message.problem !== "") {
+      writer.uint32(26).string(message.problem);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TransferResult {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTransferResult();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.leader = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): TransferResult {
+    return {
+      partition: isSet(object.partition) ? globalThis.Number(object.partition) : 0,
+      leader: isSet(object.leader) ? globalThis.String(object.leader) : "",
+      problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
+    };
+  },
+
+  toJSON(message: TransferResult): unknown {
+    const obj: any = {};
+    if (message.partition !== 0) {
+      obj.partition = Math.round(message.partition);
+    }
+    if (message.leader !== "") {
+      obj.leader = message.leader;
+    }
+    if (message.problem !== "") {
+      obj.problem = message.problem;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<TransferResult>): TransferResult {
+    return TransferResult.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TransferResult>): TransferResult {
+    const message = createBaseTransferResult();
+    message.partition = object.partition ?? 0;
+    message.leader = object.leader ?? "";
+    message.problem = object.problem ?? "";
+    return message;
+  },
+};
+
+function createBaseRecoverPartitionsRequest(): RecoverPartitionsRequest {
+  return { keyspace: "", partitions: [], execute: false, oldMembersAreStopped: false, allowEmpty: false };
+}
+
+export const RecoverPartitionsRequest: MessageFns<RecoverPartitionsRequest> = {
+  encode(message: RecoverPartitionsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.keyspace !== "") {
+      writer.uint32(10).string(message.keyspace);
+    }
+    if (message.partitions.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.partitions) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.execute !== false) {
+      writer.uint32(24).bool(message.execute);
+    }
+    if (message.oldMembersAreStopped !== false) {
+      writer.uint32(32).bool(message.oldMembersAreStopped);
+    }
+    if (message.allowEmpty !== false) {
+      writer.uint32(40).bool(message.allowEmpty);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RecoverPartitionsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRecoverPartitionsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag === 16) {
+              message.partitions.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.partitions.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.execute = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.oldMembersAreStopped = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.allowEmpty = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RecoverPartitionsRequest {
+    return {
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      partitions: globalThis.Array.isArray(object?.partitions)
+        ? object.partitions.map((e: any) => globalThis.Number(e))
+        : [],
+      execute: isSet(object.execute) ? globalThis.Boolean(object.execute) : false,
+      oldMembersAreStopped: isSet(object.oldMembersAreStopped)
+        ? globalThis.Boolean(object.oldMembersAreStopped)
+        : isSet(object.old_members_are_stopped)
+        ? globalThis.Boolean(object.old_members_are_stopped)
+        : false,
+      allowEmpty: isSet(object.allowEmpty)
+        ? globalThis.Boolean(object.allowEmpty)
+        : isSet(object.allow_empty)
+        ? globalThis.Boolean(object.allow_empty)
+        : false,
+    };
+  },
+
+  toJSON(message: RecoverPartitionsRequest): unknown {
+    const obj: any = {};
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.partitions?.length) {
+      obj.partitions = message.partitions.map((e) => Math.round(e));
+    }
+    if (message.execute !== false) {
+      obj.execute = message.execute;
+    }
+    if (message.oldMembersAreStopped !== false) {
+      obj.oldMembersAreStopped = message.oldMembersAreStopped;
+    }
+    if (message.allowEmpty !== false) {
+      obj.allowEmpty = message.allowEmpty;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RecoverPartitionsRequest>): RecoverPartitionsRequest {
+    return RecoverPartitionsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RecoverPartitionsRequest>): RecoverPartitionsRequest {
+    const message = createBaseRecoverPartitionsRequest();
+    message.keyspace = object.keyspace ?? "";
+    message.partitions = object.partitions?.map((e) => e) || [];
+    message.execute = object.execute ?? false;
+    message.oldMembersAreStopped = object.oldMembersAreStopped ?? false;
+    message.allowEmpty = object.allowEmpty ?? false;
+    return message;
+  },
+};
+
+function createBaseRecoverPartitionsResponse(): RecoverPartitionsResponse {
+  return { recoveries: [] };
+}
+
+export const RecoverPartitionsResponse: MessageFns<RecoverPartitionsResponse> = {
+  encode(message: RecoverPartitionsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.recoveries) {
+      PartitionRecovery.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RecoverPartitionsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRecoverPartitionsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.recoveries.push(PartitionRecovery.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RecoverPartitionsResponse {
+    return {
+      recoveries: globalThis.Array.isArray(object?.recoveries)
+        ? object.recoveries.map((e: any) => PartitionRecovery.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: RecoverPartitionsResponse): unknown {
+    const obj: any = {};
+    if (message.recoveries?.length) {
+      obj.recoveries = message.recoveries.map((e) => PartitionRecovery.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RecoverPartitionsResponse>): RecoverPartitionsResponse {
+    return RecoverPartitionsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RecoverPartitionsResponse>): RecoverPartitionsResponse {
+    const message = createBaseRecoverPartitionsResponse();
+    message.recoveries = object.recoveries?.map((e) => PartitionRecovery.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBasePartitionRecovery(): PartitionRecovery {
+  return {
+    partition: 0,
+    missing: [],
+    source: "",
+    entries: 0,
+    endSeq: 0,
+    lostWrites: 0,
+    loss: "",
+    executed: false,
+    problem: "",
+  };
+}
+
+export const PartitionRecovery: MessageFns<PartitionRecovery> = {
+  encode(message: PartitionRecovery, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.partition !== 0) {
+      writer.uint32(8).uint32(message.partition);
+    }
+    for (const v of message.missing) {
+      writer.uint32(18).string(v!);
+    }
+    if (message.source !== "") {
+      writer.uint32(26).string(message.source);
+    }
+    if (message.entries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.entries)) !== BigInt(message.entries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.entries) of type uint64 too large");
+      }
+      writer.uint32(32).uint64(BigInt(message.entries));
+    }
+    if (message.endSeq !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.endSeq)) !== BigInt(message.endSeq)) {
+        throw new globalThis.Error("value provided for field BigInt(message.endSeq) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.endSeq));
+    }
+    if (message.lostWrites !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.lostWrites)) !== BigInt(message.lostWrites)) {
+        throw new globalThis.Error("value provided for field BigInt(message.lostWrites) of type uint64 too large");
+      }
+      writer.uint32(48).uint64(BigInt(message.lostWrites));
+    }
+    if (message.loss !== "") {
+      writer.uint32(58).string(message.loss);
+    }
+    if (message.executed !== false) {
+      writer.uint32(64).bool(message.executed);
+    }
+    if (message.problem !== "") {
+      writer.uint32(74).string(message.problem);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PartitionRecovery {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePartitionRecovery();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.missing.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.source = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.entries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.endSeq = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.lostWrites = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.loss = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.executed = reader.bool();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PartitionRecovery {
+    return {
+      partition: isSet(object.partition) ? globalThis.Number(object.partition) : 0,
+      missing: globalThis.Array.isArray(object?.missing) ? object.missing.map((e: any) => globalThis.String(e)) : [],
+      source: isSet(object.source) ? globalThis.String(object.source) : "",
+      entries: isSet(object.entries) ? globalThis.Number(object.entries) : 0,
+      endSeq: isSet(object.endSeq)
+        ? globalThis.Number(object.endSeq)
+        : isSet(object.end_seq)
+        ? globalThis.Number(object.end_seq)
+        : 0,
+      lostWrites: isSet(object.lostWrites)
+        ? globalThis.Number(object.lostWrites)
+        : isSet(object.lost_writes)
+        ? globalThis.Number(object.lost_writes)
+        : 0,
+      loss: isSet(object.loss) ? globalThis.String(object.loss) : "",
+      executed: isSet(object.executed) ? globalThis.Boolean(object.executed) : false,
+      problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
+    };
+  },
+
+  toJSON(message: PartitionRecovery): unknown {
+    const obj: any = {};
+    if (message.partition !== 0) {
+      obj.partition = Math.round(message.partition);
+    }
+    if (message.missing?.length) {
+      obj.missing = message.missing;
+    }
+    if (message.source !== "") {
+      obj.source = message.source;
+    }
+    if (message.entries !== 0) {
+      obj.entries = globalThis.Number(message.entries);
+    }
+    if (message.endSeq !== 0) {
+      obj.endSeq = globalThis.Number(message.endSeq);
+    }
+    if (message.lostWrites !== 0) {
+      obj.lostWrites = globalThis.Number(message.lostWrites);
+    }
+    if (message.loss !== "") {
+      obj.loss = message.loss;
+    }
+    if (message.executed !== false) {
+      obj.executed = message.executed;
+    }
+    if (message.problem !== "") {
+      obj.problem = message.problem;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<PartitionRecovery>): PartitionRecovery {
+    return PartitionRecovery.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PartitionRecovery>): PartitionRecovery {
+    const message = createBasePartitionRecovery();
+    message.partition = object.partition ?? 0;
+    message.missing = object.missing?.map((e) => e) || [];
+    message.source = object.source ?? "";
+    message.entries = object.entries ?? 0;
+    message.endSeq = object.endSeq ?? 0;
+    message.lostWrites = object.lostWrites ?? 0;
+    message.loss = object.loss ?? "";
+    message.executed = object.executed ?? false;
+    message.problem = object.problem ?? "";
     return message;
   },
 };
@@ -3879,6 +5041,59 @@ export const AdminService = {
     responseSerialize: (value: ListNodesResponse): Buffer => Buffer.from(ListNodesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListNodesResponse => ListNodesResponse.decode(value),
   },
+  /**
+   * Has a node's leaderships and replicas moved to the others, or takes that back. Answers when it is written: ListNodes
+   * shows how far it is.
+   */
+  drainNode: {
+    path: "/atoll.v1.Admin/DrainNode" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DrainNodeRequest): Buffer => Buffer.from(DrainNodeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DrainNodeRequest => DrainNodeRequest.decode(value),
+    responseSerialize: (value: DrainNodeResponse): Buffer => Buffer.from(DrainNodeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DrainNodeResponse => DrainNodeResponse.decode(value),
+  },
+  /**
+   * Forgets a node that holds nothing any more, or that the operator states to be gone for good: nothing of its data is
+   * waited for then.
+   */
+  removeNode: {
+    path: "/atoll.v1.Admin/RemoveNode" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RemoveNodeRequest): Buffer => Buffer.from(RemoveNodeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RemoveNodeRequest => RemoveNodeRequest.decode(value),
+    responseSerialize: (value: RemoveNodeResponse): Buffer => Buffer.from(RemoveNodeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RemoveNodeResponse => RemoveNodeResponse.decode(value),
+  },
+  /**
+   * Hands the leaderships of partitions over to in-sync members, without an error to clients. Answers when each is
+   * transferred or has failed.
+   */
+  transferLeadership: {
+    path: "/atoll.v1.Admin/TransferLeadership" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: TransferLeadershipRequest): Buffer =>
+      Buffer.from(TransferLeadershipRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): TransferLeadershipRequest => TransferLeadershipRequest.decode(value),
+    responseSerialize: (value: TransferLeadershipResponse): Buffer =>
+      Buffer.from(TransferLeadershipResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): TransferLeadershipResponse => TransferLeadershipResponse.decode(value),
+  },
+  /** Partitions that no in-sync member can lead: shows what going on without these would lose, and does it when asked. */
+  recoverPartitions: {
+    path: "/atoll.v1.Admin/RecoverPartitions" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RecoverPartitionsRequest): Buffer =>
+      Buffer.from(RecoverPartitionsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RecoverPartitionsRequest => RecoverPartitionsRequest.decode(value),
+    responseSerialize: (value: RecoverPartitionsResponse): Buffer =>
+      Buffer.from(RecoverPartitionsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RecoverPartitionsResponse => RecoverPartitionsResponse.decode(value),
+  },
   /** Creates a keyspace and places its partitions. Answers when every partition has a leader. */
   createKeyspace: {
     path: "/atoll.v1.Admin/CreateKeyspace" as const,
@@ -3992,6 +5207,23 @@ export interface AdminServer extends UntypedServiceImplementation {
   getCluster: handleUnaryCall<GetClusterRequest, GetClusterResponse>;
   /** All storage nodes, registered or specified. */
   listNodes: handleUnaryCall<ListNodesRequest, ListNodesResponse>;
+  /**
+   * Has a node's leaderships and replicas moved to the others, or takes that back. Answers when it is written: ListNodes
+   * shows how far it is.
+   */
+  drainNode: handleUnaryCall<DrainNodeRequest, DrainNodeResponse>;
+  /**
+   * Forgets a node that holds nothing any more, or that the operator states to be gone for good: nothing of its data is
+   * waited for then.
+   */
+  removeNode: handleUnaryCall<RemoveNodeRequest, RemoveNodeResponse>;
+  /**
+   * Hands the leaderships of partitions over to in-sync members, without an error to clients. Answers when each is
+   * transferred or has failed.
+   */
+  transferLeadership: handleUnaryCall<TransferLeadershipRequest, TransferLeadershipResponse>;
+  /** Partitions that no in-sync member can lead: shows what going on without these would lose, and does it when asked. */
+  recoverPartitions: handleUnaryCall<RecoverPartitionsRequest, RecoverPartitionsResponse>;
   /** Creates a keyspace and places its partitions. Answers when every partition has a leader. */
   createKeyspace: handleUnaryCall<CreateKeyspaceRequest, CreateKeyspaceResponse>;
   /** Changes the settings of a keyspace that may change while it is served. */
@@ -4048,6 +5280,79 @@ export interface AdminClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListNodesResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Has a node's leaderships and replicas moved to the others, or takes that back. Answers when it is written: ListNodes
+   * shows how far it is.
+   */
+  drainNode(
+    request: DrainNodeRequest,
+    callback: (error: ServiceError | null, response: DrainNodeResponse) => void,
+  ): ClientUnaryCall;
+  drainNode(
+    request: DrainNodeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DrainNodeResponse) => void,
+  ): ClientUnaryCall;
+  drainNode(
+    request: DrainNodeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DrainNodeResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Forgets a node that holds nothing any more, or that the operator states to be gone for good: nothing of its data is
+   * waited for then.
+   */
+  removeNode(
+    request: RemoveNodeRequest,
+    callback: (error: ServiceError | null, response: RemoveNodeResponse) => void,
+  ): ClientUnaryCall;
+  removeNode(
+    request: RemoveNodeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RemoveNodeResponse) => void,
+  ): ClientUnaryCall;
+  removeNode(
+    request: RemoveNodeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RemoveNodeResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Hands the leaderships of partitions over to in-sync members, without an error to clients. Answers when each is
+   * transferred or has failed.
+   */
+  transferLeadership(
+    request: TransferLeadershipRequest,
+    callback: (error: ServiceError | null, response: TransferLeadershipResponse) => void,
+  ): ClientUnaryCall;
+  transferLeadership(
+    request: TransferLeadershipRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: TransferLeadershipResponse) => void,
+  ): ClientUnaryCall;
+  transferLeadership(
+    request: TransferLeadershipRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: TransferLeadershipResponse) => void,
+  ): ClientUnaryCall;
+  /** Partitions that no in-sync member can lead: shows what going on without these would lose, and does it when asked. */
+  recoverPartitions(
+    request: RecoverPartitionsRequest,
+    callback: (error: ServiceError | null, response: RecoverPartitionsResponse) => void,
+  ): ClientUnaryCall;
+  recoverPartitions(
+    request: RecoverPartitionsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RecoverPartitionsResponse) => void,
+  ): ClientUnaryCall;
+  recoverPartitions(
+    request: RecoverPartitionsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RecoverPartitionsResponse) => void,
   ): ClientUnaryCall;
   /** Creates a keyspace and places its partitions. Answers when every partition has a leader. */
   createKeyspace(
