@@ -11,8 +11,8 @@ const UNANSWERED_MAX = 20;
 const NEWS_PER_BEAT_MAX = 200;
 const RETRY_MS_MIN = 50;
 const RETRY_MS_MAX = 500;
-/** On top of the time that the asked node itself may take. */
-const PROBE_CALL_MS = 200;
+/** On top of the time that the asked node itself may take, which it may need on a busy machine: an answer that comes late is an answer. */
+const PROBE_CALL_MS = 1000;
 
 export interface ReportLinkOptions {
   /** host:port of the node. */
