@@ -54,7 +54,7 @@ export class LocksClient {
     }, ttlMs / 3);
     try {
       const granted = await this.#calls.call(waitMs + this.#options.deadlineMs, signal, (stub, settings) =>
-        callUnary(stub, 'acquire', { scope, mode, ttlMs, waitMs: Math.max(0, Math.floor(endsAtMs - nowMs())), requestId, owner }, settings),
+        callUnary(stub, 'acquire', { scope, mode, ttlMs, waitMs: Math.max(0, Math.ceil(endsAtMs - nowMs())), requestId, owner }, settings),
       );
       return this.#hold({ ...granted, scope, mode, renewedAtMs });
     } catch (error) {
