@@ -5,8 +5,10 @@ import {
   bytes,
   commonSettings,
   integer,
+  optional,
   parseSettings,
   ratio,
+  text,
   toCommonConfig,
   type CommonConfig,
   type Env,
@@ -18,6 +20,14 @@ export const ROUTER_PREFIX = 'ROUTER_';
 
 export const SETTINGS = {
   ...commonSettings({ id: 'router-1', listen: '127.0.0.1:7400' }),
+  ROUTER_ZONE: optional(
+    text({
+      pattern: /^[A-Za-z0-9_.-]{1,64}$/,
+      range: '1 to 64 characters of A-Z, a-z, 0-9, _, . and -',
+      description: 'Zone of this router: BOUNDED and EVENTUAL reads go to replicas of the same STORAGE_NODE_ZONE where there are any.',
+    }),
+    'reads go to replicas of all zones alike',
+  ),
   ROUTER_OPERATIONS_MAX: integer({
     min: 1,
     max: 10_000_000,
@@ -91,6 +101,8 @@ const RELATIONS: readonly Relation<typeof SETTINGS>[] = [
 
 export interface Config extends Pick<DispatcherOptions, 'operationsMax' | 'bytesMax' | 'resultBytesMax' | 'link' | 'retryBudget'> {
   readonly common: CommonConfig;
+  /** undefined: no replica is nearer than another. */
+  readonly zone: string | undefined;
   readonly streamWindowOperations: number;
   readonly watchesMax: number;
 }
@@ -100,6 +112,7 @@ export function parseConfig(env: Env): Config {
   const values = parseSettings(SETTINGS, env, { prefixes: [COMMON_PREFIX, ROUTER_PREFIX], relations: RELATIONS });
   return Object.freeze({
     common: toCommonConfig(values),
+    zone: values.ROUTER_ZONE,
     operationsMax: values.ROUTER_OPERATIONS_MAX,
     bytesMax: values.ROUTER_REQUEST_BYTES_MAX,
     resultBytesMax: values.ROUTER_RESULT_BYTES_MAX,

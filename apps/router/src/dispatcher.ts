@@ -145,10 +145,10 @@ export class Dispatcher implements LinkListener {
     return link;
   }
 
-  /** The node to ask for a partition; empty when there is none at the moment. */
+  /** The node to ask for a partition: the leader, or a replica, near if there is one; empty when there is none at the moment. */
   targetOf(route: PartitionRoute, needsLeader: boolean): string {
     if (needsLeader || route.replicas.length === 0) return route.leader;
-    const { replicas } = route;
+    const replicas = route.near.length > 0 ? route.near : route.replicas;
     const { random } = this.#options;
     // The less busy of two taken at random (Mitzenmacher, "The power of two choices", 1996).
     const first = replicas[Math.floor(random() * replicas.length)]!;

@@ -86,7 +86,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   const open = async (): Promise<void> => {
     const opened = await openCluster({ store, logger, clusterId: config.common.clusterId, signal: stopping.signal });
     if (opened === undefined) return;
-    const table = new RoutingTable(opened);
+    const table = new RoutingTable(opened, config.zone);
     const { operationsMax, bytesMax, resultBytesMax, link, retryBudget } = config;
     const dispatcher = new Dispatcher({ table, operationsMax, bytesMax, resultBytesMax, link, retryBudget, tracing: telemetry.tracing, metrics, events, nowMs, random });
     opened.subscribe((changes) => dispatcher.onChanges(changes));

@@ -50,6 +50,20 @@ describe('routing', () => {
     expect(world.node(1).operations).toHaveLength(0);
   });
 
+  it('sends reads that bear staleness to replicas of its own zone, and to others where there is none', async () => {
+    await start({ nodes: 3, env: { ROUTER_ZONE: 'zc' } });
+    for (let index = 0; index < 20; index += 1) await get(`k${index}`, { consistency: 3 });
+    expect(world.nodes.map(({ operations }) => operations.length)).toEqual([0, 0, 20]);
+    // A replica that is behind sends them to the leader.
+    world.node(2).script = () => refuse('REPLICA_TOO_STALE');
+    await get('k1', { consistency: 2, maxStalenessMs: 100 });
+    expect(world.node(0).operations).toHaveLength(1);
+    await world.stop();
+    await start({ nodes: 3, env: { ROUTER_ZONE: 'elsewhere' } });
+    for (let index = 0; index < 100; index += 1) await get(`k${index}`, { consistency: 3 });
+    expect(world.nodes.every(({ operations }) => operations.length > 0)).toBe(true);
+  });
+
   it('sends calls of one turn of the event loop in one batch', async () => {
     await start();
     await get('warm up');

@@ -21,6 +21,8 @@ export class HostedReplica {
   toldRole: ReplicaRole | undefined;
   /** Whether it led under a valid lease when that was last looked at. */
   hadLease = false;
+  /** When it last led under a valid lease, as far as that was looked at (R35). */
+  ledUntilMs = Number.NEGATIVE_INFINITY;
   /** Streams of the replicas that follow this one, while it leads. */
   readonly followers = new Map<string, FollowerLink>();
   /** Told when something was applied, and when the replica is dropped. */

@@ -1,4 +1,4 @@
-import type { KeyspaceSpec, NodeRecord, NodeSpec, PartitionRecord } from '@atoll/core-membership';
+import type { KeyspaceSpec, Member, NodeRecord, NodeSpec, PartitionRecord } from '@atoll/core-membership';
 import type { Hash64 } from '@atoll/core-runtime';
 import { cursorTag, keyspaceTag } from '@atoll/platform-wire';
 
@@ -10,6 +10,8 @@ export interface PartitionRoute {
   readonly leader: string;
   /** host:port of every in-sync node, the leader among them. */
   readonly replicas: readonly string[];
+  /** Those of them in the router's own zone. */
+  readonly near: readonly string[];
 }
 
 export interface KeyspaceRoute {
@@ -37,7 +39,7 @@ export interface LeaderHint {
   readonly leaderAddress: string;
 }
 
-const NOWHERE: PartitionRoute = { generation: 0, epoch: 0, leader: '', replicas: [] };
+const NOWHERE: PartitionRoute = { generation: 0, epoch: 0, leader: '', replicas: [], near: [] };
 
 /**
  * From (keyspace, partition) to addresses. A record of a lower generation or epoch than was seen is not believed
@@ -48,9 +50,12 @@ export class RoutingTable {
   readonly #source: RoutingSource;
   readonly #keyspaces = new Map<string, KeyspaceRoute>();
   readonly #addresses = new Map<string, string>();
+  readonly #zone: string | undefined;
 
-  constructor(source: RoutingSource) {
+  /** `zone`: where this router stands; undefined: no replica is nearer than another. */
+  constructor(source: RoutingSource, zone?: string) {
     this.#source = source;
+    this.#zone = zone;
     this.refreshAll();
   }
 
@@ -100,7 +105,8 @@ export class RoutingTable {
       generation,
       epoch: record.epoch,
       leader: record.leader === undefined ? '' : this.#addressOf(record.leader.node),
-      replicas: record.inSync.map((member) => this.#addressOf(member.node)).filter((address) => address !== ''),
+      replicas: this.#addressesOf(record.inSync),
+      near: this.#zone === undefined ? [] : this.#addressesOf(record.inSync.filter(({ node }) => this.#source.nodes().get(node)?.zone === this.#zone)),
     };
   }
 
@@ -110,6 +116,10 @@ export class RoutingTable {
     if (before === undefined || hint.epoch <= before.epoch || hint.leaderAddress === '') return false;
     route.partitions[partition] = { ...before, epoch: hint.epoch, leader: hint.leaderAddress };
     return true;
+  }
+
+  #addressesOf(members: readonly Member[]): string[] {
+    return members.map(({ node }) => this.#addressOf(node)).filter((address) => address !== '');
   }
 
   #addressOf(node: string): string {

@@ -90,7 +90,7 @@ export class RouterWorld {
   }
 
   async registerNode(index: number, address: string): Promise<void> {
-    const record = { id: nodeId(index), address, httpAddress: '', zone: 'z', weight: 1, incarnation: 'i1', phase: 'SERVING' as const };
+    const record = { id: nodeId(index), address, httpAddress: '', zone: `z${nodeId(index)}`, weight: 1, incarnation: 'i1', phase: 'SERVING' as const };
     await this.store.transact([], [{ kind: 'put', key: nodeKey(record.id), value: encodeNodeRecord(record) }]);
   }
 

@@ -216,13 +216,14 @@ export class CacheOperations {
     if (seen.generation < counter) throw new AtollError('SESSION_LOST', 'what the session saw was lost: the partition began anew (R3)');
     if (isLeader && seen.generation === counter) {
       // What this leader appended commits; what it never had, or has of another epoch, was lost with an earlier leader.
-      const known = state.log.epochEnd(seen.epoch);
-      if (seen.seq <= (known?.epoch === seen.epoch ? known.seq : state.log.end.seq)) return;
+      if (state.log.holds(seen)) return;
       throw new AtollError('SESSION_LOST', 'the session saw a write that was not acknowledged by all replicas and is lost');
     }
     if (seen.generation > counter || seen.seq > state.appliedSeq) {
       throw new AtollError('REPLICA_TOO_STALE', 'the replica does not have what the session saw yet');
     }
+    // What is applied here is committed: whatever else the session saw in its place is lost.
+    if (!state.log.holds(seen)) throw new AtollError('SESSION_LOST', 'the session saw a write that was not acknowledged by all replicas and is lost');
   }
 
   /** The replica of a key on this node. Throws KEYSPACE_NOT_FOUND, NOT_LEADER. */

@@ -133,7 +133,15 @@ export class FollowerSession {
     if (this.#isBlocked || this.#isClosed || this.#call.destroyed) return;
     this.#heartbeat += 1;
     const isDrained = this.#dirty.size === 0;
-    this.#write({ ...emptyResponse(), heartbeat: this.#heartbeat, answered: isDrained ? this.#answered : 0 });
+    this.#write({ ...emptyResponse(), heartbeat: this.#heartbeat, answered: isDrained ? this.#answered : 0, withoutLease: this.#withoutLease() });
+  }
+
+  /** Channels of leaders that could be behind a successor (R35). */
+  #withoutLease(): number[] {
+    const nowMs = performance.now();
+    const channels: number[] = [];
+    for (const { channel, hosted } of this.#links.values()) if (hosted.replica.leader?.refusalOfReads(nowMs) !== undefined) channels.push(channel);
+    return channels;
   }
 
   /** The stream is gone. Its replicas count as last heard of at `heardMs`. */
@@ -228,4 +236,5 @@ const emptyResponse = (): FollowResponse => ({
   traces: [],
   heartbeat: 0,
   answered: 0,
+  withoutLease: [],
 });

@@ -44,6 +44,8 @@ interface Subscribed {
   accepted: boolean;
   /** When the subscription was sent; only heartbeats answered later tell how fresh this replica is (R35). */
   sentAtMs: number;
+  /** Every commit up to this moment is known here; negative infinity while that is not known of any (R35). */
+  freshAtMs: number;
   freeBytesTold: number;
 }
 
@@ -68,7 +70,6 @@ export class LeaderLink {
   #address = '';
   #connectTimer: NodeJS.Timeout | undefined;
   #reconnectMs = RECONNECT_MS_MIN;
-  #freshAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: LeaderLinkOptions) {
     this.#options = options;
@@ -81,8 +82,7 @@ export class LeaderLink {
   /** How far behind the leader's commits this replica may be, in ms; Infinity when that is not known (R35). */
   stalenessMs(hosted: HostedReplica, nowMs: number): number {
     const subscribed = this.#byReplica.get(hosted);
-    if (subscribed?.accepted !== true || this.#freshAtMs < subscribed.sentAtMs) return Number.POSITIVE_INFINITY;
-    return nowMs - this.#freshAtMs;
+    return subscribed?.accepted === true ? nowMs - subscribed.freshAtMs : Number.POSITIVE_INFINITY;
   }
 
   /** Follows, or follows anew in another epoch. */
@@ -179,7 +179,6 @@ export class LeaderLink {
     this.#unsubscribe = [];
     this.#sentEchoes.length = 0;
     this.#heartbeat = 0;
-    this.#freshAtMs = Number.NEGATIVE_INFINITY;
     call?.cancel();
   }
 
@@ -188,7 +187,7 @@ export class LeaderLink {
     this.#forget(hosted);
     if (this.#call === undefined || follower === undefined) return;
     this.#lastChannel += 1;
-    const subscribed: Subscribed = { hosted, channel: this.#lastChannel, accepted: false, sentAtMs: Number.POSITIVE_INFINITY, freeBytesTold: 0 };
+    const subscribed: Subscribed = { hosted, channel: this.#lastChannel, accepted: false, sentAtMs: Number.POSITIVE_INFINITY, freshAtMs: Number.NEGATIVE_INFINITY, freeBytesTold: 0 };
     this.#channels.set(subscribed.channel, subscribed);
     this.#byReplica.set(hosted, subscribed);
     this.#subscriptions.push(subscribed);
@@ -285,12 +284,19 @@ export class LeaderLink {
     if (response.heartbeat !== 0) this.#onHeartbeat(response);
   }
 
-  #onHeartbeat({ heartbeat, answered }: FollowResponse): void {
-    while (this.#sentEchoes[0] !== undefined && this.#sentEchoes[0].heartbeat <= answered) {
-      this.#freshAtMs = this.#sentEchoes.shift()!.atMs;
-    }
+  #onHeartbeat({ heartbeat, answered, withoutLease }: FollowResponse): void {
+    let freshAtMs = Number.NEGATIVE_INFINITY;
+    while (this.#sentEchoes[0] !== undefined && this.#sentEchoes[0].heartbeat <= answered) freshAtMs = this.#sentEchoes.shift()!.atMs;
+    if (freshAtMs > Number.NEGATIVE_INFINITY) this.#refresh(freshAtMs, new Set(withoutLease));
     this.#heartbeat = heartbeat;
     this.#schedule();
+  }
+
+  /** What the leader says under no lease does not count: a successor may have committed more by then (R35). */
+  #refresh(freshAtMs: number, withoutLease: ReadonlySet<number>): void {
+    for (const subscribed of this.#channels.values()) {
+      if (freshAtMs >= subscribed.sentAtMs && !withoutLease.has(subscribed.channel)) subscribed.freshAtMs = freshAtMs;
+    }
   }
 
   #take({ channel, epoch }: { readonly channel: number; readonly epoch: number }, action: (follower: Follower, subscribed: Subscribed) => FollowOutcome | 'noted'): void {

@@ -51,9 +51,10 @@ export class LeaderLinks implements RoleListener {
     for (const link of this.#links.values()) link.onFlushed();
   }
 
-  /** 0 for a leader; Infinity when nothing is known (R35). */
+  /** 0 for a leader under a lease; one without is as stale as its lease is old. Infinity when nothing is known (R35). */
   stalenessMs(hosted: HostedReplica, nowMs: number): number {
-    if (hosted.replica.leader !== undefined) return 0;
+    const { leader } = hosted.replica;
+    if (leader !== undefined) return leader.refusalOfReads(nowMs) === undefined ? 0 : nowMs - hosted.ledUntilMs;
     return this.#linkOf.get(hosted)?.stalenessMs(hosted, nowMs) ?? Number.POSITIVE_INFINITY;
   }
 

@@ -131,6 +131,14 @@ describe('ReplicaLog', () => {
     ]);
   });
 
+  it('knows a position by its epoch, also where epochs are missing between', () => {
+    const log = new ReplicaLog({ epoch: 2, seq: 10 });
+    for (const [epoch, seq] of [[2, 11], [5, 12], [5, 13]] as const) log.append(entryOf(epoch, seq, 10));
+    // (4,12) was another leader's, and is lost, though an entry with its seq is here and no entry of its epoch is.
+    const asked = [[2, 9], [2, 10], [3, 10], [2, 11], [4, 12], [5, 12], [5, 13], [5, 14]] as const;
+    expect(asked.map(([epoch, seq]) => log.holds({ epoch, seq }))).toEqual([true, true, false, true, false, true, true, false]);
+  });
+
   it('does not reach behind what it was trimmed to', () => {
     const log = new ReplicaLog();
     for (let seq = 1; seq <= 500; seq += 1) log.append(entryOf(1, seq, 100));

@@ -107,6 +107,15 @@ export class ReplicaLog {
     return entryPositionAt(chunk.buffer, chunk.offsets[seq - chunk.firstSeq]!);
   }
 
+  /**
+   * Whether the entry of this position is in the log, or was: below `base` that is not known any more, and answered
+   * with yes. The seq alone does not tell, since another epoch may have put another entry there.
+   */
+  holds(position: LogPosition): boolean {
+    if (position.seq < this.#base.seq) return true;
+    return position.seq <= this.#end.seq && this.positionAt(position.seq).epoch === position.epoch;
+  }
+
   /** Entries from `fromSeq` on that lie side by side: at least one, and no more than fit into `bytesMax`. */
   run(fromSeq: number, bytesMax: number): LogRun {
     const chunk = this.#chunkOf(fromSeq);

@@ -105,6 +105,11 @@ export interface FollowResponse {
    * since it sent that number back, at most (R35).
    */
   answered: number;
+  /**
+   * With heartbeat: channels whose leader holds no lease now, or is taking office. Others may have committed what it
+   * does not know of, so this heartbeat does not tell how fresh they are (R35).
+   */
+  withoutLease: number[];
 }
 
 /** Log entries that follow (prev), and how far the leader has committed. Without entries it carries the news alone. */
@@ -1097,7 +1102,17 @@ export const FollowAck: MessageFns<FollowAck> = {
 };
 
 function createBaseFollowResponse(): FollowResponse {
-  return { appends: [], parts: [], divergences: [], installs: [], refusals: [], traces: [], heartbeat: 0, answered: 0 };
+  return {
+    appends: [],
+    parts: [],
+    divergences: [],
+    installs: [],
+    refusals: [],
+    traces: [],
+    heartbeat: 0,
+    answered: 0,
+    withoutLease: [],
+  };
 }
 
 export const FollowResponse: MessageFns<FollowResponse> = {
@@ -1131,6 +1146,13 @@ export const FollowResponse: MessageFns<FollowResponse> = {
         throw new globalThis.Error("value provided for field BigInt(message.answered) of type uint64 too large");
       }
       writer.uint32(56).uint64(BigInt(message.answered));
+    }
+    if (message.withoutLease.length !== 0) {
+      writer.uint32(74).fork();
+      for (const v of message.withoutLease) {
+        writer.uint32(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -1212,6 +1234,24 @@ export const FollowResponse: MessageFns<FollowResponse> = {
             message.answered = longToNumber(reader.uint64());
             continue;
           }
+          case 9: {
+            if (tag === 72) {
+              message.withoutLease.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 74) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.withoutLease.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1238,6 +1278,11 @@ export const FollowResponse: MessageFns<FollowResponse> = {
       traces: globalThis.Array.isArray(object?.traces) ? object.traces.map((e: any) => EntryTrace.fromJSON(e)) : [],
       heartbeat: isSet(object.heartbeat) ? globalThis.Number(object.heartbeat) : 0,
       answered: isSet(object.answered) ? globalThis.Number(object.answered) : 0,
+      withoutLease: globalThis.Array.isArray(object?.withoutLease)
+        ? object.withoutLease.map((e: any) => globalThis.Number(e))
+        : globalThis.Array.isArray(object?.without_lease)
+        ? object.without_lease.map((e: any) => globalThis.Number(e))
+        : [],
     };
   },
 
@@ -1267,6 +1312,9 @@ export const FollowResponse: MessageFns<FollowResponse> = {
     if (message.answered !== 0) {
       obj.answered = globalThis.Number(message.answered);
     }
+    if (message.withoutLease?.length) {
+      obj.withoutLease = message.withoutLease.map((e) => Math.round(e));
+    }
     return obj;
   },
 
@@ -1283,6 +1331,7 @@ export const FollowResponse: MessageFns<FollowResponse> = {
     message.traces = object.traces?.map((e) => EntryTrace.fromPartial(e)) || [];
     message.heartbeat = object.heartbeat ?? 0;
     message.answered = object.answered ?? 0;
+    message.withoutLease = object.withoutLease?.map((e) => e) || [];
     return message;
   },
 };
