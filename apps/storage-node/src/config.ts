@@ -86,8 +86,21 @@ export const STORAGE_NODE_SETTINGS = {
     min: 64 * KIB,
     max: 16 * GIB,
     default: '2MiB',
-    description: 'Log that each partition keeps in memory for replicas that return.',
+    description: 'Log that each partition keeps in memory for replicas that return, while nobody is away.',
   }),
+  STORAGE_NODE_LOG_TOTAL_BYTES_MAX: bytes({
+    min: MIB,
+    max: 64 * GIB,
+    default: '512MiB',
+    description: 'Log of all partitions in memory; what the others leave goes to those whose followers are away or behind, so that these need no full sync.',
+  }),
+  STORAGE_NODE_SYNC_BYTES_PER_SECOND: integer({
+    min: 0,
+    max: 64 * GIB,
+    default: '67108864',
+    description: 'Keys and values that full syncs from this node send in a second, all together; 0 means no limit. More fills replicas sooner and slows clients down.',
+  }),
+  STORAGE_NODE_SYNCS_MAX: integer({ min: 1, max: 1024, default: '8', description: 'Full syncs that this node sends at a time; others wait and come again.' }),
   STORAGE_NODE_RESULT_WINDOW_MS: durationMs({
     min: 1000,
     max: 600_000,
@@ -119,6 +132,9 @@ export interface Config extends CommonConfig {
   readonly rejoinAfterMs: number;
   readonly uncommittedBytesMax: number;
   readonly logBytesMax: number;
+  readonly logTotalBytesMax: number;
+  readonly syncBytesPerSecond: number;
+  readonly syncsMax: number;
   readonly results: ResultTableOptions;
   readonly watchesMax: number;
 }
@@ -162,6 +178,9 @@ export function readConfig(env: Env): Config {
     rejoinAfterMs: values.STORAGE_NODE_REJOIN_AFTER_MS,
     uncommittedBytesMax: values.STORAGE_NODE_UNCOMMITTED_BYTES_MAX,
     logBytesMax: values.STORAGE_NODE_LOG_BYTES_MAX,
+    logTotalBytesMax: values.STORAGE_NODE_LOG_TOTAL_BYTES_MAX,
+    syncBytesPerSecond: values.STORAGE_NODE_SYNC_BYTES_PER_SECOND,
+    syncsMax: values.STORAGE_NODE_SYNCS_MAX,
     results: Object.freeze({ windowMs: values.STORAGE_NODE_RESULT_WINDOW_MS, countMax: values.STORAGE_NODE_RESULTS_MAX }),
     watchesMax: values.STORAGE_NODE_WATCHES_MAX,
   });

@@ -11,6 +11,8 @@ export class HostedReplica {
   readonly keyspace: string;
   readonly partition: number;
   readonly journal: WalJournal | undefined;
+  /** Its share of the node's log at this moment. */
+  logBytesMax: number;
   /** Monotonic time of its making: one that no record names for long is dropped. */
   readonly createdMs: number;
   /** Whether a record has named it: from then on, one that does not ends it. */
@@ -41,12 +43,14 @@ export class HostedReplica {
     tag: Hash64;
     journal: WalJournal | undefined;
     createdMs: number;
+    logBytesMax: number;
   }) {
     this.replica = options.replica;
     this.keyspace = options.replica.state.identity.keyspace;
     this.partition = options.replica.state.identity.partition;
     this.journal = options.journal;
     this.createdMs = options.createdMs;
+    this.logBytesMax = options.logBytesMax;
     this.#epochSinceMs = options.createdMs;
     this.#tag = options.tag;
     this.replica.state.onApplied = this.wakeWatchers;

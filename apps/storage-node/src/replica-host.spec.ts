@@ -46,6 +46,7 @@ describe(`replicas and their disk (seed ${SEED})`, () => {
       rejoinAfterMs: 100,
       uncommittedBytesMax: 66 * MIB,
       logBytesMax: MIB,
+      logTotalBytesMax: 64 * MIB,
       random: new SeededRandom(SEED),
       view,
       records,

@@ -22,6 +22,7 @@ import { DueOffices } from './due-offices.ts';
 import type { StorageNodeEvents } from './events.ts';
 import { HostedKeyspace } from './hosted-keyspace.ts';
 import { HostedReplica } from './hosted-replica.ts';
+import { shareLog } from './log-share.ts';
 import type { RecordKeeper } from './record-keeper.ts';
 import { ReplicaCheckpoints } from './replica-checkpoints.ts';
 import { WalJournal } from './replica-journal.ts';
@@ -44,6 +45,7 @@ export interface ReplicaHostOptions {
   readonly rejoinAfterMs: number;
   readonly uncommittedBytesMax: number;
   readonly logBytesMax: number;
+  readonly logTotalBytesMax: number;
   /** Default RESULT_TABLE_DEFAULTS. */
   readonly results?: ResultTableOptions;
   readonly random: Random;
@@ -233,16 +235,16 @@ export class ReplicaHost {
       isSync,
       results: this.#options.results,
     });
-    const replica = new PartitionReplica({ state, settings: this.#settings(keyspace), hooks: this.#hooks(keyspace, () => hosted), random, incarnation, promiseUntilMs });
-    const hosted: HostedReplica = new HostedReplica({ replica, tag: keyspace.tag, journal, createdMs: performance.now() });
+    const replica = new PartitionReplica({ state, settings: this.#settings(keyspace, () => hosted), hooks: this.#hooks(keyspace, () => hosted), random, incarnation, promiseUntilMs });
+    const hosted: HostedReplica = new HostedReplica({ replica, tag: keyspace.tag, journal, createdMs: performance.now(), logBytesMax: this.#options.logBytesMax });
     keyspace.setReplica(partition, hosted);
     this.#byId.set(replicaId, hosted);
     return hosted;
   }
 
   /** Getters, so that a change of the keyspace takes effect at once. */
-  #settings(keyspace: HostedKeyspace): ReplicaSettings {
-    const { leaseMs, followerAckTimeoutMs, rejoinAfterMs, uncommittedBytesMax, logBytesMax } = this.#options;
+  #settings(keyspace: HostedKeyspace, self: () => HostedReplica): ReplicaSettings {
+    const { leaseMs, followerAckTimeoutMs, rejoinAfterMs, uncommittedBytesMax } = this.#options;
     return {
       get minInSync() {
         return keyspace.spec.minInSync;
@@ -256,7 +258,9 @@ export class ReplicaHost {
       rejoinAfterMs,
       changeRetryMs: CHANGE_RETRY_MS,
       uncommittedBytesMax,
-      logBytesMax,
+      get logBytesMax() {
+        return self().logBytesMax;
+      },
       expirySweep: EXPIRY_SWEEP,
     };
   }
@@ -394,6 +398,7 @@ export class ReplicaHost {
       if (!hosted.wasNamed && now.monotonicMs - hosted.createdMs > UNNAMED_MS_MAX) this.#drop(hosted);
     }
     this.#checkpoints?.tick(now.monotonicMs);
+    this.#shareLog(now.monotonicMs);
   }
 
   #tickReplica(hosted: HostedReplica, now: Moment): void {
@@ -410,6 +415,13 @@ export class ReplicaHost {
   noteServing(hosted: HostedReplica, nowMs: number): void {
     const tookMs = hosted.takeOfficeTime(nowMs);
     if (tookMs !== undefined) this.#options.events.officeTaken(tookMs);
+  }
+
+  #shareLog(nowMs: number): void {
+    const replicas = [...this.replicas()];
+    const demands = replicas.map(({ replica }) => ({ bytes: replica.state.log.bytes, isNeeded: replica.leader?.isLogNeeded(nowMs) === true }));
+    const bounds = shareLog(demands, { totalBytesMax: this.#options.logTotalBytesMax, eachBytesMax: this.#options.logBytesMax });
+    for (const [index, hosted] of replicas.entries()) hosted.logBytesMax = bounds[index]!;
   }
 
   /** Whether so much waits for the disk that nothing more is to be taken in (I10). */

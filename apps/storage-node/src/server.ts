@@ -17,7 +17,7 @@ import { createScanHandler } from './cache/scan.ts';
 import type { ReplicaHandlers } from './handlers/replicas.ts';
 import type { Heartbeats } from './heartbeat/heartbeats.ts';
 import type { LeaderSessions } from './replication/leader-sessions.ts';
-import { createSnapshotSender } from './replication/snapshot-sender.ts';
+import type { SnapshotSender } from './replication/snapshot-sender.ts';
 import type { ReplicaHost } from './replica-host.ts';
 import { readMoment, type TurnEnd } from './turn.ts';
 import type { Verification } from './verify/verification.ts';
@@ -26,6 +26,7 @@ import type { Watches } from './watch/watches.ts';
 /** What the services need; complete once etcd was read. */
 export interface ServingParts {
   readonly verification: Verification;
+  readonly snapshots: SnapshotSender;
   readonly clusterId: string;
   readonly view: ClusterView;
   readonly host: ReplicaHost;
@@ -98,7 +99,7 @@ export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOpt
     repairReplica: handlers.serverStream(VerificationService.repairReplica, async (call, context) => parts().verification.repairer.repair(call, context)),
   });
   server.addService(TransferService, {
-    fetchSnapshot: handlers.serverStream(TransferService.fetchSnapshot, (call, context) => createSnapshotSender(parts())(call, context)),
+    fetchSnapshot: handlers.serverStream(TransferService.fetchSnapshot, async (call, context) => parts().snapshots.send(call, context)),
   });
   return addStandardServices(server, { services: [CacheService, ReplicationService, HeartbeatService, TransferService, VerificationService] });
 }

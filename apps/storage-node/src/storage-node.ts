@@ -28,6 +28,7 @@ import { ReplicaHost } from './replica-host.ts';
 import { LeaderLinks } from './replication/leader-links.ts';
 import { LeaderSessions } from './replication/leader-sessions.ts';
 import { SnapshotReceiver } from './replication/snapshot-receiver.ts';
+import { SnapshotSender } from './replication/snapshot-sender.ts';
 import { TracedWrites } from './replication/traced-writes.ts';
 import { addServices, type ServingParts } from './server.ts';
 import { TurnEnd, readMoment } from './turn.ts';
@@ -241,6 +242,7 @@ class RunningNode {
       sessions: this.#sessions,
       watches: new Watches({ host, operations, metrics: telemetry.metrics, watchesMax: config.watchesMax }),
       heartbeats: this.#heartbeats,
+      snapshots: new SnapshotSender({ ...config, host, clusterId }),
       verification: new Verification({ host, fence, clusterId, addressOf, metrics: telemetry.metrics, logger }),
     };
     addNodeMetrics(telemetry.metrics, { host, wal, stalenessMs, installsRunning: () => this.#snapshots.runningCount });

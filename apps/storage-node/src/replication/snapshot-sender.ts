@@ -1,36 +1,79 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { FetchSnapshotRequest, FetchSnapshotResponse, SnapshotEntry } from '@atoll/contracts/atoll/v1/transfer';
 import { AtollError } from '@atoll/core-errors';
 import { KIB, WIRE_PART_BYTES_MAX, checksum32, type Hash64, type ReplicaId } from '@atoll/core-runtime';
 import type { StoredEntry } from '@atoll/core-store';
 import { writeWithBackpressure, type ServerStreamHandler } from '@atoll/platform-grpc';
 import type { ReplicaHost } from '../replica-host.ts';
+import { ByteRate } from './byte-rate.ts';
 import { NO_RESULTS, resultPieces, type ResultPiece } from './result-pieces.ts';
 
 const CHUNK_BYTES = 256 * KIB;
 const CHUNK_ENTRIES = 2000;
 
-/** Handler of `Transfer.FetchSnapshot`: the leader's store by sub-ranges, each as of the moment at which it is read (R33). */
-export function createSnapshotSender(options: { host: ReplicaHost; clusterId: string }): ServerStreamHandler<FetchSnapshotRequest, FetchSnapshotResponse> {
-  const { host, clusterId } = options;
-  return async (call, context) => {
+export interface SnapshotSenderOptions {
+  readonly host: ReplicaHost;
+  readonly clusterId: string;
+  /** Bytes of keys and values in a second, of all full syncs together; 0 means no limit. */
+  readonly syncBytesPerSecond: number;
+  /** Full syncs at a time; one more is refused as OVERLOADED, and comes again. */
+  readonly syncsMax: number;
+}
+
+/** The leader's store by sub-ranges, each as of the moment at which it is read (R33). */
+export class SnapshotSender {
+  readonly #options: SnapshotSenderOptions;
+  readonly #rate: ByteRate;
+  #running = 0;
+
+  constructor(options: SnapshotSenderOptions) {
+    this.#options = options;
+    this.#rate = new ByteRate(options.syncBytesPerSecond, performance.now());
+  }
+
+  /** Full syncs under way. */
+  get runningCount(): number {
+    return this.#running;
+  }
+
+  /** Handler of `Transfer.FetchSnapshot`. A request for a sub-range is a repair, which its receiver bounds and paces itself. */
+  readonly send: ServerStreamHandler<FetchSnapshotRequest, FetchSnapshotResponse> = async (call, context) => {
     const { request } = call;
+    const { clusterId, syncsMax } = this.#options;
     if (request.clusterId !== clusterId) throw new AtollError('WRONG_CLUSTER', `this node belongs to cluster ${clusterId}`);
+    if (endOf(request) !== undefined) return this.#sendAll(call, context.signal, undefined);
+    if (this.#running >= syncsMax) throw new AtollError('OVERLOADED', `${syncsMax} full syncs are under way from this node`);
+    this.#running += 1;
+    try {
+      return await this.#sendAll(call, context.signal, this.#rate);
+    } finally {
+      this.#running -= 1;
+    }
+  };
+
+  async #sendAll(call: ServerWritableStream<FetchSnapshotRequest, FetchSnapshotResponse>, signal: AbortSignal, rate: ByteRate | undefined): Promise<void> {
+    const { request } = call;
     let next: Hash64 | undefined = { high: request.fromHigh, low: request.fromLow };
     let { wantsResults } = request;
     // The receiver has the log behind the order of its install, so what is known now is all that it may miss (R38).
     let isFirst = true;
     while (next !== undefined) {
       const from: Hash64 = next;
-      const slice = readSlice(host, request, from, wantsResults);
+      const slice = readSlice(this.#options.host, request, from, wantsResults);
       wantsResults = false;
       const messages = toMessages(from, slice);
       if (isFirst) messages[0] = { ...messages[0]!, fences: slice.fences };
       isFirst = false;
-      for (const each of messages) await writeWithBackpressure(call, each, context.signal);
+      for (const each of messages) await writeWithBackpressure(call, each, signal);
       next = slice.next;
+      const delayMs = rate?.delayMs(bytesOf(slice), performance.now()) ?? 0;
+      if (delayMs > 0 && next !== undefined) await pause(delayMs, undefined, { signal });
     }
-  };
+  }
 }
+
+const bytesOf = ({ entries }: Slice): number => entries.reduce((sum, { key, value }) => sum + key.length + value.length, 0);
 
 interface Slice {
   readonly entries: readonly StoredEntry[];

@@ -9,9 +9,9 @@ import { callServerStream, createChannelOptions, writeWithBackpressure, type Ser
 import type { Counter, Logger, Metrics } from '@atoll/platform-telemetry';
 import type { CoordinatorFence } from '../heartbeat/coordinator-fence.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
+import { ByteRate } from '../replication/byte-rate.ts';
 import { ChunkAssembler, chunkBytes } from '../replication/chunk-assembler.ts';
 import type { ReplicaHost } from '../replica-host.ts';
-import { ByteRate } from './byte-rate.ts';
 
 /** Repairs at a time on this node; one more is refused as OVERLOADED (I10). */
 const REPAIRS_MAX = 4;

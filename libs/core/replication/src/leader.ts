@@ -469,6 +469,12 @@ export class Leader {
     if (this.#handOver !== undefined) this.#advanceHandOver(nowMs);
   }
 
+  /** Whether a member that is away or behind could still go on from this log: it is worth keeping (R33). */
+  isLogNeeded(nowMs: number): boolean {
+    const { inSync, learners, eligible } = this.record.record;
+    return this.#feed.isNeeded([...inSync, ...learners, ...eligible], nowMs);
+  }
+
   #trimLog(nowMs: number): void {
     this.#feed.trim((replica) => this.record.isRequired(replica), nowMs);
   }

@@ -13,7 +13,12 @@ export type FeedMessage = { readonly append: AppendMessage } | { readonly part: 
 interface LostLink {
   readonly atMs: number;
   readonly wasLagging: boolean;
+  /** Last entry that it had. */
+  readonly matchSeq: number;
 }
+
+/** A follower that has made no progress for so long may need the log for longer. */
+const STANDS_STILL_MS = 100;
 
 export class LogFeed {
   readonly #epoch: number;
@@ -81,7 +86,7 @@ export class LogFeed {
     if (progress === undefined) return;
     this.#followers.delete(replica);
     const wasLagging = progress.matchSeq < this.#state.log.end.seq;
-    this.#lost.set(replica, { atMs: wasLagging ? progress.lastProgressMs : nowMs, wasLagging });
+    this.#lost.set(replica, { atMs: wasLagging ? progress.lastProgressMs : nowMs, wasLagging, matchSeq: progress.matchSeq });
   }
 
   /** Unlinks who is not named any more, and tells it: a later record may name it again. */
@@ -161,6 +166,17 @@ export class LogFeed {
       else seq = Math.min(seq, follower.nextSeq - 1);
     }
     log.trim(seq, this.#settings.logBytesMax);
+  }
+
+  /** Whether one of `named` is away, or stands still, who can still go on with what the log holds (R33). */
+  isNeeded(named: readonly Member[], nowMs: number): boolean {
+    const { log } = this.#state;
+    return named.some(({ replica }) => {
+      const progress = this.#followers.get(replica);
+      if (progress !== undefined) return progress.installing || (progress.matchSeq < log.end.seq && nowMs - progress.lastProgressMs > STANDS_STILL_MS);
+      const lost = this.#lost.get(replica);
+      return lost !== undefined && lost.matchSeq >= log.base.seq;
+    });
   }
 
   clear(): void {
