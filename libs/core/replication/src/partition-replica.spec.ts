@@ -53,3 +53,31 @@ describe('a member that connects again and again', () => {
     expect(solo.changes.map(({ record }) => record.inSync.map(({ node }) => node))).toEqual([['a']]);
   });
 });
+
+describe('an unclean recovery (R3, R15)', () => {
+  const recovered = (incarnationOfLeader = 'life-1') => {
+    const { record } = recordOf({ leader: 'a', inSync: ['a'], epoch: 4, revision: 9 });
+    return { record: { ...record, generation: { counter: 2, id: 'g2' }, continues: record.generation, leaderIncarnation: incarnationOfLeader }, modRevision: 9 };
+  };
+
+  it('has the replica that is named lead in the new generation with all that it holds', () => {
+    const state = openState('a');
+    state.adoptEmpty(recordOf({ leader: 'a', inSync: ['a'] }).record.generation);
+    const solo = takeOffice({ state, record: recordOf({ leader: 'a', inSync: ['a'] }) });
+    solo.write('k', setTo('v'), momentAt(0));
+    const { end } = solo.state.log;
+    const replica = new PartitionReplica({ state: solo.state, settings: SETTINGS, hooks, random: new SeededRandom(1), incarnation: 'life-1', promiseUntilMs: 0 });
+    expect(replica.onRecord(recovered(), momentAt(10))).toBe('role-changed');
+    expect(replica.leader?.epoch).toBe(4);
+    expect(replica.state.generation).toEqual({ counter: 2, id: 'g2' });
+    expect(replica.state.store.entryCount).toBe(1);
+    expect(replica.state.log.end.seq).toBeGreaterThanOrEqual(end.seq);
+  });
+
+  it('leaves the data of any other replica, and of another life of the process, in the old one', () => {
+    const replica = openReplica('life-2');
+    replica.onRecord(recordOf({ leader: 'a', inSync: ['a'] }), momentAt(0));
+    expect(replica.onRecord(recovered(), momentAt(10))).not.toBe('role-changed');
+    expect(replica.state.generation.counter).toBe(1);
+  });
+});

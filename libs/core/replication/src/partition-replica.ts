@@ -86,6 +86,7 @@ export class PartitionReplica {
       return 'unnamed';
     }
     this.#adoptFirstGeneration(versioned);
+    this.#continueLineage(versioned, now);
     // There is a newer record, with the epoch that was heard of: until it is read, this replica acts in none (R27).
     if (record.leader === undefined || record.epoch < this.#heardEpoch) return this.#become({ kind: 'idle' });
     this.#heardEpoch = record.epoch;
@@ -143,6 +144,16 @@ export class PartitionReplica {
   #adoptFirstGeneration({ record }: VersionedRecord): void {
     const isFresh = this.state.generation.counter === 0;
     if (isFresh && hasReplica(record.inSync, this.state.identity.self.replica)) this.state.adoptEmpty(record.generation);
+  }
+
+  /** An unclean recovery names this replica: its data is the beginning of the new lineage (R3, R15). */
+  #continueLineage({ record }: VersionedRecord, now: Moment): void {
+    const { generation, identity, isInstalled } = this.state;
+    const { continues, leader } = record;
+    if (continues === undefined || continues.id !== generation.id || continues.counter !== generation.counter) return;
+    if (!isSameMember(leader, identity.self) || record.leaderIncarnation !== this.#incarnation || !isInstalled) return;
+    this.#become({ kind: 'idle' });
+    this.state.continueAs(record.generation, now.monotonicMs);
   }
 
   #lead(versioned: VersionedRecord, now: Moment): RecordEffect {

@@ -265,6 +265,23 @@ export class ReplicaState {
     if (this.#installed) this.#installDurable = true;
   }
 
+  /**
+   * Begins a new lineage with all that it holds, its whole log included, by the word of an operator (R3, R15). With a
+   * journal the replica is whole again when the disk has it.
+   */
+  continueAs(generation: Generation, nowMs: number): void {
+    this.commitTo(this.log.end.seq, nowMs);
+    const { end } = this.log;
+    this.#forgetDigests();
+    this.log.reset(end);
+    this.#durableSeq = end.seq;
+    this.#generation = generation;
+    if (this.#journal === undefined) return;
+    this.#installDurable = false;
+    this.#journal.reset(generation, end);
+    this.#journal.installed();
+  }
+
   /** Empty and complete, of a lineage that begins now: at creation or reset. */
   adoptEmpty(generation: Generation): void {
     this.#forgetDigests();
