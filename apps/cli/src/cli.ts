@@ -21,6 +21,7 @@ export async function runCli(args: readonly string[], io: Io): Promise<ExitCode>
     exitCode = code;
   };
   const program = new Command('atoll').description('a distributed cache: clusters on this machine, data and administration').addHelpText('after', HELP);
+  program.enablePositionalOptions();
   program.commandsGroup('Local clusters:');
   program.addCommand(devCommand(io, setExitCode));
   program.commandsGroup('Data:');
