@@ -48,11 +48,16 @@ export class WatchStream {
     return this.#dirty.size > 0 || this.#ended.length > 0;
   }
 
+  /** Whether a position moved without an event that told it. */
+  get hasUntold(): boolean {
+    return this.#untold.size > 0;
+  }
+
   /**
-   * The next message, encoded; undefined when there is nothing to say. With `isDue` there always is: how far the watch
-   * has come without events. Throws WATCH_COMPACTED, WATCH_RESET.
+   * The next message, encoded; undefined when there is nothing to say. `tellsProgress`: also how far partitions have
+   * come without events. `isSignOfLife`: a message in any case. Throws WATCH_COMPACTED, WATCH_RESET.
    */
-  next(isDue: boolean): { readonly bytes: Buffer; readonly events: number } | undefined {
+  next({ tellsProgress, isSignOfLife }: { readonly tellsProgress: boolean; readonly isSignOfLife: boolean }): { readonly bytes: Buffer; readonly events: number } | undefined {
     const message: WatchResponse = { events: [], positions: [], gaps: [], ended: this.#ended.splice(0), placed: false };
     let bytesLeft = MESSAGE_BYTES;
     for (const watch of this.#dirty) {
@@ -73,10 +78,12 @@ export class WatchStream {
       this.#dirty.add(watch);
       break;
     }
-    if (isDue) for (const watch of this.#untold) watch.tell(message);
-    if (isDue) this.#untold.clear();
+    if (tellsProgress) {
+      for (const watch of this.#untold) watch.tell(message);
+      this.#untold.clear();
+    }
     const { events, positions, gaps, ended } = message;
-    if (!isDue && events.length + positions.length + gaps.length + ended.length === 0) return undefined;
+    if (!isSignOfLife && events.length + positions.length + gaps.length + ended.length === 0) return undefined;
     const encoded = WatchResponse.encode(message).finish();
     return { bytes: Buffer.from(encoded.buffer, encoded.byteOffset, encoded.byteLength), events: events.length };
   }

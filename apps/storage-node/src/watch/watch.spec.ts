@@ -2,6 +2,7 @@ import { DeleteRequest, WatchEventKind, WatchRequest, type WatchEvent, type Watc
 import { isAtollError, type AtollError } from '@atoll/core-errors';
 import { KIB, MIB } from '@atoll/core-runtime';
 import { eventually } from '@atoll/platform-etcd/testing';
+import { partitionOfToken, tokenOfKey } from '@atoll/core-placement';
 import { callServerStream, callUnary } from '@atoll/platform-grpc';
 import { encodeWatchPosition, watchTag, watchedPartition } from '@atoll/platform-wire';
 import { DEADLINE, NodeWorld, type WorldNode } from '../testing/node-world.ts';
@@ -55,6 +56,10 @@ class Watcher {
 }
 
 const NAMES: Readonly<Record<number, string>> = { 1: 'PUT', 2: 'DELETE', 3: 'EXPIRE', 4: 'EVICT' };
+
+/** Some keys of one partition. */
+const keysOf = (partitionCount: number, partition: number): string[] =>
+  Array.from({ length: 50 }, (_, index) => `key-${index}-`).filter((key) => partitionOfToken(tokenOfKey(Buffer.from(key)), partitionCount) === partition);
 
 describe(`watching a storage node (seed ${SEED})`, () => {
   let world: NodeWorld;
@@ -148,6 +153,24 @@ describe(`watching a storage node (seed ${SEED})`, () => {
     await eventually('both positions moved', () => [0, 1].every((partition) => !watcher.positions.get(partition)!.equals(start.get(partition)!)));
     await eventually('a sign of life that says nothing more', () => watcher.responses.at(-1)!.positions.length === 0);
     expect(watcher.events).toEqual([]);
+  });
+
+  it('tells how far quiet partitions are while others are busy all the time', async () => {
+    const a = await world.start('a');
+    await world.createKeyspace({ partitionCount: 2 }, [a]);
+    const keyIn = (partition: number): string => keysOf(2, partition)[0]!;
+    const watcher = watch(a, { partitions: [0, 1], prefix: Buffer.from(keyIn(0)), progressMs: 60_000 });
+    await watcher.ready();
+    const before = watcher.positions.get(1)!;
+    const busy = new AbortController();
+    const writing = (async () => {
+      while (!busy.signal.aborted) await a.set(keyIn(0), 'v');
+    })();
+    await a.set(keyIn(1), 'not wanted');
+    await eventually('told', () => !watcher.positions.get(1)!.equals(before));
+    busy.abort();
+    await writing;
+    expect(watcher.events.every(({ partition }) => partition === 0)).toBe(true);
   });
 
   it('begins with the oldest change that is held, or behind a version', async () => {
