@@ -245,6 +245,81 @@ describe(`a coordinator and storage nodes (seed ${SEED})`, () => {
   });
 });
 
+describe('leaders and replicas that move', () => {
+  const leads = (partitions: readonly Partition[], node: string): number => partitions.filter(({ leader }) => leader === node).length;
+
+  it('go to in-sync members when the process of their leader dies, at once (R6, R30)', async () => {
+    const { admin } = await runCoordinator('c1');
+    const [a] = await Promise.all(['a', 'b', 'c'].map((id) => runNode(id)));
+    await eventuallyTable(admin, 'default is placed', isPlaced);
+    a!.crash();
+    await eventuallyTable(admin, 'others lead', (partitions) => partitions.every(({ leader }) => leader === 'b' || leader === 'c'));
+    const records = etcd.list('partitions/default/').map(({ value }) => JSON.parse(value) as { epoch: number; relinquished: boolean });
+    expect(records.filter(({ epoch }) => epoch > 1).every(({ relinquished }) => !relinquished)).toBe(true);
+  });
+
+  it('are handed over when a node is drained, at the revision that its leader named, and the node ends with nothing (R29)', async () => {
+    const { admin } = await runCoordinator('c1', { COORDINATOR_HAND_OVERS_MAX: '3' });
+    const [a] = await Promise.all(['a', 'b', 'c'].map((id) => runNode(id)));
+    await eventuallyTable(admin, 'default is placed', isPlaced);
+    const drained = await callUnary(admin, 'drainNode', { node: 'a', undo: false }, DEADLINE);
+    expect(drained.node).toMatchObject({ id: 'a', wanted: 'DRAINING' });
+    await eventuallyTable(admin, 'a holds nothing', (partitions) => isPlaced(partitions) && partitions.every(({ inSync, learners }) => ![...inSync, ...learners].includes('a')));
+    expect(a!.handOvers.every(({ items }) => items.length <= 3)).toBe(true);
+    const records = etcd.list('partitions/default/').map(({ value }) => JSON.parse(value) as { epoch: number; relinquished: boolean });
+    expect(records.filter(({ epoch }) => epoch > 1).every(({ relinquished }) => relinquished)).toBe(true);
+    expect(await failureOf(callUnary(admin, 'removeNode', { node: 'a', dataIsLost: false }, DEADLINE))).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'node' } });
+    await a!.announceStop();
+    await a!.kill();
+    await eventually('a has left', async () => (await callUnary(admin, 'listNodes', {}, DEADLINE)).nodes[0]!.state === NodeState.NODE_STATE_LEFT);
+    await callUnary(admin, 'removeNode', { node: 'a', dataIsLost: false }, DEADLINE);
+    const { events } = await callUnary(admin, 'listEvents', { limit: 0, kind: '' }, DEADLINE);
+    expect(events.map(({ kind }) => kind)).toEqual(expect.arrayContaining(['NODE_DRAINING', 'LEADER_TRANSFERRED', 'NODE_REMOVED']));
+  });
+
+  it('are succeeded without an agreement when a node that stops does not hand over', async () => {
+    const { admin } = await runCoordinator('c1');
+    const [a] = await Promise.all(['a', 'b', 'c'].map((id) => runNode(id)));
+    await eventuallyTable(admin, 'default is placed', isPlaced);
+    a!.handOverProblem = 'no';
+    await a!.announceStop();
+    await eventuallyTable(admin, 'others lead', (partitions) => leads(partitions, 'b') + leads(partitions, 'c') === 64);
+    expect(a!.handOvers.length).toBeGreaterThan(0);
+  });
+
+  it('are handed over on request, each with its result', async () => {
+    const { admin } = await runCoordinator('c1', { COORDINATOR_FAILOVER_ACTIVE: 'off' });
+    for (const id of ['a', 'b']) await runNode(id);
+    const before = await eventuallyTable(admin, 'default is placed', isPlaced);
+    expect(await failureOf(callUnary(admin, 'transferLeadership', { keyspace: '', partitions: [], from: '', to: 'b' }, DEADLINE))).toMatchObject({ metadata: { field: 'partitions' } });
+    expect((await failureOf(callUnary(admin, 'transferLeadership', { keyspace: '', partitions: [1], from: '', to: 'x' }, DEADLINE)))?.reason).toBe('NODE_NOT_FOUND');
+    const { results } = await callUnary(admin, 'transferLeadership', { keyspace: '', partitions: [], from: 'a', to: 'b' }, DEADLINE);
+    expect(results).toHaveLength(leads(before, 'a'));
+    expect(results.every(({ leader, problem }) => leader === 'b' && problem === '')).toBe(true);
+    expect(leads(await partitionsOf(admin), 'b')).toBe(64);
+  });
+
+  it('that nobody can lead are shown with what would be lost, and go on by the word of the operator alone (R15)', async () => {
+    const { admin } = await runCoordinator('c1', { COORDINATOR_DEFAULT_REPLICATION_FACTOR: '1' });
+    const [a] = await Promise.all(['a', 'b'].map((id) => runNode(id)));
+    await eventuallyTable(admin, 'default is placed', (partitions) => partitions.every(({ leader }) => leader !== ''));
+    const request = { keyspace: '', partitions: [], execute: false, oldMembersAreStopped: false, allowEmpty: true };
+    expect((await callUnary(admin, 'recoverPartitions', request, DEADLINE)).recoveries).toEqual([]);
+    a!.crash();
+    const { recoveries } = await eventually('a is missing', async () => {
+      const answer = await callUnary(admin, 'recoverPartitions', request, DEADLINE);
+      return answer.recoveries.length > 0 ? answer : undefined;
+    });
+    expect(recoveries.every(({ missing, source, executed }) => missing.join() === 'a' && source === '' && !executed)).toBe(true);
+    expect(await failureOf(callUnary(admin, 'recoverPartitions', { ...request, execute: true }, DEADLINE))).toMatchObject({ metadata: { field: 'old_members_are_stopped' } });
+    const done = await callUnary(admin, 'recoverPartitions', { ...request, execute: true, oldMembersAreStopped: true }, DEADLINE);
+    expect(done.recoveries.every(({ executed }) => executed)).toBe(true);
+    const after = await partitionsOf(admin);
+    expect(leads(after, 'b')).toBe(64);
+    expect(after.filter(({ generation }) => generation === 2)).toHaveLength(recoveries.length);
+  });
+});
+
 describe('several coordinators', () => {
   it('the elected one serves Admin, the others tell where it is, and one of them follows it', async () => {
     const first = await runCoordinator('c1');
