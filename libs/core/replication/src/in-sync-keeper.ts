@@ -147,6 +147,7 @@ export class InSyncKeeper {
     if (silent === undefined) this.#asked = undefined;
     else if (this.#mayRemove(silent, nowMs)) {
       this.#removed.add(silent.replica);
+      this.#lagging(silent.replica);
       return withoutInSync(record, silent, this.#changeOptions());
     }
     const surplus = record.inSync.find((member) => member.replica !== self && hasReplica(record.leaving, member.replica));
@@ -158,6 +159,12 @@ export class InSyncKeeper {
     }
     // Nothing to change, but an attempt in doubt: settle it by writing the record as it is (R7).
     return this.record.isChanging ? { ...record, changeId: this.#changeOptions().changeId } : undefined;
+  }
+
+  /** Its time without lag begins anew (R24): one that was idle and silent at once looks as if it kept pace. */
+  #lagging(replica: ReplicaId): void {
+    const progress = this.#feed.get(replica);
+    if (progress !== undefined) progress.caughtUpSinceMs = undefined;
   }
 
   #changeOptions(): { readonly minInSync: number; readonly changeId: string } {
@@ -191,7 +198,8 @@ export class InSyncKeeper {
     const progress = this.#feed.get(member.replica);
     if (progress === undefined || progress.installing || progress.caughtUpSinceMs === undefined) return false;
     if (this.#removed.has(member.replica) && nowMs - progress.caughtUpSinceMs < this.#settings.rejoinAfterMs) return false;
-    if (this.#hooks.leaseUntilMs(member, this.#epoch) <= nowMs) return false;
+    // A lease that nears its end comes from one that grants no more: it would go again at once.
+    if (this.#hooks.leaseUntilMs(member, this.#epoch) - this.#settings.leaseMs + this.#settings.followerAckTimeoutMs <= nowMs) return false;
     if (progress.matchSeq >= this.#state.appliedSeq) return true;
     // Under load there is always something on its way to it: commits wait for it until it has what is committed.
     this.#joining ??= { progress, sinceMs: nowMs };

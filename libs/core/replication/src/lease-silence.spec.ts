@@ -26,6 +26,27 @@ describe('a member that grants no lease (R24)', () => {
     expect(solo.leader.hasLease(700)).toBe(true);
   });
 
+  it('does not come back while that lease still stands, idle as the partition may be', () => {
+    const lease = { value: 1000 };
+    const { solo, inSync, tick } = open(lease);
+    tick(100, 700);
+    solo.leader.onChangeOutcome(solo.changes[0]!, { kind: 'succeeded', modRevision: 2 }, 710);
+    tick(800, 2500);
+    expect(inSync()).toEqual(['a']);
+  });
+
+  it('comes back once it has granted leases and kept pace for a while again', () => {
+    const lease = { value: 1000 };
+    const { solo, inSync, tick } = open(lease);
+    tick(100, 700);
+    solo.leader.onChangeOutcome(solo.changes[0]!, { kind: 'succeeded', modRevision: 2 }, 710);
+    tick(800, 1700);
+    expect(inSync()).toEqual(['a']);
+    lease.value = 2800;
+    tick(1800, 1900);
+    expect(inSync()).toEqual(['a', 'a,b']);
+  });
+
   it('has the whole time-out from the beginning of an office, and again after the leader itself stood still', () => {
     const lease = { value: Number.NEGATIVE_INFINITY };
     const { inSync, tick } = open(lease);
