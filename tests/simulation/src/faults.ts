@@ -2,7 +2,11 @@ import type { NodeSpec } from '@atoll/core-membership';
 import { ETCD } from './base/sim-etcd.ts';
 import type { SimProcess } from './base/sim-process.ts';
 import { specKey } from './names.ts';
+import { SETTINGS, type FaultKind } from './plan.ts';
 import type { World } from './world.ts';
+
+/** Time without other faults around a loss of data. */
+const CALM_MS = 4000;
 
 /** How long a spell of trouble lasts: often short, inside a lease; sometimes long enough for everybody to notice. */
 const SPELLS: readonly (readonly [number, number])[] = [
@@ -18,6 +22,11 @@ export class Faults {
   readonly #world: World;
   readonly #focus: string | undefined;
   #joined = 0;
+  /** Troubles that last at this moment. */
+  #spells = 0;
+  /** A node that is to crash and lose its data, once nothing else is wrong: what else holds them must be well. */
+  #toLose: string | undefined;
+  #calmUntilMs = 0;
   #offCount = 0;
 
   constructor(world: World) {
@@ -31,7 +40,8 @@ export class Faults {
   #disturb(): void {
     const { dice, plan, events } = this.#world;
     if (!this.#world.isFaulty) return;
-    this.#strike();
+    this.#lose();
+    if (this.#toLose === undefined && this.#calmUntilMs <= this.#world.events.nowMs) this.#strike();
     // Troubles like company.
     events.after(dice.chance(0.25) ? dice.between(1, 60) : dice.between(1, plan.faultGapMs * 2), () => this.#disturb());
   }
@@ -42,7 +52,24 @@ export class Faults {
   }
 
   #later(action: () => void): void {
-    this.#world.events.after(this.#spellMs(), action);
+    this.#spells += 1;
+    this.#world.events.after(this.#spellMs(), () => {
+      this.#spells -= 1;
+      action();
+    });
+  }
+
+  /** One node loses its data, in peace: that any single one may is the promise; two at a time are one too many. */
+  #lose(): void {
+    const id = this.#toLose;
+    if (id === undefined || this.#spells > 0 || this.#calmUntilMs > this.#world.events.nowMs) return;
+    this.#calmUntilMs = this.#world.events.nowMs + CALM_MS;
+    this.#world.events.after(CALM_MS / 2, () => {
+      this.#toLose = undefined;
+      if (!this.#world.isFaulty || !this.#world.mayLose(id) || this.#world.nodes.length <= 1) return;
+      this.#world.crashNode(id, false);
+      this.#later(() => this.#restart(id));
+    });
   }
 
   #strike(): void {
@@ -107,6 +134,7 @@ export class Faults {
       case 'coordinator crash':
       case 'coordinator pause':
       case 'coordinator cut':
+      case 'coordinator clings':
         return this.#coordinator(kind);
       case 'transfer':
         for (const { term } of this.#world.coordinators) term?.request(dice.below(this.#world.plan.partitionCount));
@@ -130,6 +158,11 @@ export class Faults {
   #cutFor(pairs: readonly (readonly [string, string])[]): void {
     const { network } = this.#world;
     for (const [from, to] of pairs) network.cut(from, to);
+    // Links come back together, or each at its time.
+    if (this.#world.dice.chance(0.4)) {
+      for (const [from, to] of pairs) this.#later(() => network.heal(from, to));
+      return;
+    }
     this.#later(() => {
       for (const [from, to] of pairs) network.heal(from, to);
     });
@@ -144,7 +177,10 @@ export class Faults {
     const { dice, plan } = this.#world;
     if (this.#world.nodes.length <= 1) return;
     const keepsData = plan.isSync && dice.chance(0.8);
-    if (!keepsData && !this.#world.mayLose(id)) return;
+    if (!keepsData && !plan.mayLoseData) {
+      this.#toLose = id;
+      return;
+    }
     this.#world.crashNode(id, keepsData);
     this.#later(() => this.#restart(id));
   }
@@ -153,13 +189,14 @@ export class Faults {
     if (this.#world.down.has(id)) this.#world.startNode(id);
   }
 
-  #coordinator(kind: 'coordinator crash' | 'coordinator pause' | 'coordinator cut'): void {
+  #coordinator(kind: Extract<FaultKind, `coordinator ${string}`>): void {
     const { coordinators, dice } = this.#world;
     const elected = coordinators.filter(({ term }) => term !== undefined);
     const coordinator = elected.length > 0 && dice.chance(0.7) ? dice.pick(elected) : coordinators[0];
     if (coordinator === undefined) return;
     const { id } = coordinator;
     if (kind === 'coordinator pause') return this.#pause(coordinator);
+    if (kind === 'coordinator clings') return coordinator.cling(2 * SETTINGS.electionTtlMs);
     if (kind === 'coordinator cut') {
       const other = this.#otherThan(id);
       return this.#cutFor([[id, other] as const, [other, id] as const]);

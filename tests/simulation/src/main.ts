@@ -1,10 +1,10 @@
-// npm run sim -- --seed N [--trace] | --seeds N [--from N] | --mutant NAME [--seeds N] | --mutants [--seeds N]
+// npm run sim -- --seed N [--trace] | --seeds N [--from N] [--first] | --mutant NAME [--seeds N] | --mutants [--seeds N]
 import { parseArgs } from 'node:util';
 import { MUTANTS } from './mutants.ts';
 import { runSeed, searchSeeds } from './search.ts';
 
 const USAGE = `usage: npm run sim -- --seed N [--trace] [--mutant NAME]     replays one world
-       npm run sim -- --seeds N [--from N] [--mutant NAME]  searches worlds from a seed on (default 1)
+       npm run sim -- --seeds N [--from N] [--first] [--mutant NAME]  searches worlds from a seed on (default 1)
        npm run sim -- --mutants [--seeds N]                 how many worlds catch each mutant
 mutants: ${MUTANTS.map(({ name }) => name).join(', ')}`;
 
@@ -16,6 +16,7 @@ const { values } = parseArgs({
     mutant: { type: 'string' },
     mutants: { type: 'boolean', default: false },
     trace: { type: 'boolean', default: false },
+    first: { type: 'boolean', default: false },
   },
 });
 
@@ -43,7 +44,7 @@ if (numbers.some((text) => !/^\d+$/.test(text)) || (values.mutant !== undefined 
 } else {
   const startedMs = performance.now();
   const started = process.cpuUsage();
-  const { problems, figures } = searchSeeds({ from: Number(values.from), count: Number(values.seeds), mutant, onProblem: ({ seed, problem }) => console.log(`seed ${seed}: ${problem}`) });
+  const { problems, figures } = searchSeeds({ from: Number(values.from), count: Number(values.seeds), mutant, isFirstEnough: values.first, onProblem: ({ seed, problem }) => console.log(`seed ${seed}: ${problem}`) });
   const seconds = (performance.now() - startedMs) / 1000;
   const { user, system } = process.cpuUsage(started);
   const cpuSeconds = (user + system) / 1_000_000;

@@ -2,12 +2,15 @@ import type { Member } from '@atoll/core-membership';
 import type { AckMessage, Leader, SnapshotChunk, SubscribeMessage, WriteOutcome } from '@atoll/core-replication';
 import type { HostedReplica } from './node/hosted-replica.ts';
 import type { LeaderMessage } from './node/messages.ts';
+import type { SimPlan } from './plan.ts';
 
 /** A wrong implementation, made by twisting what passes between correct parts. */
 export interface Mutant {
   readonly name: string;
   /** Rules that it breaks. */
   readonly rules: string;
+  /** What worlds are like in which it is likely to matter; the rest is drawn. */
+  readonly plan?: Partial<SimPlan>;
   /** A process that starts again keeps the replica id of data that it lost (against R1). */
   readonly keepsReplicaId?: boolean;
   /** A process that starts again keeps its incarnation, and with it its office (against R2). */

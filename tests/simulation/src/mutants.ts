@@ -1,15 +1,31 @@
 import { isExpired } from '@atoll/core-store';
-import { keyHash } from '@atoll/core-runtime';
+import { KIB, keyHash } from '@atoll/core-runtime';
 import type { Mutant } from './mutant.ts';
+import type { SimPlan } from './plan.ts';
+
+/** Records change often, answers of etcd are lost, and a set of two has no majority to hide behind. */
+const DOUBT: Partial<SimPlan> = {
+  nodeCount: 3,
+  replicationFactor: 2,
+  minInSync: 1,
+  partitionCount: 4,
+  mayLoseData: false,
+  onDataLoss: 'WAIT',
+  thinkMsMax: 20,
+  faultGapMs: 300,
+  faults: ['etcd lossy', 'isolate leader', 'cut', 'pause', 'crash', 'slow'],
+};
+/** Leaders that are cut off from all but the clients, while others take over. */
+const CUT_OFF: Partial<SimPlan> = { ...DOUBT, faultGapMs: 900, faults: ['isolate leader', 'isolate leader', 'cut'] };
 
 const ALL = { entriesMax: 1000, bytesMax: 2 ** 30 };
 
 /** Wrong implementations that the world must catch. */
 export const MUTANTS: readonly Mutant[] = [
-  { name: 'no-lease-check', rules: 'R14, R16', leaseUntilMs: () => Number.POSITIVE_INFINITY },
+  { name: 'no-lease-check', rules: 'R14, R16', plan: CUT_OFF, leaseUntilMs: () => Number.POSITIVE_INFINITY },
   {
     name: 'one-set-for-commits',
-    rules: 'R7, R8',
+    rules: 'R7, R8', plan: DOUBT,
     // Who is only in the set of an attempt seems to have everything.
     toLeader: (follower, ack) => {
       const leader = follower.leaderReplica()?.leader;
@@ -19,15 +35,15 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'one-set-for-leases',
-    rules: 'R7, R8, R14',
+    rules: 'R7, R8, R14', plan: DOUBT,
     leaseUntilMs: (honest, { member, leader }) =>
       leader?.record.record.inSync.some(({ replica }) => replica === member.replica) === true ? honest : Number.POSITIVE_INFINITY,
   },
-  { name: 'promise-forgotten-at-restart', rules: 'R14', promiseUntilMs: () => 0 },
+  { name: 'promise-forgotten-at-restart', rules: 'R14', plan: { ...DOUBT, isSync: true, faults: ['crash', 'crash', 'cut', 'isolate leader'] }, promiseUntilMs: () => 0 },
   { name: 'epoch-resumed-after-restart', rules: 'R2', keepsIncarnation: true },
   {
     name: 'lost-swap-settled-by-a-read',
-    rules: 'R7',
+    rules: 'R7', plan: DOUBT,
     onUnknownChange: (leader) => {
       const { record, modRevision } = leader.record.current;
       leader.record.adopt({ record, modRevision: modRevision + 0.001 });
@@ -35,7 +51,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'plain-failure-after-append',
-    rules: 'R20',
+    rules: 'R20', plan: { deadlineMs: 300, thinkMsMax: 20, faultGapMs: 300, faults: ['transfer', 'isolate leader', 'pause leader', 'cut', 'slow'] },
     writeOutcome: (outcome) => (outcome.kind === 'failed' && outcome.reason === 'WRITE_IN_DOUBT' ? { ...outcome, reason: 'NOT_LEADER' } : outcome),
   },
   {
@@ -59,7 +75,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'follower-evicts',
-    rules: 'R22',
+    rules: 'R22', plan: { memoryBytes: 8 * KIB, keyCount: 100, valueBytesMax: 200, eviction: 'LRU', thinkMsMax: 20 },
     onTick: ({ state, node, replica }) => {
       if (replica.follower === undefined || node.account.freeBytes > 512) return;
       for (const key of state.store.pickVictims(512)) state.store.delete(key, keyHash(key));
@@ -67,7 +83,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'no-tombstone-during-install',
-    rules: 'R33',
+    rules: 'R33', plan: { logBytesMax: 4 * KIB, keyCount: 100, isSync: false, thinkMsMax: 20, memoryBytes: 256 * KIB, faults: ['crash', 'join', 'slow'], faultGapMs: 900, mayLoseData: false },
     afterChunk: ({ state }, chunk) => {
       for (const entry of chunk.entries) {
         const hash = keyHash(entry.key);
@@ -77,7 +93,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'log-judged-by-length',
-    rules: 'R28',
+    rules: 'R28', plan: { ...DOUBT, isSync: true },
     subscription: (leader, message) => {
       const { log } = leader.state;
       const { seq } = message.end;
@@ -90,9 +106,9 @@ export const MUTANTS: readonly Mutant[] = [
       return { kind: 'append', message: { ...message.message, prev: end } };
     },
   },
-  { name: 'old-epoch-granted', rules: 'R14, R27', grantsOldEpochs: true },
+  { name: 'old-epoch-granted', rules: 'R14, R27', plan: CUT_OFF, grantsOldEpochs: true },
   { name: 'empty-replica-in-sync', rules: 'R1', keepsReplicaId: true },
-  { name: 'clock-jumps-ignored', rules: 'R17', ignoresClockJumps: true },
-  { name: 'old-coordinator-heard', rules: 'R11', ignoresElection: true },
+  { name: 'clock-jumps-ignored', rules: 'R17', plan: { ...CUT_OFF, faults: ['suspend leader', 'suspend leader', 'pause'] }, ignoresClockJumps: true },
+  { name: 'old-coordinator-heard', rules: 'R11', plan: { faults: ['coordinator clings', 'coordinator clings', 'coordinator cut', 'coordinator pause', 'etcd lossy', 'crash'] }, ignoresElection: true },
   { name: 'op-ids-forgotten', rules: 'R21', forgetsOpIds: true },
 ];

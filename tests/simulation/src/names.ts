@@ -4,7 +4,7 @@ export const KEYSPACE_ID = 'k';
 export const NODES = 'nodes/';
 export const SPECS = 'specs/';
 export const PARTITIONS = 'partitions/';
-export const ELECTION = 'election/';
+export const ELECTION_KEY = 'election/coordinator';
 
 export const partitionKey = (partition: number): string => `${PARTITIONS}${partition}`;
 export const nodeKey = (id: string): string => `${NODES}${id}`;

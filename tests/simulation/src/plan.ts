@@ -21,6 +21,7 @@ export const FAULT_KINDS = [
   'coordinator crash',
   'coordinator pause',
   'coordinator cut',
+  'coordinator clings',
   'transfer',
   'drain',
   'join',
@@ -44,6 +45,8 @@ export interface SimPlan {
   readonly valueBytesMax: number;
   /** Longest pause between two operations of a client. */
   readonly thinkMsMax: number;
+  /** Time after which a client gives an operation up. */
+  readonly deadlineMs: number;
   readonly delayMsMax: number;
   /** Faults happen for so long. */
   /**
@@ -79,9 +82,10 @@ export function drawPlan(dice: Dice): SimPlan {
     eviction: dice.chance(0.8) ? 'LRU' : 'NONE',
     memoryBytes: dice.pick([8 * KIB, 256 * KIB, 256 * KIB]),
     logBytesMax: dice.pick([4 * KIB, 64 * KIB, 256 * KIB]),
-    keyCount: dice.pick([4, 12, 40]),
+    keyCount: dice.pick([4, 12, 40, 100]),
     valueBytesMax: dice.pick([8, 40, 200]),
     thinkMsMax: dice.pick([20, 60, 200]),
+    deadlineMs: dice.pick([300, 1000, 3000]),
     delayMsMax: dice.pick([1, 4, 15]),
     faults: drawFaults(dice),
     faultsMs: dice.between(8000, 20_000),

@@ -16,7 +16,7 @@ export interface SeedOutcome {
 }
 
 export function runSeed(seed: number, { mutant, plan }: SeedOptions = {}): SeedOutcome {
-  const world = new World(seed, { mutant, plan });
+  const world = new World(seed, { mutant, plan: { ...mutant?.plan, ...plan } });
   try {
     return { seed, figures: world.run(), problem: undefined, trace: world.traceLines() };
   } catch (error) {
@@ -30,11 +30,13 @@ export function runSeed(seed: number, { mutant, plan }: SeedOptions = {}): SeedO
 export interface SearchOptions extends SeedOptions {
   readonly from: number;
   readonly count: number;
+  /** Ends the search at the first problem. Default false. */
+  readonly isFirstEnough?: boolean | undefined;
   readonly onProblem?: (found: { readonly seed: number; readonly problem: string }) => void;
 }
 
 /** Worlds of consecutive seeds, one after the other. */
-export function searchSeeds({ from, count, onProblem, ...options }: SearchOptions): {
+export function searchSeeds({ from, count, onProblem, isFirstEnough, ...options }: SearchOptions): {
   readonly problems: readonly { readonly seed: number; readonly problem: string }[];
   readonly figures: WorldFigures;
 } {
@@ -45,6 +47,7 @@ export function searchSeeds({ from, count, onProblem, ...options }: SearchOption
     if (problem !== undefined) {
       problems.push({ seed, problem });
       onProblem?.({ seed, problem });
+      if (isFirstEnough === true) break;
     }
     for (const name of Object.keys(sum) as (keyof WorldFigures)[]) sum[name] += figures?.[name] ?? 0;
   }

@@ -12,7 +12,7 @@ import { SimClient } from './client/sim-client.ts';
 import { SimCoordinator } from './control/sim-coordinator.ts';
 import { Faults } from './faults.ts';
 import type { Mutant } from './mutant.ts';
-import { KEYSPACE, KEYSPACE_ID, PARTITIONS } from './names.ts';
+import { ELECTION_KEY, KEYSPACE, KEYSPACE_ID, PARTITIONS } from './names.ts';
 import { SimNode, toVersioned, type Remains } from './node/sim-node.ts';
 import { drawPlan, type SimPlan } from './plan.ts';
 
@@ -98,7 +98,8 @@ export class World {
       events,
       dice,
       network: this.network,
-      onChange: ({ key, stored }) => {
+      onChange: ({ key, stored, term }) => {
+        if (term !== undefined) this.checker.onTermWrite(key, term, this.etcd.get(ELECTION_KEY)?.createRevision);
         if (stored === undefined || !key.startsWith(PARTITIONS)) return;
         const { record } = toVersioned(stored);
         this.trace(`record ${describe(record)}`);

@@ -20,6 +20,8 @@ export interface Put {
   /** Undefined deletes. */
   readonly value: unknown;
   readonly lease?: SimLease | undefined;
+  /** Create revision of the election key of the coordinator that writes. */
+  readonly term?: number | undefined;
 }
 
 export type TransactOutcome = { readonly kind: 'succeeded'; readonly revision: number } | { readonly kind: 'refused' | 'unknown' };
@@ -36,6 +38,7 @@ export interface WatchEvent {
   /** Undefined: deleted. */
   readonly stored: Stored | undefined;
   readonly revision: number;
+  readonly term: number | undefined;
 }
 
 const DEADLINE_MS = 500;
@@ -173,7 +176,7 @@ export class SimEtcd {
 
   /** Everything that is there, then every change, in order. It ends with the process. */
   watch(process: SimProcess, onEvents: (events: readonly WatchEvent[]) => void): void {
-    const waiting = [...this.#data].map(([key, stored]) => ({ key, stored, revision: stored.modRevision }));
+    const waiting = [...this.#data].map(([key, stored]) => ({ key, stored, revision: stored.modRevision, term: undefined }));
     const watcher: Watcher = { process, onEvents, waiting, lastMs: 0, isScheduled: false };
     this.#watchers.push(watcher);
     process.onDeath(() => {
@@ -212,10 +215,10 @@ export class SimEtcd {
     if (!holds || puts.some(({ lease }) => lease?.isGone === true)) return { kind: 'refused' };
     this.#revision += 1;
     const revision = this.#revision;
-    for (const { key, value, lease } of puts) {
+    for (const { key, value, lease, term } of puts) {
       if (value === undefined) this.#data.delete(key);
       else this.#data.set(key, { value, lease, modRevision: revision, createRevision: this.#data.get(key)?.createRevision ?? revision });
-      const event = { key, stored: this.#data.get(key), revision };
+      const event = { key, stored: this.#data.get(key), revision, term };
       this.#onChange(event);
       for (const watcher of this.#watchers) {
         watcher.waiting.push(event);

@@ -133,6 +133,11 @@ export class WorldChecker {
     if (inventory(node) === undefined) throw new Error(`${action.decision} of ${node}, of which nothing is known`);
   }
 
+  /** A coordinator of the term `term` wrote something, while `elected` was the term of the election. */
+  onTermWrite(key: string, term: number, elected: number | undefined): void {
+    if (term !== elected) throw new Error(`${key} was written by the coordinator of term ${term}, while ${elected ?? 'none'} was elected (I9, R11)`);
+  }
+
   /** A record was written (R6, I1, I3). */
   onRecord(before: PartitionRecord | undefined, after: PartitionRecord): void {
     if (before === undefined) return;

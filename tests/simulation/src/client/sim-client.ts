@@ -10,7 +10,6 @@ import type { SimKey, World } from '../world.ts';
 import { serveRead, serveWrite } from './serve.ts';
 
 const ATTEMPT_MS = 700;
-const DEADLINE_MS = 3000;
 const BACKOFF_MS = 60;
 /** A client that has lost the leader asks anybody now and then: its view may be old. */
 const GUESS = 0.2;
@@ -97,7 +96,7 @@ export class SimClient extends SimProcess {
     const { network } = this.#world;
     const operation = this.#begin(key, { kind: 'read' });
     const again = (): void => {
-      if (this.clock.monotonicMs - operation.atMs > DEADLINE_MS) return this.#end(operation, undefined);
+      if (this.clock.monotonicMs - operation.atMs > this.#world.plan.deadlineMs) return this.#end(operation, undefined);
       this.after(this.#world.dice.between(5, BACKOFF_MS), attempt);
     };
     const attempt = (): void =>
@@ -135,7 +134,7 @@ export class SimClient extends SimProcess {
       this.#end(operation, undefined);
     };
     const again = (): void => {
-      if (this.clock.monotonicMs - operation.atMs > DEADLINE_MS) return expire();
+      if (this.clock.monotonicMs - operation.atMs > this.#world.plan.deadlineMs) return expire();
       this.after(dice.between(5, BACKOFF_MS), attempt);
     };
     let sentCount = 0;

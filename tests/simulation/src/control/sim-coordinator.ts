@@ -1,13 +1,12 @@
 import type { SimClock } from '../base/sim-clock.ts';
 import { SimProcess } from '../base/sim-process.ts';
 import type { SimLease } from '../base/sim-etcd.ts';
-import { ELECTION } from '../names.ts';
+import { ELECTION_KEY } from '../names.ts';
 import { SETTINGS } from '../plan.ts';
 import type { World } from '../world.ts';
 import { RecordView } from './record-view.ts';
 import { Term } from './term.ts';
 
-const ELECTION_KEY = `${ELECTION}coordinator`;
 /** The last part of its lease that a coordinator does not count on: clocks differ. */
 const MARGIN_MS = 300;
 
@@ -18,6 +17,7 @@ export class SimCoordinator extends SimProcess {
   #lease: SimLease | undefined;
   /** Own time until which the lease certainly stands, counted from sending. */
   #heldUntilMs = 0;
+  #clingUntilMs = 0;
   #term: Term | undefined;
   #isCampaigning = false;
   /** Own time since when etcd has not been heard. */
@@ -41,7 +41,13 @@ export class SimCoordinator extends SimProcess {
     return this.#term;
   }
 
+  /** For so long it does not notice that it may have lost its office: two are active then (R11). */
+  cling(ms: number): void {
+    this.#clingUntilMs = this.clock.monotonicMs + ms;
+  }
+
   isHeld(): boolean {
+    if (this.#term !== undefined && this.clock.monotonicMs < this.#clingUntilMs) return true;
     return this.#lease !== undefined && this.clock.monotonicMs < this.#heldUntilMs;
   }
 
@@ -81,7 +87,7 @@ export class SimCoordinator extends SimProcess {
       if (this.#lease !== lease) return;
       this.#etcdHeardMs = this.clock.monotonicMs;
       if (stands) this.#heldUntilMs = Math.max(this.#heldUntilMs, sentMs + SETTINGS.electionTtlMs - MARGIN_MS);
-      else this.#end();
+      else if (!this.isHeld()) this.#end();
     });
   }
 }

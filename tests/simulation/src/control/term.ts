@@ -232,7 +232,7 @@ export class Term {
         etcd.transact(
           this.coordinator,
           [...compares, { key: specKey(action.spec.id), modRevision: this.coordinator.view.specRevisions.get(action.spec.id) ?? 0 }],
-          [{ key: specKey(action.spec.id), value: action.spec }],
+          [{ key: specKey(action.spec.id), value: action.spec, term: this.revision }],
           () => undefined,
         );
         return;
@@ -255,7 +255,7 @@ export class Term {
   #write(partition: number, { record, modRevision }: VersionedRecord, done: (succeeded: boolean) => void): void {
     const key = partitionKey(partition);
     const compares: readonly Compare[] = this.#world.mutant?.ignoresElection === true ? [] : [this.#fence];
-    this.#world.etcd.transact(this.coordinator, [...compares, { key, modRevision }], [{ key, value: record }], (outcome) => {
+    this.#world.etcd.transact(this.coordinator, [...compares, { key, modRevision }], [{ key, value: record, term: this.revision }], (outcome) => {
       if (outcome.kind === 'succeeded') {
         const stored = { value: record, modRevision: outcome.revision, createRevision: 0, lease: undefined };
         for (const { node } of record.inSync) this.#streams.tellRecord(node, key, stored);

@@ -68,7 +68,7 @@ export class LeaseExchange {
     if (this.#guard.check(this.#node.clock.look()) === 0 || this.#world.mutant?.ignoresClockJumps === true) return;
     for (const link of this.#links.values()) {
       link.lease.dropAll();
-      this.#tell(link);
+      for (const { replica } of link.led) replica.leader?.onLeasesDropped(this.#node.clock.monotonicMs);
     }
   }
 

@@ -59,7 +59,11 @@ export class SimNode extends SimProcess {
     // It reads its records before it does anything (R12): the watch begins with all of them.
     world.etcd.watch(this, (events) => {
       this.etcdHeardMs = this.clock.monotonicMs;
-      for (const { key, stored } of events) if (stored !== undefined && key.startsWith(PARTITIONS)) this.onStored(key, stored);
+      for (const { key, stored } of events) {
+        if (stored !== undefined && key.startsWith(PARTITIONS)) this.onStored(key, stored);
+        // An old write that came late may have put it under a lease that was given up since.
+        else if (stored === undefined && key === nodeKey(this.id) && this.#hasRead) this.#register();
+      }
       if (this.#hasRead) return;
       this.#hasRead = true;
       this.#begin();
@@ -149,6 +153,21 @@ export class SimNode extends SimProcess {
   #register(): void {
     if (this.#isRegistering) return;
     this.#isRegistering = true;
+    const key = nodeKey(this.id);
+    this.#world.etcd.read(
+      this,
+      () => this.#world.etcd.get(key) ?? 'absent',
+      (found) => {
+        if (found !== undefined) return this.#writeRegistration(found === 'absent' ? 0 : found.modRevision);
+        this.#isRegistering = false;
+        this.after(300, () => this.#register());
+      },
+    );
+  }
+
+  /** What it compares settles earlier attempts (R7). */
+  #writeRegistration(modRevision: number): void {
+    const key = nodeKey(this.id);
     const lease = this.#world.etcd.grantLease(SETTINGS.registrationTtlMs);
     const record: NodeRecord = {
       id: this.nodeId,
@@ -159,7 +178,7 @@ export class SimNode extends SimProcess {
       incarnation: this.incarnation,
       phase: 'SERVING',
     };
-    this.#world.etcd.transact(this, [], [{ key: nodeKey(this.id), value: record, lease }], (outcome) => {
+    this.#world.etcd.transact(this, [{ key, modRevision }], [{ key, value: record, lease }], (outcome) => {
       this.#isRegistering = false;
       if (outcome.kind === 'succeeded') {
         this.#registration = lease;
