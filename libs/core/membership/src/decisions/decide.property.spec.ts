@@ -29,7 +29,8 @@ function writesOf(cluster: ToyCluster, record: PartitionRecord): number {
 function problemsOf(cluster: ToyCluster, former: PartitionRecord, record: PartitionRecord): string[] {
   const problems: string[] = [];
   const complain = (isWrong: boolean, problem: string): void => void (isWrong && problems.push(problem));
-  complain(record.epoch !== former.epoch && cluster.isInOffice(former), 'a leader was felled that may be serving (R11)');
+  const isDown = former.leader !== undefined && cluster.verdicts.get(former.leader.node)?.state === 'DOWN';
+  complain(record.epoch !== former.epoch && cluster.isInOffice(former) && !isDown && !record.relinquished, 'a leader was felled that may be serving (R11)');
   complain(record.epoch < former.epoch, 'the epoch went back (R2)');
   complain(record.epoch === former.epoch && record.leader?.replica !== former.leader?.replica, 'two leaders in one epoch (I1)');
   if (record.generation.id === former.generation.id) {
@@ -71,6 +72,9 @@ function randomStep(cluster: ToyCluster, random: SeededRandom, isDurable: boolea
   const steps = [
     () => cluster.start(node),
     () => cluster.vanish(node),
+    () => cluster.judge(node, 'DOWN'),
+    () => cluster.nodes.get(node)?.phase === 'SERVING' && cluster.judge(node, 'UP'),
+    () => cluster.planHandOvers().slice(0, 3).forEach((transfer) => cluster.handOver(transfer)),
     () => cluster.stopping(node),
     () => (cluster.plans = new PlacementPlans()), // another coordinator takes over
     () => cluster.write(isDurable),
@@ -89,7 +93,7 @@ function randomStep(cluster: ToyCluster, random: SeededRandom, isDurable: boolea
   for (const action of actions.slice(0, 1 + randomBelow(random, actions.length + 1))) executeChecked(cluster, action);
 }
 
-describe('decisions under random starts, restarts, stops and lapses', () => {
+describe('decisions under random starts, restarts, stops, lapses, verdicts and transfers', () => {
   it.each([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])('keep every committed write that somebody holds, and come to rest: seed %i', (seed) => {
     const random = new SeededRandom(seed);
     const cluster = new ToyCluster(seed * 7919);
@@ -100,7 +104,10 @@ describe('decisions under random starts, restarts, stops and lapses', () => {
     cluster.settle();
     const isDurable = randomBelow(random, 2) === 1;
     for (let step = 0; step < STEPS; step += 1) randomStep(cluster, random, isDurable);
-    for (const node of NODES) if (cluster.nodes.get(node)?.phase !== 'SERVING') cluster.start(node);
+    for (const node of NODES) {
+      if (cluster.nodes.get(node)?.phase === 'SERVING') cluster.judge(node, 'UP');
+      else cluster.start(node);
+    }
     cluster.settle();
     for (const record of recordsOf(cluster).values()) {
       expect(record).toMatchObject({ state: 'ACTIVE', learners: [], leaving: [] });
