@@ -22,6 +22,7 @@ const leads = (cluster: ToyCluster): Record<string, number> => {
   for (const { leader } of all(cluster)) counts[leader!.node] = (counts[leader!.node] ?? 0) + 1;
   return counts;
 };
+const ledBy = (node: string, cluster: ToyCluster): PartitionRecord[] => all(cluster).filter(({ leader }) => leader?.node === node);
 const reasons = (cluster: ToyCluster): string[] => [...new Set(cluster.planHandOvers().map(({ reason }) => reason))];
 const drain = (cluster: ToyCluster, node: string): void => void cluster.specs.set(node, { ...cluster.specs.get(node)!, state: 'DRAINING' });
 
@@ -55,6 +56,13 @@ describe('planned transfers (R29)', () => {
     expect(cluster.planHandOvers()).toEqual([]);
     cluster.judge('c', 'UP');
     expect(new Set(cluster.planHandOvers().map(({ target }) => target.node))).toEqual(new Set(['c']));
+  });
+
+  it('go from a node that stops to whoever works, when nobody is well', () => {
+    const cluster = createCluster();
+    for (const node of ['a', 'b', 'c']) cluster.judge(node, 'UP', { degraded: ['slow'] });
+    cluster.stopping('a');
+    expect(cluster.planHandOvers().map(({ reason }) => reason)).toEqual(ledBy('a', cluster).map(() => 'STOPPING'));
   });
 
   it('leave partitions alone whose leader is DOWN: those are succeeded, and nothing is balanced meanwhile', () => {

@@ -59,7 +59,7 @@ export function planHandOvers(state: ClusterState, { active, requested, leaders 
         continue;
       }
       isCalm = false;
-      const target = chooseTarget(state, record, leaders, wish);
+      const target = chooseTarget(state, record, { leaders, wish, reason });
       if (target === undefined) continue;
       leaders.move(record.leader!.node, target.node);
       planned.push({ ...versioned, target, reason });
@@ -87,19 +87,29 @@ function reasonOf(state: ClusterState, { leader }: PartitionRecord): HandOverRea
 /** Works, is wanted, and has nothing against it. */
 function isWell(state: ClusterState, id: NodeId): boolean {
   const verdict = state.verdicts.get(id);
-  return isReachable(state, id) && state.specs.get(id)?.state === 'UP' && verdict?.state === 'UP' && verdict.degraded.length === 0 && !verdict.isEtcdLost;
+  return isAble(state, id) && verdict?.degraded.length === 0 && !verdict.isEtcdLost;
 }
 
-function chooseTarget(state: ClusterState, record: PartitionRecord, leaders: LeaderCounts, wish: string | undefined): Member | undefined {
-  return targetsOf(state, record)
+/** Works and is wanted: good enough where the leader goes anyway. */
+function isAble(state: ClusterState, id: NodeId): boolean {
+  return isReachable(state, id) && state.specs.get(id)?.state === 'UP' && state.verdicts.get(id)?.state === 'UP';
+}
+
+function chooseTarget(
+  state: ClusterState,
+  record: PartitionRecord,
+  { leaders, wish, reason }: { readonly leaders: LeaderCounts; readonly wish: string | undefined; readonly reason: HandOverReason },
+): Member | undefined {
+  const mustGo = reason === 'STOPPING' || reason === 'DRAINING' || reason === 'REQUESTED';
+  const illness = ({ node }: Member): number => (isWell(state, node) ? 0 : 1);
+  return targetsOf(state, record, mustGo ? isAble : isWell)
     .filter((member) => wish === undefined || wish === '' || member.node === wish)
-    .toSorted((a, b) => leaders.of(a.node) - leaders.of(b.node))[0];
+    .toSorted((a, b) => illness(a) - illness(b) || leaders.of(a.node) - leaders.of(b.node))[0];
 }
 
-function targetsOf(state: ClusterState, record: PartitionRecord): Member[] {
+function targetsOf(state: ClusterState, record: PartitionRecord, isFit: (state: ClusterState, id: NodeId) => boolean): Member[] {
   return record.inSync.filter(
-    (member) =>
-      !isSameMember(member, record.leader) && !hasReplica(record.leaving, member.replica) && isWell(state, member.node) && statusOf(state, record, member) === 'PRESENT',
+    (member) => !isSameMember(member, record.leader) && !hasReplica(record.leaving, member.replica) && isFit(state, member.node) && statusOf(state, record, member) === 'PRESENT',
   );
 }
 
@@ -119,7 +129,7 @@ function planBalance(state: ClusterState, movable: readonly VersionedRecord[], l
     const share = shareOf.get(from);
     if (share === undefined || leaders.of(from) <= Math.ceil(share)) continue;
     const needs = (member: Member): number => Math.floor(shareOf.get(member.node) ?? 0) - leaders.of(member.node);
-    const [target] = targetsOf(state, record).filter((member) => needs(member) > 0).toSorted((a, b) => needs(b) - needs(a));
+    const [target] = targetsOf(state, record, isWell).filter((member) => needs(member) > 0).toSorted((a, b) => needs(b) - needs(a));
     if (target === undefined) continue;
     leaders.move(from, target.node);
     planned.push({ ...versioned, target, reason: 'BALANCE' });
