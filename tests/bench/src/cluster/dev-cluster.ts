@@ -16,6 +16,8 @@ export interface DevClusterOptions {
   readonly nodes: number;
   /** Memory for entries per node, such as 2GiB. Default: the node's. */
   readonly memory?: string;
+  /** Settings of its services, beside those of this process. */
+  readonly env?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
 }
 
@@ -38,12 +40,12 @@ export class DevCluster {
   }
 
   /** Resolves when it serves. What was started is taken down again when this fails. */
-  static async start({ nodes, memory, signal }: DevClusterOptions): Promise<DevCluster> {
+  static async start({ nodes, memory, env, signal }: DevClusterOptions): Promise<DevCluster> {
     const dataDir = mkdtempSync(join(tmpdir(), 'atoll-bench-'));
     const memoryArgs = memory === undefined ? [] : ['--memory', memory];
     try {
       const args = ['up', '--detach', '--json', '--base-port', '0', '--nodes', String(nodes), '--log-level', 'warn', '--data-dir', dataDir, ...memoryArgs];
-      const answer = JSON.parse(await runDev(args, signal)) as UpAnswer;
+      const answer = JSON.parse(await runDev(args, signal, env)) as UpAnswer;
       return new DevCluster(dataDir, answer);
     } catch (error) {
       await takeDown(dataDir);
@@ -99,11 +101,11 @@ async function takeDown(dataDir: string): Promise<void> {
 }
 
 /** Runs `atoll dev ...` and resolves with what it printed; rejects with what it complained about. */
-function runDev(args: readonly string[], signal?: AbortSignal): Promise<string> {
+function runDev(args: readonly string[], signal?: AbortSignal, env: Readonly<Record<string, string>> = {}): Promise<string> {
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted();
     // A group of its own: a Ctrl-C at the terminal reaches this process, which then takes the cluster down in order.
-    const child = spawn(process.execPath, [CLI, 'dev', ...args], { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    const child = spawn(process.execPath, [CLI, 'dev', ...args], { stdio: ['ignore', 'pipe', 'pipe'], detached: true, env: { ...process.env, ...env } });
     const onAbort = (): void => void child.kill('SIGTERM');
     signal?.addEventListener('abort', onAbort, { once: true });
     let out = '';
