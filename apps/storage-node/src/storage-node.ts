@@ -232,7 +232,7 @@ class RunningNode {
     this.#heartbeats = new Heartbeats({ config, incarnation, view, store, host, fence, disk, turn, metrics: telemetry.metrics, logger, random: uniform, readClocks: options.readClocks ?? readClocks });
     host.connect(this.#sessions, this.#links, this.#heartbeats);
     const stalenessMs = this.#links.stalenessMs.bind(this.#links);
-    const operations = new CacheOperations({ host, view, traces, stalenessMs });
+    const operations = new CacheOperations({ host, view, traces, stalenessMs, beforeServing: (now) => this.#heartbeats.beforeServing(now) });
     this.parts = {
       clusterId,
       view,

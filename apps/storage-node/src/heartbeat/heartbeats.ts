@@ -161,14 +161,22 @@ export class Heartbeats implements OfficeKeeper {
 
   /** To be called every heartbeat interval, before the replicas are told the time. */
   tick({ monotonicMs }: Moment): void {
-    const jumpMs = this.#guard.check(this.#options.readClocks());
-    if (jumpMs > 0) {
-      this.#clockJumps.add();
-      this.#options.logger.warn({ jumpMs: Math.round(jumpMs) }, 'a clock jumped: all leases held are dropped (R17)');
-      this.#links.dropAll(monotonicMs);
-    }
+    this.#checkClock(monotonicMs);
     this.#links.tick(monotonicMs);
     this.#reads.check(monotonicMs);
+  }
+
+  /** To be called before an office serves a request, with the clocks as read behind its arrival (R16, R17). */
+  beforeServing(now: Moment): void {
+    if (this.#guard.isLookDue(now)) this.#checkClock(now.monotonicMs);
+  }
+
+  #checkClock(nowMs: number): void {
+    const jumpMs = this.#guard.check(this.#options.readClocks());
+    if (jumpMs === 0) return;
+    this.#clockJumps.add();
+    this.#options.logger.warn({ jumpMs: Math.round(jumpMs) }, 'a clock jumped: all leases held are dropped (R17)');
+    this.#links.dropAll(nowMs);
   }
 
   close(): void {

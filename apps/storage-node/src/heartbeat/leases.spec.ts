@@ -126,6 +126,32 @@ describe(`leases between nodes (seed ${SEED})`, () => {
     await world.serving(a);
   });
 
+  it('a request that waited while the machine was suspended is not served before the clocks were compared (R16, R17)', async () => {
+    let jumpMs = 0;
+    const readClocks = (): ClockReading => {
+      const nowMs = performance.now();
+      return { monotonicMs: nowMs, monotonicAfterMs: nowMs, uptimeMs: nowMs + jumpMs, wallMs: Date.now() };
+    };
+    const gate = await world.gate();
+    const [a, b] = [await world.start('a', { env: LONG, readClocks }), await world.start('b', { env: LONG, gate })];
+    await world.createKeyspace({}, [a, b]);
+    await a.set('k', 'v');
+    a.store.goAway();
+    gate.stall();
+    await a.get('k');
+    // Everybody in this process wakes up at once; no tick has run.
+    jumpMs = 30_000;
+    const { now } = Date;
+    Date.now = () => now() + jumpMs;
+    try {
+      expect((await failureOf(a.get('k'))).reason).toBe('PARTITION_UNAVAILABLE');
+    } finally {
+      Date.now = now;
+    }
+    gate.open();
+    a.store.comeBack();
+  });
+
   it('a node that promises less than the leader counts on grants nothing', async () => {
     const [a, b] = [await world.start('a', { env: { STORAGE_NODE_LEASE_MS: '2000' } }), await world.start('b')];
     const spec = await world.createKeyspace({}, [a]);

@@ -64,6 +64,11 @@ export class LeaseExchange {
     for (const link of this.#links.values()) this.#beat(link);
   }
 
+  /** Before an office serves a request (R16, R17). */
+  beforeServing(): void {
+    if (this.#guard.isLookDue(this.#node.moment())) this.checkClock();
+  }
+
   checkClock(): void {
     if (this.#guard.check(this.#node.clock.look()) === 0 || this.#world.mutant?.ignoresClockJumps === true) return;
     for (const link of this.#links.values()) {

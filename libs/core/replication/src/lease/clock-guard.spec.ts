@@ -58,6 +58,18 @@ describe('ClockGuard (R17)', () => {
     expect(partedMs).toBeGreaterThan(DRIFT_MS);
   });
 
+  it('asks for a look in the very turn in which the two clocks of a request have parted, before any tick', () => {
+    const moment = () => ({ monotonicMs: clocks.look().monotonicMs, wallMs: clocks.look().wallMs });
+    expect(guard.isLookDue(moment())).toBe(false);
+    clocks.pass(60_000);
+    expect(guard.isLookDue(moment())).toBe(false);
+    clocks.pass(0, { uptimeMs: 30_000, wallMs: 30_000 });
+    expect(guard.isLookDue(moment())).toBe(true);
+    expect(guard.check(clocks.look())).toBe(30_000);
+    expect(guard.isLookDue(moment())).toBe(false);
+    expect(new ClockGuard({ leaseMs: LEASE_MS, driftMs: DRIFT_MS }).isLookDue(moment())).toBe(true);
+  });
+
   it('believes no look that was itself interrupted, and goes by the next', () => {
     expect(guard.check(clocks.pass(100, { uptimeMs: 300 }).look(30))).toBe(0);
     expect(guard.check(clocks.pass(100).look())).toBe(200);

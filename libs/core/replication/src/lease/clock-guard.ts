@@ -3,6 +3,8 @@
 // one lease's length are kept, since what matters is how far the clocks part while a lease stands, not from one look
 // to the next.
 
+import type { Moment } from '../replica-types.ts';
+
 /** One look at the clocks, in ms. */
 export interface ClockReading {
   /** The clock of leases, read before the others. */
@@ -22,6 +24,8 @@ export class ClockGuard {
   readonly #driftMs: number;
   /** Oldest first; at least the length of a lease, once so long has passed. */
   #looks: ClockReading[] = [];
+  /** By how much the wall clock was ahead of the monotonic one at the last look. */
+  #aheadMs = Number.NaN;
 
   constructor(options: { leaseMs: number; driftMs: number }) {
     this.#leaseMs = options.leaseMs;
@@ -33,6 +37,7 @@ export class ClockGuard {
    * held are void then. Else 0. A wall clock that is set counts too, whichever way: nobody knows why it jumped.
    */
   check(look: ClockReading): number {
+    this.#aheadMs = look.wallMs - look.monotonicMs;
     const widthMs = look.monotonicAfterMs - look.monotonicMs;
     if (widthMs > this.#driftMs / 2) return 0;
     for (const before of this.#looks) {
@@ -43,6 +48,15 @@ export class ClockGuard {
     }
     this.#keep(look);
     return 0;
+  }
+
+  /**
+   * Whether a look is due before an office serves a request whose turn began at `now`: the two clocks that every turn
+   * reads anyway have parted. A machine that wakes up has requests in its sockets and its next tick far off, since the
+   * clock of timers stood still, too.
+   */
+  isLookDue(now: Moment): boolean {
+    return !(Math.abs(now.wallMs - now.monotonicMs - this.#aheadMs) <= this.#driftMs / 2);
   }
 
   #keep(look: ClockReading): void {
