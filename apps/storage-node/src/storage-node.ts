@@ -37,7 +37,7 @@ import { Watches } from './watch/watches.ts';
 import { openWal, type Wal, type WalReplicaState } from './wal/index.ts';
 
 const PROBE_MS = 1000;
-const INSTALLS_AT_ONCE = 4;
+const INSTALLS_AT_ONCE = 8;
 /** Of a stop: how long the coordinator has to hand the offices over, what is left has to commit, and successors to come. */
 const HAND_OVER_MS = 5000;
 const RELINQUISH_MS = 1000;

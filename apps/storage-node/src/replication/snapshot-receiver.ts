@@ -1,12 +1,11 @@
-import { credentials } from '@grpc/grpc-js';
-import { TransferClient } from '@atoll/contracts/atoll/v1/transfer';
 import { AtollError } from '@atoll/core-errors';
 import { FenceTable } from '@atoll/core-locks';
-import { callServerStream, createChannelOptions } from '@atoll/platform-grpc';
+import { callServerStream } from '@atoll/platform-grpc';
 import type { Counter, Logger, Tracing } from '@atoll/platform-telemetry';
 import type { HostedReplica } from '../hosted-replica.ts';
 import { ChunkAssembler, chunkBytes } from './chunk-assembler.ts';
 import { ResultsAssembler } from './result-pieces.ts';
+import { SharedClients } from './shared-clients.ts';
 
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 2000;
@@ -34,6 +33,7 @@ export class SnapshotReceiver {
   readonly #running = new Map<HostedReplica, AbortController>();
   readonly #retries = new Map<HostedReplica, NodeJS.Timeout>();
   readonly #retryMs = new WeakMap<HostedReplica, number>();
+  readonly #clients = new SharedClients();
   #isClosed = false;
 
   constructor(options: SnapshotReceiverOptions) {
@@ -120,7 +120,7 @@ export class SnapshotReceiver {
     if (role.kind !== 'follower' || install?.next === undefined) return;
     const address = this.#options.addressOf(role.of.node);
     if (address === undefined) return;
-    const client = new TransferClient(address, credentials.createInsecure(), createChannelOptions({ traffic: 'bulk' }));
+    const client = this.#clients.take(address);
     try {
       const request = {
         clusterId: this.#options.clusterId,
@@ -148,7 +148,7 @@ export class SnapshotReceiver {
         this.#options.onProgress(hosted);
       }
     } finally {
-      client.close();
+      this.#clients.release(address);
     }
   }
 }
