@@ -8,13 +8,6 @@ import type { World } from './world.ts';
 /** Time without other faults around a loss of data. */
 const CALM_MS = 4000;
 
-/** How long a spell of trouble lasts: often short, inside a lease; sometimes long enough for everybody to notice. */
-const SPELLS: readonly (readonly [number, number])[] = [
-  [20, 400],
-  [300, 1500],
-  [1500, 6000],
-];
-
 /** What goes wrong, and what an operator does meanwhile. */
 export class Faults {
   /** Nodes that are to hold replicas in the end. */
@@ -47,7 +40,7 @@ export class Faults {
   }
 
   #spellMs(): number {
-    const [low, high] = this.#world.dice.pick(SPELLS);
+    const [low, high] = this.#world.dice.pick(this.#world.plan.spells);
     return this.#world.dice.between(low, high);
   }
 

@@ -1,11 +1,13 @@
-// npm run sim -- --seed N [--trace] | --seeds N [--from N] [--first] | --mutant NAME [--seeds N] | --mutants [--seeds N]
+// npm run sim -- --seed N | --seeds N | --mutants | --pins: replays, searches, and proves that it finds; see USAGE.
 import { parseArgs } from 'node:util';
 import { MUTANTS } from './mutants.ts';
+import { drawPins } from './pins.ts';
 import { runSeed, searchSeeds } from './search.ts';
 
 const USAGE = `usage: npm run sim -- --seed N [--trace] [--mutant NAME]     replays one world
        npm run sim -- --seeds N [--from N] [--first] [--mutant NAME]  searches worlds from a seed on (default 1)
-       npm run sim -- --mutants [--seeds N]                 how many worlds catch each mutant
+       npm run sim -- --mutants [--seeds N]                 how many worlds catch each mutant (default 200 worlds each)
+       npm run sim -- --pins [--seeds N]                    draws the seed of each mutant anew where it does not catch it any more
 mutants: ${MUTANTS.map(({ name }) => name).join(', ')}`;
 
 const { values } = parseArgs({
@@ -15,6 +17,7 @@ const { values } = parseArgs({
     from: { type: 'string', default: '1' },
     mutant: { type: 'string' },
     mutants: { type: 'boolean', default: false },
+    pins: { type: 'boolean', default: false },
     trace: { type: 'boolean', default: false },
     first: { type: 'boolean', default: false },
   },
@@ -30,11 +33,15 @@ if (numbers.some((text) => !/^\d+$/.test(text)) || (values.mutant !== undefined 
   if (values.trace) console.log(trace.join('\n'));
   console.log(problem ?? JSON.stringify(figures));
   if (problem !== undefined) process.exitCode = 1;
+} else if (values.pins) {
+  const pins = drawPins(Number(values.seeds ?? 2000), (line) => console.log(line));
+  if (Object.keys(pins).length < MUTANTS.length) process.exitCode = 1;
 } else if (values.mutants) {
   const count = Number(values.seeds ?? 200);
   console.log(`| mutant | rules | caught in ${count} worlds | first seed |\n|---|---|---|---|`);
   for (const each of MUTANTS) {
-    const { problems } = searchSeeds({ from: Number(values.from), count, mutant: each });
+    const found = searchSeeds({ from: Number(values.from), count, mutant: each });
+    const problems = found.problems.filter(({ problem }) => each.breaks.test(problem));
     console.log(`| ${each.name} | ${each.rules} | ${problems.length} | ${problems[0]?.seed ?? 'none'} |`);
     if (problems.length === 0) process.exitCode = 1;
   }

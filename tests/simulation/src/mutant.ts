@@ -9,6 +9,8 @@ export interface Mutant {
   readonly name: string;
   /** Rules that it breaks. */
   readonly rules: string;
+  /** What the checker says of it. */
+  readonly breaks: RegExp;
   /** What worlds are like in which it is likely to matter; the rest is drawn. */
   readonly plan?: Partial<SimPlan>;
   /** A process that starts again keeps the replica id of data that it lost (against R1). */

@@ -18,14 +18,27 @@ const DOUBT: Partial<SimPlan> = {
 /** Leaders that are cut off from all but the clients, while others take over. */
 const CUT_OFF: Partial<SimPlan> = { ...DOUBT, faultGapMs: 900, faults: ['isolate leader', 'isolate leader', 'cut'] };
 
+/** Pauses that end about when the lease does, clocks that differ, and followers that restart meanwhile. */
+const PROMISES: Partial<SimPlan> = {
+  ...DOUBT,
+  isSync: true,
+  clockRateSpread: 0.02,
+  faultGapMs: 300,
+  faults: ['pause leader', 'pause leader', 'crash'],
+  spells: [
+    [20, 200],
+    [850, 1000],
+  ],
+};
+
 const ALL = { entriesMax: 1000, bytesMax: 2 ** 30 };
 
 /** Wrong implementations that the world must catch. */
 export const MUTANTS: readonly Mutant[] = [
-  { name: 'no-lease-check', rules: 'R14, R16', plan: CUT_OFF, leaseUntilMs: () => Number.POSITIVE_INFINITY },
+  { name: 'no-lease-check', rules: 'R14, R16', breaks: /\(I1\)|\(I5\)/, plan: CUT_OFF, leaseUntilMs: () => Number.POSITIVE_INFINITY },
   {
     name: 'one-set-for-commits',
-    rules: 'R7, R8', plan: DOUBT,
+    rules: 'R7, R8', breaks: /\(I2\)|\(I5\)/, plan: DOUBT,
     // Who is only in the set of an attempt seems to have everything.
     toLeader: (follower, ack) => {
       const leader = follower.leaderReplica()?.leader;
@@ -35,15 +48,15 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'one-set-for-leases',
-    rules: 'R7, R8, R14', plan: DOUBT,
+    rules: 'R7, R8, R14', breaks: /\(I1\)|\(I5\)/, plan: DOUBT,
     leaseUntilMs: (honest, { member, leader }) =>
       leader?.record.record.inSync.some(({ replica }) => replica === member.replica) === true ? honest : Number.POSITIVE_INFINITY,
   },
-  { name: 'promise-forgotten-at-restart', rules: 'R14', plan: { ...DOUBT, isSync: true, faults: ['crash', 'crash', 'cut', 'isolate leader'] }, promiseUntilMs: () => 0 },
-  { name: 'epoch-resumed-after-restart', rules: 'R2', keepsIncarnation: true },
+  { name: 'promise-forgotten-at-restart', rules: 'R14', breaks: /\(I1\)|\(I5\)/, plan: PROMISES, promiseUntilMs: () => 0 },
+  { name: 'epoch-resumed-after-restart', rules: 'R2', breaks: /\(I2\)|\(I6\)|\(I5\)/, keepsIncarnation: true },
   {
     name: 'lost-swap-settled-by-a-read',
-    rules: 'R7', plan: DOUBT,
+    rules: 'R7', breaks: /\(I2\)|\(I1\)|\(I5\)/, plan: DOUBT,
     onUnknownChange: (leader) => {
       const { record, modRevision } = leader.record.current;
       leader.record.adopt({ record, modRevision: modRevision + 0.001 });
@@ -51,22 +64,22 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'plain-failure-after-append',
-    rules: 'R20', plan: { deadlineMs: 300, thinkMsMax: 20, faultGapMs: 300, faults: ['transfer', 'isolate leader', 'pause leader', 'cut', 'slow'] },
+    rules: 'R20', breaks: /\(R20\)/, plan: { deadlineMs: 300, thinkMsMax: 20, faultGapMs: 300, faults: ['transfer', 'isolate leader', 'pause leader', 'cut', 'slow'] },
     writeOutcome: (outcome) => (outcome.kind === 'failed' && outcome.reason === 'WRITE_IN_DOUBT' ? { ...outcome, reason: 'NOT_LEADER' } : outcome),
   },
   {
     name: 'commit-before-all-acknowledged',
-    rules: 'I2',
+    rules: 'I2', breaks: /\(I2\)/,
     toLeader: (follower, ack) => (follower.node.id === 'n1' && ack.appendedSeq > 0 ? { ...ack, appendedSeq: Number.MAX_SAFE_INTEGER } : ack),
   },
   {
     name: 'acknowledged-before-the-flush',
-    rules: 'R25',
+    rules: 'R25', breaks: /\(I2\)/,
     toLeader: (follower, ack) => (ack.appendedSeq > 0 ? { ...ack, appendedSeq: follower.state.log.end.seq } : ack),
   },
   {
     name: 'expiry-by-local-clock',
-    rules: 'R23',
+    rules: 'R23', breaks: /\(I6\)/,
     onTick: ({ state, replica, node }) => {
       if (replica.follower === undefined) return;
       const { entries } = state.store.readRange({ high: 0, low: 0 }, undefined, ALL);
@@ -75,7 +88,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'follower-evicts',
-    rules: 'R22', plan: { memoryBytes: 8 * KIB, keyCount: 100, valueBytesMax: 200, eviction: 'LRU', thinkMsMax: 20 },
+    rules: 'R22', breaks: /\(I6\)/, plan: { memoryBytes: 8 * KIB, keyCount: 100, valueBytesMax: 200, eviction: 'LRU', thinkMsMax: 20 },
     onTick: ({ state, node, replica }) => {
       if (replica.follower === undefined || node.account.freeBytes > 512) return;
       for (const key of state.store.pickVictims(512)) state.store.delete(key, keyHash(key));
@@ -83,7 +96,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'no-tombstone-during-install',
-    rules: 'R33', plan: { logBytesMax: 4 * KIB, keyCount: 100, isSync: false, thinkMsMax: 20, memoryBytes: 256 * KIB, faults: ['crash', 'join', 'slow'], faultGapMs: 900, mayLoseData: false },
+    rules: 'R33', breaks: /\(I6\)|\(I6, I7\)/, plan: { logBytesMax: 4 * KIB, keyCount: 100, isSync: false, thinkMsMax: 20, memoryBytes: 256 * KIB, faults: ['crash', 'join', 'slow'], faultGapMs: 900, mayLoseData: false },
     afterChunk: ({ state }, chunk) => {
       for (const entry of chunk.entries) {
         const hash = keyHash(entry.key);
@@ -93,7 +106,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'log-judged-by-length',
-    rules: 'R28', plan: { ...DOUBT, isSync: true },
+    rules: 'R28', breaks: /\(I2\)/, plan: { ...DOUBT, isSync: true },
     subscription: (leader, message) => {
       const { log } = leader.state;
       const { seq } = message.end;
@@ -106,9 +119,9 @@ export const MUTANTS: readonly Mutant[] = [
       return { kind: 'append', message: { ...message.message, prev: end } };
     },
   },
-  { name: 'old-epoch-granted', rules: 'R14, R27', plan: CUT_OFF, grantsOldEpochs: true },
-  { name: 'empty-replica-in-sync', rules: 'R1', keepsReplicaId: true },
-  { name: 'clock-jumps-ignored', rules: 'R17', plan: { ...CUT_OFF, faults: ['suspend leader', 'suspend leader', 'pause'] }, ignoresClockJumps: true },
-  { name: 'old-coordinator-heard', rules: 'R11', plan: { faults: ['coordinator clings', 'coordinator clings', 'coordinator cut', 'coordinator pause', 'etcd lossy', 'crash'] }, ignoresElection: true },
-  { name: 'op-ids-forgotten', rules: 'R21', forgetsOpIds: true },
+  { name: 'old-epoch-granted', rules: 'R14, R27', breaks: /\(I1\)|\(I5\)/, plan: { ...CUT_OFF, spells: [[900, 1500], [1500, 5000]] }, grantsOldEpochs: true },
+  { name: 'empty-replica-in-sync', rules: 'R1', breaks: /\(I2\)/, keepsReplicaId: true },
+  { name: 'clock-jumps-ignored', rules: 'R17', breaks: /\(I1\)|\(I5\)/, plan: { ...CUT_OFF, faults: ['suspend leader', 'suspend leader', 'pause'] }, ignoresClockJumps: true },
+  { name: 'old-coordinator-heard', rules: 'R11', breaks: /\(I9, R11\)/, plan: { faults: ['coordinator clings', 'coordinator clings', 'coordinator cut', 'coordinator pause', 'etcd lossy', 'crash'] }, ignoresElection: true },
+  { name: 'op-ids-forgotten', rules: 'R21', breaks: /\(I5\)/, forgetsOpIds: true },
 ];

@@ -54,6 +54,8 @@ export interface SimPlan {
    * Groce et al., ISSTA 2012).
    */
   readonly faults: readonly FaultKind[];
+  /** How long a trouble may last, from and to; one of them is drawn for each. */
+  readonly spells: readonly (readonly [number, number])[];
   readonly faultsMs: number;
   /** Mean pause between two faults. */
   readonly faultGapMs: number;
@@ -88,6 +90,7 @@ export function drawPlan(dice: Dice): SimPlan {
     deadlineMs: dice.pick([300, 1000, 3000]),
     delayMsMax: dice.pick([1, 4, 15]),
     faults: drawFaults(dice),
+    spells: SPELLS,
     faultsMs: dice.between(8000, 20_000),
     faultGapMs: dice.pick([300, 900, 2000]),
     wallSkewMs: dice.pick([0, 20, 3000]),
@@ -96,6 +99,13 @@ export function drawPlan(dice: Dice): SimPlan {
     focus: dice.chance(0.3),
   };
 }
+
+/** Often short, inside a lease; sometimes long enough for everybody to notice. */
+const SPELLS: SimPlan['spells'] = [
+  [20, 400],
+  [300, 1500],
+  [1500, 6000],
+];
 
 function drawFaults(dice: Dice): readonly FaultKind[] {
   if (dice.chance(0.25)) return FAULT_KINDS;

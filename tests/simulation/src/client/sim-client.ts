@@ -150,9 +150,12 @@ export class SimClient extends SimProcess {
             operation.open += 1;
             const id = mutant?.forgetsOpIds === true && sentCount > 1 ? this.#world.newNumber() : writeId;
             const request: WriteRequest = { key: key.key, hash: key.hash, command, opId: { clientId: CLIENT_ID, counter: id }, ack, repeatAgeMs };
+            const sending = sentCount;
             const told = (outcome: WriteOutcome): void => {
               if (outcome.kind === 'failed' && outcome.reason !== 'WRITE_IN_DOUBT') operation.open -= 1;
-              answer(outcome);
+              // The answer to an earlier one counts no more: it may be that of a write that changed nothing, of which
+              // no trace is kept, and the repeat may yet find its condition met (R21).
+              if (sending === sentCount) answer(outcome);
             };
             network.send(this, node, () =>
               serveWrite(this.#world, node, { partition: key.partition, writeId, request }, (outcome) => network.send(node, this, () => told(outcome))),
