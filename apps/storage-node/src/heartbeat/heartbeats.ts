@@ -98,7 +98,6 @@ export class Heartbeats implements OfficeKeeper {
       disk,
       etcd: this.#etcd,
       links: this.#links,
-      grants: this.#grants,
       questions: this.#questions,
       fenced: this.#fenced,
       takeOfficeMs: config.takeOfficeMs,
@@ -154,8 +153,7 @@ export class Heartbeats implements OfficeKeeper {
 
   #onNode(id: string): void {
     const node = this.#options.view.nodes().get(id);
-    if (node === undefined) this.#grants.forget(id);
-    else if (node.phase === 'STOPPING') this.#stopped.add(id);
+    if (node?.phase === 'STOPPING') this.#stopped.add(id);
     else this.#stopped.delete(id);
   }
 

@@ -18,20 +18,9 @@ export class LeaseGrants {
   readonly #options: LeaseGrantsOptions;
   /** A node asks by one stream at a time: another one of it ends the one before. */
   readonly #streams = new Map<string, AbortController>();
-  readonly #heardMs = new Map<string, number>();
 
   constructor(options: LeaseGrantsOptions) {
     this.#options = options;
-  }
-
-  /** Monotonic time of the last beat of each node that has asked for leases. */
-  heard(): ReadonlyMap<string, number> {
-    return this.#heardMs;
-  }
-
-  /** The node is not registered any more: whether it is heard is of no interest. */
-  forget(node: string): void {
-    if (!this.#streams.has(node)) this.#heardMs.delete(node);
   }
 
   /** Handler of `Heartbeat.Lease`. */
@@ -55,7 +44,6 @@ export class LeaseGrants {
           if (node === undefined) node = this.#open(request, gone);
           else if (request.hello !== undefined) throw invalidArgument('hello', 'comes once, first');
           const nowMs = performance.now();
-          this.#heardMs.set(node, nowMs);
           if (request.items.length > 0) listCount = request.items.length;
           const answer = granter.onBeat(toBeat(request), request.leaseMs, nowMs);
           granted.add(Math.max(0, listCount - answer.exceptions.length));

@@ -4,7 +4,6 @@ import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 import type { EtcdContact } from './etcd-contact.ts';
 import type { FencedPartitions } from './fenced-partitions.ts';
-import type { LeaseGrants } from './lease-grants.ts';
 import type { LeaseLinks } from './lease-links.ts';
 import type { LoopLag } from './loop-lag.ts';
 import type { RemovalQuestions } from './removal-questions.ts';
@@ -16,7 +15,6 @@ export interface ReporterOptions {
   readonly disk: DiskHealth;
   readonly etcd: EtcdContact;
   readonly links: LeaseLinks;
-  readonly grants: LeaseGrants;
   readonly questions: RemovalQuestions;
   readonly fenced: FencedPartitions;
   /** Time that an office may take beyond the wait for leases, in ms (R27). */
@@ -57,16 +55,16 @@ export class Reporter {
     };
   }
 
-  /** A node is heard by its answers and by its own beats. */
+  /**
+   * A node is heard by its answers alone: one that only talks, because nobody gets through to it, serves nobody, and
+   * must be succeeded (R30).
+   */
   #peers(nowMs: number): PeerView[] {
-    const { links, grants } = this.#options;
-    const heardMs = new Map(grants.heard());
-    for (const link of links.links()) heardMs.set(link.peer, Math.max(link.heardMs, heardMs.get(link.peer) ?? Number.NEGATIVE_INFINITY));
-    return Array.from(heardMs, ([node, atMs]) => ({
-      node,
+    return Array.from(this.#options.links.links(), ({ peer, heardMs, isRefused }) => ({
+      node: peer,
       // One that was never heard yet has been silent for as long as this process lives, or longer.
-      silentMs: Math.min(nowMs, nowMs - atMs),
-      refused: links.link(node)?.isRefused === true,
+      silentMs: Math.min(nowMs, nowMs - heardMs),
+      refused: isRefused,
     }));
   }
 

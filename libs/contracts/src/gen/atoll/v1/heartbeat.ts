@@ -107,7 +107,10 @@ export interface ReportResponse {
 
 export interface PeerView {
   node: string;
-  /** Time since this node last heard of it, in ms. */
+  /**
+   * Time since it last answered this node, in ms. That its own beats arrive here counts for nothing: a node that
+   * nobody gets through to serves nobody.
+   */
   silentMs: number;
   /** Its address refuses connections: evidence of a dead process (R30). */
   refused: boolean;
