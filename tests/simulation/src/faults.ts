@@ -110,6 +110,13 @@ export class Faults {
       case 'slow':
         network.setSlow(node.id, dice.between(5, 250));
         return this.#later(() => network.setSlow(node.id, 0));
+      case 'slow disk': {
+        const disks = [...node.replicas()].flatMap(({ disk }) => disk ?? []);
+        for (const disk of disks) disk.extraFlushMs = dice.between(20, 900);
+        return this.#later(() => {
+          for (const disk of disks) disk.extraFlushMs = 0;
+        });
+      }
       case 'etcd lossy':
         etcd.isLossy = true;
         return this.#later(() => {

@@ -15,6 +15,7 @@ export const FAULT_KINDS = [
   'isolate from clients only',
   'break',
   'slow',
+  'slow disk',
   'etcd lossy',
   'etcd away',
   'wall',

@@ -1,8 +1,10 @@
-import type { FollowOutcome, SnapshotChunk } from '@atoll/core-replication';
+import type { FollowOutcome, ResultTable, SnapshotChunk } from '@atoll/core-replication';
 import type { SimStream } from '../base/network.ts';
 import type { World } from '../world.ts';
 import type { HostedReplica } from './hosted-replica.ts';
 import type { LeaderMessage } from './messages.ts';
+
+type Remembered = Parameters<ResultTable['absorb']>[0];
 
 const RETRY_MS = 50;
 const FETCH_TIMEOUT_MS = 300;
@@ -148,6 +150,7 @@ export class FollowerLink {
     if (source === undefined) return;
     const fetch = { atMs: events.nowMs };
     this.#fetch = fetch;
+    const wantsResults = state.results.isPartial;
     network.send(node, source, () => {
       const hosted = source.hosted(partition);
       const leader = hosted?.replica.leader;
@@ -159,13 +162,18 @@ export class FollowerLink {
         readSeq: hosted.state.appliedSeq,
         entries: entries.map((entry) => ({ ...entry, value: Buffer.from(entry.value) })),
       };
+      // What is remembered of writes travels with the first chunk that asks for it (R21).
+      const { results } = hosted.state;
+      const remembered = wantsResults ? { rows: results.encode(chunk.readSeq), appliedSeq: chunk.readSeq, floorMs: results.floorMs } : undefined;
       const copies = dice.chance(0.1) ? 2 : 1;
-      for (let copy = 0; copy < copies; copy += 1) network.send(source, node, () => this.#onChunk(chunk, leader.epoch, fetch));
+      for (let copy = 0; copy < copies; copy += 1) network.send(source, node, () => this.#onChunk({ chunk, remembered }, leader.epoch, fetch));
     });
   }
 
-  #onChunk(chunk: SnapshotChunk, epoch: number, fetch: { readonly atMs: number }): void {
+  #onChunk({ chunk, remembered }: { chunk: SnapshotChunk; remembered: Remembered | undefined }, epoch: number, fetch: { readonly atMs: number }): void {
     if (this.#isClosed) return;
+    const { results } = this.#hosted.state;
+    if (remembered !== undefined && this.#hosted.replica.follower?.epoch === epoch && results.isPartial) results.absorb(remembered);
     const isTaken = this.#hosted.replica.follower?.onChunk(chunk, epoch) === true;
     if (isTaken) this.#world.mutant?.afterChunk?.(this.#hosted, chunk);
     if (this.#fetch === fetch) this.#fetch = undefined;

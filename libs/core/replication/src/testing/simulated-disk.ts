@@ -31,6 +31,8 @@ interface Operation {
 /** A disk that flushes what was handed over in order, some milliseconds later. */
 export class SimulatedDisk implements ReplicaJournal {
   readonly image: DiskImage;
+  /** What every flush takes longer than usual, in ms. */
+  extraFlushMs = 0;
   readonly #events: EventQueue;
   readonly #dice: Dice;
   #pending: Operation[] = [];
@@ -147,7 +149,7 @@ export class SimulatedDisk implements ReplicaJournal {
     if (this.#isFlushing) return;
     this.#isFlushing = true;
     const count = this.#pending.length;
-    this.#events.after(this.#dice.between(1, 8), () => {
+    this.#events.after(this.#dice.between(1, 8) + this.extraFlushMs, () => {
       this.#isFlushing = false;
       if (this.#isCrashed) return;
       const flushed = this.#pending.splice(0, count);
