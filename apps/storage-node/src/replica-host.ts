@@ -407,7 +407,7 @@ export class ReplicaHost {
     const hasLease = leader?.hasLease(now.monotonicMs) === true;
     if (hosted.hadLease && !hasLease && leader !== undefined) this.#options.events.leaseLost();
     hosted.hadLease = hasLease;
-    if (hasLease && leader?.isServing === true) hosted.ledUntilMs = now.monotonicMs;
+    if (hasLease && leader.isServing) hosted.ledUntilMs = now.monotonicMs;
     this.noteServing(hosted, now.monotonicMs);
   }
 
