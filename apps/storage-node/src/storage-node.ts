@@ -202,7 +202,7 @@ class RunningNode {
     const addressOf = (node: string): string | undefined => view.nodes().get(node)?.address;
     const uniform = (): number => random.nextUint32() / 2 ** 32;
     const { clusterId } = view;
-    this.#sessions = new LeaderSessions({ host, clusterId, turn, events, traces, isStopping: (node) => view.nodes().get(node)?.phase === 'STOPPING' });
+    this.#sessions = new LeaderSessions({ host, clusterId, turn, events, traces, hasStopped: (node) => this.#heartbeats.hasStopped(node) });
     this.#snapshots = new SnapshotReceiver({
       clusterId,
       concurrent: INSTALLS_AT_ONCE,

@@ -54,7 +54,7 @@ export class Heartbeats implements OfficeKeeper {
   readonly #fenced = new FencedPartitions();
   readonly #lag = new LoopLag();
   readonly #clockJumps: { add(): void };
-  /** Nodes that said that they stop, and have not come back; at most all nodes of the cluster. */
+  /** Nodes that said that they stop, gone by now or not, and have not come back. A name per node of the cluster. */
   readonly #stopped = new Set<string>();
   #isCheckScheduled = false;
 
@@ -118,10 +118,15 @@ export class Heartbeats implements OfficeKeeper {
     return this.#reads.untilMs(hosted, keyspace);
   }
 
+  /** Whether the node said that it stops: it comes back as another process, if at all. */
+  hasStopped(node: string): boolean {
+    return this.#stopped.has(node);
+  }
+
   askRemoval(hosted: HostedReplica, member: Member): void {
     const nowMs = performance.now();
     // Who said that it stops is no sign of a broken network here.
-    if (this.#stopped.has(member.node)) hosted.replica.leader?.onRemovalAnswer(member.replica, true, nowMs);
+    if (this.hasStopped(member.node)) hosted.replica.leader?.onRemovalAnswer(member.replica, true, nowMs);
     else this.#questions.ask(hosted, member, nowMs);
   }
 
@@ -154,7 +159,7 @@ export class Heartbeats implements OfficeKeeper {
   #onNode(id: string): void {
     const node = this.#options.view.nodes().get(id);
     if (node?.phase === 'STOPPING') this.#stopped.add(id);
-    else this.#stopped.delete(id);
+    else if (node !== undefined) this.#stopped.delete(id);
   }
 
   /** To be called every heartbeat interval, before the replicas are told the time. */

@@ -19,16 +19,16 @@ export class LeaderSessions implements LogSender {
   readonly #turn: TurnEnd;
   readonly #events: StorageNodeEvents;
   readonly #traces: TracedWrites;
-  readonly #isStopping: (node: string) => boolean;
+  readonly #hasStopped: (node: string) => boolean;
   readonly #sessions = new Map<FollowerSession, AbortController>();
 
-  constructor(options: { host: ReplicaHost; clusterId: string; turn: TurnEnd; events: StorageNodeEvents; traces: TracedWrites; isStopping: (node: string) => boolean }) {
+  constructor(options: { host: ReplicaHost; clusterId: string; turn: TurnEnd; events: StorageNodeEvents; traces: TracedWrites; hasStopped: (node: string) => boolean }) {
     this.#host = options.host;
     this.#clusterId = options.clusterId;
     this.#turn = options.turn;
     this.#events = options.events;
     this.#traces = options.traces;
-    this.#isStopping = options.isStopping;
+    this.#hasStopped = options.hasStopped;
   }
 
   /** Handler of `Replication.Follow`. */
@@ -42,7 +42,7 @@ export class LeaderSessions implements LogSender {
           this.#sessions.delete(session);
           this.#events.streamLost(session.node, error?.message ?? 'ended by the follower');
           // Who said that it stops comes back as another process: waiting for it would only hold writes up.
-          session.close(this.#isStopping(session.node) ? Number.NEGATIVE_INFINITY : performance.now());
+          session.close(this.#hasStopped(session.node) ? Number.NEGATIVE_INFINITY : performance.now());
           session = undefined;
         }
         isEnded = true;

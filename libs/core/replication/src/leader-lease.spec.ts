@@ -3,9 +3,9 @@ import type { WriteOutcome } from './uncommitted.ts';
 import { follow, memberOf, momentAt, openState, recordOf, setTo, takeOffice, type SoloFollower, type SoloLeader } from './testing/solo.ts';
 
 /** A leader with one follower whose lease ends at `lease.untilMs`. */
-function openPair(): { solo: SoloLeader; b: SoloFollower; lease: { untilMs: number } } {
+function openPair(hooks: Pick<Parameters<typeof takeOffice>[0], 'askRemoval'> = {}): { solo: SoloLeader; b: SoloFollower; lease: { untilMs: number } } {
   const lease = { untilMs: 1000 };
-  const solo = takeOffice({ state: openState('a'), record: recordOf({ leader: 'a', inSync: ['a', 'b'] }), leaseUntilMs: () => lease.untilMs });
+  const solo = takeOffice({ state: openState('a'), record: recordOf({ leader: 'a', inSync: ['a', 'b'] }), leaseUntilMs: () => lease.untilMs, ...hooks });
   const b = follow(solo, openState('b'));
   b.subscribe(0);
   b.receive(0);
@@ -111,6 +111,15 @@ describe('the last follower (R10)', () => {
     expect(solo.changes).toEqual([]);
     solo.leader.tick(momentAt(1311));
     expect(solo.changes).toHaveLength(1);
+  });
+
+  it('is missed since ever when its node said that it stops, also with a write on its way to it', () => {
+    const asked: string[] = [];
+    const { solo } = openPair({ askRemoval: ({ node }) => void asked.push(node) });
+    solo.write('k', setTo('1'), momentAt(10));
+    solo.leader.unlink(memberOf('b').replica, Number.NEGATIVE_INFINITY);
+    solo.leader.tick(momentAt(11));
+    expect(asked).toEqual(['b']);
   });
 });
 

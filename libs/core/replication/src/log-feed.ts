@@ -43,7 +43,7 @@ export class LogFeed {
     return this.#followers.get(replica);
   }
 
-  /** Since when a follower without a link has been missed; undefined when it never had one. */
+  /** Since when a follower without a link has been missed: -Infinity for one that said it stops; undefined when it never had one. */
   lostSinceMs(replica: ReplicaId): number | undefined {
     return this.#lost.get(replica)?.atMs;
   }
@@ -75,18 +75,18 @@ export class LogFeed {
     const progress = new FollowerProgress({ member, channel: message.channel, ...options });
     // To connect again is no progress (R24): a member that made none before has as little time left as before.
     const lost = this.#lost.get(member.replica);
-    if (lost?.wasLagging === true && isRequired) progress.lastProgressMs = lost.atMs;
+    if (lost?.wasLagging === true && isRequired && Number.isFinite(lost.atMs)) progress.lastProgressMs = lost.atMs;
     this.#followers.set(member.replica, progress);
     this.#hooks.wake(progress);
   }
 
-  /** The stream to this follower is gone. */
+  /** The stream to this follower is gone: at `nowMs`, -Infinity when its node said that it stops. */
   unlink(replica: ReplicaId, nowMs: number): void {
     const progress = this.#followers.get(replica);
     if (progress === undefined) return;
     this.#followers.delete(replica);
     const wasLagging = progress.matchSeq < this.#state.log.end.seq;
-    this.#lost.set(replica, { atMs: wasLagging ? progress.lastProgressMs : nowMs, wasLagging, matchSeq: progress.matchSeq });
+    this.#lost.set(replica, { atMs: wasLagging ? Math.min(progress.lastProgressMs, nowMs) : nowMs, wasLagging, matchSeq: progress.matchSeq });
   }
 
   /** Unlinks who is not named any more, and tells it: a later record may name it again. */
