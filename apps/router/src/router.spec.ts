@@ -105,6 +105,8 @@ describe('running', () => {
       'atoll_router_repeats_total',
       'atoll_router_routing_table_revision',
       'atoll_router_waiting_operations',
+      'atoll_router_watch_moves_total',
+      'atoll_router_watches',
     ]);
   });
 });

@@ -8,6 +8,8 @@ import { TcpGate } from '../testing/tcp-gate.ts';
 import { RawCoordinator } from '../testing/raw-coordinator.ts';
 
 const SEED = 20_261_122;
+/** Longer than what takes its time on a busy machine: what waits for a promise is told apart from what does not. */
+const LEASE_MS = 5000;
 const ghost = { node: toNodeId('ghost'), replica: toReplicaId('00000000000000ff') };
 
 describe(`what a node tells and does for its coordinator (seed ${SEED})`, () => {
@@ -18,7 +20,8 @@ describe(`what a node tells and does for its coordinator (seed ${SEED})`, () => 
 
   beforeEach(async () => {
     world = new NodeWorld(SEED);
-    [a, b] = [await world.start('a', { env: { STORAGE_NODE_TAKE_OFFICE_MS: '100' } }), await world.start('b')];
+    const lease = { STORAGE_NODE_LEASE_MS: String(LEASE_MS) };
+    [a, b] = [await world.start('a', { env: { ...lease, STORAGE_NODE_TAKE_OFFICE_MS: '100' } }), await world.start('b', { env: lease })];
     await world.createKeyspace({}, [a, b]);
     clusterId = await world.clusterId();
   });
@@ -183,7 +186,7 @@ describe(`what a node tells and does for its coordinator (seed ${SEED})`, () => 
       expect((await failureOf(a.get('k0'))).reason).toBe('PARTITION_UNAVAILABLE');
       await world.promote(b, { relinquished: true });
       await world.serving(b);
-      expect(performance.now() - startedMs).toBeLessThan(800);
+      expect(performance.now() - startedMs).toBeLessThan(LEASE_MS - 500);
       expect((await waiting).reason).toBe('NOT_LEADER');
       expect(await b.text('k19')).toBe('v');
     });

@@ -75,6 +75,7 @@ describe(`replicas that return (R33; seed ${SEED})`, () => {
     async function openTransfer(env: Record<string, string>) {
       const { a } = await pair(env);
       await fill(a, 60, 'more');
+      await world.inSync(['a', 'b']);
       const client = new TransferClient(formatAddress(a.node.address), credentials.createInsecure());
       const { record } = world.record();
       const replicaId = record.inSync.find(({ node }) => node === 'b')!.replica;

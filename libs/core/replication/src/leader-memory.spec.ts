@@ -47,3 +47,12 @@ describe('a full store (R22)', () => {
     expect([...replaced, ...afterDelete].map(({ kind }) => kind)).toEqual(['done', 'done']);
   });
 });
+
+describe('the log of a leader that is alone (I10)', () => {
+  it('is trimmed by the writes themselves: a burst between two ticks is no overload', () => {
+    const solo = takeOffice({ state: openState('a'), record: recordOf({ leader: 'a', inSync: ['a'] }), settings: { logBytesMax: 64 * 1024 } });
+    const outcomes = Array.from({ length: 100 }, (_, count) => solo.write(`k${count}`, setTo('x'.repeat(10_000)), momentAt(1)));
+    expect(outcomes.flat().every(({ kind }) => kind === 'done')).toBe(true);
+    expect(solo.state.log.bytes).toBeLessThan(256 * 1024);
+  });
+});

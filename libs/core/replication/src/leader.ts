@@ -274,10 +274,18 @@ export class Leader {
     if (this.#pendingBytes > this.#settings.uncommittedBytesMax) {
       return failed('OVERLOADED', `${this.#pendingBytes} bytes wait for their commit`);
     }
-    if (this.#state.log.bytes > this.#settings.logBytesMax * 2) {
+    if (this.#isLogFull(nowMs)) {
       return failed('OVERLOADED', `the log holds ${this.#state.log.bytes} bytes for replicas that are catching up`);
     }
     return undefined;
+  }
+
+  /** A leader that is alone gets no acknowledgement that would trim its log: a burst between two ticks is no overload. */
+  #isLogFull(nowMs: number): boolean {
+    const { log } = this.#state;
+    const bytesMax = this.#settings.logBytesMax * 2;
+    if (log.bytes > bytesMax) this.#trimLog(nowMs);
+    return log.bytes > bytesMax;
   }
 
   #evaluate(command: WriteCommand, request: WriteRequest, uncommitted: UncommittedState | undefined, timeMs: number): Evaluation {
