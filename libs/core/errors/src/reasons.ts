@@ -48,6 +48,9 @@ export const ERROR_REASONS = [
   'NOT_COORDINATOR',
   'METADATA_UNAVAILABLE',
   'METADATA_CONFLICT',
+  // etcd shows less than was seen (R13): nothing is changed until it was recovered.
+  'METADATA_REGRESSED',
+  'NOTHING_TO_RECOVER',
   'LOCK_HELD',
   'CANCELLED',
   'DEADLINE_EXCEEDED',

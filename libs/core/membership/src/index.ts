@@ -32,3 +32,5 @@ export type { NodeVerdict, NodeVerdictState } from './failure/verdict.ts';
 export { PlacementPlans } from './decisions/placement-plans.ts';
 export { judgeLeaves } from './verify/judge-leaves.ts';
 export type { LeafJudgement, ReplicaLeaves } from './verify/judge-leaves.ts';
+export { HighWaterMark, NO_MARK, olderThan, termOf } from './metadata/high-water-mark.ts';
+export type { MarkChange, MetadataMark, MetadataSight, RecordTerm, VersionedTerm } from './metadata/high-water-mark.ts';

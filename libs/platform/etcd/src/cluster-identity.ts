@@ -16,6 +16,12 @@ export interface ClusterIdentity {
 
 const schema = z.object({ id: z.string().min(1), formatVersion: z.number().int().positive() });
 
+/** The id in a value of the key, also of a newer format; what cannot be read stands for itself. */
+export function parseIdentity(value: string): string {
+  const parsed = parseJson(schema, value);
+  return parsed.kind === 'parsed' ? parsed.value.id : value;
+}
+
 /** Undefined while no process has made one. Throws METADATA_UNAVAILABLE, or a plain Error for a value that cannot be read. */
 export async function readClusterIdentity(store: MetadataStore): Promise<ClusterIdentity | undefined> {
   const stored = await store.get(CLUSTER_KEY);

@@ -2,6 +2,12 @@
 // that a listing comes in order.
 
 export const CLUSTER_KEY = 'cluster';
+/** Written by every change of configuration, in its own transaction: its modification revision is that of the last one (R13). */
+export const CHANGE_KEY = 'cluster/change';
+/** The word of who recovered a cluster whose etcd had gone back (R13). */
+export const RECOVERY_KEY = 'cluster/recovery';
+/** Written again and again to raise etcd's revision (R13). */
+export const FILLER_KEY = 'cluster/filler';
 export const ELECTION_PREFIX = 'coordinator/';
 export const NODES_PREFIX = 'nodes/';
 export const NODE_SPECS_PREFIX = 'node-specs/';
@@ -24,3 +30,8 @@ export function parsePartitionKey(key: string): { readonly keyspace: string; rea
   const match = PARTITION_KEY.exec(key);
   return match === null ? undefined : { keyspace: match[1]!, partition: Number(match[2]) };
 }
+
+const CONFIGURATION = [KEYSPACES_PREFIX, PARTITIONS_PREFIX, NODE_SPECS_PREFIX, 'jobs/'];
+
+/** What R13 guards: what stays when its writer is gone, and is acted on by others. Registrations, elections, locks and events are not. */
+export const isConfiguration = (key: string): boolean => CONFIGURATION.some((prefix) => key.startsWith(prefix));

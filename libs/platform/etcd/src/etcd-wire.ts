@@ -31,6 +31,7 @@ export function fromEvent(event: IEvent): WatchedChange {
 
 export function toCompare(comparison: Comparison): ICompare {
   const key = toEtcdKey(comparison.key);
+  if (comparison.kind === 'modRevisionAtLeast') return { result: 'Greater', target: 'Mod', key, mod_revision: comparison.revision - 1 };
   return comparison.kind === 'modRevision'
     ? { result: 'Equal', target: 'Mod', key, mod_revision: comparison.equals }
     : { result: 'Equal', target: 'Create', key, create_revision: comparison.equals };

@@ -1,14 +1,17 @@
 export { FORMAT_VERSION, ensureClusterId, readClusterIdentity } from './cluster-identity.ts';
 export type { ClusterIdentity } from './cluster-identity.ts';
 export {
+  CHANGE_KEY,
   CLUSTER_KEY,
   ELECTION_PREFIX,
   EVENTS_PREFIX,
+  FILLER_KEY,
   KEYSPACES_PREFIX,
   LOCKS_PREFIX,
   NODES_PREFIX,
   NODE_SPECS_PREFIX,
   PARTITIONS_PREFIX,
+  RECOVERY_KEY,
   keyspaceKey,
   nodeKey,
   nodeSpecKey,
@@ -40,6 +43,9 @@ export type {
 } from './metadata-store.ts';
 export { registerNode } from './node-registration.ts';
 export type { NodeRegistration, RegisterNodeOptions } from './node-registration.ts';
+export { GuardedMetadataStore } from './regression/guarded-metadata-store.ts';
+export type { GuardOptions, HeardMark } from './regression/guarded-metadata-store.ts';
+export { RECOVERY_COMMAND, metadataRegressed } from './regression/regression-errors.ts';
 export { openClusterView } from './open-cluster-view.ts';
 export type { ClusterViewOptions } from './open-cluster-view.ts';
 export {

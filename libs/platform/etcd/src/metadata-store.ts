@@ -11,7 +11,8 @@ export interface StoredValue {
 /** What must hold for a transaction to happen. */
 export type Comparison =
   | { readonly kind: 'modRevision'; readonly key: string; readonly equals: number /* 0: the key does not exist */ }
-  | { readonly kind: 'createRevision'; readonly key: string; readonly equals: number };
+  | { readonly kind: 'createRevision'; readonly key: string; readonly equals: number }
+  | { readonly kind: 'modRevisionAtLeast'; readonly key: string; readonly revision: number };
 
 export type Change =
   | { readonly kind: 'put'; readonly key: string; readonly value: string; readonly lease?: Pick<Lease, 'id'> }

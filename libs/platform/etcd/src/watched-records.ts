@@ -14,19 +14,21 @@ export interface WatchedRecordsOptions<T> {
 
 /**
  * Follows a prefix and tells what differs. A snapshot is compared with what was seen before by modification
- * revision, so that a reconnection tells only of what changed meanwhile. A value that cannot be read is reported,
+ * revision and value (an etcd that went back and was recovered may count the same revision again for what no recovery
+ * rewrites), so that a reconnection tells only of what changed meanwhile. A value that cannot be read is reported,
  * and what stood there before it stays.
  */
 export async function watchRecords<T>(store: MetadataStore, options: WatchedRecordsOptions<T>): Promise<Watch> {
-  const seen = new Map<string, number>();
+  const seen = new Map<string, Pick<StoredValue, 'modRevision' | 'value'>>();
 
   const take = (key: string, stored: StoredValue | undefined): void => {
     if (stored === undefined) {
       if (seen.delete(key)) options.onRecord(key, undefined, undefined);
       return;
     }
-    if (seen.get(key) === stored.modRevision) return;
-    seen.set(key, stored.modRevision);
+    const before = seen.get(key);
+    if (before?.modRevision === stored.modRevision && before.value === stored.value) return;
+    seen.set(key, stored);
     const parsed = options.parse(stored);
     if (parsed.kind === 'parsed') options.onRecord(key, parsed.value, stored);
     else options.onProblem(`etcd: ${key}: ${parsed.problem}`);

@@ -4,6 +4,12 @@ interface StoredKey extends StoredValue {
   readonly leaseId: string | undefined;
 }
 
+/** See InMemoryEtcd.backup. */
+export interface InMemoryBackup {
+  readonly revision: number;
+  readonly keys: readonly StoredKey[];
+}
+
 type Subscriber = (changes: readonly WatchedChange[], revision: number) => void;
 
 /**
@@ -35,7 +41,7 @@ export class InMemoryEtcd {
 
   /** Resolves to the new revision, or undefined when a comparison does not hold or the lease of a put is gone. */
   transact(comparisons: readonly Comparison[], changes: readonly Change[]): number | undefined {
-    const holds = comparisons.every((comparison) => (this.#keys.get(comparison.key)?.[comparison.kind] ?? 0) === comparison.equals);
+    const holds = comparisons.every((comparison) => this.#holds(comparison));
     const leasesStand = changes.every((change) => change.kind === 'delete' || change.lease === undefined || this.#leases.has(change.lease.id));
     if (!holds || !leasesStand) return undefined;
     const effective = changes.filter((change) => change.kind === 'put' || this.#keys.has(change.key));
@@ -75,6 +81,26 @@ export class InMemoryEtcd {
   subscribe(subscriber: Subscriber): () => void {
     this.#subscribers.add(subscriber);
     return () => this.#subscribers.delete(subscriber);
+  }
+
+  /** What stands now, as a backup would have it; without what hangs on leases, which are over when it is restored. */
+  backup(): InMemoryBackup {
+    return { revision: this.#revision, keys: [...this.#keys.values()].filter(({ leaseId }) => leaseId === undefined) };
+  }
+
+  /** Goes back to a backup, or with none to nothing. To be called while its clients are away: their streams end then. */
+  restore(backup: InMemoryBackup = { revision: 1, keys: [] }): void {
+    this.#revision = backup.revision;
+    this.#keys.clear();
+    for (const stored of backup.keys) this.#keys.set(stored.key, stored);
+    for (const { timer } of this.#leases.values()) clearTimeout(timer);
+    this.#leases.clear();
+  }
+
+  #holds(comparison: Comparison): boolean {
+    const stored = this.#keys.get(comparison.key);
+    if (comparison.kind === 'modRevisionAtLeast') return (stored?.modRevision ?? 0) >= comparison.revision;
+    return (stored?.[comparison.kind] ?? 0) === comparison.equals;
   }
 
   #apply(change: Change): WatchedChange {

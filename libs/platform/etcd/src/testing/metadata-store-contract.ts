@@ -75,6 +75,13 @@ export function metadataStoreContract(name: string, create: () => Promise<Contra
       expect(await createKey()).toEqual({ kind: 'refused' });
     });
 
+    it('compares with the least revision that is wanted; an absent key has none (R13)', async () => {
+      const attempt = async (key: string, revision: number) => (await store.transact([{ kind: 'modRevisionAtLeast', key: at(key), revision }], [{ kind: 'put', key: at('other'), value: 'x' }])).kind;
+      const written = await put('k', '1');
+      const revision = written.kind === 'succeeded' ? written.revision : -1;
+      expect([await attempt('k', revision - 1), await attempt('k', revision), await attempt('k', revision + 1), await attempt('absent', 1)]).toEqual(['succeeded', 'succeeded', 'refused', 'refused']);
+    });
+
     it('changes everything or nothing', async () => {
       await put('k', '1');
       const outcome = await store.transact(
