@@ -332,6 +332,11 @@ export interface GetClusterResponse {
   partitionsWithoutLeader: number;
   /** Partitions with fewer in-sync replicas on registered nodes than their replication factor. */
   partitionsUnderReplicated: number;
+  /**
+   * What etcd shows less of than was seen, for people; empty while it shows all. Otherwise nothing can be changed until
+   * RecoverMetadata (R13).
+   */
+  metadataRegressed: string[];
 }
 
 export interface ListNodesRequest {
@@ -369,6 +374,8 @@ export interface Node {
   etcdLost: boolean;
   /** What operators want of it: UP, DRAINING or REMOVED; empty before the coordinator has taken note of it. */
   wanted: string;
+  /** It saw more of etcd than etcd shows now, and serves on by what it saw (R13). */
+  metadataRegressed: boolean;
 }
 
 export interface DrainNodeRequest {
@@ -459,6 +466,56 @@ export interface PartitionRecovery {
   executed: boolean;
   /** Why nothing can be done about it; empty otherwise. */
   problem: string;
+}
+
+export interface RecoverMetadataRequest {
+  /** False: only shows what would be written. */
+  execute: boolean;
+  /** With `execute`: also where something may be lost (RecoverMetadataResponse.risks). */
+  acceptRisks: boolean;
+}
+
+export interface RecoverMetadataResponse {
+  /** What went back, from what to what, for people. */
+  regressed: string[];
+  /** Nodes that told what they know. */
+  asked: string[];
+  /** Nodes that hold, or may hold, something, and did not answer. */
+  unreachable: string[];
+  keyspaces: KeyspaceRebuilt[];
+  /** In order of keyspace, then partition. */
+  partitions: PartitionRebuilt[];
+  /** What may be lost, for people; empty: nothing. */
+  risks: string[];
+  /** etcd's revision, and the one that it is raised above, so that fencing tokens never go back. */
+  revision: number;
+  revisionSeen: number;
+  /** All of it was written. */
+  executed: boolean;
+}
+
+export interface KeyspaceRebuilt {
+  name: string;
+  /** KEPT: etcd has it. RESTORED: etcd has lost it. REMOVED: it was deleted, and etcd shows it again. */
+  outcome: string;
+}
+
+export interface PartitionRebuilt {
+  keyspace: string;
+  partition: number;
+  /** As etcd has it; 0: it has none. */
+  epochBefore: number;
+  /** To be written: above every epoch that was seen anywhere. */
+  epoch: number;
+  generation: number;
+  /** Node ids; leader empty when nobody leads. */
+  leader: string;
+  inSync: string[];
+  learners: string[];
+  /** Who knew the record: a node, or etcd. */
+  source: string;
+  /** Why it may not be the newest; empty: it is. */
+  risk: string;
 }
 
 export interface CreateKeyspaceRequest {
@@ -557,7 +614,7 @@ export interface Event {
   atMs: number;
   /**
    * DATA_LOSS, LEADER_CHANGED, LEADER_TRANSFERRED, PARTITIONS_FENCED, PARTITIONS_WAITING, NODE_DRAINING, NODE_WANTED,
-   * NODE_REMOVED, NODE_JOINED, NODE_RESTARTED, NODE_LEFT, KEYSPACE_CREATED, KEYSPACE_DELETED,
+   * NODE_REMOVED, METADATA_REGRESSED, METADATA_RECOVERED, NODE_JOINED, NODE_RESTARTED, NODE_LEFT, KEYSPACE_CREATED, KEYSPACE_DELETED,
    * REPLICA_REPAIRED, REPLICA_DIFFERS, REPLICAS_CONTESTED.
    */
   kind: string;
@@ -984,6 +1041,7 @@ function createBaseGetClusterResponse(): GetClusterResponse {
     partitions: 0,
     partitionsWithoutLeader: 0,
     partitionsUnderReplicated: 0,
+    metadataRegressed: [],
   };
 }
 
@@ -1015,6 +1073,9 @@ export const GetClusterResponse: MessageFns<GetClusterResponse> = {
     }
     if (message.partitionsUnderReplicated !== 0) {
       writer.uint32(72).uint32(message.partitionsUnderReplicated);
+    }
+    for (const v of message.metadataRegressed) {
+      writer.uint32(82).string(v!);
     }
     return writer;
   },
@@ -1104,6 +1165,14 @@ export const GetClusterResponse: MessageFns<GetClusterResponse> = {
             message.partitionsUnderReplicated = reader.uint32();
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.metadataRegressed.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1151,6 +1220,11 @@ export const GetClusterResponse: MessageFns<GetClusterResponse> = {
         : isSet(object.partitions_under_replicated)
         ? globalThis.Number(object.partitions_under_replicated)
         : 0,
+      metadataRegressed: globalThis.Array.isArray(object?.metadataRegressed)
+        ? object.metadataRegressed.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.metadata_regressed)
+        ? object.metadata_regressed.map((e: any) => globalThis.String(e))
+        : [],
     };
   },
 
@@ -1183,6 +1257,9 @@ export const GetClusterResponse: MessageFns<GetClusterResponse> = {
     if (message.partitionsUnderReplicated !== 0) {
       obj.partitionsUnderReplicated = Math.round(message.partitionsUnderReplicated);
     }
+    if (message.metadataRegressed?.length) {
+      obj.metadataRegressed = message.metadataRegressed;
+    }
     return obj;
   },
 
@@ -1200,6 +1277,7 @@ export const GetClusterResponse: MessageFns<GetClusterResponse> = {
     message.partitions = object.partitions ?? 0;
     message.partitionsWithoutLeader = object.partitionsWithoutLeader ?? 0;
     message.partitionsUnderReplicated = object.partitionsUnderReplicated ?? 0;
+    message.metadataRegressed = object.metadataRegressed?.map((e) => e) || [];
     return message;
   },
 };
@@ -1340,6 +1418,7 @@ function createBaseNode(): Node {
     degraded: [],
     etcdLost: false,
     wanted: "",
+    metadataRegressed: false,
   };
 }
 
@@ -1392,6 +1471,9 @@ export const Node: MessageFns<Node> = {
     }
     if (message.wanted !== "") {
       writer.uint32(122).string(message.wanted);
+    }
+    if (message.metadataRegressed !== false) {
+      writer.uint32(128).bool(message.metadataRegressed);
     }
     return writer;
   },
@@ -1529,6 +1611,14 @@ export const Node: MessageFns<Node> = {
             message.wanted = reader.string();
             continue;
           }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.metadataRegressed = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1570,6 +1660,11 @@ export const Node: MessageFns<Node> = {
         ? globalThis.Boolean(object.etcd_lost)
         : false,
       wanted: isSet(object.wanted) ? globalThis.String(object.wanted) : "",
+      metadataRegressed: isSet(object.metadataRegressed)
+        ? globalThis.Boolean(object.metadataRegressed)
+        : isSet(object.metadata_regressed)
+        ? globalThis.Boolean(object.metadata_regressed)
+        : false,
     };
   },
 
@@ -1620,6 +1715,9 @@ export const Node: MessageFns<Node> = {
     if (message.wanted !== "") {
       obj.wanted = message.wanted;
     }
+    if (message.metadataRegressed !== false) {
+      obj.metadataRegressed = message.metadataRegressed;
+    }
     return obj;
   },
 
@@ -1643,6 +1741,7 @@ export const Node: MessageFns<Node> = {
     message.degraded = object.degraded?.map((e) => e) || [];
     message.etcdLost = object.etcdLost ?? false;
     message.wanted = object.wanted ?? "";
+    message.metadataRegressed = object.metadataRegressed ?? false;
     return message;
   },
 };
@@ -2693,6 +2792,648 @@ export const PartitionRecovery: MessageFns<PartitionRecovery> = {
     message.loss = object.loss ?? "";
     message.executed = object.executed ?? false;
     message.problem = object.problem ?? "";
+    return message;
+  },
+};
+
+function createBaseRecoverMetadataRequest(): RecoverMetadataRequest {
+  return { execute: false, acceptRisks: false };
+}
+
+export const RecoverMetadataRequest: MessageFns<RecoverMetadataRequest> = {
+  encode(message: RecoverMetadataRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.execute !== false) {
+      writer.uint32(8).bool(message.execute);
+    }
+    if (message.acceptRisks !== false) {
+      writer.uint32(16).bool(message.acceptRisks);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RecoverMetadataRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRecoverMetadataRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.execute = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.acceptRisks = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RecoverMetadataRequest {
+    return {
+      execute: isSet(object.execute) ? globalThis.Boolean(object.execute) : false,
+      acceptRisks: isSet(object.acceptRisks)
+        ? globalThis.Boolean(object.acceptRisks)
+        : isSet(object.accept_risks)
+        ? globalThis.Boolean(object.accept_risks)
+        : false,
+    };
+  },
+
+  toJSON(message: RecoverMetadataRequest): unknown {
+    const obj: any = {};
+    if (message.execute !== false) {
+      obj.execute = message.execute;
+    }
+    if (message.acceptRisks !== false) {
+      obj.acceptRisks = message.acceptRisks;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RecoverMetadataRequest>): RecoverMetadataRequest {
+    return RecoverMetadataRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RecoverMetadataRequest>): RecoverMetadataRequest {
+    const message = createBaseRecoverMetadataRequest();
+    message.execute = object.execute ?? false;
+    message.acceptRisks = object.acceptRisks ?? false;
+    return message;
+  },
+};
+
+function createBaseRecoverMetadataResponse(): RecoverMetadataResponse {
+  return {
+    regressed: [],
+    asked: [],
+    unreachable: [],
+    keyspaces: [],
+    partitions: [],
+    risks: [],
+    revision: 0,
+    revisionSeen: 0,
+    executed: false,
+  };
+}
+
+export const RecoverMetadataResponse: MessageFns<RecoverMetadataResponse> = {
+  encode(message: RecoverMetadataResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.regressed) {
+      writer.uint32(10).string(v!);
+    }
+    for (const v of message.asked) {
+      writer.uint32(18).string(v!);
+    }
+    for (const v of message.unreachable) {
+      writer.uint32(26).string(v!);
+    }
+    for (const v of message.keyspaces) {
+      KeyspaceRebuilt.encode(v!, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.partitions) {
+      PartitionRebuilt.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.risks) {
+      writer.uint32(50).string(v!);
+    }
+    if (message.revision !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.revision)) !== BigInt(message.revision)) {
+        throw new globalThis.Error("value provided for field BigInt(message.revision) of type uint64 too large");
+      }
+      writer.uint32(56).uint64(BigInt(message.revision));
+    }
+    if (message.revisionSeen !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.revisionSeen)) !== BigInt(message.revisionSeen)) {
+        throw new globalThis.Error("value provided for field BigInt(message.revisionSeen) of type uint64 too large");
+      }
+      writer.uint32(64).uint64(BigInt(message.revisionSeen));
+    }
+    if (message.executed !== false) {
+      writer.uint32(72).bool(message.executed);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RecoverMetadataResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRecoverMetadataResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.regressed.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.asked.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.unreachable.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.keyspaces.push(KeyspaceRebuilt.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.partitions.push(PartitionRebuilt.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.risks.push(reader.string());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.revision = longToNumber(reader.uint64());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.revisionSeen = longToNumber(reader.uint64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.executed = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RecoverMetadataResponse {
+    return {
+      regressed: globalThis.Array.isArray(object?.regressed)
+        ? object.regressed.map((e: any) => globalThis.String(e))
+        : [],
+      asked: globalThis.Array.isArray(object?.asked) ? object.asked.map((e: any) => globalThis.String(e)) : [],
+      unreachable: globalThis.Array.isArray(object?.unreachable)
+        ? object.unreachable.map((e: any) => globalThis.String(e))
+        : [],
+      keyspaces: globalThis.Array.isArray(object?.keyspaces)
+        ? object.keyspaces.map((e: any) => KeyspaceRebuilt.fromJSON(e))
+        : [],
+      partitions: globalThis.Array.isArray(object?.partitions)
+        ? object.partitions.map((e: any) => PartitionRebuilt.fromJSON(e))
+        : [],
+      risks: globalThis.Array.isArray(object?.risks)
+        ? object.risks.map((e: any) => globalThis.String(e))
+        : [],
+      revision: isSet(object.revision) ? globalThis.Number(object.revision) : 0,
+      revisionSeen: isSet(object.revisionSeen)
+        ? globalThis.Number(object.revisionSeen)
+        : isSet(object.revision_seen)
+        ? globalThis.Number(object.revision_seen)
+        : 0,
+      executed: isSet(object.executed) ? globalThis.Boolean(object.executed) : false,
+    };
+  },
+
+  toJSON(message: RecoverMetadataResponse): unknown {
+    const obj: any = {};
+    if (message.regressed?.length) {
+      obj.regressed = message.regressed;
+    }
+    if (message.asked?.length) {
+      obj.asked = message.asked;
+    }
+    if (message.unreachable?.length) {
+      obj.unreachable = message.unreachable;
+    }
+    if (message.keyspaces?.length) {
+      obj.keyspaces = message.keyspaces.map((e) => KeyspaceRebuilt.toJSON(e));
+    }
+    if (message.partitions?.length) {
+      obj.partitions = message.partitions.map((e) => PartitionRebuilt.toJSON(e));
+    }
+    if (message.risks?.length) {
+      obj.risks = message.risks;
+    }
+    if (message.revision !== 0) {
+      obj.revision = globalThis.Number(message.revision);
+    }
+    if (message.revisionSeen !== 0) {
+      obj.revisionSeen = globalThis.Number(message.revisionSeen);
+    }
+    if (message.executed !== false) {
+      obj.executed = message.executed;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RecoverMetadataResponse>): RecoverMetadataResponse {
+    return RecoverMetadataResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RecoverMetadataResponse>): RecoverMetadataResponse {
+    const message = createBaseRecoverMetadataResponse();
+    message.regressed = object.regressed?.map((e) => e) || [];
+    message.asked = object.asked?.map((e) => e) || [];
+    message.unreachable = object.unreachable?.map((e) => e) || [];
+    message.keyspaces = object.keyspaces?.map((e) => KeyspaceRebuilt.fromPartial(e)) || [];
+    message.partitions = object.partitions?.map((e) => PartitionRebuilt.fromPartial(e)) || [];
+    message.risks = object.risks?.map((e) => e) || [];
+    message.revision = object.revision ?? 0;
+    message.revisionSeen = object.revisionSeen ?? 0;
+    message.executed = object.executed ?? false;
+    return message;
+  },
+};
+
+function createBaseKeyspaceRebuilt(): KeyspaceRebuilt {
+  return { name: "", outcome: "" };
+}
+
+export const KeyspaceRebuilt: MessageFns<KeyspaceRebuilt> = {
+  encode(message: KeyspaceRebuilt, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.outcome !== "") {
+      writer.uint32(18).string(message.outcome);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KeyspaceRebuilt {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKeyspaceRebuilt();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.outcome = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): KeyspaceRebuilt {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      outcome: isSet(object.outcome) ? globalThis.String(object.outcome) : "",
+    };
+  },
+
+  toJSON(message: KeyspaceRebuilt): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.outcome !== "") {
+      obj.outcome = message.outcome;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<KeyspaceRebuilt>): KeyspaceRebuilt {
+    return KeyspaceRebuilt.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KeyspaceRebuilt>): KeyspaceRebuilt {
+    const message = createBaseKeyspaceRebuilt();
+    message.name = object.name ?? "";
+    message.outcome = object.outcome ?? "";
+    return message;
+  },
+};
+
+function createBasePartitionRebuilt(): PartitionRebuilt {
+  return {
+    keyspace: "",
+    partition: 0,
+    epochBefore: 0,
+    epoch: 0,
+    generation: 0,
+    leader: "",
+    inSync: [],
+    learners: [],
+    source: "",
+    risk: "",
+  };
+}
+
+export const PartitionRebuilt: MessageFns<PartitionRebuilt> = {
+  encode(message: PartitionRebuilt, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.keyspace !== "") {
+      writer.uint32(10).string(message.keyspace);
+    }
+    if (message.partition !== 0) {
+      writer.uint32(16).uint32(message.partition);
+    }
+    if (message.epochBefore !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.epochBefore)) !== BigInt(message.epochBefore)) {
+        throw new globalThis.Error("value provided for field BigInt(message.epochBefore) of type uint64 too large");
+      }
+      writer.uint32(24).uint64(BigInt(message.epochBefore));
+    }
+    if (message.epoch !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.epoch)) !== BigInt(message.epoch)) {
+        throw new globalThis.Error("value provided for field BigInt(message.epoch) of type uint64 too large");
+      }
+      writer.uint32(32).uint64(BigInt(message.epoch));
+    }
+    if (message.generation !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.generation)) !== BigInt(message.generation)) {
+        throw new globalThis.Error("value provided for field BigInt(message.generation) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.generation));
+    }
+    if (message.leader !== "") {
+      writer.uint32(50).string(message.leader);
+    }
+    for (const v of message.inSync) {
+      writer.uint32(58).string(v!);
+    }
+    for (const v of message.learners) {
+      writer.uint32(66).string(v!);
+    }
+    if (message.source !== "") {
+      writer.uint32(74).string(message.source);
+    }
+    if (message.risk !== "") {
+      writer.uint32(82).string(message.risk);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PartitionRebuilt {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePartitionRebuilt();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.epochBefore = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.generation = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.leader = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.inSync.push(reader.string());
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.learners.push(reader.string());
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.source = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.risk = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PartitionRebuilt {
+    return {
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      partition: isSet(object.partition) ? globalThis.Number(object.partition) : 0,
+      epochBefore: isSet(object.epochBefore)
+        ? globalThis.Number(object.epochBefore)
+        : isSet(object.epoch_before)
+        ? globalThis.Number(object.epoch_before)
+        : 0,
+      epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
+      generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
+      leader: isSet(object.leader) ? globalThis.String(object.leader) : "",
+      inSync: globalThis.Array.isArray(object?.inSync)
+        ? object.inSync.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.in_sync)
+        ? object.in_sync.map((e: any) => globalThis.String(e))
+        : [],
+      learners: globalThis.Array.isArray(object?.learners) ? object.learners.map((e: any) => globalThis.String(e)) : [],
+      source: isSet(object.source) ? globalThis.String(object.source) : "",
+      risk: isSet(object.risk) ? globalThis.String(object.risk) : "",
+    };
+  },
+
+  toJSON(message: PartitionRebuilt): unknown {
+    const obj: any = {};
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.partition !== 0) {
+      obj.partition = Math.round(message.partition);
+    }
+    if (message.epochBefore !== 0) {
+      obj.epochBefore = globalThis.Number(message.epochBefore);
+    }
+    if (message.epoch !== 0) {
+      obj.epoch = globalThis.Number(message.epoch);
+    }
+    if (message.generation !== 0) {
+      obj.generation = globalThis.Number(message.generation);
+    }
+    if (message.leader !== "") {
+      obj.leader = message.leader;
+    }
+    if (message.inSync?.length) {
+      obj.inSync = message.inSync;
+    }
+    if (message.learners?.length) {
+      obj.learners = message.learners;
+    }
+    if (message.source !== "") {
+      obj.source = message.source;
+    }
+    if (message.risk !== "") {
+      obj.risk = message.risk;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<PartitionRebuilt>): PartitionRebuilt {
+    return PartitionRebuilt.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PartitionRebuilt>): PartitionRebuilt {
+    const message = createBasePartitionRebuilt();
+    message.keyspace = object.keyspace ?? "";
+    message.partition = object.partition ?? 0;
+    message.epochBefore = object.epochBefore ?? 0;
+    message.epoch = object.epoch ?? 0;
+    message.generation = object.generation ?? 0;
+    message.leader = object.leader ?? "";
+    message.inSync = object.inSync?.map((e) => e) || [];
+    message.learners = object.learners?.map((e) => e) || [];
+    message.source = object.source ?? "";
+    message.risk = object.risk ?? "";
     return message;
   },
 };
@@ -5095,6 +5836,21 @@ export const AdminService = {
       Buffer.from(RecoverPartitionsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RecoverPartitionsResponse => RecoverPartitionsResponse.decode(value),
   },
+  /**
+   * After etcd went back, restored from a backup or wiped: shows the records that would be rebuilt from what the nodes
+   * know, or rebuilds them (R13). Throws NOTHING_TO_RECOVER while etcd shows all that was seen.
+   */
+  recoverMetadata: {
+    path: "/atoll.v1.Admin/RecoverMetadata" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RecoverMetadataRequest): Buffer =>
+      Buffer.from(RecoverMetadataRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RecoverMetadataRequest => RecoverMetadataRequest.decode(value),
+    responseSerialize: (value: RecoverMetadataResponse): Buffer =>
+      Buffer.from(RecoverMetadataResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RecoverMetadataResponse => RecoverMetadataResponse.decode(value),
+  },
   /** Creates a keyspace and places its partitions. Answers when every partition has a leader. */
   createKeyspace: {
     path: "/atoll.v1.Admin/CreateKeyspace" as const,
@@ -5225,6 +5981,11 @@ export interface AdminServer extends UntypedServiceImplementation {
   transferLeadership: handleUnaryCall<TransferLeadershipRequest, TransferLeadershipResponse>;
   /** Partitions that no in-sync member can lead: shows what going on without these would lose, and does it when asked. */
   recoverPartitions: handleUnaryCall<RecoverPartitionsRequest, RecoverPartitionsResponse>;
+  /**
+   * After etcd went back, restored from a backup or wiped: shows the records that would be rebuilt from what the nodes
+   * know, or rebuilds them (R13). Throws NOTHING_TO_RECOVER while etcd shows all that was seen.
+   */
+  recoverMetadata: handleUnaryCall<RecoverMetadataRequest, RecoverMetadataResponse>;
   /** Creates a keyspace and places its partitions. Answers when every partition has a leader. */
   createKeyspace: handleUnaryCall<CreateKeyspaceRequest, CreateKeyspaceResponse>;
   /** Changes the settings of a keyspace that may change while it is served. */
@@ -5354,6 +6115,25 @@ export interface AdminClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RecoverPartitionsResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * After etcd went back, restored from a backup or wiped: shows the records that would be rebuilt from what the nodes
+   * know, or rebuilds them (R13). Throws NOTHING_TO_RECOVER while etcd shows all that was seen.
+   */
+  recoverMetadata(
+    request: RecoverMetadataRequest,
+    callback: (error: ServiceError | null, response: RecoverMetadataResponse) => void,
+  ): ClientUnaryCall;
+  recoverMetadata(
+    request: RecoverMetadataRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RecoverMetadataResponse) => void,
+  ): ClientUnaryCall;
+  recoverMetadata(
+    request: RecoverMetadataRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RecoverMetadataResponse) => void,
   ): ClientUnaryCall;
   /** Creates a keyspace and places its partitions. Answers when every partition has a leader. */
   createKeyspace(

@@ -17,7 +17,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { FollowHello, LogPosition } from "./replication.ts";
+import { FollowHello, LogPosition, MetadataMark } from "./replication.ts";
 
 export interface LeaseRequest {
   /** The first message of a stream, and no other, has it. */
@@ -103,6 +103,8 @@ export interface ReportResponse {
   questions: RemovalQuestion[];
   /** Partitions that this process certainly leads and serves in no epoch up to the named one any more (R15). */
   stopped: PartitionEpoch[];
+  /** The highest that this node saw of etcd (R13). */
+  metadata: MetadataMark | undefined;
 }
 
 export interface PeerView {
@@ -937,6 +939,7 @@ function createBaseReportResponse(): ReportResponse {
     stuckOffices: [],
     questions: [],
     stopped: [],
+    metadata: undefined,
   };
 }
 
@@ -977,6 +980,9 @@ export const ReportResponse: MessageFns<ReportResponse> = {
     }
     for (const v of message.stopped) {
       PartitionEpoch.encode(v!, writer.uint32(90).fork()).join();
+    }
+    if (message.metadata !== undefined) {
+      MetadataMark.encode(message.metadata, writer.uint32(98).fork()).join();
     }
     return writer;
   },
@@ -1082,6 +1088,14 @@ export const ReportResponse: MessageFns<ReportResponse> = {
             message.stopped.push(PartitionEpoch.decode(reader, reader.uint32()));
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.metadata = MetadataMark.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1137,6 +1151,7 @@ export const ReportResponse: MessageFns<ReportResponse> = {
       stopped: globalThis.Array.isArray(object?.stopped)
         ? object.stopped.map((e: any) => PartitionEpoch.fromJSON(e))
         : [],
+      metadata: isSet(object.metadata) ? MetadataMark.fromJSON(object.metadata) : undefined,
     };
   },
 
@@ -1175,6 +1190,9 @@ export const ReportResponse: MessageFns<ReportResponse> = {
     if (message.stopped?.length) {
       obj.stopped = message.stopped.map((e) => PartitionEpoch.toJSON(e));
     }
+    if (message.metadata !== undefined) {
+      obj.metadata = MetadataMark.toJSON(message.metadata);
+    }
     return obj;
   },
 
@@ -1194,6 +1212,9 @@ export const ReportResponse: MessageFns<ReportResponse> = {
     message.stuckOffices = object.stuckOffices?.map((e) => PartitionEpoch.fromPartial(e)) || [];
     message.questions = object.questions?.map((e) => RemovalQuestion.fromPartial(e)) || [];
     message.stopped = object.stopped?.map((e) => PartitionEpoch.fromPartial(e)) || [];
+    message.metadata = (object.metadata !== undefined && object.metadata !== null)
+      ? MetadataMark.fromPartial(object.metadata)
+      : undefined;
     return message;
   },
 };

@@ -9,8 +9,10 @@ import {
   Client,
   type ClientDuplexStream,
   type ClientOptions,
+  type ClientReadableStream,
   type ClientUnaryCall,
   type handleBidiStreamingCall,
+  type handleServerStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
@@ -30,6 +32,47 @@ export interface Generation {
 export interface LogPosition {
   epoch: number;
   seq: number;
+}
+
+/** The highest that a process saw of etcd (R13). */
+export interface MetadataMark {
+  /** Of etcd. */
+  revision: number;
+  /** Of the last change of configuration. */
+  changeRevision: number;
+  /** What went back since, from what to what, for people; empty while nothing did. */
+  regressed: string[];
+}
+
+export interface ListRecordsRequest {
+  /** A node of another cluster refuses. */
+  clusterId: string;
+}
+
+export interface ListRecordsResponse {
+  /** The first message, and no other, has what stands above the records. */
+  mark:
+    | MetadataMark
+    | undefined;
+  /** Of the process. */
+  incarnation: string;
+  /** As they stand in etcd. */
+  keyspaces: string[];
+  nodeSpecs: string[];
+  records: KnownRecord[];
+}
+
+/** The newest record of a partition that a node knows. */
+export interface KnownRecord {
+  /** As it stood in etcd. */
+  record: string;
+  modRevision: number;
+  /** The node leads by this very record: no other one of this epoch is newer. */
+  leads: boolean;
+  /** The highest epoch that the node heard of, or that its replica has in its log. */
+  epoch: number;
+  /** What the node holds of the partition; unset: nothing. */
+  replica: HeldReplica | undefined;
 }
 
 export interface FollowRequest {
@@ -412,6 +455,478 @@ export const LogPosition: MessageFns<LogPosition> = {
     const message = createBaseLogPosition();
     message.epoch = object.epoch ?? 0;
     message.seq = object.seq ?? 0;
+    return message;
+  },
+};
+
+function createBaseMetadataMark(): MetadataMark {
+  return { revision: 0, changeRevision: 0, regressed: [] };
+}
+
+export const MetadataMark: MessageFns<MetadataMark> = {
+  encode(message: MetadataMark, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.revision !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.revision)) !== BigInt(message.revision)) {
+        throw new globalThis.Error("value provided for field BigInt(message.revision) of type uint64 too large");
+      }
+      writer.uint32(8).uint64(BigInt(message.revision));
+    }
+    if (message.changeRevision !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.changeRevision)) !== BigInt(message.changeRevision)) {
+        throw new globalThis.Error("value provided for field BigInt(message.changeRevision) of type uint64 too large");
+      }
+      writer.uint32(16).uint64(BigInt(message.changeRevision));
+    }
+    for (const v of message.regressed) {
+      writer.uint32(26).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MetadataMark {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMetadataMark();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.revision = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.changeRevision = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.regressed.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): MetadataMark {
+    return {
+      revision: isSet(object.revision) ? globalThis.Number(object.revision) : 0,
+      changeRevision: isSet(object.changeRevision)
+        ? globalThis.Number(object.changeRevision)
+        : isSet(object.change_revision)
+        ? globalThis.Number(object.change_revision)
+        : 0,
+      regressed: globalThis.Array.isArray(object?.regressed)
+        ? object.regressed.map((e: any) => globalThis.String(e))
+        : [],
+    };
+  },
+
+  toJSON(message: MetadataMark): unknown {
+    const obj: any = {};
+    if (message.revision !== 0) {
+      obj.revision = globalThis.Number(message.revision);
+    }
+    if (message.changeRevision !== 0) {
+      obj.changeRevision = globalThis.Number(message.changeRevision);
+    }
+    if (message.regressed?.length) {
+      obj.regressed = message.regressed;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<MetadataMark>): MetadataMark {
+    return MetadataMark.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<MetadataMark>): MetadataMark {
+    const message = createBaseMetadataMark();
+    message.revision = object.revision ?? 0;
+    message.changeRevision = object.changeRevision ?? 0;
+    message.regressed = object.regressed?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseListRecordsRequest(): ListRecordsRequest {
+  return { clusterId: "" };
+}
+
+export const ListRecordsRequest: MessageFns<ListRecordsRequest> = {
+  encode(message: ListRecordsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clusterId !== "") {
+      writer.uint32(10).string(message.clusterId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListRecordsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListRecordsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clusterId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListRecordsRequest {
+    return {
+      clusterId: isSet(object.clusterId)
+        ? globalThis.String(object.clusterId)
+        : isSet(object.cluster_id)
+        ? globalThis.String(object.cluster_id)
+        : "",
+    };
+  },
+
+  toJSON(message: ListRecordsRequest): unknown {
+    const obj: any = {};
+    if (message.clusterId !== "") {
+      obj.clusterId = message.clusterId;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListRecordsRequest>): ListRecordsRequest {
+    return ListRecordsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListRecordsRequest>): ListRecordsRequest {
+    const message = createBaseListRecordsRequest();
+    message.clusterId = object.clusterId ?? "";
+    return message;
+  },
+};
+
+function createBaseListRecordsResponse(): ListRecordsResponse {
+  return { mark: undefined, incarnation: "", keyspaces: [], nodeSpecs: [], records: [] };
+}
+
+export const ListRecordsResponse: MessageFns<ListRecordsResponse> = {
+  encode(message: ListRecordsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.mark !== undefined) {
+      MetadataMark.encode(message.mark, writer.uint32(10).fork()).join();
+    }
+    if (message.incarnation !== "") {
+      writer.uint32(18).string(message.incarnation);
+    }
+    for (const v of message.keyspaces) {
+      writer.uint32(26).string(v!);
+    }
+    for (const v of message.nodeSpecs) {
+      writer.uint32(34).string(v!);
+    }
+    for (const v of message.records) {
+      KnownRecord.encode(v!, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListRecordsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListRecordsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.mark = MetadataMark.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.incarnation = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keyspaces.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.nodeSpecs.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.records.push(KnownRecord.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListRecordsResponse {
+    return {
+      mark: isSet(object.mark) ? MetadataMark.fromJSON(object.mark) : undefined,
+      incarnation: isSet(object.incarnation) ? globalThis.String(object.incarnation) : "",
+      keyspaces: globalThis.Array.isArray(object?.keyspaces)
+        ? object.keyspaces.map((e: any) => globalThis.String(e))
+        : [],
+      nodeSpecs: globalThis.Array.isArray(object?.nodeSpecs)
+        ? object.nodeSpecs.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.node_specs)
+        ? object.node_specs.map((e: any) => globalThis.String(e))
+        : [],
+      records: globalThis.Array.isArray(object?.records) ? object.records.map((e: any) => KnownRecord.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: ListRecordsResponse): unknown {
+    const obj: any = {};
+    if (message.mark !== undefined) {
+      obj.mark = MetadataMark.toJSON(message.mark);
+    }
+    if (message.incarnation !== "") {
+      obj.incarnation = message.incarnation;
+    }
+    if (message.keyspaces?.length) {
+      obj.keyspaces = message.keyspaces;
+    }
+    if (message.nodeSpecs?.length) {
+      obj.nodeSpecs = message.nodeSpecs;
+    }
+    if (message.records?.length) {
+      obj.records = message.records.map((e) => KnownRecord.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListRecordsResponse>): ListRecordsResponse {
+    return ListRecordsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListRecordsResponse>): ListRecordsResponse {
+    const message = createBaseListRecordsResponse();
+    message.mark = (object.mark !== undefined && object.mark !== null)
+      ? MetadataMark.fromPartial(object.mark)
+      : undefined;
+    message.incarnation = object.incarnation ?? "";
+    message.keyspaces = object.keyspaces?.map((e) => e) || [];
+    message.nodeSpecs = object.nodeSpecs?.map((e) => e) || [];
+    message.records = object.records?.map((e) => KnownRecord.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseKnownRecord(): KnownRecord {
+  return { record: "", modRevision: 0, leads: false, epoch: 0, replica: undefined };
+}
+
+export const KnownRecord: MessageFns<KnownRecord> = {
+  encode(message: KnownRecord, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.record !== "") {
+      writer.uint32(10).string(message.record);
+    }
+    if (message.modRevision !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.modRevision)) !== BigInt(message.modRevision)) {
+        throw new globalThis.Error("value provided for field BigInt(message.modRevision) of type uint64 too large");
+      }
+      writer.uint32(16).uint64(BigInt(message.modRevision));
+    }
+    if (message.leads !== false) {
+      writer.uint32(24).bool(message.leads);
+    }
+    if (message.epoch !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.epoch)) !== BigInt(message.epoch)) {
+        throw new globalThis.Error("value provided for field BigInt(message.epoch) of type uint64 too large");
+      }
+      writer.uint32(32).uint64(BigInt(message.epoch));
+    }
+    if (message.replica !== undefined) {
+      HeldReplica.encode(message.replica, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KnownRecord {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKnownRecord();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.record = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.modRevision = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.leads = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.replica = HeldReplica.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): KnownRecord {
+    return {
+      record: isSet(object.record) ? globalThis.String(object.record) : "",
+      modRevision: isSet(object.modRevision)
+        ? globalThis.Number(object.modRevision)
+        : isSet(object.mod_revision)
+        ? globalThis.Number(object.mod_revision)
+        : 0,
+      leads: isSet(object.leads) ? globalThis.Boolean(object.leads) : false,
+      epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
+      replica: isSet(object.replica) ? HeldReplica.fromJSON(object.replica) : undefined,
+    };
+  },
+
+  toJSON(message: KnownRecord): unknown {
+    const obj: any = {};
+    if (message.record !== "") {
+      obj.record = message.record;
+    }
+    if (message.modRevision !== 0) {
+      obj.modRevision = globalThis.Number(message.modRevision);
+    }
+    if (message.leads !== false) {
+      obj.leads = message.leads;
+    }
+    if (message.epoch !== 0) {
+      obj.epoch = globalThis.Number(message.epoch);
+    }
+    if (message.replica !== undefined) {
+      obj.replica = HeldReplica.toJSON(message.replica);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<KnownRecord>): KnownRecord {
+    return KnownRecord.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KnownRecord>): KnownRecord {
+    const message = createBaseKnownRecord();
+    message.record = object.record ?? "";
+    message.modRevision = object.modRevision ?? 0;
+    message.leads = object.leads ?? false;
+    message.epoch = object.epoch ?? 0;
+    message.replica = (object.replica !== undefined && object.replica !== null)
+      ? HeldReplica.fromPartial(object.replica)
+      : undefined;
     return message;
   },
 };
@@ -3013,6 +3528,19 @@ export const ReplicationService = {
       Buffer.from(ListReplicasResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListReplicasResponse => ListReplicasResponse.decode(value),
   },
+  /**
+   * Everything that the node knows of the cluster's configuration, for the coordinator that rebuilds it after etcd went
+   * back (R13).
+   */
+  listRecords: {
+    path: "/atoll.v1.Replication/ListRecords" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ListRecordsRequest): Buffer => Buffer.from(ListRecordsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListRecordsRequest => ListRecordsRequest.decode(value),
+    responseSerialize: (value: ListRecordsResponse): Buffer => Buffer.from(ListRecordsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListRecordsResponse => ListRecordsResponse.decode(value),
+  },
   /** Digest of one replica's entries at its applied position. */
   digestReplica: {
     path: "/atoll.v1.Replication/DigestReplica" as const,
@@ -3036,6 +3564,11 @@ export interface ReplicationServer extends UntypedServiceImplementation {
   ensureReplicas: handleUnaryCall<EnsureReplicasRequest, EnsureReplicasResponse>;
   /** Every replica that the node holds. */
   listReplicas: handleUnaryCall<ListReplicasRequest, ListReplicasResponse>;
+  /**
+   * Everything that the node knows of the cluster's configuration, for the coordinator that rebuilds it after etcd went
+   * back (R13).
+   */
+  listRecords: handleServerStreamingCall<ListRecordsRequest, ListRecordsResponse>;
   /** Digest of one replica's entries at its applied position. */
   digestReplica: handleUnaryCall<DigestReplicaRequest, DigestReplicaResponse>;
 }
@@ -3080,6 +3613,16 @@ export interface ReplicationClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListReplicasResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * Everything that the node knows of the cluster's configuration, for the coordinator that rebuilds it after etcd went
+   * back (R13).
+   */
+  listRecords(request: ListRecordsRequest, options?: Partial<CallOptions>): ClientReadableStream<ListRecordsResponse>;
+  listRecords(
+    request: ListRecordsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<ListRecordsResponse>;
   /** Digest of one replica's entries at its applied position. */
   digestReplica(
     request: DigestReplicaRequest,
