@@ -1,14 +1,14 @@
 import { SeededRandom } from '@atoll/core-runtime';
-import { ensureClusterId, openClusterView, type ClusterView } from '@atoll/platform-etcd';
+import { GuardedMetadataStore, ensureClusterId, openClusterView, type ClusterView } from '@atoll/platform-etcd';
 import { InMemoryMetadataStore } from '@atoll/platform-etcd/testing';
 import { requireTerm, type AdminContext } from './admin-context.ts';
 
 describe('a coordinator that is not elected', () => {
-  let store: InMemoryMetadataStore;
+  let store: GuardedMetadataStore;
   let view: ClusterView;
 
   beforeEach(async () => {
-    store = new InMemoryMetadataStore();
+    store = new GuardedMetadataStore(new InMemoryMetadataStore());
     await ensureClusterId(store, () => 'c1');
     await store.transact([], [{ kind: 'put', key: 'coordinator/1', value: JSON.stringify({ id: 'coordinator-1', address: '127.0.0.1:7420' }) }]);
     view = await openClusterView(store, {

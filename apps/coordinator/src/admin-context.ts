@@ -1,6 +1,6 @@
 import { AtollError } from '@atoll/core-errors';
 import type { Random } from '@atoll/core-runtime';
-import type { ClusterView, MetadataStore } from '@atoll/platform-etcd';
+import type { ClusterView, GuardedMetadataStore } from '@atoll/platform-etcd';
 import type { NodeHealth } from './domain/node-state.ts';
 import type { TermOfOffice } from './term-of-office.ts';
 
@@ -8,7 +8,7 @@ import type { TermOfOffice } from './term-of-office.ts';
 export interface AdminContext {
   /** Of this coordinator. */
   readonly id: string;
-  readonly store: MetadataStore;
+  readonly store: GuardedMetadataStore;
   readonly random: Random;
   /** Undefined until etcd has been read for the first time. */
   view(): ClusterView | undefined;
@@ -27,10 +27,19 @@ export function readView(context: AdminContext): ClusterView {
   return view;
 }
 
-/** For a call that changes something. Throws METADATA_UNAVAILABLE, NOT_COORDINATOR. */
+/** For a call that changes something. Throws METADATA_REGRESSED, METADATA_UNAVAILABLE, NOT_COORDINATOR. */
 export function requireTerm(context: AdminContext): { readonly view: ClusterView; readonly term: TermOfOffice } {
   const view = openView(context);
+  context.store.requireSound();
   if (!view.connected) throw new AtollError('METADATA_UNAVAILABLE', 'etcd is away: nothing can be changed until it is back');
+  const term = context.term();
+  if (term === undefined) throw notCoordinator(view, context.id);
+  return { view, term };
+}
+
+/** For who rebuilds what etcd has lost (R13). Throws METADATA_UNAVAILABLE, NOT_COORDINATOR. */
+export function requireTermOfAnyEtcd(context: AdminContext): { readonly view: ClusterView; readonly term: TermOfOffice } {
+  const view = openView(context);
   const term = context.term();
   if (term === undefined) throw notCoordinator(view, context.id);
   return { view, term };

@@ -11,6 +11,7 @@ import { listEvents } from './handlers/list-events.ts';
 import { listKeyspaces } from './handlers/list-keyspaces.ts';
 import { listNodes } from './handlers/list-nodes.ts';
 import { listPartitions } from './handlers/list-partitions.ts';
+import { recoverMetadata } from './handlers/recover-metadata.ts';
 import { recoverPartitions } from './handlers/recover-partitions.ts';
 import { removeNode } from './handlers/remove-node.ts';
 import { transferLeadership } from './handlers/transfer-leadership.ts';
@@ -32,6 +33,7 @@ export function addAdminService(server: Server, handlers: RpcHandlers, context: 
     removeNode: handlers.unary(AdminService.removeNode, (request) => removeNode(context, request)),
     transferLeadership: handlers.unary(AdminService.transferLeadership, (request, call) => transferLeadership(context, request, call)),
     recoverPartitions: handlers.unary(AdminService.recoverPartitions, (request, call) => recoverPartitions(context, request, call)),
+    recoverMetadata: handlers.unary(AdminService.recoverMetadata, (request, call) => recoverMetadata(context, request, call)),
     verifyReplicas: handlers.serverStream(AdminService.verifyReplicas, verifyReplicas(context)),
     syncReplicas: handlers.serverStream(AdminService.syncReplicas, syncReplicas(context)),
   };

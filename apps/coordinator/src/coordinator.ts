@@ -5,9 +5,9 @@ import { AdminService } from '@atoll/contracts/atoll/v1/admin';
 import { LocksService } from '@atoll/contracts/atoll/v1/locks';
 import { randomHex, type Clock, type Random } from '@atoll/core-runtime';
 import { formatAddress, type Address } from '@atoll/platform-config';
-import { ClientLocks, appendEvent, campaign, connectEtcd, type ClusterView, type Election, type MetadataStore } from '@atoll/platform-etcd';
+import { ClientLocks, RECOVERY_COMMAND, appendEvent, campaign, connectEtcd, type ClusterView, type Election, type MetadataStore } from '@atoll/platform-etcd';
 import { addStandardServices, createGrpcServer } from '@atoll/platform-grpc';
-import { openCluster } from '@atoll/platform-lifecycle';
+import { guardMetadata, openCluster } from '@atoll/platform-lifecycle';
 import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type Telemetry } from '@atoll/platform-telemetry';
 import { connectReplicationPeer, type ConnectPeer } from './adapters/replication-peer.ts';
 import type { AdminContext } from './admin-context.ts';
@@ -55,7 +55,14 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const { config, logger, telemetry, clock = systemClock, random = systemRandom } = options;
   const { connect = (address: string) => connectReplicationPeer(address, config.nodeCallMs) } = options;
   const { common } = config;
-  const store = options.store ?? connectEtcd({ endpoints: common.etcdEndpoints });
+  const store = guardMetadata({
+    store: options.store ?? connectEtcd({ endpoints: common.etcdEndpoints }),
+    logger,
+    metrics: telemetry.metrics,
+    onRegressed: (reasons) => {
+      if (heldTerm() !== undefined) events.metadataRegressed(reasons);
+    },
+  });
   const stopping = new AbortController();
   let view: ClusterView | undefined;
   let election: Election | undefined;
@@ -66,6 +73,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     describeNode(term?.verdict(node), { record: view?.nodes().get(node), spec: view?.nodeSpecs().get(node), nowMs: clock.monotonicMs() });
   const readiness = (): Readiness => {
     if (view === undefined) return { ready: false, reasons: ['waiting for etcd'] };
+    if (store.isRegressed) return { ready: false, reasons: [`etcd went back: nothing can be changed until ${RECOVERY_COMMAND} (${store.reasons.join('; ')})`] };
     return view.connected ? { ready: true, reasons: [] } : { ready: false, reasons: ['etcd is away: what was seen last is shown, nothing can be changed'] };
   };
   const metrics = createCoordinatorMetrics(telemetry.metrics, {
@@ -78,7 +86,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const context: AdminContext = { id: common.id, store, random, view: () => view, term: heldTerm, judge };
   addAdminService(grpc.server, grpc.handlers, context);
   const locks = new ClientLocks(store);
-  addLocksService(grpc.server, grpc.handlers, { locks, random, view: () => view });
+  addLocksService(grpc.server, grpc.handlers, { locks, random, view: () => view, requireSound: () => store.requireSound() });
   telemetry.metrics.gauge('atoll_coordinator_lock_waiters', { description: 'Lock requests that wait through this process.' }, () => locks.waiterCount);
   const health = addStandardServices(grpc.server, { services: [AdminService, LocksService] });
   let http: HttpEndpoint | undefined;
@@ -117,6 +125,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
       {
         onElected: (revision, elected) => {
           logger.info({ revision }, 'elected');
+          if (store.isRegressed) events.metadataRegressed(store.reasons);
           term = new TermOfOffice({ term: elected, store, view: opened, config, clock, random, telemetry, logger, metrics, events, connect });
         },
         onLost: (revision) => {

@@ -1,6 +1,6 @@
 import { RangeState, type PartitionComparison } from '@atoll/contracts/atoll/v1/admin';
 import type { DecisionKind, PartitionRecord, VerdictChange, WriteRecord } from '@atoll/core-membership';
-import type { ClusterEvent } from '@atoll/platform-etcd';
+import { RECOVERY_COMMAND, type ClusterEvent } from '@atoll/platform-etcd';
 import type { Counter, Family, Logger, Metrics } from '@atoll/platform-telemetry';
 import type { SpecAction } from './adapters/record-writer.ts';
 import type { SeenReplica } from './domain/last-seen.ts';
@@ -77,6 +77,17 @@ export class Events {
     const { kind, message } = WANTED[state];
     this.#logger.info({ node: id }, `node ${id} ${message}`);
     this.#tell({ kind, node: id, message: `node ${id} ${message}` });
+  }
+
+  /** etcd shows less than was seen (R13). */
+  metadataRegressed(reasons: readonly string[]): void {
+    this.#tell({ kind: 'METADATA_REGRESSED', message: `etcd went back: ${reasons.join('; ')}; nothing is changed until ${RECOVERY_COMMAND}` });
+  }
+
+  metadataRecovered(keyspaces: number, partitions: number): void {
+    const message = `the metadata was recovered from the nodes: ${keyspaces} keyspaces, ${partitions} partitions`;
+    this.#logger.warn({ keyspaces, partitions }, message);
+    this.#tell({ kind: 'METADATA_RECOVERED', message });
   }
 
   keyspaceCreated(keyspace: string): void {

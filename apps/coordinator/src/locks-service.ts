@@ -9,6 +9,8 @@ import { acquire, listLocks, release, renew } from './handlers/locks.ts';
 export interface LocksContext {
   readonly locks: ClientLocks;
   readonly random: Random;
+  /** Throws METADATA_REGRESSED: tokens would be lower than those that were given before (R13). */
+  requireSound(): void;
   /** Undefined until etcd has been read for the first time. */
   view(): ClusterView | undefined;
 }

@@ -45,6 +45,7 @@ async function watch(nodes: () => ReadonlyMap<string, NodeRecord>): Promise<Node
     clock: { monotonicMs: () => performance.now() },
     onVerdicts: (news) => changes.push(...news),
     onNews: () => (newsCount += 1),
+    onMetadata: () => undefined,
     onProblem: () => undefined,
   });
   stops.push(() => made.close());

@@ -1,7 +1,7 @@
 // Heartbeats between the elected coordinator and every node: reports in, news and probes out, verdicts as they are
 // judged by the failure detector of @atoll/core-membership (R11, R30).
 import type { RecordNews, RemovalAnswer } from '@atoll/contracts/atoll/v1/heartbeat';
-import { FailureDetector, type NodeRecord, type NodeReport, type NodeVerdict, type Probe, type RemovalQuestion, type VerdictChange } from '@atoll/core-membership';
+import { FailureDetector, type NodeRecord, type NodeReport, type NodeVerdict, type Probe, type RemovalQuestion, type ReportedMark, type VerdictChange } from '@atoll/core-membership';
 import type { Clock } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { ReportLink } from './adapters/report-link.ts';
@@ -26,6 +26,8 @@ export interface NodeWatchOptions {
   readonly onVerdicts: (changes: readonly VerdictChange[]) => void;
   /** A node asks for something, or has confirmed something: see `reports`. */
   readonly onNews: () => void;
+  /** What a node says of etcd, with every report (R13). */
+  readonly onMetadata: (node: string, said: ReportedMark) => void;
   readonly onProblem: (node: string, error: Error) => void;
 }
 
@@ -66,6 +68,16 @@ export class NodeWatch {
       if (report !== undefined && (state === 'UP' || state === 'LEFT')) reports.set(id, report);
     }
     return reports;
+  }
+
+  /** Whether every registered process has reported, or is known to be gone. */
+  haveAllReported(): boolean {
+    const verdicts = this.verdicts();
+    return [...this.#options.view.nodes().values()].every(({ id, incarnation }) => {
+      const watched = this.#nodes.get(id);
+      const state = verdicts.get(id)?.state;
+      return state === 'DOWN' || state === 'LEFT' || (watched?.incarnation === incarnation && watched.report !== undefined);
+    });
   }
 
   /** Tells a node of records that were just written, by partition name, before its own watch does (R27). An unknown node is left out. */
@@ -111,7 +123,7 @@ export class NodeWatch {
   }
 
   #connect(id: string, address: string, incarnation: string): WatchedNode {
-    const { view, id: coordinatorId, revision, config, clock, onNews, onProblem } = this.#options;
+    const { view, id: coordinatorId, revision, config, clock, onNews, onMetadata, onProblem } = this.#options;
     const nowMs = (): number => clock.monotonicMs();
     const link = new ReportLink({
       address,
@@ -123,6 +135,7 @@ export class NodeWatch {
         if (report.incarnation !== incarnation) return;
         const former = node.report;
         node.report = report;
+        if (report.metadata !== undefined) onMetadata(id, report.metadata);
         if (asksOf(report) !== (former === undefined ? NO_ASKS : asksOf(former))) onNews();
       },
       onRefused: () => {

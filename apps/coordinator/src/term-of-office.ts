@@ -15,10 +15,11 @@ import {
   type NodeSpec,
   type NodeVerdict,
   type PartitionRecord,
+  type ReportedMark,
   type VersionedRecord,
 } from '@atoll/core-membership';
 import { DEFAULT_KEYSPACE, randomHex, type Clock, type Random } from '@atoll/core-runtime';
-import { NODES_PREFIX, PARTITIONS_PREFIX, encodePartitionRecord, parseNodeRecord, parsePartitionKey, parsePartitionRecord, partitionKey, type ClusterView, type ElectionTerm, type MetadataStore } from '@atoll/platform-etcd';
+import { NODES_PREFIX, PARTITIONS_PREFIX, encodePartitionRecord, parseNodeRecord, parsePartitionKey, parsePartitionRecord, partitionKey, type ClusterView, type Comparison, type ElectionTerm, type GuardedMetadataStore } from '@atoll/platform-etcd';
 import type { Logger, Telemetry } from '@atoll/platform-telemetry';
 import { KeyspaceStore } from './adapters/keyspace-store.ts';
 import { HandOverCalls } from './adapters/hand-over-calls.ts';
@@ -36,12 +37,14 @@ import { Wake } from './loops/wake.ts';
 import { ReplicaVerification } from './verify/replica-verification.ts';
 import { NodeWatch } from './node-watch.ts';
 
+/** A new term hears every node before it decides, or waits for so many times the verdict that a node is DOWN (R13). */
+const HEAR_DOWNS_MAX = 2;
 /** Longest wait for the view to show what was just written; then the next decision rests on less and may be refused. */
 const VIEW_LAG_MS_MAX = 2000;
 
 export interface TermOfOfficeOptions {
   readonly term: ElectionTerm;
-  readonly store: MetadataStore;
+  readonly store: GuardedMetadataStore;
   readonly view: ClusterView;
   readonly config: Config;
   readonly clock: Clock;
@@ -69,6 +72,8 @@ export class TermOfOffice {
   readonly #loop: Promise<void>;
   /** Keyspaces that have, or had, records. */
   readonly #names = new Set<string>();
+  /** Nodes whose word on etcd is being looked at. */
+  readonly #hearing = new Set<string>();
   readonly #ending = new AbortController();
   #isEnded = false;
 
@@ -96,6 +101,7 @@ export class TermOfOffice {
         this.#wake.now();
       },
       onNews: () => this.#wake.now(),
+      onMetadata: (node, said) => void this.#hear(node, said),
       onProblem: (node, err) => logger.debug({ node, err }, 'a stream of reports ended'),
     });
     this.failover = new Failover({
@@ -143,15 +149,16 @@ export class TermOfOffice {
   }
 
   async #run(): Promise<void> {
-    const { view, config, logger } = this.#options;
+    const { view, config, logger, store } = this.#options;
     const unsubscribe = view.subscribe(() => this.#wake.now());
     try {
       await this.#pause(config.graceMs);
       await this.#takeOver();
+      await this.#untilHeard();
       let isFailing = false;
       while (!this.#isEnded) {
         try {
-          if (this.isHeld() && view.connected) await this.#round();
+          if (this.isHeld() && view.connected && !store.isRegressed) await this.#round();
           isFailing = false;
         } catch (err) {
           if (!isFailing) logger.warn({ err }, 'decisions cannot be carried out; tried again until they can');
@@ -162,6 +169,35 @@ export class TermOfOffice {
     } finally {
       unsubscribe();
     }
+  }
+
+  /** Nodes remember what etcd showed: nothing is decided on less (R13). */
+  async #hear(node: string, { mark, reasons }: ReportedMark): Promise<void> {
+    if (this.#hearing.has(node)) return;
+    this.#hearing.add(node);
+    await this.#options.store.hear({ source: `node ${node}`, mark, reasons }).catch(() => undefined);
+    this.#hearing.delete(node);
+  }
+
+  async #untilHeard(): Promise<void> {
+    const { config, clock } = this.#options;
+    const endsAtMs = clock.monotonicMs() + HEAR_DOWNS_MAX * config.downAfterMs;
+    while (!this.#isEnded && !this.#watch.haveAllReported() && clock.monotonicMs() < endsAtMs) await this.#pause(config.heartbeatMs / 2);
+  }
+
+  /** Compared in every transaction of this term (R11). */
+  get election(): Comparison {
+    return this.#options.term.comparison;
+  }
+
+  /** The configuration was rebuilt (R13). */
+  noteRecovery(keyspaces: number, partitions: number): void {
+    this.#options.events.metadataRecovered(keyspaces, partitions);
+  }
+
+  /** Nodes that hold etcd to have gone back, as they last reported. */
+  regressedNodes(): ReadonlySet<string> {
+    return new Set([...this.#watch.reports()].filter(([, { metadata }]) => metadata !== undefined && metadata.reasons.length > 0).map(([id]) => id));
   }
 
   /** What this process believes of registrations must not be older than its election. */

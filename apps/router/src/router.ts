@@ -5,7 +5,7 @@ import { AtollError } from '@atoll/core-errors';
 import { formatAddress, type Address } from '@atoll/platform-config';
 import { connectEtcd, type ClusterView, type MetadataStore } from '@atoll/platform-etcd';
 import { createGrpcServer } from '@atoll/platform-grpc';
-import { openCluster } from '@atoll/platform-lifecycle';
+import { guardMetadata, openCluster } from '@atoll/platform-lifecycle';
 import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type Telemetry } from '@atoll/platform-telemetry';
 import type { Config } from './config.ts';
 import { Dispatcher } from './dispatcher.ts';
@@ -44,7 +44,7 @@ export interface Router {
 /** Resolves when the servers listen; etcd may still be away. Throws StartupError for a busy port. */
 export async function startRouter(options: RouterOptions): Promise<Router> {
   const { config, logger, telemetry, random = Math.random } = options;
-  const store = options.store ?? connectEtcd({ endpoints: config.common.etcdEndpoints });
+  const store = guardMetadata({ store: options.store ?? connectEtcd({ endpoints: config.common.etcdEndpoints }), logger, metrics: telemetry.metrics });
   const stopping = new AbortController();
   const metrics = new RouterMetrics(telemetry.metrics);
   const events = new RouterEvents(logger, telemetry.metrics);
@@ -55,8 +55,8 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
 
   const readiness = (): Readiness => {
     if (view === undefined) return { ready: false, reasons: ['waiting for etcd: the routing table has not been read'] };
-    // Requests go on by the table last seen (R12), so the router stays ready.
-    return { ready: true, reasons: view.connected ? [] : ['etcd is away: requests go by the table last seen'] };
+    // Requests go on by the table last seen (R12, R13), so the router stays ready.
+    return { ready: true, reasons: view.connected ? [] : [`${store.isRegressed ? `etcd went back (${store.reasons.join('; ')})` : 'etcd is away'}: requests go by the table last seen`] };
   };
   const needed = <T>(value: T | undefined): T => {
     if (value === undefined) throw new AtollError('METADATA_UNAVAILABLE', 'the router waits for etcd: the routing table has not been read');

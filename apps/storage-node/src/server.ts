@@ -85,6 +85,7 @@ export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOpt
     follow: handlers.bidiStream(replicationService.follow, async (call, context) => parts().sessions.follow(call, context)),
     ensureReplicas: handlers.unary(ReplicationService.ensureReplicas, (request) => parts().replicas.ensure(request)),
     listReplicas: handlers.unary(ReplicationService.listReplicas, () => parts().replicas.list()),
+    listRecords: handlers.serverStream(ReplicationService.listRecords, async (call, context) => parts().replicas.listRecords(call, context)),
     digestReplica: handlers.unary(ReplicationService.digestReplica, (request, context) => parts().replicas.digest(request, context)),
   });
   server.addService(HeartbeatService, {

@@ -9,9 +9,9 @@ import type { NodeRecord } from '@atoll/core-membership';
 import type { ClockReading } from '@atoll/core-replication';
 import { randomHex, toNodeId, type Random } from '@atoll/core-runtime';
 import { formatAddress, type Address } from '@atoll/platform-config';
-import { connectEtcd, registerNode, type ClusterChange, type ClusterView, type MetadataStore, type NodeRegistration } from '@atoll/platform-etcd';
+import { connectEtcd, registerNode, type ClusterChange, type ClusterView, type GuardedMetadataStore, type MetadataStore, type NodeRegistration } from '@atoll/platform-etcd';
 import { callUnary, createChannelOptions, createGrpcServer } from '@atoll/platform-grpc';
-import { openCluster } from '@atoll/platform-lifecycle';
+import { guardMetadata, openCluster } from '@atoll/platform-lifecycle';
 import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type Telemetry } from '@atoll/platform-telemetry';
 import { CacheOperations } from './cache/cache-operations.ts';
 import { OperationMetrics } from './cache/operation-metrics.ts';
@@ -22,6 +22,7 @@ import { readClocks } from './heartbeat/clocks.ts';
 import { CoordinatorFence } from './heartbeat/coordinator-fence.ts';
 import { Heartbeats } from './heartbeat/heartbeats.ts';
 import { ReplicaHandlers } from './handlers/replicas.ts';
+import { MarkFile } from './mark-file.ts';
 import { addNodeMetrics } from './node-metrics.ts';
 import { RecordKeeper } from './record-keeper.ts';
 import { ReplicaHost } from './replica-host.ts';
@@ -88,7 +89,9 @@ function createSystemRandom(): Random {
 /** Resolves when the servers listen; etcd may still be away. Throws StartupError for a busy port. */
 export async function startStorageNode(options: StorageNodeOptions): Promise<StorageNode> {
   const { config, logger, telemetry, random = createSystemRandom() } = options;
-  const store = options.store ?? connectEtcd({ endpoints: config.etcdEndpoints });
+  const markFile = config.dataDir === undefined ? undefined : await MarkFile.open(config.dataDir, logger);
+  const store = guardMetadata({ store: options.store ?? connectEtcd({ endpoints: config.etcdEndpoints }), logger, metrics: telemetry.metrics, seen: markFile?.seen });
+  markFile?.follow(() => (store.clusterId === undefined ? undefined : { clusterId: store.clusterId, mark: store.mark }));
   const incarnation = randomHex(random, 8);
   const turn = new TurnEnd();
   const events = new StorageNodeEvents({ logger, telemetry });
@@ -98,7 +101,7 @@ export async function startStorageNode(options: StorageNodeOptions): Promise<Sto
   let running: RunningNode | undefined;
   let waitingFor = 'etcd';
 
-  const readiness = (): Readiness => running?.readiness() ?? { ready: false, reasons: [`waiting for ${waitingFor}`] };
+  const readiness = (): Readiness => running?.readiness() ?? { ready: false, reasons: [`waiting for ${store.isRegressed ? `the recovery of the metadata: ${store.reasons.join('; ')}` : waitingFor}`] };
   const grpc = createGrpcServer({ telemetry, logger });
   const health = addServices({
     grpc,
@@ -119,6 +122,7 @@ export async function startStorageNode(options: StorageNodeOptions): Promise<Sto
     address = await grpc.listen(config.listen);
   } catch (error) {
     await http?.close();
+    await markFile?.close();
     await store.close();
     throw error;
   }
@@ -161,14 +165,15 @@ export async function startStorageNode(options: StorageNodeOptions): Promise<Sto
       await grpc.close(signal);
       await running?.close();
       await http?.close();
+      await markFile?.close();
       await store.close();
     },
   };
 }
 
-interface RunningOptions extends StorageNodeOptions {
+interface RunningOptions extends Omit<StorageNodeOptions, 'store'> {
   readonly random: Random;
-  readonly store: MetadataStore;
+  readonly store: GuardedMetadataStore;
   readonly view: ClusterView;
   readonly incarnation: string;
   readonly turn: TurnEnd;

@@ -38,6 +38,8 @@ export function clusterCommand(io: Io): Command {
       ['  under-replicated', cluster.partitionsUnderReplicated],
     ];
     for (const [name, value] of rows) print(io, `${name.padEnd(20)}${value}`);
+    for (const reason of cluster.metadataRegressed) print(io, `${'etcd went back'.padEnd(20)}${reason}`);
+    if (cluster.metadataRegressed.length > 0) print(io, 'Nothing can be changed until atoll cluster recover-metadata.');
   });
 }
 
@@ -71,7 +73,7 @@ export function nodesCommand(io: Io): Command {
           node.leaders,
           node.replicas,
           node.learners,
-          [node.reason, ...node.degraded, ...(node.etcdLost ? ['it cannot reach etcd'] : [])].join('; '),
+          [node.reason, ...node.degraded, ...(node.etcdLost ? ['it cannot reach etcd'] : []), ...(node.metadataRegressed ? ['it saw more than etcd shows now'] : [])].join('; '),
         ]),
       ),
     );

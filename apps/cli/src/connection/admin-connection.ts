@@ -10,12 +10,14 @@ const HOP_TIMEOUT_MS = 3_000;
 
 /**
  * Calls the elected coordinator. Starts with any of `addresses` that answers; NOT_COORDINATOR names the
- * elected one in its metadata. A coordinator that cannot be reached is passed over.
+ * elected one in its metadata. A coordinator that cannot be reached is passed over; one that does not answer, after
+ * `hopTimeoutMs`.
  */
 export async function askCoordinator<Response>(
   addresses: readonly string[],
   timeoutMs: number,
   call: (client: AdminClient, settings: { deadlineMs: number }) => Promise<Response>,
+  hopTimeoutMs = HOP_TIMEOUT_MS,
 ): Promise<Response> {
   const deadline = Date.now() + timeoutMs;
   const queue = [...addresses];
@@ -26,7 +28,7 @@ export async function askCoordinator<Response>(
     const client = new AdminClient(address, credentials.createInsecure(), createChannelOptions());
     try {
       // While others may be asked, none may use up all the time.
-      return await call(client, { deadlineMs: queue.length > 0 ? Math.min(left, HOP_TIMEOUT_MS) : left });
+      return await call(client, { deadlineMs: queue.length > 0 ? Math.min(left, hopTimeoutMs) : left });
     } catch (error) {
       lastError = error;
       if (!isAtollError(error)) throw error;

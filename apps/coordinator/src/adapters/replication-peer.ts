@@ -31,17 +31,16 @@ export function connectReplicationPeer(address: string, deadlineMs: number): Rep
 }
 
 function toHeld(messages: readonly HeldReplicaMessage[]): Map<string, HeldReplica> {
-  return new Map(
-    messages.map((message) => [
-      partitionName(message.keyspace, message.partition),
-      {
-        replica: toReplicaId(message.replicaId),
-        generation: message.generation && { counter: message.generation.counter, id: message.generation.id },
-        end: { epoch: message.end?.epoch ?? 0, seq: message.end?.seq ?? 0 },
-        entries: message.entries,
-        installed: message.installed,
-        empty: message.appliedSeq === 0 && message.entries === 0 && (message.end?.seq ?? 0) === 0,
-      },
-    ]),
-  );
+  return new Map(messages.map((message) => [partitionName(message.keyspace, message.partition), toHeldReplica(message)]));
+}
+
+export function toHeldReplica(message: HeldReplicaMessage): HeldReplica {
+  return {
+    replica: toReplicaId(message.replicaId),
+    generation: message.generation && { counter: message.generation.counter, id: message.generation.id },
+    end: { epoch: message.end?.epoch ?? 0, seq: message.end?.seq ?? 0 },
+    entries: message.entries,
+    installed: message.installed,
+    empty: message.appliedSeq === 0 && message.entries === 0 && (message.end?.seq ?? 0) === 0,
+  };
 }

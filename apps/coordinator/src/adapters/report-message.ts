@@ -1,6 +1,11 @@
 // Reports between the contract and the core.
 import type { ProbeResponse, ReportResponse } from '@atoll/contracts/atoll/v1/heartbeat';
-import type { NodeReport, ProbeOutcome } from '@atoll/core-membership';
+import type { MetadataMark as MetadataMarkMessage } from '@atoll/contracts/atoll/v1/replication';
+import type { NodeReport, ProbeOutcome, ReportedMark } from '@atoll/core-membership';
+
+export function toReportedMark({ revision, changeRevision, regressed }: MetadataMarkMessage): ReportedMark {
+  return { mark: { revision, changeRevision }, reasons: regressed };
+}
 
 export function toNodeReport(message: ReportResponse): NodeReport {
   const { incarnation, loopLagMs, memoryUsed, diskError, diskFlushMs, etcdSilentMs, stuckOffices, stopped } = message;
@@ -15,6 +20,7 @@ export function toNodeReport(message: ReportResponse): NodeReport {
     stuckOffices,
     questions: message.questions.map(({ keyspace, partition, epoch, replicaId, node }) => ({ keyspace, partition, epoch, replica: replicaId, node })),
     stopped,
+    metadata: message.metadata && toReportedMark(message.metadata),
   };
 }
 

@@ -17,5 +17,6 @@ export function getCluster(context: AdminContext): GetClusterResponse {
     partitions: health.partitions,
     partitionsWithoutLeader: health.withoutLeader,
     partitionsUnderReplicated: health.underReplicated,
+    metadataRegressed: [...context.store.reasons],
   };
 }

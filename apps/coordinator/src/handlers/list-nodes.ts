@@ -13,6 +13,7 @@ const STATES: Record<NodeVerdictState, NodeStateMessage> = {
 export function listNodes(context: AdminContext): ListNodesResponse {
   const view = readView(context);
   const counts = countReplicas(view);
+  const regressed = context.term()?.regressedNodes() ?? new Set();
   const ids = new Set([...view.nodes().keys(), ...view.nodeSpecs().keys()]);
   const nodes = [...ids].toSorted().map((id): Node => {
     const record = view.nodes().get(id);
@@ -31,6 +32,7 @@ export function listNodes(context: AdminContext): ListNodesResponse {
       etcdLost: isEtcdLost,
       wanted: view.nodeSpecs().get(id)?.state ?? '',
       incarnation: shown?.incarnation ?? '',
+      metadataRegressed: regressed.has(id),
       ...(counts.get(id) ?? NONE),
     };
   });

@@ -23,6 +23,7 @@ const ANSWER_MS = 50;
 
 export async function acquire(context: LocksContext, request: AcquireRequest, call: CallContext): Promise<AcquireResponse> {
   const scope = toLockScope(request.scope);
+  context.requireSound();
   checkKeyspace(context, scope);
   return context.locks.acquire({
     scope,

@@ -1,19 +1,21 @@
 // A storage node as the coordinator sees one: a real gRPC server for Replication and Heartbeat, a registration in
 // etcd, and a leader's part of the partition records. It holds no data: `writes` stands for it.
-import { Server, ServerCredentials, credentials, status, type handleBidiStreamingCall, type handleUnaryCall } from '@grpc/grpc-js';
+import { Server, ServerCredentials, credentials, status, type handleBidiStreamingCall, type handleServerStreamingCall, type handleUnaryCall } from '@grpc/grpc-js';
 import { HeartbeatClient, HeartbeatService, type HandOverItem, type HandOverRequest, type HandOverResponse, type HandOverResult, type ProbeRequest, type ProbeResponse, type RecordNews, type RemovalAnswer, type ReportRequest, type ReportResponse } from '@atoll/contracts/atoll/v1/heartbeat';
 import {
   ReplicationService,
   type EnsureReplicasRequest,
   type EnsureReplicasResponse,
   type HeldReplica,
+  type ListRecordsRequest,
+  type ListRecordsResponse,
   type ListReplicasRequest,
   type ListReplicasResponse,
 } from '@atoll/contracts/atoll/v1/replication';
 import { AtollError } from '@atoll/core-errors';
 import { hasReplica, partitionName, type Member, type NodeRecord, type PartitionRecord } from '@atoll/core-membership';
 import { SeededRandom, randomHex, toNodeId } from '@atoll/core-runtime';
-import { encodeNodeRecord, encodePartitionRecord, nodeKey, openClusterView, partitionKey, type ClusterView, type Lease, type MetadataStore } from '@atoll/platform-etcd';
+import { GuardedMetadataStore, encodeKeyspaceSpec, encodeNodeRecord, encodeNodeSpec, encodePartitionRecord, nodeKey, openClusterView, partitionKey, type ClusterView, type Lease, type MetadataStore } from '@atoll/platform-etcd';
 import { callUnary, probeTcp, toServiceError } from '@atoll/platform-grpc';
 
 interface Replica {
@@ -32,6 +34,7 @@ const HEALTHY: Omit<ReportResponse, 'beat' | 'incarnation'> = {
   stuckOffices: [],
   questions: [],
   stopped: [],
+  metadata: undefined,
 };
 
 export class ReplicationNode {
@@ -57,7 +60,7 @@ export class ReplicationNode {
   readonly handOvers: HandOverRequest[] = [];
   /** Why it gives no office up; empty: it does. */
   handOverProblem = '';
-  readonly #store: MetadataStore;
+  readonly #store: GuardedMetadataStore;
   readonly #random: SeededRandom;
   readonly #replicas = new Map<string, Replica>();
   readonly #isDurable: boolean;
@@ -71,7 +74,7 @@ export class ReplicationNode {
 
   constructor(id: string, options: { readonly store: MetadataStore; readonly seed: number; readonly isDurable?: boolean }) {
     this.id = id;
-    this.#store = options.store;
+    this.#store = new GuardedMetadataStore(options.store);
     this.#random = new SeededRandom(options.seed);
     this.#isDurable = options.isDurable ?? false;
   }
@@ -99,7 +102,12 @@ export class ReplicationNode {
       }
       return callback(null, { incarnation: this.incarnation, replicas: partitions.map((partition) => this.#held(partitionName(keyspace, partition))) });
     };
-    server.addService(ReplicationService, { listReplicas, ensureReplicas });
+    const listRecords: handleServerStreamingCall<ListRecordsRequest, ListRecordsResponse> = (call) => {
+      if (!this.isAnswering) return void call.emit('error', { code: status.UNAVAILABLE, details: 'told not to answer' });
+      call.write(this.#remembered());
+      return call.end();
+    };
+    server.addService(ReplicationService, { listReplicas, ensureReplicas, listRecords });
     server.addService(HeartbeatService, this.#heartbeat());
     const port = await new Promise<number>((resolve, reject) => {
       server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) => (error === null ? resolve(bound) : reject(error)));
@@ -156,6 +164,12 @@ export class ReplicationNode {
     this.#lease = undefined;
   }
 
+  /** Registers again, under a new lease, after its registration was lost (R11). */
+  async registerAgain(): Promise<void> {
+    this.#lease = undefined;
+    await this.#register(this.#record!);
+  }
+
   #heartbeat() {
     const unused = (): never => {
       throw new Error('no coordinator calls this');
@@ -171,7 +185,7 @@ export class ReplicationNode {
         this.newsPerBeatMax = Math.max(this.newsPerBeatMax, records.length);
         this.news.push(...records);
         this.answers.push(...answers);
-        if (this.isReporting) call.write({ ...HEALTHY, ...this.report, beat, incarnation: this.incarnation });
+        if (this.isReporting) call.write({ ...HEALTHY, metadata: this.#mark(), ...this.report, beat, incarnation: this.incarnation });
       });
       call.on('end', () => call.end());
       call.on('close', () => this.#streams.delete(call));
@@ -240,6 +254,25 @@ export class ReplicationNode {
       inSync: [...staying, ...caughtUp],
       learners: [...record.learners.filter((member) => !hasReplica(caughtUp, member.replica)), ...demoted],
       changeId: randomHex(this.#random, 8),
+    };
+  }
+
+  #mark() {
+    return { ...this.#store.mark, regressed: [...this.#store.reasons] };
+  }
+
+  /** What its watches showed last. */
+  #remembered(): ListRecordsResponse {
+    const view = this.#view!;
+    const records = [...view.keyspaces().keys()].flatMap((name) =>
+      view.partitions(name).map(({ record, modRevision }) => ({ record: encodePartitionRecord(record), modRevision, leads: this.#isLeading(record), epoch: record.epoch, replica: undefined })),
+    );
+    return {
+      mark: this.#mark(),
+      incarnation: this.incarnation,
+      keyspaces: [...view.keyspaces().values()].map(encodeKeyspaceSpec),
+      nodeSpecs: [...view.nodeSpecs().values()].map(encodeNodeSpec),
+      records,
     };
   }
 

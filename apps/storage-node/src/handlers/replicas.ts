@@ -3,23 +3,23 @@ import type {
   DigestReplicaResponse,
   EnsureReplicasRequest,
   EnsureReplicasResponse,
-  HeldReplica,
   ListReplicasResponse,
 } from '@atoll/contracts/atoll/v1/replication';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
 import type { KeyspaceSpec } from '@atoll/core-membership';
 import { MIB, type Hash64 } from '@atoll/core-runtime';
 import { DIGEST_LEAVES, FIRST_HASH } from '@atoll/core-store';
-import { keyspaceKey, parseKeyspaceSpec, type ClusterView, type MetadataStore } from '@atoll/platform-etcd';
+import { keyspaceKey, parseKeyspaceSpec, type ClusterView, type GuardedMetadataStore } from '@atoll/platform-etcd';
 import type { CallContext } from '@atoll/platform-grpc';
 import type { CoordinatorFence } from '../heartbeat/coordinator-fence.ts';
-import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
+import { describeReplica } from './describe-replica.ts';
+import { createListRecordsHandler } from './list-records.ts';
 
 export interface ReplicaHandlerOptions {
   readonly host: ReplicaHost;
   readonly view: ClusterView;
-  readonly store: MetadataStore;
+  readonly store: GuardedMetadataStore;
   readonly incarnation: string;
   readonly fence: CoordinatorFence;
 }
@@ -30,25 +30,28 @@ const DIGEST_ATTEMPTS_MAX = 50;
 
 /** The calls by which the coordinator and tools look after the replicas of this node. */
 export class ReplicaHandlers {
+  readonly listRecords: ReturnType<typeof createListRecordsHandler>;
   readonly #options: ReplicaHandlerOptions;
 
   constructor(options: ReplicaHandlerOptions) {
     this.#options = options;
+    this.listRecords = createListRecordsHandler(options);
   }
 
   async ensure(request: EnsureReplicasRequest): Promise<EnsureReplicasResponse> {
-    const { fence } = this.#options;
+    const { fence, store } = this.#options;
+    store.requireSound();
     fence.accept(request.coordinatorRevision);
     const spec = await this.#spec(request.keyspace, request.keyspaceId);
     fence.accept(request.coordinatorRevision);
     const replicas = this.#options.host.ensure(spec, request.partitions);
     // An id is told only once the disk knows it: a record must not name a replica that a crash forgets (R1).
     await this.#options.host.whenDurable();
-    return { incarnation: this.#options.incarnation, replicas: replicas.map(describe) };
+    return { incarnation: this.#options.incarnation, replicas: replicas.map(describeReplica) };
   }
 
   list(): ListReplicasResponse {
-    return { incarnation: this.#options.incarnation, replicas: [...this.#options.host.replicas()].map(describe) };
+    return { incarnation: this.#options.incarnation, replicas: [...this.#options.host.replicas()].map(describeReplica) };
   }
 
   /** Of the state at one applied position: taken again when that moved meanwhile. Throws OVERLOADED when it never stands still. */
@@ -87,23 +90,4 @@ export class ReplicaHandlers {
     if (parsed?.kind !== 'parsed' || parsed.value.id !== id) throw invalidArgument('keyspace_id', `there is no keyspace ${name} with the id ${id}`);
     return parsed.value;
   }
-}
-
-function describe(hosted: HostedReplica): HeldReplica {
-  const { state, role } = hosted.replica;
-  const { record } = hosted.replica.record ?? {};
-  const isLearner = record !== undefined && record.learners.some(({ replica }) => replica === state.identity.self.replica);
-  const roleName = role.kind === 'leader' ? 'LEADER' : role.kind === 'idle' ? 'IDLE' : isLearner ? 'LEARNER' : 'FOLLOWER';
-  return {
-    keyspace: hosted.keyspace,
-    partition: hosted.partition,
-    replicaId: state.identity.self.replica,
-    generation: { ...state.generation },
-    end: { ...state.log.end },
-    appliedSeq: state.appliedSeq,
-    role: roleName,
-    entries: state.store.entryCount,
-    bytes: state.store.liveBytes,
-    installed: state.isInstalled,
-  };
 }

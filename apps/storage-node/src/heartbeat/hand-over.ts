@@ -3,6 +3,7 @@ import { invalidArgument } from '@atoll/core-errors';
 import { toReplicaId } from '@atoll/core-runtime';
 import type { ReplicaHost } from '../replica-host.ts';
 import { readMoment } from '../turn.ts';
+import type { GuardedMetadataStore } from '@atoll/platform-etcd';
 import type { CoordinatorFence } from './coordinator-fence.ts';
 
 /** A few at a time: the writes of each wait meanwhile. */
@@ -10,9 +11,10 @@ const ITEMS_MAX = 64;
 const HOLD_MS_MAX = 10_000;
 
 /** Handler of `Heartbeat.HandOver` (R29). The offices of one request are given up side by side. */
-export function createHandOverHandler(options: { host: ReplicaHost; fence: CoordinatorFence }): (request: HandOverRequest) => Promise<HandOverResponse> {
-  const { host, fence } = options;
+export function createHandOverHandler(options: { host: ReplicaHost; fence: CoordinatorFence; store: Pick<GuardedMetadataStore, 'requireSound'> }): (request: HandOverRequest) => Promise<HandOverResponse> {
+  const { host, fence, store } = options;
   return async ({ coordinatorRevision, items, holdMs }) => {
+    store.requireSound();
     fence.accept(coordinatorRevision);
     if (items.length > ITEMS_MAX) throw invalidArgument('items', `at most ${ITEMS_MAX} offices can be handed over at a time`);
     if (holdMs < 1 || holdMs > HOLD_MS_MAX) throw invalidArgument('hold_ms', `must be 1 to ${HOLD_MS_MAX}`);

@@ -2,7 +2,7 @@
 // on (R17), looks at etcd (R15), reports to the coordinator (R10, R27), and what it commands (R11, R29).
 import type { Member, VersionedRecord } from '@atoll/core-membership';
 import { ClockGuard, type ClockReading, type Moment } from '@atoll/core-replication';
-import { nodeKey, type ClusterChange, type ClusterView, type MetadataStore } from '@atoll/platform-etcd';
+import { nodeKey, type ClusterChange, type ClusterView, type GuardedMetadataStore } from '@atoll/platform-etcd';
 import type { Logger, Metrics } from '@atoll/platform-telemetry';
 import type { Config } from '../config.ts';
 import type { DiskHealth } from '../disk-health.ts';
@@ -27,7 +27,7 @@ export interface HeartbeatsOptions {
   readonly config: Pick<Config, 'id' | 'leaseMs' | 'clockDriftMs' | 'followerAckTimeoutMs' | 'takeOfficeMs' | 'fenceAfterMs'>;
   readonly incarnation: string;
   readonly view: ClusterView;
-  readonly store: MetadataStore;
+  readonly store: GuardedMetadataStore;
   readonly host: ReplicaHost;
   readonly fence: CoordinatorFence;
   readonly disk: DiskHealth;
@@ -96,6 +96,7 @@ export class Heartbeats implements OfficeKeeper {
       host,
       lag: this.#lag,
       disk,
+      store,
       etcd: this.#etcd,
       links: this.#links,
       questions: this.#questions,
@@ -104,9 +105,9 @@ export class Heartbeats implements OfficeKeeper {
     });
     const prober = new Prober({ incarnation });
     this.lease = this.#grants.lease;
-    this.report = createReportHandler({ clusterId, host, fence, reporter, questions: this.#questions, onNews: (record) => this.#onNews(record) });
+    this.report = createReportHandler({ clusterId, host, fence, store, reporter, questions: this.#questions, onNews: (record) => this.#onNews(record) });
     this.probe = (request) => prober.probe(request);
-    this.handOver = createHandOverHandler({ host, fence });
+    this.handOver = createHandOverHandler({ host, fence, store });
     for (const name of view.keyspaces().keys()) for (const record of view.partitions(name)) this.#fenced.onRecord(record);
   }
 

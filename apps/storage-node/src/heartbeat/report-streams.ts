@@ -1,7 +1,7 @@
 import type { RecordNews, ReportRequest, ReportResponse } from '@atoll/contracts/atoll/v1/heartbeat';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
 import type { VersionedRecord } from '@atoll/core-membership';
-import { parsePartitionRecord } from '@atoll/platform-etcd';
+import { parsePartitionRecord, type GuardedMetadataStore } from '@atoll/platform-etcd';
 import type { BidiStreamHandler } from '@atoll/platform-grpc';
 import type { ReplicaHost } from '../replica-host.ts';
 import type { CoordinatorFence } from './coordinator-fence.ts';
@@ -12,6 +12,7 @@ export interface ReportStreamsOptions {
   readonly clusterId: string;
   readonly host: ReplicaHost;
   readonly fence: CoordinatorFence;
+  readonly store: Pick<GuardedMetadataStore, 'isRegressed'>;
   readonly reporter: Reporter;
   readonly questions: RemovalQuestions;
   /** A record that the coordinator has just written; the watch may be behind (R27). */
@@ -20,17 +21,17 @@ export interface ReportStreamsOptions {
 
 /**
  * Handler of `Heartbeat.Report`: each beat of the elected coordinator is answered in the turn in which it is read. A
- * stream ends when a later coordinator was seen (R11).
+ * stream ends when a later coordinator was seen (R11). While etcd is behind every coordinator is answered, and none is
+ * obeyed: the tokens of those that were elected since are lower than those of before (R13).
  */
 export function createReportHandler(options: ReportStreamsOptions): BidiStreamHandler<ReportRequest, ReportResponse> {
-  const { clusterId, host, fence, reporter, questions, onNews } = options;
+  const { clusterId, host, fence, store, reporter, questions, onNews } = options;
 
   const open = ({ hello }: ReportRequest): number => {
     if (hello === undefined) throw invalidArgument('hello', 'the first message must have it');
     if (hello.clusterId !== clusterId) {
       throw new AtollError('WRONG_CLUSTER', `coordinator ${hello.coordinatorId} belongs to cluster ${hello.clusterId}, this node to ${clusterId}`);
     }
-    fence.accept(hello.coordinatorRevision);
     return hello.coordinatorRevision;
   };
 
@@ -38,9 +39,10 @@ export function createReportHandler(options: ReportStreamsOptions): BidiStreamHa
     new Promise((resolve, reject) => {
       const reports = reporter.open();
       let revision: number | undefined;
+      let isFenced = false;
       let isEnded = false;
       const stopListening = fence.onLater(() => {
-        if (revision !== undefined) end(new AtollError('STALE_FENCING_TOKEN', 'a later coordinator was elected'));
+        if (isFenced) end(new AtollError('STALE_FENCING_TOKEN', 'a later coordinator was elected'));
       });
       const end = (error?: Error): void => {
         if (isEnded) return;
@@ -55,7 +57,11 @@ export function createReportHandler(options: ReportStreamsOptions): BidiStreamHa
         try {
           if (revision === undefined) revision = open(request);
           else if (request.hello !== undefined) throw invalidArgument('hello', 'comes once, first');
-          for (const news of request.records) onNews(parseNews(news));
+          if (!store.isRegressed) {
+            fence.accept(revision);
+            isFenced = true;
+            for (const news of request.records) onNews(parseNews(news));
+          }
           const nowMs = performance.now();
           for (const answer of request.answers) questions.onAnswer(host.replica(answer.keyspace, answer.partition), answer, nowMs);
           // A coordinator that does not read its reports gets none: nothing heaps up here (I10).

@@ -3,8 +3,10 @@ import type { DiskHealth } from '../disk-health.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 import type { EtcdContact } from './etcd-contact.ts';
+import type { GuardedMetadataStore } from '@atoll/platform-etcd';
 import type { FencedPartitions } from './fenced-partitions.ts';
 import type { LeaseLinks } from './lease-links.ts';
+import { markMessage } from './mark-message.ts';
 import type { LoopLag } from './loop-lag.ts';
 import type { RemovalQuestions } from './removal-questions.ts';
 
@@ -13,6 +15,7 @@ export interface ReporterOptions {
   readonly host: ReplicaHost;
   readonly lag: LoopLag;
   readonly disk: DiskHealth;
+  readonly store: Pick<GuardedMetadataStore, 'mark' | 'reasons'>;
   readonly etcd: EtcdContact;
   readonly links: LeaseLinks;
   readonly questions: RemovalQuestions;
@@ -31,7 +34,7 @@ export class Reporter {
 
   /** One per stream of reports, so that each has the longest stall and the slowest flush since its own last report. */
   open(): { report(beat: number, nowMs: number): ReportResponse; close(): void } {
-    const { incarnation, host, lag, disk, etcd, questions } = this.#options;
+    const { incarnation, host, lag, disk, etcd, questions, store } = this.#options;
     const stalls = lag.reader();
     const flushes = disk.reader();
     return {
@@ -47,6 +50,7 @@ export class Reporter {
         stuckOffices: this.#stuckOffices(nowMs),
         questions: questions.list(nowMs),
         stopped: this.#stopped(),
+        metadata: markMessage(store),
       }),
       close: () => {
         stalls.close();

@@ -26,11 +26,13 @@ export { isLeaderGone, isNodeDown, isReachable, statusOf } from './decisions/mem
 export type { MemberStatus } from './decisions/member-status.ts';
 export { FailureDetector } from './failure/failure-detector.ts';
 export type { FailureDetectorOptions, TickOutcome, VerdictChange } from './failure/failure-detector.ts';
-export type { NodeReport, PartitionTerm, PeerSight, Probe, ProbeOutcome, RemovalQuestion } from './failure/node-report.ts';
+export type { NodeReport, PartitionTerm, PeerSight, Probe, ProbeOutcome, RemovalQuestion, ReportedMark } from './failure/node-report.ts';
 export { NODE_VERDICT_STATES } from './failure/verdict.ts';
 export type { NodeVerdict, NodeVerdictState } from './failure/verdict.ts';
 export { PlacementPlans } from './decisions/placement-plans.ts';
 export { judgeLeaves } from './verify/judge-leaves.ts';
 export type { LeafJudgement, ReplicaLeaves } from './verify/judge-leaves.ts';
 export { HighWaterMark, NO_MARK, olderThan, termOf } from './metadata/high-water-mark.ts';
-export type { MarkChange, MetadataMark, MetadataSight, RecordTerm, VersionedTerm } from './metadata/high-water-mark.ts';
+export type { MarkChange, MetadataMark, MetadataSight, RecordTerm, SeenMark, VersionedTerm } from './metadata/high-water-mark.ts';
+export { planMetadataRecovery } from './metadata/plan-recovery.ts';
+export type { KeyspaceOutcome, MetadataRecovery, RebuiltPartition, RecoveryInput, RememberedRecord, StoredConfiguration, Testimony } from './metadata/plan-recovery.ts';

@@ -108,6 +108,11 @@ export class PartitionReplica {
     return isSameMember(record.leader, this.state.identity.self) && this.#mayLead(record) ? this.#promiseUntilMs : undefined;
   }
 
+  /** The highest epoch that a record, a message or the log has told of. */
+  get highestEpoch(): number {
+    return Math.max(this.#heardEpoch, this.state.log.end.epoch);
+  }
+
   get promiseUntilMs(): number {
     return this.#promiseUntilMs;
   }

@@ -1,5 +1,7 @@
 export { EXIT, classifyStartFailure } from './exit-codes.ts';
 export type { ExitCode } from './exit-codes.ts';
+export { guardMetadata } from './guard-metadata.ts';
+export type { GuardMetadataOptions } from './guard-metadata.ts';
 export { openCluster } from './open-cluster.ts';
 export type { OpenClusterOptions } from './open-cluster.ts';
 export { runService } from './run-service.ts';

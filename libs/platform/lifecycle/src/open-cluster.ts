@@ -31,7 +31,7 @@ export async function openCluster({ store, logger, clusterId, createId, signal }
   try {
     const view = await waitFor('etcd', open, {
       signal,
-      isRetryable: (error) => isAtollError(error) && error.reason === 'METADATA_UNAVAILABLE',
+      isRetryable: (error) => isAtollError(error) && (error.reason === 'METADATA_UNAVAILABLE' || error.reason === 'METADATA_REGRESSED'),
       onWaiting: (message, err) => logger.warn({ err }, message),
     });
     logger.info({ cluster: view.clusterId }, 'etcd has been read');

@@ -1,4 +1,5 @@
 // What the coordinator learns of nodes, as values.
+import type { MetadataMark } from '../metadata/high-water-mark.ts';
 
 /** One node's answer to a beat of the coordinator. */
 export interface NodeReport {
@@ -21,6 +22,15 @@ export interface NodeReport {
   readonly questions: readonly RemovalQuestion[];
   /** Partitions that it certainly leads in no epoch up to the named one (R15). */
   readonly stopped: readonly PartitionTerm[];
+  /** Undefined when it did not say. */
+  readonly metadata?: ReportedMark | undefined;
+}
+
+/** What a node saw of etcd (R13). */
+export interface ReportedMark {
+  readonly mark: MetadataMark;
+  /** What went back since, for people; empty: nothing. */
+  readonly reasons: readonly string[];
 }
 
 /** How a node sees another one that it exchanges heartbeats with. */

@@ -54,11 +54,18 @@ describe('HighWaterMark (R13)', () => {
     expect(fresh.raise({ revision: 2000, changeRevision: 80 }, false)).toBe(false);
     expect(fresh.raise({ revision: 110, changeRevision: 90 }, true)).toBe(true);
     expect(fresh.mark).toEqual({ revision: 110, changeRevision: 90 });
+    expect(fresh.own).toEqual({ revision: 80, changeRevision: 80 });
   });
 
   it('what a process saw in its last life counts from the start', () => {
-    const mark = new HighWaterMark({ revision: 100, changeRevision: 90 });
+    const seen = { clusterId: 'k', mark: { revision: 100, changeRevision: 90 } };
+    const mark = new HighWaterMark(seen);
     expect(mark.observe(sight(120, 70), mark.mark)).toBe('regressed');
+    const wiped = new HighWaterMark(seen);
+    expect(wiped.observe(sight(3, 0, { clusterId: undefined }), wiped.mark)).toBe('regressed');
+    const elsewhere = new HighWaterMark(seen);
+    expect(elsewhere.observe(sight(20, 7, { clusterId: 'x' }), elsewhere.mark)).toBe('unchanged');
+    expect(elsewhere.mark).toEqual({ revision: 20, changeRevision: 7 });
   });
 
   it('is told by others, and keeps a bounded number of reasons (I10)', () => {

@@ -23,6 +23,12 @@ export interface MetadataSight extends MetadataMark {
   readonly recoveryRevision: number;
 }
 
+/** A mark of an earlier life. */
+export interface SeenMark {
+  readonly clusterId: string;
+  readonly mark: MetadataMark;
+}
+
 export type MarkChange = 'unchanged' | 'regressed' | 'recovered';
 
 export const NO_MARK: MetadataMark = { revision: 0, changeRevision: 0 };
@@ -37,17 +43,26 @@ const REASONS_MAX = 10;
  */
 export class HighWaterMark {
   #mark: MetadataMark;
+  #own: MetadataMark;
   #clusterId: string | undefined;
+  #seenIn: string | undefined;
   #recoveryRevision = 0;
   #reasons: string[] = [];
 
-  /** `seen`: what this process, or its data, saw before. */
-  constructor(seen: MetadataMark = NO_MARK) {
-    this.#mark = seen;
+  /** `seen`: what this process, or its data, saw before, in the cluster of that id; it says nothing of another one. */
+  constructor(seen?: SeenMark) {
+    this.#mark = seen?.mark ?? NO_MARK;
+    this.#own = this.#mark;
+    this.#seenIn = seen?.clusterId;
   }
 
   get mark(): MetadataMark {
     return this.#mark;
+  }
+
+  /** Without what others told. */
+  get own(): MetadataMark {
+    return this.#own;
   }
 
   /** What went back, from what to what, for people; empty while nothing did. */
@@ -71,7 +86,7 @@ export class HighWaterMark {
 
   /** A revision came with an answer, or in a stream that began in what was found sound. */
   note(seen: Partial<MetadataMark>): void {
-    if (!this.isRegressed) this.#mark = highest(this.#mark, seen);
+    if (!this.isRegressed) this.#take(seen);
   }
 
   /**
@@ -91,9 +106,13 @@ export class HighWaterMark {
     if (this.isRegressed) {
       if (sight.recoveryRevision <= this.#mark.revision) return 'unchanged';
       this.#reasons = [];
-      this.#mark = { revision: sight.revision, changeRevision: sight.changeRevision };
-      this.#clusterId = sight.clusterId;
+      this.#begin(sight);
       return 'recovered';
+    }
+    if (this.#seenIn !== undefined && sight.clusterId !== undefined) {
+      const isOther = sight.clusterId !== this.#seenIn;
+      this.#seenIn = undefined;
+      if (isOther) return this.#begin(sight);
     }
     const reasons: string[] = [];
     if (sight.revision < sent.revision) reasons.push(`etcd's revision went back from ${sent.revision} to ${sight.revision}`);
@@ -101,8 +120,20 @@ export class HighWaterMark {
     if (this.#clusterId !== undefined && sight.clusterId !== this.#clusterId) reasons.push(`the cluster's id went from ${this.#clusterId} to ${sight.clusterId ?? 'none'}`);
     if (reasons.length > 0) return this.regress(reasons);
     this.#clusterId = sight.clusterId;
-    this.#mark = highest(this.#mark, sight);
+    this.#take(sight);
     return 'unchanged';
+  }
+
+  #begin({ revision, changeRevision, clusterId }: MetadataSight): MarkChange {
+    this.#mark = { revision, changeRevision };
+    this.#own = this.#mark;
+    this.#clusterId = clusterId;
+    return 'unchanged';
+  }
+
+  #take(seen: Partial<MetadataMark>): void {
+    this.#mark = highest(this.#mark, seen);
+    this.#own = highest(this.#own, seen);
   }
 
   /** Something else showed that etcd went back: records (`olderThan`), or another process. */

@@ -207,7 +207,7 @@ describe('GuardedMetadataStore (R13)', () => {
   });
 
   it('what a process remembers from its disk keeps it from starting on less', async () => {
-    const guard = new GuardedMetadataStore(new InMemoryMetadataStore({ etcd }), { seen: { revision: etcd.revision + 10, changeRevision: 1 } });
+    const guard = new GuardedMetadataStore(new InMemoryMetadataStore({ etcd }), { seen: { clusterId: 'cluster-1', mark: { revision: etcd.revision + 10, changeRevision: 1 } } });
     await expect(openClusterView(guard, { onProblem: () => undefined })).rejects.toMatchObject({ reason: 'METADATA_REGRESSED' });
     await guard.close();
   });

@@ -6,7 +6,7 @@
 //                older than was seen. So an etcd that went back refuses it, also one that nobody has noticed yet
 //   a read       is followed by a look at CHANGE_KEY, RECOVERY_KEY and the cluster's id, and counts only if that is sound
 //   a watch      of configuration waits, after each gap, for such a look (guarded-watch.ts)
-import { HighWaterMark, NO_MARK, type MetadataMark } from '@atoll/core-membership';
+import { HighWaterMark, type MetadataMark, type SeenMark } from '@atoll/core-membership';
 import { CHANGE_KEY, CLUSTER_KEY, NODES_PREFIX, RECOVERY_KEY, isConfiguration } from '../cluster-keys.ts';
 import type { Change, Comparison, Lease, MetadataStore, StoredValue, TransactionOutcome, Watch, WatchListener } from '../metadata-store.ts';
 import { parseIdentity } from '../cluster-identity.ts';
@@ -18,7 +18,7 @@ const LOOK_MS = 500;
 
 export interface GuardOptions {
   /** What this process, or its data, saw before; default nothing. */
-  readonly seen?: MetadataMark;
+  readonly seen?: SeenMark;
   /** etcd went back. `reasons`: what, from what to what, for people. */
   readonly onRegressed?: (reasons: readonly string[]) => void;
   readonly onRecovered?: () => void;
@@ -47,11 +47,21 @@ export class GuardedMetadataStore implements MetadataStore {
   constructor(store: MetadataStore, options: GuardOptions = {}) {
     this.unguarded = store;
     this.#options = options;
-    this.#mark = new HighWaterMark(options.seen ?? NO_MARK);
+    this.#mark = new HighWaterMark(options.seen);
   }
 
   get mark(): MetadataMark {
     return this.#mark.mark;
+  }
+
+  /** Without what others told. */
+  get ownMark(): MetadataMark {
+    return this.#mark.own;
+  }
+
+  /** Of the cluster; undefined before the first look. */
+  get clusterId(): string | undefined {
+    return this.#mark.clusterId;
   }
 
   /** What went back; empty while etcd is sound. */
@@ -215,15 +225,14 @@ export class GuardedMetadataStore implements MetadataStore {
     for (const watch of this.#watches) watch.onRecovered();
   }
 
+  async #lookOnce(): Promise<void> {
+    await this.look().catch(() => undefined);
+    if (this.isRegressed) this.#lookAgain();
+  }
+
   #lookAgain(): void {
     clearTimeout(this.#timer);
     if (this.#isClosed) return;
-    this.#timer = setTimeout(() => {
-      void this.look()
-        .catch(() => undefined)
-        .then(() => {
-          if (this.isRegressed) this.#lookAgain();
-        });
-    }, LOOK_MS).unref();
+    this.#timer = setTimeout(() => void this.#lookOnce(), LOOK_MS).unref();
   }
 }

@@ -130,7 +130,7 @@ export class GuardedWatch implements Watch {
         await guard.look();
         break;
       } catch (error) {
-        this.#first.reject(error as Error);
+        this.#first.reject(error);
         await pause(RETRY_MS, this.#closing.signal);
       }
     }
