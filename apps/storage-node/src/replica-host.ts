@@ -59,6 +59,8 @@ export interface ReplicaHostOptions {
 
 /** Who keeps offices valid: asks other nodes for leases, looks at etcd, asks the coordinator. Set by the heartbeats. */
 export interface OfficeKeeper {
+  /** To be called before a lease counts, with the clocks as read now: one that stood still voids what is held (R17). */
+  beforeServing(now: Moment): void;
   /** Until when `member` has promised not to lead a higher epoch; -Infinity without (R14). */
   leaseUntilMs(hosted: HostedReplica, member: Member, epoch: number): number;
   /** Until when this replica may lead without another look at its record; Infinity where nothing asks for one (R15). */
@@ -286,6 +288,7 @@ export class ReplicaHost {
         hosted.wasNamed = true;
         this.#keeper?.noteOffices();
       },
+      beforeLease: (nowMs) => this.#keeper?.beforeServing({ monotonicMs: nowMs, wallMs: Date.now() }),
       leaseUntilMs: (member, epoch) => this.#keeper?.leaseUntilMs(self(), member, epoch) ?? Number.NEGATIVE_INFINITY,
       fenceUntilMs: () => this.#keeper?.fenceUntilMs(self(), keyspace) ?? Number.NEGATIVE_INFINITY,
       askRemoval: (member) => this.#keeper?.askRemoval(self(), member),

@@ -1,9 +1,11 @@
 import type { NodeSpec } from '@atoll/core-membership';
-import { ETCD } from './base/sim-etcd.ts';
+import { ETCD, type Put } from './base/sim-etcd.ts';
 import type { SimProcess } from './base/sim-process.ts';
-import { specKey } from './names.ts';
+import { PARTITIONS, specKey } from './names.ts';
 import { SETTINGS, type FaultKind } from './plan.ts';
 import type { World } from './world.ts';
+
+type Link = readonly [from: string, to: string];
 
 /** Time without other faults around a loss of data. */
 const CALM_MS = 4000;
@@ -21,12 +23,15 @@ export class Faults {
   #toLose: string | undefined;
   #calmUntilMs = 0;
   #offCount = 0;
+  /** The node that writes the next record is cut off with it. */
+  #isLurking = false;
 
   constructor(world: World) {
     this.#world = world;
     for (const { id } of world.nodes) this.wantedNodes.add(id);
     this.#focus = world.plan.focus ? world.dice.pick(world.nodes).id : undefined;
     this.#operator();
+    world.etcd.onApplied = (from, puts) => this.#onSwap(from, puts);
     world.events.after(world.dice.between(2500, 4000), () => this.#disturb());
   }
 
@@ -97,11 +102,11 @@ export class Faults {
         return this.#cutFor(dice.chance(0.5) ? [[node.id, other]] : [[other, node.id]]);
       }
       case 'isolate leader':
-      case 'isolate': {
-        const spared = dice.pick([undefined, ETCD, 'clients', 'clients', 'coordinators'] as const);
-        const others = this.#machines().filter((id) => id !== node.id && id !== spared && !(spared === 'clients' && id.startsWith('x')) && !(spared === 'coordinators' && id.startsWith('c')));
-        return this.#cutFor(others.flatMap((id) => [[node.id, id] as const, [id, node.id] as const]));
-      }
+      case 'isolate':
+        return this.#isolate(node.id, dice.pick([undefined, ETCD, 'clients', 'clients', 'coordinators'] as const));
+      case 'cut at swap':
+        this.#isLurking = true;
+        return;
       case 'isolate from clients only':
         return this.#cutFor(this.#world.clients.flatMap(({ id }) => [[node.id, id] as const, [id, node.id] as const]));
       case 'break':
@@ -155,17 +160,36 @@ export class Faults {
     return this.#world.dice.pick(this.#machines().filter((other) => other !== id));
   }
 
-  #cutFor(pairs: readonly (readonly [string, string])[]): void {
-    const { network } = this.#world;
+  /** What a leader is in doubt about: its change of the record is applied, the answer is lost, and so is the leader (R7). */
+  #onSwap(from: SimProcess, puts: readonly Put[]): void {
+    if (!this.#isLurking || !this.#world.isFaulty || this.#world.nodeOf(from.id) !== from || !puts.some(({ key }) => key.startsWith(PARTITIONS))) return;
+    this.#isLurking = false;
+    this.#world.trace(`fault cut at swap ${from.id}`);
+    this.#isolate(from.id, this.#world.dice.pick([undefined, 'clients', 'clients'] as const));
+  }
+
+  #isolate(node: string, spared: typeof ETCD | 'clients' | 'coordinators' | undefined): void {
+    const isSpared = (id: string): boolean => id === spared || (spared === 'clients' && id.startsWith('x')) || (spared === 'coordinators' && id.startsWith('c'));
+    const others = this.#machines().filter((id) => id !== node && !isSpared(id));
+    this.#cutFor(others.flatMap((id) => [[node, id] as const, [id, node] as const]));
+  }
+
+  /** Links come back together, each at its time, or those between storage nodes first. */
+  #cutFor(pairs: readonly Link[]): void {
+    const { network, dice } = this.#world;
     for (const [from, to] of pairs) network.cut(from, to);
-    // Links come back together, or each at its time.
-    if (this.#world.dice.chance(0.4)) {
-      for (const [from, to] of pairs) this.#later(() => network.heal(from, to));
-      return;
-    }
-    this.#later(() => {
-      for (const [from, to] of pairs) network.heal(from, to);
-    });
+    const heal = (links: readonly Link[]): void => {
+      for (const [from, to] of links) network.heal(from, to);
+    };
+    const roll = dice.below(10);
+    if (roll < 3) {
+      for (const pair of pairs) this.#later(() => heal([pair]));
+    } else if (roll < 6) {
+      this.#later(() => {
+        heal(pairs.filter(([from, to]) => from.startsWith('n') && to.startsWith('n')));
+        this.#later(() => heal(pairs));
+      });
+    } else this.#later(() => heal(pairs));
   }
 
   #pause(process: SimProcess): void {

@@ -1,5 +1,5 @@
 import type { Member } from '@atoll/core-membership';
-import type { AckMessage, Leader, SnapshotChunk, SubscribeMessage, WriteOutcome } from '@atoll/core-replication';
+import type { AckMessage, Leader, SnapshotChunk, SubscribeMessage, WriteOutcome, WriteRequest } from '@atoll/core-replication';
 import type { HostedReplica } from './node/hosted-replica.ts';
 import type { LeaderMessage } from './node/messages.ts';
 import type { SimPlan } from './plan.ts';
@@ -28,10 +28,11 @@ export interface Mutant {
   onTick?(hosted: HostedReplica): void;
   toLeader?(follower: HostedReplica, ack: AckMessage): AckMessage;
   toFollower?(follower: HostedReplica, message: LeaderMessage): LeaderMessage;
-  subscription?(leader: HostedReplica, message: SubscribeMessage): SubscribeMessage;
+  subscription?(leader: HostedReplica, message: SubscribeMessage, follower: HostedReplica): SubscribeMessage;
   afterChunk?(follower: HostedReplica, chunk: SnapshotChunk): void;
   onUnknownChange?(leader: Leader, hosted: HostedReplica): void;
   writeOutcome?(outcome: WriteOutcome): WriteOutcome;
-  /** Whether a repeat carries the op id of the first sending (R21). */
-  readonly forgetsOpIds?: boolean;
+  writeRequest?(request: WriteRequest): WriteRequest;
+  /** Streams of leaders whose epoch is over are read on, and acknowledged (against R14 and R27). */
+  readonly followsOldEpochs?: boolean;
 }

@@ -1,37 +1,14 @@
 import { isExpired } from '@atoll/core-store';
 import { KIB, keyHash } from '@atoll/core-runtime';
+import type { HostedReplica } from './node/hosted-replica.ts';
+import { CUT_OFF, DOUBT, PROMISES, QUICK_RESTARTS, TAILS } from './mutant-plans.ts';
 import type { Mutant } from './mutant.ts';
-import type { SimPlan } from './plan.ts';
-
-/** Records change often, answers of etcd are lost, and a set of two has no majority to hide behind. */
-const DOUBT: Partial<SimPlan> = {
-  nodeCount: 3,
-  replicationFactor: 2,
-  minInSync: 1,
-  partitionCount: 4,
-  mayLoseData: false,
-  onDataLoss: 'WAIT',
-  thinkMsMax: 20,
-  faultGapMs: 300,
-  faults: ['etcd lossy', 'isolate leader', 'cut', 'pause', 'crash', 'slow'],
-};
-/** Leaders that are cut off from all but the clients, while others take over. */
-const CUT_OFF: Partial<SimPlan> = { ...DOUBT, faultGapMs: 900, faults: ['isolate leader', 'isolate leader', 'cut'] };
-
-/** Pauses that end about when the lease does, clocks that differ, and followers that restart meanwhile. */
-const PROMISES: Partial<SimPlan> = {
-  ...DOUBT,
-  isSync: true,
-  clockRateSpread: 0.02,
-  faultGapMs: 300,
-  faults: ['pause leader', 'pause leader', 'crash'],
-  spells: [
-    [20, 200],
-    [850, 1000],
-  ],
-};
 
 const ALL = { entriesMax: 1000, bytesMax: 2 ** 30 };
+
+/** Followers that were told once where their log parts from the leader's, and those that were believed then. */
+const cutOnce = new WeakSet<HostedReplica>();
+const believed = new WeakSet<HostedReplica>();
 
 /** Wrong implementations that the world must catch. */
 export const MUTANTS: readonly Mutant[] = [
@@ -53,7 +30,7 @@ export const MUTANTS: readonly Mutant[] = [
       leader?.record.record.inSync.some(({ replica }) => replica === member.replica) === true ? honest : Number.POSITIVE_INFINITY,
   },
   { name: 'promise-forgotten-at-restart', rules: 'R14', breaks: /\(I1\)|\(I5\)/, plan: PROMISES, promiseUntilMs: () => 0 },
-  { name: 'epoch-resumed-after-restart', rules: 'R2', breaks: /\(I2\)|\(I6\)|\(I5\)/, keepsIncarnation: true },
+  { name: 'epoch-resumed-after-restart', rules: 'R2', breaks: /\(I2\)|\(I6|\(I5\)/, plan: QUICK_RESTARTS, keepsIncarnation: true },
   {
     name: 'lost-swap-settled-by-a-read',
     rules: 'R7', breaks: /\(I2\)|\(I1\)|\(I5\)/, plan: DOUBT,
@@ -79,7 +56,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'expiry-by-local-clock',
-    rules: 'R23', breaks: /\(I6\)/,
+    rules: 'R23', breaks: /\(I6/,
     onTick: ({ state, replica, node }) => {
       if (replica.follower === undefined) return;
       const { entries } = state.store.readRange({ high: 0, low: 0 }, undefined, ALL);
@@ -88,7 +65,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'follower-evicts',
-    rules: 'R22', breaks: /\(I6\)/, plan: { memoryBytes: 8 * KIB, keyCount: 100, valueBytesMax: 200, eviction: 'LRU', thinkMsMax: 20 },
+    rules: 'R22', breaks: /\(I6/, plan: { memoryBytes: 8 * KIB, keyCount: 100, valueBytesMax: 200, eviction: 'LRU', thinkMsMax: 20 },
     onTick: ({ state, node, replica }) => {
       if (replica.follower === undefined || node.account.freeBytes > 512) return;
       for (const key of state.store.pickVictims(512)) state.store.delete(key, keyHash(key));
@@ -96,7 +73,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'no-tombstone-during-install',
-    rules: 'R33', breaks: /\(I6\)|\(I6, I7\)/, plan: { logBytesMax: 4 * KIB, keyCount: 100, isSync: false, thinkMsMax: 20, memoryBytes: 256 * KIB, faults: ['crash', 'join', 'slow'], faultGapMs: 900, mayLoseData: false },
+    rules: 'R33', breaks: /\(I6/, plan: { logBytesMax: 4 * KIB, keyCount: 100, clientCount: 4, isSync: false, thinkMsMax: 5, delayMsMax: 15, memoryBytes: 256 * KIB, faults: ['crash', 'join', 'slow', 'slow'], faultGapMs: 900, mayLoseData: false },
     afterChunk: ({ state }, chunk) => {
       for (const entry of chunk.entries) {
         const hash = keyHash(entry.key);
@@ -119,9 +96,33 @@ export const MUTANTS: readonly Mutant[] = [
       return { kind: 'append', message: { ...message.message, prev: end } };
     },
   },
+  {
+    name: 'kip-279-step-dropped',
+    rules: 'R28', breaks: /\(I2\)|\(I6/, plan: TAILS,
+    // The follower cuts its log back to the end that it was told, whatever epoch it has there, and does not ask again.
+    toFollower: (follower, message) => {
+      const { end } = follower.state.log;
+      if (message.kind === 'append') {
+        if (!believed.delete(follower) || message.message.prev.seq !== end.seq) return message;
+        return { kind: 'append', message: { ...message.message, prev: end } };
+      }
+      if (message.kind !== 'divergence') return message;
+      cutOnce.add(follower);
+      return { kind: 'divergence', message: { ...message.message, end: { epoch: end.epoch, seq: message.message.end.seq } } };
+    },
+    subscription: (leader, message, follower) => {
+      const { log } = leader.state;
+      const { seq } = message.end;
+      if (!cutOnce.delete(follower) || seq < log.base.seq || seq > log.end.seq) return message;
+      believed.add(follower);
+      return { ...message, end: log.positionAt(seq) };
+    },
+  },
+  { name: 'old-epoch-followed', rules: 'R14, R27', breaks: /\(I2\)|\(I6/, plan: TAILS, followsOldEpochs: true },
   { name: 'old-epoch-granted', rules: 'R14, R27', breaks: /\(I1\)|\(I5\)/, plan: { ...CUT_OFF, spells: [[900, 1500], [1500, 5000]] }, grantsOldEpochs: true },
   { name: 'empty-replica-in-sync', rules: 'R1', breaks: /\(I2\)/, keepsReplicaId: true },
   { name: 'clock-jumps-ignored', rules: 'R17', breaks: /\(I1\)|\(I5\)/, plan: { ...CUT_OFF, faults: ['suspend leader', 'suspend leader', 'pause'] }, ignoresClockJumps: true },
   { name: 'old-coordinator-heard', rules: 'R11', breaks: /\(I9, R11\)/, plan: { faults: ['coordinator clings', 'coordinator clings', 'coordinator cut', 'coordinator pause', 'etcd lossy', 'crash'] }, ignoresElection: true },
-  { name: 'op-ids-forgotten', rules: 'R21', breaks: /\(I5\)/, forgetsOpIds: true },
+  { name: 'op-ids-forgotten', rules: 'R21', breaks: /\(R21\)|\(I5\)/, onTick: ({ state }) => state.results.clear(state.appliedSeq, Number.NEGATIVE_INFINITY) },
+  { name: 'fencing-tokens-ignored', rules: 'R38', breaks: /\(I9, R38\)/, plan: { isFenced: true }, writeRequest: (request) => ({ ...request, fence: undefined }) },
 ];

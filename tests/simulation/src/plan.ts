@@ -17,6 +17,7 @@ export const FAULT_KINDS = [
   'slow',
   'slow disk',
   'etcd lossy',
+  'cut at swap',
   'etcd away',
   'wall',
   'coordinator crash',
@@ -29,7 +30,7 @@ export const FAULT_KINDS = [
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
-/** What one world is like; drawn from its seed. Times of the protocol are those of production. */
+/** What one world is like; drawn from its seed. Times of the protocol are production's defaults, but for those here. */
 export interface SimPlan {
   readonly nodeCount: number;
   readonly coordinatorCount: number;
@@ -49,7 +50,6 @@ export interface SimPlan {
   /** Time after which a client gives an operation up. */
   readonly deadlineMs: number;
   readonly delayMsMax: number;
-  /** Faults happen for so long. */
   /**
    * Kinds of faults that this world has. Most have a few only, so that chains of one kind become likely (swarm testing,
    * Groce et al., ISSTA 2012).
@@ -57,14 +57,19 @@ export interface SimPlan {
   readonly faults: readonly FaultKind[];
   /** How long a trouble may last, from and to; one of them is drawn for each. */
   readonly spells: readonly (readonly [number, number])[];
+  /** Faults happen for so long. */
   readonly faultsMs: number;
   /** Mean pause between two faults. */
   readonly faultGapMs: number;
   readonly wallSkewMs: number;
   /** How far a machine's clock may run fast or slow: 0.01 is one percent. */
   readonly clockRateSpread: number;
+  /** Silence after which a node is held dead: below the lease, offices change while the promises of successors still stand. */
+  readonly downAfterMs: number;
   /** Whether processes may lose data that nobody else has. */
   readonly mayLoseData: boolean;
+  /** Whether clients write under locks, with fencing tokens. */
+  readonly isFenced: boolean;
   /** The one machine that faults strike, where there is one: chains of events need it. */
   readonly focus: boolean;
 }
@@ -96,7 +101,9 @@ export function drawPlan(dice: Dice): SimPlan {
     faultGapMs: dice.pick([300, 900, 2000]),
     wallSkewMs: dice.pick([0, 20, 3000]),
     clockRateSpread: dice.pick([0, 0.005, 0.02]),
+    downAfterMs: dice.pick([400, 900, 900]),
     mayLoseData,
+    isFenced: dice.chance(0.3),
     focus: dice.chance(0.3),
   };
 }
@@ -126,7 +133,6 @@ export const SETTINGS = {
   electionTtlMs: 3000,
   coordinatorTickMs: 100,
   suspectAfterMs: 300,
-  downAfterMs: 900,
   graceMs: 1000,
   etcdLostMs: 3000,
   takeOfficeMs: 1000,

@@ -12,7 +12,7 @@ import { SimClient } from './client/sim-client.ts';
 import { SimCoordinator } from './control/sim-coordinator.ts';
 import { Faults } from './faults.ts';
 import type { Mutant } from './mutant.ts';
-import { ELECTION_KEY, KEYSPACE, KEYSPACE_ID, PARTITIONS } from './names.ts';
+import { ELECTION_KEY, KEYSPACE, KEYSPACE_ID, PARTITIONS, partitionKey } from './names.ts';
 import { SimNode, toVersioned, type Remains } from './node/sim-node.ts';
 import { drawPlan, type SimPlan } from './plan.ts';
 
@@ -77,6 +77,10 @@ export class World {
       isResettable: plan.onDataLoss === 'RESET',
       find: (partition, replica) => this.whereabouts(partition, replica),
       tick: () => this.history.tick(),
+      recordOf: (partition) => {
+        const stored = this.etcd.get(partitionKey(partition));
+        return stored && toVersioned(stored).record;
+      },
     });
     const { partitionCount, replicationFactor, minInSync, eviction, onDataLoss } = plan;
     this.keyspace = createKeyspaceSpec({
@@ -287,12 +291,7 @@ export class World {
       this.#down.size === 0 &&
       records.length === this.plan.partitionCount &&
       records.every(
-        ({ state, inSync, learners, leaving, leader }) =>
-          state === 'ACTIVE' &&
-          inSync.length === size &&
-          learners.length === 0 &&
-          leaving.length === 0 &&
-          this.nodeOf(leader!.node)?.hosted(0) !== null,
+        ({ state, inSync, learners, leaving }) => state === 'ACTIVE' && inSync.length === size && learners.length === 0 && leaving.length === 0,
       )
     );
   }

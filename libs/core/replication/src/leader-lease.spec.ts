@@ -42,6 +42,32 @@ describe('a leader without a lease (R16)', () => {
     expect(b.state.appliedSeq).toBeLessThan(solo.state.appliedSeq);
   });
 
+  it('commits nothing by leases of before, when the disk or a follower answers a machine that wakes up (R17)', () => {
+    let isAsleep = false;
+    const lease = { untilMs: 1000 };
+    const solo = takeOffice({
+      state: openState('a'),
+      record: recordOf({ leader: 'a', inSync: ['a', 'b'] }),
+      leaseUntilMs: () => lease.untilMs,
+      beforeLease: (leader, nowMs) => {
+        if (!isAsleep) return;
+        isAsleep = false;
+        lease.untilMs = Number.NEGATIVE_INFINITY;
+        leader.onLeasesDropped(nowMs);
+      },
+    });
+    const b = follow(solo, openState('b'));
+    b.subscribe(0);
+    b.receive(0);
+    b.acknowledge(0);
+    const outcomes = solo.write('k', setTo('v'), momentAt(10));
+    b.receive(11);
+    isAsleep = true;
+    b.acknowledge(12);
+    solo.leader.onDurable(12);
+    expect(outcomes).toEqual([]);
+  });
+
   it('has dropped it at once when its clock stood still, whatever it had found before (R17)', () => {
     const { solo, lease } = openPair();
     expect(solo.leader.hasLease(10)).toBe(true);

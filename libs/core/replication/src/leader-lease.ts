@@ -27,6 +27,7 @@ export class LeaderLease {
   }
 
   isValid(nowMs: number): boolean {
+    this.#hooks.beforeLease(nowMs);
     return (nowMs < this.#untilMs && this.#version === this.#record.version) || nowMs < this.#measure();
   }
 

@@ -10,6 +10,7 @@ const hooks: LeaderHooks = {
   requestChange: () => undefined,
   readRecord: () => undefined,
   recordChanged: () => undefined,
+  beforeLease: () => undefined,
   leaseUntilMs: () => Number.POSITIVE_INFINITY,
   fenceUntilMs: () => Number.POSITIVE_INFINITY,
   askRemoval: () => undefined,

@@ -59,6 +59,12 @@ export interface LeaderHooks {
   readRecord(): void;
   /** The record changed by this leader's own hand. */
   recordChanged(record: VersionedRecord): void;
+  /**
+   * A lease is about to be judged, at `nowMs` of a turn that has just begun: clocks that stood still since the last one
+   * are to be noticed now, by `Leader.onLeasesDropped`. A machine that wakes up finds answers of the disk and of
+   * followers, not requests alone (R16, R17).
+   */
+  beforeLease(nowMs: number): void;
   /** Until when `member` has promised not to lead a higher epoch than `epoch`, monotonic ms; -Infinity without (R14). */
   leaseUntilMs(member: Member, epoch: number): number;
   /**

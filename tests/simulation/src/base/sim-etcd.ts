@@ -58,6 +58,8 @@ export class SimEtcd {
   /** A request may be lost, or its answer, or come very late. */
   isLossy = false;
   isAway = false;
+  /** Told of each transaction that was applied, before its answer leaves. */
+  onApplied: (from: SimProcess, puts: readonly Put[]) => void = () => undefined;
   readonly #events: EventQueue;
   readonly #dice: Dice;
   readonly #network: Network;
@@ -114,6 +116,7 @@ export class SimEtcd {
       this.#inFlight -= 1;
       if (this.isAway) return;
       const outcome = this.#apply(compares, puts);
+      if (outcome.kind === 'succeeded') this.onApplied(from, puts);
       if (fate === 'well' && !this.#network.isCut(ETCD, from.id)) this.#events.after(this.#network.delayMs(ETCD), () => from.run(() => answerOnce(outcome)));
     });
   }

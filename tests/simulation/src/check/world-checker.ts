@@ -10,6 +10,7 @@ interface Place {
   readonly partition: number;
   readonly models: Map<number, CommittedModel>;
   readonly answeredSeq: Map<number, number>;
+  readonly highestToken: Map<number, number>;
   actedEpoch: number;
   readonly digests: Map<string, string>;
 }
@@ -24,7 +25,9 @@ export class WorldChecker {
   readonly #appended = new Set<number>();
   readonly #failed = new Set<number>();
   readonly #committedAt = new Map<number, number>();
+  readonly #tokens = new Map<number, number>();
   readonly #tick: () => number;
+  readonly #recordOf: (partition: number) => PartitionRecord | undefined;
   installs = 0;
   resets = 0;
   promotions = 0;
@@ -36,8 +39,11 @@ export class WorldChecker {
     find: (partition: number, replica: ReplicaId) => ReplicaWhereabouts;
     /** Now, in the order of the history's calls and returns. */
     tick: () => number;
+    /** As etcd has it at this moment. */
+    recordOf: (partition: number) => PartitionRecord | undefined;
   }) {
     this.#tick = options.tick;
+    this.#recordOf = options.recordOf;
     this.#find = options.find;
     this.#mayLoseData = options.mayLoseData;
     this.#isResettable = options.isResettable;
@@ -45,6 +51,7 @@ export class WorldChecker {
       partition,
       models: new Map(),
       answeredSeq: new Map(),
+      highestToken: new Map(),
       actedEpoch: 0,
       digests: new Map(),
     }));
@@ -78,7 +85,9 @@ export class WorldChecker {
         const model = this.model(partition, state.generation.counter);
         const { endSeq } = model;
         model.take(entry);
-        if (model.endSeq > endSeq && entry.opId !== undefined) this.#committedAt.set(entry.opId.counter, this.#tick());
+        if (model.endSeq === endSeq || entry.opId === undefined) return;
+        this.#committedAt.set(entry.opId.counter, this.#tick());
+        this.#checkToken(partition, state.generation.counter, entry.opId.counter);
       },
       restarted: (state, seq) => {
         if (seq > 0 && this.#lastApplied.has(state)) this.installs += 1;
@@ -91,6 +100,21 @@ export class WorldChecker {
     if (opId === undefined) return;
     this.#appended.add(opId.counter);
     if (this.#failed.has(opId.counter)) this.#plainFailureBroken(opId.counter);
+  }
+
+  /** A client is about to send a write under the lock of its partition. */
+  fenced(writeId: number, token: number): void {
+    this.#tokens.set(writeId, token);
+  }
+
+  /** Writes under a lock are committed in the order of their fencing tokens (R38, I9). */
+  #checkToken(partition: number, generation: number, writeId: number): void {
+    const token = this.#tokens.get(writeId);
+    if (token === undefined) return;
+    const { highestToken } = this.#places[partition]!;
+    const highest = highestToken.get(generation) ?? 0;
+    if (token < highest) throw new Error(`write ${writeId} was committed under the fencing token ${token} after one under ${highest} (I9, R38)`);
+    highestToken.set(generation, token);
   }
 
   // --- what clients are told --------------------------------------------------------------------------------------
@@ -112,6 +136,8 @@ export class WorldChecker {
     const { answeredSeq } = this.#places[partition]!;
     answeredSeq.set(version.generation, Math.max(answeredSeq.get(version.generation) ?? 0, version.seq));
     if (model.seqOf(writeId) === version.seq) model.checkAnswer(writeId, request, outcome.answer, version);
+    const record = this.#recordOf(partition);
+    if (record?.generation.counter === version.generation) this.#checkHolders(record, version.seq);
   }
 
   /** A client was told that its write certainly failed: it never got a seq (R20). */
@@ -165,9 +191,12 @@ export class WorldChecker {
   #checkInSync(record: PartitionRecord): void {
     const { partition, generation } = record;
     const seq = this.#places[partition]!.answeredSeq.get(generation.counter) ?? 0;
-    if (seq === 0) return;
+    if (seq > 0) this.#checkHolders(record, seq);
+  }
+
+  #checkHolders({ partition, generation, inSync }: PartitionRecord, seq: number): void {
     const epoch = this.model(partition, generation.counter).epochAt(seq)!;
-    for (const member of record.inSync) {
+    for (const member of inSync) {
       const found = this.#find(partition, member.replica);
       if (found !== undefined && !holds(found, { epoch, seq })) {
         throw new Error(`${member.node} is in sync in partition ${partition} without seq ${seq}, which was answered (I2)`);

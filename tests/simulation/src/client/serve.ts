@@ -8,12 +8,11 @@ import type { World } from '../world.ts';
 const notLeader: WriteOutcome = { kind: 'failed', reason: 'NOT_LEADER', message: '' };
 
 export function serveWrite(world: World, node: SimNode, options: { partition: number; writeId: number; request: WriteRequest }, answer: (outcome: WriteOutcome) => void): void {
-  const { partition, writeId, request } = options;
+  const { partition, writeId } = options;
+  const request = world.mutant?.writeRequest?.(options.request) ?? options.request;
   const hosted = node.hosted(partition);
   const leader = hosted?.replica.leader;
   if (hosted === undefined || leader === undefined) return answer(notLeader);
-  // One whose condition does not hold is a STRONG read, too (R16, R17).
-  node.leases.beforeServing();
   leader.write(request, node.moment(), (honest) => {
     const outcome = world.mutant?.writeOutcome?.(honest) ?? honest;
     if (outcome.kind === 'done') {
@@ -31,7 +30,6 @@ export function serveRead(world: World, node: SimNode, options: { partition: num
   const hosted = node.hosted(partition);
   const leader = hosted?.replica.leader;
   // Check and read in one turn (R16).
-  node.leases.beforeServing();
   const { monotonicMs } = node.moment();
   if (hosted === undefined || leader === undefined || leader.refusalOfReads(monotonicMs) !== undefined) return answer({ kind: 'failed' });
   const found = leader.read(key, hash);

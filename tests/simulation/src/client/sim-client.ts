@@ -1,4 +1,5 @@
 import type { VersionedRecord } from '@atoll/core-membership';
+import type { Fence } from '@atoll/core-locks';
 import type { WriteOutcome, WriteRequest } from '@atoll/core-replication';
 import type { EntryVersion, WriteAnswer, WriteCommand } from '@atoll/core-store';
 import type { BegunOperation, KeyAction, KeyAnswer } from '@atoll/tests-history';
@@ -32,6 +33,8 @@ export class SimClient extends SimProcess {
   readonly #view = new RecordView();
   /** Versions that it was told, by key. */
   readonly #versions = new Map<string, EntryVersion>();
+  /** Fencing tokens of the locks that it holds, or thinks that it holds, by partition. */
+  readonly #tokens = new Map<number, number>();
 
   constructor(options: { world: World; id: string; incarnation: string; clock: SimClock }) {
     super({ ...options, events: options.world.events });
@@ -124,10 +127,11 @@ export class SimClient extends SimProcess {
   // --- writes -----------------------------------------------------------------------------------------------------
 
   #write(key: SimKey): void {
-    const { dice, network, mutant } = this.#world;
+    const { dice, network } = this.#world;
     const writeId = this.#world.newNumber();
     const { command, action } = this.#command(key, writeId);
     const ack = dice.chance(0.85) ? 'IN_SYNC' : 'LEADER';
+    const fence = this.#fence(key, writeId);
     const operation = this.#begin(key, action, writeId);
     const expire = (): void => {
       if (!operation.isInDoubt && operation.open === 0) this.#world.checker.failed(writeId);
@@ -148,8 +152,7 @@ export class SimClient extends SimProcess {
             const repeatAgeMs = sentCount === 0 ? 0 : Math.max(1, this.clock.monotonicMs - operation.atMs);
             sentCount += 1;
             operation.open += 1;
-            const id = mutant?.forgetsOpIds === true && sentCount > 1 ? this.#world.newNumber() : writeId;
-            const request: WriteRequest = { key: key.key, hash: key.hash, command, opId: { clientId: CLIENT_ID, counter: id }, ack, repeatAgeMs };
+            const request: WriteRequest = { key: key.key, hash: key.hash, command, opId: { clientId: CLIENT_ID, counter: writeId }, ack, repeatAgeMs, fence };
             const sending = sentCount;
             const told = (outcome: WriteOutcome): void => {
               if (outcome.kind === 'failed' && outcome.reason !== 'WRITE_IN_DOUBT') operation.open -= 1;
@@ -178,6 +181,16 @@ export class SimClient extends SimProcess {
       );
     };
     attempt();
+  }
+
+  /** Under the lock of the key's partition, which it takes again now and then: whoever held it before is outdated (R38). */
+  #fence({ partition }: SimKey, writeId: number): Fence | undefined {
+    const { dice, plan, checker } = this.#world;
+    if (!plan.isFenced || !dice.chance(0.5)) return undefined;
+    let token = this.#tokens.get(partition);
+    if (token === undefined || dice.chance(0.05)) this.#tokens.set(partition, (token = this.#world.newNumber()));
+    checker.fenced(writeId, token);
+    return { lock: { kind: 'name', name: `lock-${partition}` }, token, isShared: false };
   }
 
   #told(operation: Operation, key: SimKey, ack: 'IN_SYNC' | 'LEADER', { answer, version }: Extract<WriteOutcome, { kind: 'done' }>): void {
@@ -213,7 +226,7 @@ export class SimClient extends SimProcess {
 }
 
 /** To be asked again is no use. */
-const FINAL: ReadonlySet<string> = new Set(['MEMORY_EXHAUSTED', 'VALUE_NOT_INTEGER', 'INTEGER_OVERFLOW', 'INVALID_ARGUMENT']);
+const FINAL: ReadonlySet<string> = new Set(['MEMORY_EXHAUSTED', 'VALUE_NOT_INTEGER', 'INTEGER_OVERFLOW', 'INVALID_ARGUMENT', 'STALE_FENCING_TOKEN']);
 
 const toText = ({ generation, epoch, seq }: EntryVersion): string => `${generation}.${epoch}.${seq}`;
 

@@ -4,6 +4,8 @@ import {
   LeaderCounts,
   PlacementPlans,
   decide,
+  hasReplica,
+  isReachable,
   nameOf,
   planHandOvers,
   promote,
@@ -55,7 +57,8 @@ export class Term {
     this.#fence = options.fence;
     this.revision = options.fence.createRevision;
     this.#startedMs = this.nowMs;
-    const { suspectAfterMs, downAfterMs, graceMs, etcdLostMs, heartbeatMs } = SETTINGS;
+    const { suspectAfterMs, graceMs, etcdLostMs, heartbeatMs } = SETTINGS;
+    const { downAfterMs } = this.#world.plan;
     this.detector = new FailureDetector({ suspectAfterMs, downAfterMs, graceMs, etcdLostMs, tickMs: heartbeatMs }, this.nowMs);
     this.#streams = new ReportStreams({ world: this.#world, term: this });
   }
@@ -289,7 +292,8 @@ export class Term {
         const leaders = LeaderCounts.count(state.partitions.values());
         // As it stands at the revision that the leader named.
         const current = this.coordinator.view.partitions.get(partitionKey(record.partition));
-        if (current === undefined || current.modRevision !== modRevision) return end();
+        if (current === undefined || current.modRevision !== modRevision || current.record.epoch !== record.epoch) return end();
+        if (!hasReplica(current.record.inSync, target.replica) || !isReachable(state, target.node)) return end();
         const { minInSync } = this.#world.plan;
         const next = promote(current.record, target, { state, random: this.#world.dice.random, minInSync, leaders, isRelinquished: true });
         this.#write(record.partition, { record: next, modRevision }, end);

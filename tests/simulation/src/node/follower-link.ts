@@ -1,10 +1,14 @@
+import { FenceTable } from '@atoll/core-locks';
 import type { FollowOutcome, ResultTable, SnapshotChunk } from '@atoll/core-replication';
 import type { SimStream } from '../base/network.ts';
 import type { World } from '../world.ts';
 import type { HostedReplica } from './hosted-replica.ts';
 import type { LeaderMessage } from './messages.ts';
 
-type Remembered = Parameters<ResultTable['absorb']>[0];
+interface Remembered {
+  readonly results: Parameters<ResultTable['absorb']>[0];
+  readonly fences: Buffer;
+}
 
 const RETRY_MS = 50;
 const FETCH_TIMEOUT_MS = 300;
@@ -17,6 +21,9 @@ export class FollowerLink {
   readonly #hosted: HostedReplica;
   #stream: SimStream | undefined;
   #channel = 0;
+  /** The stream to the leader before, which only a mutant reads on. */
+  #old: { readonly stream: SimStream; readonly channel: number; readonly epoch: number } | undefined;
+  #epoch = 0;
   #fetch: { readonly atMs: number } | undefined;
   #heardMs = 0;
   #isAckDue = false;
@@ -30,11 +37,17 @@ export class FollowerLink {
 
   close(): void {
     this.#isClosed = true;
+    this.#old?.stream.break();
     this.#leave();
   }
 
   /** The role is another one. */
   restart(): void {
+    if (this.#world.mutant?.followsOldEpochs === true && this.#stream !== undefined) {
+      this.#old?.stream.break();
+      this.#old = { stream: this.#stream, channel: this.#channel, epoch: this.#epoch };
+      this.#stream = undefined;
+    }
     this.#leave();
     this.#connect();
   }
@@ -76,17 +89,19 @@ export class FollowerLink {
     if (follower === undefined || this.#stream !== stream || this.#isClosed) return;
     this.#channel = this.#world.newNumber();
     this.#heardMs = this.#world.events.nowMs;
+    this.#epoch = follower.epoch;
     const subscription = follower.subscription(this.#channel);
-    const { member, partition } = this.#hosted;
+    const { partition } = this.#hosted;
     const target = this.#world.nodeOf(stream.acceptor.id)!;
     stream.toAcceptor(() => {
       const leading = target.hosted(partition)?.leading;
       if (leading === undefined) stream.break();
-      else leading.onSubscribe(stream, subscription, member, (message) => this.#onMessage(stream, message));
+      else leading.onSubscribe(stream, subscription, this.#hosted, (message) => this.#onMessage(stream, message));
     });
   }
 
   #onMessage(stream: SimStream, honest: LeaderMessage): void {
+    if (this.#old?.stream === stream) return this.#onOldMessage(honest);
     if (this.#stream !== stream || this.#isClosed || honest.message.channel !== this.#channel) return;
     const { follower } = this.#hosted.replica;
     if (follower === undefined) return;
@@ -119,6 +134,18 @@ export class FollowerLink {
     }
     if (outcome === 'resubscribe') this.#subscribe(stream);
     else if (outcome === 'ok') this.ackSoon();
+  }
+
+  /** What a follower without epochs would do: the log is whatever the latest message makes it. */
+  #onOldMessage({ kind, message }: LeaderMessage): void {
+    const { follower } = this.#hosted.replica;
+    const { state } = this.#hosted;
+    if (kind !== 'append' || follower === undefined || this.#isClosed) return;
+    const { prev } = message;
+    const isKnown = prev.seq >= state.appliedSeq && prev.seq < state.log.end.seq && state.log.positionAt(prev.seq).epoch === prev.epoch;
+    if (isKnown && message.count > 0) state.truncate(prev.seq);
+    const outcome = follower.onAppend({ ...message, epoch: follower.epoch, channel: this.#channel }, this.#hosted.node.moment().monotonicMs);
+    if (outcome === 'ok') this.ackSoon();
   }
 
   ackSoon(): void {
@@ -162,9 +189,9 @@ export class FollowerLink {
         readSeq: hosted.state.appliedSeq,
         entries: entries.map((entry) => ({ ...entry, value: Buffer.from(entry.value) })),
       };
-      // What is remembered of writes travels with the first chunk that asks for it (R21).
-      const { results } = hosted.state;
-      const remembered = wantsResults ? { rows: results.encode(chunk.readSeq), appliedSeq: chunk.readSeq, floorMs: results.floorMs } : undefined;
+      // What is remembered of writes and of fencing tokens travels with the first chunk that asks for it (R21, R38).
+      const { results, fences } = hosted.state;
+      const remembered = wantsResults ? { results: { rows: results.encode(chunk.readSeq), appliedSeq: chunk.readSeq, floorMs: results.floorMs }, fences: fences.encode() } : undefined;
       const copies = dice.chance(0.1) ? 2 : 1;
       for (let copy = 0; copy < copies; copy += 1) network.send(source, node, () => this.#onChunk({ chunk, remembered }, leader.epoch, fetch));
     });
@@ -172,8 +199,11 @@ export class FollowerLink {
 
   #onChunk({ chunk, remembered }: { chunk: SnapshotChunk; remembered: Remembered | undefined }, epoch: number, fetch: { readonly atMs: number }): void {
     if (this.#isClosed) return;
-    const { results } = this.#hosted.state;
-    if (remembered !== undefined && this.#hosted.replica.follower?.epoch === epoch && results.isPartial) results.absorb(remembered);
+    const { results, fences } = this.#hosted.state;
+    if (remembered !== undefined && this.#hosted.replica.follower?.epoch === epoch && results.isPartial) {
+      results.absorb(remembered.results);
+      fences.merge(FenceTable.decode(remembered.fences));
+    }
     const isTaken = this.#hosted.replica.follower?.onChunk(chunk, epoch) === true;
     if (isTaken) this.#world.mutant?.afterChunk?.(this.#hosted, chunk);
     if (this.#fetch === fetch) this.#fetch = undefined;

@@ -1,4 +1,5 @@
 import type { Member, VersionedRecord } from '@atoll/core-membership';
+import { FenceTable } from '@atoll/core-locks';
 import { PartitionReplica, type ChangeAttempt, type ReplicaOrigin, type ReplicaSettings } from '@atoll/core-replication';
 import { ObservedState, SimulatedDisk, type DiskImage } from '@atoll/core-replication/testing';
 import { keyHash, toPartitionId, type ReplicaId } from '@atoll/core-runtime';
@@ -59,6 +60,7 @@ export class HostedReplica {
         requestChange: (attempt) => this.#requestChange(attempt),
         readRecord: () => this.#readRecord(),
         recordChanged: () => node.leases.noteChanged(),
+        beforeLease: () => node.leases.beforeServing(),
         leaseUntilMs: (member, epoch) => node.leases.leaseUntilMs(partition, member, epoch),
         fenceUntilMs: () => node.fenceUntilMs(),
         askRemoval: (member) => node.reports.askRemoval(this, member),
@@ -92,10 +94,12 @@ export class HostedReplica {
   #recover(image: DiskImage): void {
     const nowMs = this.node.clock.monotonicMs;
     for (const entry of image.checkpoint.entries) this.state.store.put({ ...entry, hash: keyHash(entry.key) });
+    if (image.checkpoint.fences !== undefined) this.state.fences.merge(FenceTable.decode(image.checkpoint.fences));
     this.state.clock.follow(image.checkpoint.timeMs, nowMs);
     const bytes: Buffer[] = [];
     for (let seq = image.checkpoint.applied.seq + 1; seq <= image.endSeq; seq += 1) bytes.push(image.entries.get(seq)!);
     this.state.restoreEntries([{ lastSeq: image.endSeq, bytes: Buffer.concat(bytes) }], image.committedSeq, nowMs);
+    this.state.log.trim(this.state.appliedSeq, this.#world.plan.logBytesMax);
   }
 
   #settings(): ReplicaSettings {

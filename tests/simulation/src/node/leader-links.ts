@@ -1,4 +1,3 @@
-import type { Member } from '@atoll/core-membership';
 import type { FollowerProgress, SubscribeMessage } from '@atoll/core-replication';
 import type { ReplicaId } from '@atoll/core-runtime';
 import type { SimStream } from '../base/network.ts';
@@ -33,15 +32,16 @@ export class LeaderLinks {
   }
 
   /** A follower asks for the log, on a stream that it opened. `deliver` runs at the follower. */
-  onSubscribe(stream: SimStream, honest: SubscribeMessage, member: Member, deliver: (message: LeaderMessage) => void): void {
+  onSubscribe(stream: SimStream, honest: SubscribeMessage, follower: HostedReplica, deliver: (message: LeaderMessage) => void): void {
     const { replica, node } = this.#hosted;
     const { channel } = honest;
+    const { member } = follower;
     const send = (message: LeaderMessage): void => stream.toOpener(() => deliver(message));
     // In another epoch than this leader's, one of the two has not heard the news (R27).
     this.#hosted.hearEpoch(honest.epoch);
     const { leader } = replica;
     if (leader === undefined) return send({ kind: 'refusal', message: { channel, epoch: replica.record?.record.epoch ?? 0 } });
-    const message = this.#world.mutant?.subscription?.(this.#hosted, honest) ?? honest;
+    const message = this.#world.mutant?.subscription?.(this.#hosted, honest, follower) ?? honest;
     const answer = leader.subscribe(message, member, node.moment().monotonicMs);
     if (answer.kind === 'refusal') return send({ kind: 'refusal', message: { channel, epoch: leader.epoch } });
     if (answer.kind === 'divergence') return send({ kind: 'divergence', message: answer.message });

@@ -61,7 +61,7 @@ export class CommittedModel {
     }
     const writeId = entry.opId?.counter;
     if (writeId !== undefined) {
-      if (this.#seqOfWrite.has(writeId)) throw new Error(`write ${writeId} was committed twice`);
+      if (this.#seqOfWrite.has(writeId)) throw new Error(`write ${writeId} was committed twice (R21)`);
       this.#seqOfWrite.set(writeId, entry.seq);
     }
     const { operation } = entry;

@@ -13,7 +13,7 @@ export interface DiskImage {
   generation: Generation;
   /** Whether checkpoint and entries make the whole state: not so while an install is under way. */
   isWhole: boolean;
-  checkpoint: { readonly applied: LogPosition; readonly timeMs: number; readonly entries: readonly StoredEntry[] };
+  checkpoint: { readonly applied: LogPosition; readonly timeMs: number; readonly entries: readonly StoredEntry[]; readonly fences?: Buffer };
   /** Encoded entries by seq, behind the checkpoint. */
   entries: Map<number, Buffer>;
   endSeq: number;
@@ -120,6 +120,7 @@ export class SimulatedDisk implements ReplicaJournal {
       applied: state.appliedPosition,
       timeMs: state.clock.read(this.#events.nowMs),
       entries: entries.map((entry) => ({ ...entry, value: Buffer.from(entry.value) })),
+      fences: state.fences.encode(),
     };
     this.#push({
       lastSeq: 0,

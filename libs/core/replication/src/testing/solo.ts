@@ -84,6 +84,8 @@ export function takeOffice(options: {
   settings?: Partial<ReplicaSettings>;
   /** Default: everybody has granted a lease for ever. */
   leaseUntilMs?: LeaderHooks['leaseUntilMs'];
+  /** Default: clocks are sound. Not called in taking office. */
+  beforeLease?: (leader: Leader, nowMs: number) => void;
   /** Default: the coordinator lets the last follower go at once. */
   askRemoval?: LeaderHooks['askRemoval'];
 }): SoloLeader {
@@ -97,6 +99,7 @@ export function takeOffice(options: {
     requestChange: (attempt) => void changes.push(attempt),
     readRecord: () => undefined,
     recordChanged: () => undefined,
+    beforeLease: (nowMs) => options.beforeLease?.(leader, nowMs),
     leaseUntilMs: options.leaseUntilMs ?? (() => Number.POSITIVE_INFINITY),
     fenceUntilMs: () => Number.POSITIVE_INFINITY,
     askRemoval: options.askRemoval ?? (({ replica }) => leader.onRemovalAnswer(replica, true, 0)),

@@ -139,6 +139,7 @@ export class WorldProcess {
         requestChange: (attempt) => this.#requestChange(attempt),
         readRecord: () => world.etcd.read((record) => this.run(() => this.onRecord(record))),
         recordChanged: () => undefined,
+        beforeLease: () => undefined,
         leaseUntilMs: () => Number.POSITIVE_INFINITY,
         fenceUntilMs: () => Number.POSITIVE_INFINITY,
         askRemoval: ({ replica: last }) => this.replica.leader?.onRemovalAnswer(last, true, this.moment.monotonicMs),
