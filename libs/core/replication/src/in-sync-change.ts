@@ -60,8 +60,9 @@ export class RecordInForce {
 
   begin(record: PartitionRecord): ChangeAttempt {
     const attempt = { changeId: record.changeId, baseRevision: this.#current.modRevision, record };
-    // Attempts of one set count as one, so that their number is bounded while etcd is away (I10).
-    this.#attempts = [...this.#attempts.filter((earlier) => !isSameSet(earlier.record.inSync, record.inSync)), attempt];
+    // Attempts that say the same count as one, so that their number is bounded while etcd is away (I10).
+    const isSame = (earlier: PartitionRecord): boolean => isSameSet(earlier.inSync, record.inSync) && isSameSet(earlier.eligible, record.eligible);
+    this.#attempts = [...this.#attempts.filter((earlier) => !isSame(earlier.record)), attempt];
     this.#version += 1;
     return attempt;
   }
@@ -89,6 +90,11 @@ export class RecordInForce {
   /** Size of the smallest set that may be in force (R9). */
   get smallestSet(): number {
     return this.#attempts.reduce((least, attempt) => Math.min(least, attempt.record.inSync.length), this.record.inSync.length);
+  }
+
+  /** Whether somebody outside the set may be named as one who holds every committed write: nothing may commit then (R9). */
+  get mayHaveEligible(): boolean {
+    return this.record.eligible.length > 0 || this.#attempts.some(({ record }) => record.eligible.length > 0);
   }
 }
 

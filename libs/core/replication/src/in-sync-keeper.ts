@@ -55,9 +55,12 @@ export class InSyncKeeper {
     this.#awakeSinceMs = options.nowMs;
   }
 
-  /** Whether the smallest set that may be in force is large enough for commits (R9). */
+  /**
+   * Whether the smallest set that may be in force is large enough for commits (R9). After minInSync was lowered, who is
+   * eligible has to be struck off first: raised again, it would be promoted without what was committed meanwhile.
+   */
   get hasQuorum(): boolean {
-    return this.record.smallestSet >= this.#settings.minInSync;
+    return this.record.smallestSet >= this.#settings.minInSync && !this.record.mayHaveEligible;
   }
 
   /** Last seq that every replica that counts, or is about to, has appended, this one's own included (I2). */
@@ -157,6 +160,7 @@ export class InSyncKeeper {
       this.#removed.delete(ready.replica);
       return withInSync(record, ready, this.#changeOptions());
     }
+    if (record.eligible.length > 0 && record.inSync.length >= this.#settings.minInSync) return { ...record, eligible: [], changeId: this.#changeOptions().changeId };
     // Nothing to change, but an attempt in doubt: settle it by writing the record as it is (R7).
     return this.record.isChanging ? { ...record, changeId: this.#changeOptions().changeId } : undefined;
   }

@@ -1,6 +1,6 @@
 import { assertRecord } from '@atoll/core-membership';
 import { toReplicaId } from '@atoll/core-runtime';
-import { follow, momentAt, openState, recordOf, takeOffice } from './testing/solo.ts';
+import { follow, memberOf, momentAt, openState, recordOf, setTo, takeOffice } from './testing/solo.ts';
 
 describe('the in-sync set', () => {
   it('takes no second replica of one node in: the old id goes first (R1)', () => {
@@ -35,5 +35,18 @@ describe('the in-sync set', () => {
     // the next record names it again, before it has seen the one that did not
     solo.leader.onRecord(recordOf({ leader: 'a', inSync: ['a'], learners: ['b'], revision: 3 }), 20);
     expect(learner.subscribe(30).kind).toBe('accepted');
+  });
+
+  it('of a keyspace whose minInSync was lowered commits only when nobody is eligible any more (R9)', () => {
+    const versioned = recordOf({ leader: 'a', inSync: ['a'], learners: ['b'] });
+    const record = { ...versioned.record, eligible: [memberOf('b')] };
+    const solo = takeOffice({ state: openState('a'), record: { ...versioned, record }, settings: { minInSync: 1 } });
+    // raised again, the coordinator may promote b, which has nothing of this
+    expect(solo.write('k', setTo('v'), momentAt(10))).toMatchObject([{ kind: 'failed' }]);
+    solo.leader.tick(momentAt(20));
+    expect(solo.changes.map(({ record: { inSync, eligible } }) => [inSync.length, eligible.length])).toEqual([[1, 0]]);
+    expect(solo.write('k', setTo('v'), momentAt(30))).toMatchObject([{ kind: 'failed' }]);
+    solo.leader.onChangeOutcome(solo.changes[0]!, { kind: 'succeeded', modRevision: 2 }, 40);
+    expect(solo.write('k', setTo('v'), momentAt(50))).toMatchObject([{ kind: 'done' }]);
   });
 });
