@@ -215,7 +215,8 @@ export class TermOfOffice {
         await this.#viewShows(() => records.every(({ value: { id, incarnation } }) => view.nodes().get(id)?.incarnation === incarnation));
         return;
       } catch (err) {
-        logger.warn({ err }, 'cannot take over yet');
+        // That etcd went back was told once, and may last (R13).
+        if (!store.isRegressed) logger.warn({ err }, 'cannot take over yet');
         await this.#pause(config.tickMs);
       }
     }

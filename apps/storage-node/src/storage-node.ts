@@ -278,12 +278,15 @@ class RunningNode {
   }
 
   readiness(): Readiness {
+    const { store } = this.#options;
     const reasons: string[] = [];
     if (this.#registration?.isRegistered() !== true && this.#options.view.connected) reasons.push('the node is not registered');
     let filling = 0;
     for (const { replica } of this.parts.host.replicas()) if (!replica.state.hasAllData && replica.state.install === undefined && replica.role.kind === 'follower') filling += 1;
     if (filling > 0) reasons.push(`${filling} replicas wait for their first data`);
-    return { ready: reasons.length === 0, reasons };
+    // It serves on (R13).
+    const notes = store.isRegressed ? [`etcd went back: changes wait for the recovery of the metadata (${store.reasons.join('; ')})`] : [];
+    return { ready: reasons.length === 0, reasons: [...reasons, ...notes] };
   }
 
   async #start(saved: readonly WalReplicaState[]): Promise<void> {

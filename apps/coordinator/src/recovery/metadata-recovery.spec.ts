@@ -1,5 +1,6 @@
 import { credentials } from '@grpc/grpc-js';
 import { AdminClient, type Keyspace, type Partition, type RecoverMetadataResponse } from '@atoll/contracts/atoll/v1/admin';
+import { AcquireRequest, LockScope, LocksClient } from '@atoll/contracts/atoll/v1/locks';
 import { isAtollError, type AtollError } from '@atoll/core-errors';
 import { SeededRandom } from '@atoll/core-runtime';
 import { formatAddress } from '@atoll/platform-config';
@@ -37,8 +38,8 @@ function connect(): InMemoryMetadataStore {
   return store;
 }
 
-/** Answers the client of its Admin service, and how to stop it. */
-async function runCoordinator(id: string): Promise<{ admin: AdminClient; stop: () => Promise<void> }> {
+/** Answers clients of its services, and how to stop it. */
+async function runCoordinator(id: string): Promise<{ admin: AdminClient; locks: LocksClient; stop: () => Promise<void> }> {
   const config = parseConfig({
     ATOLL_ID: id,
     ATOLL_LISTEN: '127.0.0.1:0',
@@ -53,16 +54,18 @@ async function runCoordinator(id: string): Promise<{ admin: AdminClient; stop: (
   const logger = createLogger({ service: 'coordinator', instanceId: id, level: 'silent', format: 'json' });
   const coordinator = await startCoordinator({ config, logger, telemetry, store: connect(), random: new SeededRandom(random.nextUint32()) });
   const admin = new AdminClient(formatAddress(coordinator.address), credentials.createInsecure());
+  const locks = new LocksClient(formatAddress(coordinator.address), credentials.createInsecure());
   let isStopped = false;
   const stop = async (): Promise<void> => {
     if (isStopped) return;
     isStopped = true;
     admin.close();
+    locks.close();
     await coordinator.stop(AbortSignal.timeout(2000));
     await telemetry.shutdown();
   };
   stops.push(stop);
-  return { admin, stop };
+  return { admin, locks, stop };
 }
 
 async function runNode(id: string): Promise<ReplicationNode> {
@@ -184,6 +187,21 @@ describe(`etcd goes back (R13, seed ${SEED})`, () => {
     });
     expect(after.map(({ leader }) => leader)).toEqual(before.map(({ leader }) => leader));
     expect(etcd.get('cluster')!.value).toBe(identity);
+  });
+
+  it('the etcd of another cluster is not taken over, and no lock is granted in it', async () => {
+    const { admin, locks } = await runCoordinator('c1');
+    await runNode('a');
+    await runNode('b');
+    await placed(admin, 'default', 64);
+    const identity = JSON.stringify({ id: 'another', formatVersion: 1 });
+    await goBackTo({ revision: 90_000, keys: [{ key: 'cluster', value: identity, createRevision: 2, modRevision: 2, leaseId: undefined }] });
+    await regressed(admin);
+    expect((await failureOf(whenElected(() => recover(admin, { execute: true, acceptRisks: true }))))?.reason).toBe('WRONG_CLUSTER');
+    expect(etcd.get('cluster')!.value).toBe(identity);
+    expect(etcd.list('partitions/')).toEqual([]);
+    const ask = AcquireRequest.create({ scope: LockScope.create({ name: 'l' }) });
+    expect((await failureOf(callUnary(locks, 'acquire', ask, DEADLINE)))?.reason).toBe('METADATA_REGRESSED');
   });
 
   it('does not go on without a leader that does not answer, unless the operator accepts what may be lost; can be run twice', async () => {

@@ -10,7 +10,7 @@
 // Whatever breaks it off, it can be run again: until 4 nobody has believed any of it.
 import type { MetadataMark, MetadataRecovery, StoredConfiguration, Testimony } from '@atoll/core-membership';
 import { planMetadataRecovery } from '@atoll/core-membership';
-import { AtollError } from '@atoll/core-errors';
+import { AtollError, isAtollError } from '@atoll/core-errors';
 import { randomHex, type Random } from '@atoll/core-runtime';
 import { readClusterIdentity, type ClusterView, type Comparison, type GuardedMetadataStore } from '@atoll/platform-etcd';
 import { askRecords, type NodeTestimony } from '../adapters/records-peer.ts';
@@ -75,7 +75,10 @@ async function askNodes(view: ClusterView, askMs: number): Promise<{ readonly te
     await Promise.all(
       due.map(async ([id, address]) => {
         tried.set(id, address);
-        const testimony = await askRecords({ id, address }, view.clusterId, askMs).catch(() => undefined);
+        const testimony = await askRecords({ id, address }, view.clusterId, askMs).catch((error: unknown) => {
+          if (isAtollError(error) && error.reason === 'WRONG_CLUSTER') throw error;
+          return undefined;
+        });
         if (testimony !== undefined) testimonies.set(id, testimony);
       }),
     );

@@ -23,7 +23,7 @@ export interface ListRecordsOptions {
 export function createListRecordsHandler({ host, view, store, incarnation }: ListRecordsOptions): ServerStreamHandler<ListRecordsRequest, ListRecordsResponse> {
   return async (call, { signal }) => {
     const { clusterId } = call.request;
-    if (clusterId !== view.clusterId) throw new AtollError('WRONG_CLUSTER', `the coordinator belongs to cluster ${clusterId}, this node to ${view.clusterId}`);
+    if (clusterId !== view.clusterId) throw new AtollError('WRONG_CLUSTER', `the coordinator belongs to cluster ${clusterId}, this node to ${view.clusterId}; where the coordinator began in an etcd that was wiped, stop it, delete the key /atoll/v1/cluster and start it again`);
     const head = {
       mark: markMessage(store),
       incarnation,
