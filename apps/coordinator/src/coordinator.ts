@@ -59,6 +59,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     store: options.store ?? connectEtcd({ endpoints: common.etcdEndpoints }),
     logger,
     metrics: telemetry.metrics,
+    beginsBehind: true,
     onRegressed: (reasons) => {
       if (heldTerm() !== undefined) events.metadataRegressed(reasons);
     },

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { jest } from '@jest/globals';
 import type { ListRecordsResponse } from '@atoll/contracts/atoll/v1/replication';
 import { toEpoch } from '@atoll/core-runtime';
-import { RECOVERY_KEY, parsePartitionRecord } from '@atoll/platform-etcd';
+import { RECOVERY_KEY, REGRESSED_KEY, parsePartitionRecord } from '@atoll/platform-etcd';
 import { eventually, type InMemoryBackup } from '@atoll/platform-etcd/testing';
 import { callServerStream, callUnary } from '@atoll/platform-grpc';
 import { DEADLINE, NodeWorld, failureOf, setRequest, type WorldNode } from './testing/node-world.ts';
@@ -43,7 +43,7 @@ describe(`nodes whose etcd goes back (R13, seed ${SEED})`, () => {
   function recover(above: number, epoch: number): void {
     while (world.etcd.revision <= above) world.etcd.transact([], [{ kind: 'put', key: 'cluster/filler', value: '' }]);
     world.change(() => ({ epoch: toEpoch(epoch) }));
-    world.etcd.transact([], [{ kind: 'put', key: RECOVERY_KEY, value: '{}' }]);
+    world.etcd.transact([], [{ kind: 'put', key: RECOVERY_KEY, value: '{}' }, { kind: 'delete', key: REGRESSED_KEY }]);
   }
 
   const knows = (node: WorldNode): Promise<unknown> => eventually(`${node.id} knows`, async () => (await node.metric('atoll_metadata_regressed')) === 1);

@@ -18,6 +18,9 @@ import { raiseRevision } from './raise-revision.ts';
 import { readConfiguration, type ReadConfiguration } from './read-configuration.ts';
 import { writeConfiguration } from './write-configuration.ts';
 
+/** Routers are not asked: they may have seen a little more than all others, when etcd ended. */
+const UNHEARD_REVISIONS = 1000;
+
 export interface MetadataRecoveryOptions {
   /** Of this coordinator. */
   readonly id: string;
@@ -61,7 +64,7 @@ export async function prepareRecovery(options: MetadataRecoveryOptions): Promise
 /** Throws METADATA_CONFLICT when something else was written meanwhile, or this coordinator is not elected any more: to be run again. */
 export async function executeRecovery({ store, election, random }: MetadataRecoveryOptions, prepared: PreparedRecovery, signal: AbortSignal): Promise<void> {
   const { plan, stored, revisionSeen } = prepared;
-  await raiseRevision(store.unguarded, { above: revisionSeen, election, signal });
+  await raiseRevision(store.unguarded, { above: revisionSeen + UNHEARD_REVISIONS, election, signal });
   await writeConfiguration(store.unguarded, { plan, stored, election, identity: store.identity, recoveryId: randomHex(random, 8) });
 }
 

@@ -4,6 +4,7 @@ import {
   CHANGE_KEY,
   CLUSTER_KEY,
   RECOVERY_KEY,
+  REGRESSED_KEY,
   encodeKeyspaceSpec,
   encodeNodeSpec,
   encodePartitionRecord,
@@ -45,6 +46,7 @@ export async function writeConfiguration(store: MetadataStore, { plan, stored, e
     [
       ...(isIdentityKept ? [] : [{ kind: 'put', key: CLUSTER_KEY, value: identity } as const]),
       { kind: 'put', key: RECOVERY_KEY, value: JSON.stringify({ id: recoveryId }) },
+      { kind: 'delete', key: REGRESSED_KEY },
       changed(RECOVERY_KEY),
       // The office of this coordinator.
       { kind: 'delete', key: election.key },

@@ -6,6 +6,8 @@ export const CLUSTER_KEY = 'cluster';
 export const CHANGE_KEY = 'cluster/change';
 /** The word of who recovered a cluster whose etcd had gone back (R13). */
 export const RECOVERY_KEY = 'cluster/recovery';
+/** Left by the first process that notices that this etcd went back: with it no change of configuration succeeds (R13). */
+export const REGRESSED_KEY = 'cluster/regressed';
 /** Written again and again to raise etcd's revision (R13). */
 export const FILLER_KEY = 'cluster/filler';
 export const ELECTION_PREFIX = 'coordinator/';

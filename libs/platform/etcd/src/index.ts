@@ -12,6 +12,7 @@ export {
   NODE_SPECS_PREFIX,
   PARTITIONS_PREFIX,
   RECOVERY_KEY,
+  REGRESSED_KEY,
   keyspaceKey,
   nodeKey,
   nodeSpecKey,

@@ -9,14 +9,17 @@ export interface GuardMetadataOptions {
   readonly metrics: Pick<Metrics, 'gauge'>;
   /** What this process saw in its last life; default nothing. */
   readonly seen?: SeenMark | undefined;
+  /** See GuardOptions. */
+  readonly beginsBehind?: boolean;
   readonly onRegressed?: (reasons: readonly string[]) => void;
   readonly onRecovered?: () => void;
 }
 
 /** How a service comes to etcd: it notices when etcd went back, tells, and believes nothing of it until it was recovered (R13). */
-export function guardMetadata({ store, logger, metrics, seen, onRegressed, onRecovered }: GuardMetadataOptions): GuardedMetadataStore {
+export function guardMetadata({ store, logger, metrics, seen, beginsBehind = false, onRegressed, onRecovered }: GuardMetadataOptions): GuardedMetadataStore {
   const guarded = new GuardedMetadataStore(store, {
     ...(seen === undefined ? {} : { seen }),
+    beginsBehind,
     onRegressed: (reasons) => {
       logger.error({ reasons, command: RECOVERY_COMMAND }, 'etcd went back: what was seen last goes on to stand, and nothing is changed until the metadata was recovered (R13)');
       onRegressed?.(reasons);

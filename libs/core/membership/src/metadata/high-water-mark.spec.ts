@@ -1,6 +1,6 @@
 import { HighWaterMark, olderThan, type MetadataSight, type VersionedTerm } from './high-water-mark.ts';
 
-const sight = (revision: number, changeRevision: number, more: Partial<MetadataSight> = {}): MetadataSight => ({ clusterId: 'k', revision, changeRevision, recoveryRevision: 0, ...more });
+const sight = (revision: number, changeRevision: number, more: Partial<MetadataSight> = {}): MetadataSight => ({ clusterId: 'k', revision, changeRevision, recoveryRevision: 0, noticed: [], ...more });
 
 /** A mark that has seen revision 100 with the last change at 90. */
 function seasoned(): HighWaterMark {
@@ -66,6 +66,15 @@ describe('HighWaterMark (R13)', () => {
     const elsewhere = new HighWaterMark(seen);
     expect(elsewhere.observe(sight(20, 7, { clusterId: 'x' }), elsewhere.mark)).toBe('unchanged');
     expect(elsewhere.mark).toEqual({ revision: 20, changeRevision: 7 });
+  });
+
+  it('believes the note of whoever remembered more, until it is gone and all was recovered', () => {
+    const mark = new HighWaterMark();
+    expect(mark.observe(sight(50, 40, { noticed: ['etcd went back'], recoveryRevision: 30 }), mark.mark)).toBe('regressed');
+    expect(mark.reasons).toEqual(['etcd went back']);
+    expect(mark.observe(sight(120, 110, { noticed: ['etcd went back'], recoveryRevision: 105 }), mark.mark)).toBe('unchanged');
+    expect(mark.observe(sight(121, 110, { recoveryRevision: 30 }), mark.mark)).toBe('unchanged');
+    expect(mark.observe(sight(121, 110, { recoveryRevision: 105 }), mark.mark)).toBe('recovered');
   });
 
   it('is told by others, and keeps a bounded number of reasons (I10)', () => {

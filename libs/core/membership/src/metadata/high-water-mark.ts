@@ -21,6 +21,8 @@ export interface MetadataSight extends MetadataMark {
   readonly clusterId: string | undefined;
   /** Modification revision of the newest word that all was recovered; 0 without one. */
   readonly recoveryRevision: number;
+  /** What somebody who remembered more wrote into this etcd, so that all others know; empty: nobody did. */
+  readonly noticed: readonly string[];
 }
 
 /** A mark of an earlier life. */
@@ -37,7 +39,7 @@ export const NO_MARK: MetadataMark = { revision: 0, changeRevision: 0 };
 const REASONS_MAX = 10;
 
 /**
- * Once etcd went back the mark stands still, until etcd has a word of recovery that was written above the mark: who
+ * Once etcd went back the mark stands still, until etcd has no note of it any more and a word of recovery that was written above the mark: who
  * recovers first raises etcd's revision above everything that was seen (so that fencing tokens and modification
  * revisions only grow, whatever was lost), and writes that word last.
  */
@@ -104,7 +106,7 @@ export class HighWaterMark {
   observe(sight: MetadataSight, sent: MetadataMark): MarkChange {
     this.#recoveryRevision = sight.recoveryRevision;
     if (this.isRegressed) {
-      if (sight.recoveryRevision <= this.#mark.revision) return 'unchanged';
+      if (sight.recoveryRevision <= this.#mark.revision || sight.noticed.length > 0) return 'unchanged';
       this.#reasons = [];
       this.#begin(sight);
       return 'recovered';
@@ -112,6 +114,7 @@ export class HighWaterMark {
     if (this.#seenIn !== undefined && sight.clusterId !== undefined) {
       const isOther = sight.clusterId !== this.#seenIn;
       this.#seenIn = undefined;
+      this.#clusterId = sight.clusterId;
       if (isOther) return this.#begin(sight);
     }
     const reasons: string[] = [];
@@ -121,14 +124,14 @@ export class HighWaterMark {
     if (reasons.length > 0) return this.regress(reasons);
     this.#clusterId = sight.clusterId;
     this.#take(sight);
-    return 'unchanged';
+    return this.regress(sight.noticed);
   }
 
-  #begin({ revision, changeRevision, clusterId }: MetadataSight): MarkChange {
+  #begin({ revision, changeRevision, clusterId, noticed }: MetadataSight): MarkChange {
     this.#mark = { revision, changeRevision };
     this.#own = this.#mark;
     this.#clusterId = clusterId;
-    return 'unchanged';
+    return this.regress(noticed);
   }
 
   #take(seen: Partial<MetadataMark>): void {

@@ -1,12 +1,12 @@
 import { ensureClusterId } from '../cluster-identity.ts';
-import { CHANGE_KEY, CLUSTER_KEY, RECOVERY_KEY, keyspaceKey, nodeKey, partitionKey } from '../cluster-keys.ts';
+import { CHANGE_KEY, CLUSTER_KEY, RECOVERY_KEY, REGRESSED_KEY, keyspaceKey, nodeKey, partitionKey } from '../cluster-keys.ts';
 import type { ClusterView } from '../cluster-view.ts';
 import type { TransactionOutcome } from '../metadata-store.ts';
 import { openClusterView } from '../open-cluster-view.ts';
 import { encodeKeyspaceSpec, encodeNodeRecord, encodePartitionRecord } from '../record-codecs.ts';
 import { InMemoryEtcd, InMemoryMetadataStore, eventually } from '../testing/index.ts';
 import { sampleKeyspace, sampleNode, samplePartition } from '../testing/sample-records.ts';
-import { GuardedMetadataStore } from './guarded-metadata-store.ts';
+import { GuardedMetadataStore, type GuardOptions } from './guarded-metadata-store.ts';
 
 /** One process: its client of etcd, the guard, and what it was told. */
 class Process {
@@ -15,9 +15,10 @@ class Process {
   readonly news: string[] = [];
   view: ClusterView | undefined;
 
-  constructor(etcd: InMemoryEtcd) {
+  constructor(etcd: InMemoryEtcd, options: Pick<GuardOptions, 'beginsBehind'>) {
     this.client = new InMemoryMetadataStore({ etcd });
     this.guard = new GuardedMetadataStore(this.client, {
+      ...options,
       onRegressed: (reasons) => this.news.push(`regressed: ${reasons.join('; ')}`),
       onRecovered: () => this.news.push('recovered'),
     });
@@ -42,8 +43,8 @@ describe('GuardedMetadataStore (R13)', () => {
   let other: Process;
   let processes: Process[];
 
-  const start = (): Process => {
-    const made = new Process(etcd);
+  const start = (options: Pick<GuardOptions, 'beginsBehind'> = {}): Process => {
+    const made = new Process(etcd, options);
     processes.push(made);
     return made;
   };
@@ -60,7 +61,7 @@ describe('GuardedMetadataStore (R13)', () => {
     const plain = new InMemoryMetadataStore({ etcd });
     while (etcd.revision <= above) await plain.transact([], [{ kind: 'put', key: 'cluster/filler', value: '' }]);
     await plain.transact([], records.map(([key, value]) => ({ kind: 'put', key, value })));
-    await plain.transact([], [{ kind: 'put', key: RECOVERY_KEY, value: '{}' }, { kind: 'put', key: CHANGE_KEY, value: RECOVERY_KEY }]);
+    await plain.transact([], [{ kind: 'put', key: RECOVERY_KEY, value: '{}' }, { kind: 'put', key: CHANGE_KEY, value: RECOVERY_KEY }, { kind: 'delete', key: REGRESSED_KEY }]);
     await plain.close();
   };
 
@@ -178,13 +179,52 @@ describe('GuardedMetadataStore (R13)', () => {
     goBackTo(backup);
     comeBack();
     await eventually('it knows', () => one.guard.isRegressed);
+    etcd.transact([], [{ kind: 'delete', key: REGRESSED_KEY }]); // As before anybody could leave the note.
     const late = start();
     await late.open();
-    expect(late.guard.isRegressed).toBe(false);
     await late.guard.hear({ source: 'one', mark: one.guard.mark, reasons: one.guard.reasons });
     expect(late.guard.isRegressed).toBe(true);
     expect(late.view!.connected).toBe(false);
     expect(await late.put(...keyspace('x'))).toEqual({ kind: 'refused' });
+  });
+
+  it('the first who notices leaves a note: whoever remembers less changes nothing either, and begins with the note', async () => {
+    const behind = start();
+    await behind.open();
+    behind.client.goAway();
+    const backup = etcd.backup();
+    await one.put(...keyspace('later'));
+    for (const { client } of [one, other]) client.goAway();
+    etcd.restore(backup);
+    one.client.comeBack();
+    await eventually('the note stands', () => etcd.get(REGRESSED_KEY));
+    // It saw nothing that is gone, and its stream is not back yet.
+    behind.client.comeBack();
+    expect(await behind.put(...keyspace('x'))).toEqual({ kind: 'refused' });
+    await eventually('it knows', () => behind.guard.isRegressed);
+    await expect(start().open()).rejects.toMatchObject({ reason: 'METADATA_REGRESSED' });
+    expect(etcd.get(keyspaceKey('x'))).toBeUndefined();
+    await recover(one.guard.mark.revision, [keyspace('default'), partition('default', 2), keyspace('later')]);
+    await eventually('both go on', () => [one, behind].every(({ guard }) => !guard.isRegressed));
+  });
+
+  it('who can recover it begins on an etcd with a note: it sees what stands there, disconnected, and goes on after the recovery', async () => {
+    const { revision } = etcd;
+    etcd.transact([], [{ kind: 'put', key: REGRESSED_KEY, value: '{"reasons":["etcd went back"]}' }]);
+    const late = start({ beginsBehind: true });
+    const view = await late.open();
+    expect(late.guard.reasons).toEqual(['etcd went back']);
+    expect([view.connected, view.partition('default', 0)?.record.epoch, view.nodes().has('a')]).toEqual([false, 1, true]);
+    await recover(revision + 10, [keyspace('default'), partition('default', 2)]);
+    await eventually('it goes on', () => view.connected && view.partition('default', 0)?.record.epoch === 2);
+  });
+
+  it('leaves no note in the etcd of another cluster', async () => {
+    goBackTo({ revision: 900, keys: [{ key: CLUSTER_KEY, value: JSON.stringify({ id: 'x', formatVersion: 1 }), createRevision: 2, modRevision: 2, leaseId: undefined }] });
+    comeBack();
+    await eventually('both know', () => processes.every(({ guard }) => guard.isRegressed));
+    await one.guard.look();
+    expect(etcd.get(REGRESSED_KEY)).toBeUndefined();
   });
 
   it('one that remembers more than a recovery covered is believed: it asks for another', async () => {

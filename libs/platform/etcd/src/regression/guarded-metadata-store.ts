@@ -4,12 +4,16 @@
 //
 //   a change     carries two things in its own transaction: it writes CHANGE_KEY, and it compares that this key is not
 //                older than was seen. So an etcd that went back refuses it, also one that nobody has noticed yet
+//   a note       is left in such an etcd by the first who notices: from then on it refuses also the changes of those who
+//                remember less, or began since
 //   a read       is followed by a look at CHANGE_KEY, RECOVERY_KEY and the cluster's id, and counts only if that is sound
 //   a watch      of configuration waits, after each gap, for such a look (guarded-watch.ts)
 import { HighWaterMark, type MetadataMark, type SeenMark } from '@atoll/core-membership';
-import { CHANGE_KEY, CLUSTER_KEY, NODES_PREFIX, RECOVERY_KEY, isConfiguration } from '../cluster-keys.ts';
+import { z } from 'zod';
+import { CHANGE_KEY, CLUSTER_KEY, NODES_PREFIX, RECOVERY_KEY, REGRESSED_KEY, isConfiguration } from '../cluster-keys.ts';
 import type { Change, Comparison, Lease, MetadataStore, StoredValue, TransactionOutcome, Watch, WatchListener } from '../metadata-store.ts';
 import { parseIdentity } from '../cluster-identity.ts';
+import { parseJson } from '../json-codec.ts';
 import { GuardedWatch } from './guarded-watch.ts';
 import { metadataRegressed } from './regression-errors.ts';
 
@@ -19,6 +23,11 @@ const LOOK_MS = 500;
 export interface GuardOptions {
   /** What this process, or its data, saw before; default nothing. */
   readonly seen?: SeenMark;
+  /**
+   * True for who can recover it: a watch that begins on an etcd that is known to have gone back shows what stands there,
+   * disconnected. Default false: it throws METADATA_REGRESSED.
+   */
+  readonly beginsBehind?: boolean;
   /** etcd went back. `reasons`: what, from what to what, for people. */
   readonly onRegressed?: (reasons: readonly string[]) => void;
   readonly onRecovered?: () => void;
@@ -95,11 +104,16 @@ export class GuardedMetadataStore implements MetadataStore {
         revision,
         changeRevision: at(CHANGE_KEY)?.modRevision ?? 0,
         recoveryRevision: at(RECOVERY_KEY)?.modRevision ?? 0,
+        noticed: parseNote(at(REGRESSED_KEY)?.value),
       },
       sent,
     );
     if (!this.isRegressed) this.#identity = identity?.value ?? this.#identity;
-    else if (identity === undefined) await this.#keepIdentity();
+    else {
+      if (identity === undefined) await this.#keepIdentity();
+      // Of another cluster it is not: nothing is written there.
+      if (at(REGRESSED_KEY) === undefined && (identity === undefined || parseIdentity(identity.value) === this.clusterId)) await this.#leaveNote();
+    }
     if (change === 'regressed') this.#onRegressed();
     if (change === 'recovered') this.#onRecovered();
   }
@@ -139,7 +153,8 @@ export class GuardedMetadataStore implements MetadataStore {
     if (first === undefined) return this.unguarded.transact(comparisons, changes);
     if (this.isRegressed) return { kind: 'refused' };
     const { changeRevision } = this.mark;
-    const guard: Comparison[] = changeRevision === 0 ? [] : [{ kind: 'modRevisionAtLeast', key: CHANGE_KEY, revision: changeRevision }];
+    const guard: Comparison[] = [{ kind: 'modRevision', key: REGRESSED_KEY, equals: 0 }];
+    if (changeRevision > 0) guard.push({ kind: 'modRevisionAtLeast', key: CHANGE_KEY, revision: changeRevision });
     const outcome = await this.unguarded.transact([...comparisons, ...guard], [...changes, { kind: 'put', key: CHANGE_KEY, value: first.key }]);
     if (outcome.kind === 'succeeded') this.#mark.note({ revision: outcome.revision, changeRevision: outcome.revision });
     // Perhaps for that reason.
@@ -163,11 +178,11 @@ export class GuardedMetadataStore implements MetadataStore {
     return this.unguarded.revokeLease(id);
   }
 
-  /** Throws METADATA_REGRESSED where the first snapshot of configuration is behind. */
+  /** Throws METADATA_REGRESSED where the first snapshot of configuration is behind, unless it may begin so. */
   async watch(prefix: string, listener: WatchListener): Promise<Watch> {
     if (!isConfiguration(prefix) && prefix !== NODES_PREFIX) return this.unguarded.watch(prefix, listener);
     await this.#watchChanges();
-    const watch = new GuardedWatch({ prefix, listener, guard: this, onClose: () => this.#watches.delete(watch) });
+    const watch = new GuardedWatch({ prefix, listener, guard: this, beginsBehind: this.#options.beginsBehind ?? false, onClose: () => this.#watches.delete(watch) });
     this.#watches.add(watch);
     try {
       await watch.open();
@@ -213,10 +228,19 @@ export class GuardedMetadataStore implements MetadataStore {
     await this.unguarded.transact([{ kind: 'modRevision', key: CLUSTER_KEY, equals: 0 }], [{ kind: 'put', key: CLUSTER_KEY, value: this.#identity }]);
   }
 
+  /** Not in one that was recovered since the look: its word is compared. */
+  async #leaveNote(): Promise<void> {
+    const unseen: Comparison[] = [
+      { kind: 'modRevision', key: REGRESSED_KEY, equals: 0 },
+      { kind: 'modRevision', key: RECOVERY_KEY, equals: this.#mark.recoveryRevision },
+    ];
+    await this.unguarded.transact(unseen, [{ kind: 'put', key: REGRESSED_KEY, value: JSON.stringify({ reasons: this.reasons }) }]);
+  }
+
   #onRegressed(): void {
     this.#options.onRegressed?.(this.#mark.reasons);
     for (const watch of this.#watches) watch.onRegressed();
-    this.#lookAgain();
+    void this.#lookOnce();
   }
 
   #onRecovered(): void {
@@ -235,4 +259,13 @@ export class GuardedMetadataStore implements MetadataStore {
     if (this.#isClosed) return;
     this.#timer = setTimeout(() => void this.#lookOnce(), LOOK_MS).unref();
   }
+}
+
+const noteSchema = z.object({ reasons: z.array(z.string()).min(1) });
+
+/** Empty where there is none; whatever stands there is one. */
+function parseNote(value: string | undefined): readonly string[] {
+  if (value === undefined) return [];
+  const parsed = parseJson(noteSchema, value);
+  return parsed.kind === 'parsed' ? parsed.value.reasons : ['another process noticed that it went back'];
 }

@@ -11,6 +11,7 @@ export interface GuardedWatchOptions {
   readonly prefix: string;
   readonly listener: WatchListener;
   readonly guard: Pick<GuardedMetadataStore, 'unguarded' | 'look' | 'isRegressed' | 'reasons' | 'regress' | 'note'>;
+  readonly beginsBehind: boolean;
   readonly onClose: () => void;
 }
 
@@ -38,8 +39,8 @@ export class GuardedWatch implements Watch {
   /** Grows with each watch that is opened: what an older one says is of no interest. */
   #turn = 0;
   #pending: Pending | undefined;
-  /** What was told, by key. */
-  #told = new Map<string, VersionedTerm>();
+  /** What was told, by key; undefined before the first time. */
+  #told: Map<string, VersionedTerm> | undefined;
   #isInnerConnected = true;
   #isConnected = false;
   readonly #first = Promise.withResolvers<void>();
@@ -64,6 +65,7 @@ export class GuardedWatch implements Watch {
 
   /** etcd was found to be behind. */
   onRegressed(): void {
+    if (this.#options.beginsBehind && this.#told === undefined) return;
     this.#first.reject(metadataRegressed(this.#options.guard.reasons));
     if (!this.#isOfNodes) void this.#drop();
     this.#setConnected(false);
@@ -136,8 +138,9 @@ export class GuardedWatch implements Watch {
     }
     if (this.#pending !== pending || this.#closing.signal.aborted) return;
     const terms = [...pending.values.values()].map((stored): [string, VersionedTerm] => [stored.key, this.#termOf(stored)]);
-    if (!guard.isRegressed && !this.#isOfNodes) guard.regress(olderThan(this.#told, terms));
-    if (!guard.isRegressed) return this.#tell(pending, new Map(terms));
+    if (!guard.isRegressed && !this.#isOfNodes) guard.regress(olderThan(this.#told ?? new Map(), terms));
+    const isFirst = this.#told === undefined;
+    if (!guard.isRegressed || (isFirst && this.#options.beginsBehind)) return this.#tell(pending, new Map(terms));
     this.#first.reject(metadataRegressed(guard.reasons));
     this.#pending = undefined;
     if (this.#isOfNodes) this.#options.listener.onChanges([...pending.values.values()].map((value) => ({ key: value.key, value })), pending.revision);
@@ -149,7 +152,8 @@ export class GuardedWatch implements Watch {
     this.#told = terms;
     guard.note(pending.revision);
     listener.onSnapshot([...pending.values.values()], pending.revision);
-    if (this.#isInnerConnected) this.#setConnected(true);
+    if (guard.isRegressed) listener.onConnection?.(false);
+    else if (this.#isInnerConnected) this.#setConnected(true);
     this.#first.resolve();
   }
 
@@ -169,8 +173,8 @@ export class GuardedWatch implements Watch {
       return;
     }
     for (const { key, value } of changes) {
-      if (value === undefined) this.#told.delete(key);
-      else this.#told.set(key, this.#termOf(value));
+      if (value === undefined) this.#told?.delete(key);
+      else this.#told?.set(key, this.#termOf(value));
     }
     guard.note(revision);
     listener.onChanges(changes, revision);
