@@ -49,9 +49,9 @@ export class Faults {
     return this.#world.dice.between(low, high);
   }
 
-  #later(action: () => void): void {
+  #later(action: () => void, afterMs = this.#spellMs()): void {
     this.#spells += 1;
-    this.#world.events.after(this.#spellMs(), () => {
+    this.#world.events.after(afterMs, () => {
       this.#spells -= 1;
       action();
     });
@@ -74,7 +74,7 @@ export class Faults {
     const { dice, network, etcd, nodes } = this.#world;
     const kind = dice.pick(this.#world.plan.faults);
     const leaders = nodes.filter((node) => [...node.replicas()].some(({ replica }) => replica.leader !== undefined));
-    const pool = kind.includes('leader') && leaders.length > 0 ? leaders : nodes;
+    const pool = (kind.includes('leader') || kind === 'restart inside a lease') && leaders.length > 0 ? leaders : nodes;
     if (pool.length === 0) return;
     const focused = this.#focus !== undefined && dice.chance(0.5) ? this.#world.nodeOf(this.#focus) : undefined;
     const node = focused ?? dice.pick(pool);
@@ -83,6 +83,8 @@ export class Faults {
       case 'crash':
       case 'crash leader':
         return this.#crash(node.id);
+      case 'restart inside a lease':
+        return this.#restartInsideALease(node.id);
       case 'pause':
       case 'pause leader':
         return this.#pause(node);
@@ -207,6 +209,20 @@ export class Faults {
     }
     this.#world.crashNode(id, keepsData);
     this.#later(() => this.#restart(id));
+  }
+
+  /** A leader is cut off, and who promised it a lease is back at once, as if it had promised nothing (R14). */
+  #restartInsideALease(leader: string): void {
+    const { dice, plan, events } = this.#world;
+    if (!plan.isSync) return this.#crash(leader);
+    this.#isolate(leader, 'clients');
+    events.after(dice.between(1, 300), () => {
+      const others = this.#world.nodes.filter(({ id }) => id !== leader);
+      if (others.length === 0 || !this.#world.isFaulty) return;
+      const { id } = dice.pick(others);
+      this.#world.crashNode(id, true);
+      this.#later(() => this.#restart(id), dice.between(5, 150));
+    });
   }
 
   #restart(id: string): void {

@@ -1,4 +1,5 @@
 // What worlds are like in which wrong implementations are likely to matter.
+import { KIB } from '@atoll/core-runtime';
 import type { SimPlan } from './plan.ts';
 
 /** Records change often, answers of etcd are lost, and a set of two has no majority to hide behind. */
@@ -14,6 +15,18 @@ export const DOUBT: Partial<SimPlan> = {
   faults: ['etcd lossy', 'cut at swap', 'cut at swap', 'isolate leader', 'cut', 'crash'],
 };
 
+/** Leaders that are cut off in the moment in which their set changes, for long enough that others take over. */
+export const SWAPS: Partial<SimPlan> = {
+  ...DOUBT,
+  downAfterMs: 400,
+  faultGapMs: 900,
+  faults: ['cut at swap', 'cut at swap', 'cut', 'cut', 'etcd lossy'],
+  spells: [
+    [700, 1500],
+    [1500, 4000],
+  ],
+};
+
 /** Leaders that are cut off from all but the clients, while others take over. */
 export const CUT_OFF: Partial<SimPlan> = { ...DOUBT, faultGapMs: 900, downAfterMs: 400, faults: ['isolate leader', 'isolate leader', 'cut'] };
 
@@ -22,11 +35,11 @@ export const PROMISES: Partial<SimPlan> = {
   ...DOUBT,
   isSync: true,
   downAfterMs: 400,
-  faultGapMs: 300,
-  faults: ['isolate leader', 'crash', 'crash'],
+  faultGapMs: 2000,
+  faults: ['restart inside a lease'],
   spells: [
-    [20, 200],
     [800, 1500],
+    [1500, 3000],
   ],
 };
 
@@ -54,4 +67,29 @@ export const TAILS: Partial<SimPlan> = {
   deadlineMs: 300,
   replicationFactor: 3,
   faults: ['pause leader', 'isolate leader', 'crash leader', 'crash', 'slow', 'slow disk'],
+};
+
+/** Followers that fall behind a short log, and are filled anew while keys are deleted. */
+export const INSTALLS: Partial<SimPlan> = {
+  nodeCount: 3,
+  partitionCount: 1,
+  clientCount: 8,
+  replicationFactor: 3,
+  minInSync: 1,
+  mayLoseData: false,
+  onDataLoss: 'WAIT',
+  isSync: false,
+  isFenced: false,
+  logBytesMax: 4 * KIB,
+  memoryBytes: 1024 * KIB,
+  keyCount: 400,
+  valueBytesMax: 400,
+  thinkMsMax: 5,
+  delayMsMax: 4,
+  faultGapMs: 900,
+  faults: ['cut', 'isolate', 'slow'],
+  spells: [
+    [100, 400],
+    [700, 1500],
+  ],
 };

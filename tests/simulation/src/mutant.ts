@@ -22,8 +22,8 @@ export interface Mutant {
   /** A coordinator's commands are taken after another one was elected (against R11). */
   readonly ignoresElection?: boolean;
   promiseUntilMs?(isRecovered: boolean): number | undefined;
-  /** Leases are granted to leaders of epochs that are over (against R14 and R27). */
-  readonly grantsOldEpochs?: boolean;
+  /** Leases are granted to leaders of epochs that are over, which do not hear of it (against R14 and R27). */
+  readonly acceptsOldEpochs?: boolean;
   leaseUntilMs?(honest: number, asked: { readonly member: Member; readonly leader: Leader | undefined }): number;
   onTick?(hosted: HostedReplica): void;
   toLeader?(follower: HostedReplica, ack: AckMessage): AckMessage;
@@ -33,6 +33,4 @@ export interface Mutant {
   onUnknownChange?(leader: Leader, hosted: HostedReplica): void;
   writeOutcome?(outcome: WriteOutcome): WriteOutcome;
   writeRequest?(request: WriteRequest): WriteRequest;
-  /** Streams of leaders whose epoch is over are read on, and acknowledged (against R14 and R27). */
-  readonly followsOldEpochs?: boolean;
 }

@@ -10,7 +10,7 @@ describe('the simulator catches wrong implementations (protocol.md, section 10)'
     (name, mutant) => {
       const seed = PINNED_SEEDS[name];
       expect(seed === undefined ? AGAIN : 'pinned').toBe('pinned');
-      expect(runSeed(seed!, { plan: mutant.plan }).problem).toBeUndefined();
+      expect(runSeed(seed!, { planOf: mutant }).problem).toBeUndefined();
       expect(runSeed(seed!, { mutant }).problem ?? AGAIN).toMatch(mutant.breaks);
     },
     60_000,

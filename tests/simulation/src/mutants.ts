@@ -1,7 +1,7 @@
 import { isExpired } from '@atoll/core-store';
 import { KIB, keyHash } from '@atoll/core-runtime';
 import type { HostedReplica } from './node/hosted-replica.ts';
-import { CUT_OFF, DOUBT, PROMISES, QUICK_RESTARTS, TAILS } from './mutant-plans.ts';
+import { CUT_OFF, DOUBT, INSTALLS, PROMISES, QUICK_RESTARTS, SWAPS, TAILS } from './mutant-plans.ts';
 import type { Mutant } from './mutant.ts';
 
 const ALL = { entriesMax: 1000, bytesMax: 2 ** 30 };
@@ -25,7 +25,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'one-set-for-leases',
-    rules: 'R7, R8, R14', breaks: /\(I1\)|\(I5\)/, plan: DOUBT,
+    rules: 'R7, R8, R14', breaks: /\(I1\)|\(I5\)/, plan: SWAPS,
     leaseUntilMs: (honest, { member, leader }) =>
       leader?.record.record.inSync.some(({ replica }) => replica === member.replica) === true ? honest : Number.POSITIVE_INFINITY,
   },
@@ -73,7 +73,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'no-tombstone-during-install',
-    rules: 'R33', breaks: /\(I6/, plan: { logBytesMax: 4 * KIB, keyCount: 100, clientCount: 4, isSync: false, thinkMsMax: 5, delayMsMax: 15, memoryBytes: 256 * KIB, faults: ['crash', 'join', 'slow', 'slow'], faultGapMs: 900, mayLoseData: false },
+    rules: 'R33', breaks: /\(I[67]/, plan: INSTALLS,
     afterChunk: ({ state }, chunk) => {
       for (const entry of chunk.entries) {
         const hash = keyHash(entry.key);
@@ -118,8 +118,7 @@ export const MUTANTS: readonly Mutant[] = [
       return { ...message, end: log.positionAt(seq) };
     },
   },
-  { name: 'old-epoch-followed', rules: 'R14, R27', breaks: /\(I2\)|\(I6/, plan: TAILS, followsOldEpochs: true },
-  { name: 'old-epoch-granted', rules: 'R14, R27', breaks: /\(I1\)|\(I5\)/, plan: { ...CUT_OFF, spells: [[900, 1500], [1500, 5000]] }, grantsOldEpochs: true },
+  { name: 'old-epoch-accepted', rules: 'R14, R27', breaks: /\(I1\)|\(I5\)/, plan: { ...CUT_OFF, spells: [[900, 1500], [1500, 5000]] }, acceptsOldEpochs: true },
   { name: 'empty-replica-in-sync', rules: 'R1', breaks: /\(I2\)/, keepsReplicaId: true },
   { name: 'clock-jumps-ignored', rules: 'R17', breaks: /\(I1\)|\(I5\)/, plan: { ...CUT_OFF, faults: ['suspend leader', 'suspend leader', 'pause'] }, ignoresClockJumps: true },
   { name: 'old-coordinator-heard', rules: 'R11', breaks: /\(I9, R11\)/, plan: { faults: ['coordinator clings', 'coordinator clings', 'coordinator cut', 'coordinator pause', 'etcd lossy', 'crash'] }, ignoresElection: true },

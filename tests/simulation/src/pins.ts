@@ -16,15 +16,14 @@ export const PINNED_SEEDS: Readonly<Record<string, number>> = {
 export function isCaught(mutant: Mutant, seed: number): boolean {
   const { problem } = runSeed(seed, { mutant });
   if (problem === undefined || !mutant.breaks.test(problem)) return false;
-  return runSeed(seed, { plan: mutant.plan }).problem === undefined;
+  return runSeed(seed, { planOf: mutant }).problem === undefined;
 }
 
 /** Keeps the seeds that still catch, finds others for the rest among the first `seedsMax`, and writes them down. */
 export function drawPins(seedsMax: number, say: (line: string) => void): Readonly<Record<string, number>> {
   const pins: Record<string, number> = {};
   for (const mutant of MUTANTS) {
-    const seed = findSeed(mutant, seedsMax);
-    say(`${mutant.name}: ${seed ?? 'not caught'}`);
+    const seed = findSeed(mutant, seedsMax, say);
     if (seed !== undefined) pins[mutant.name] = seed;
     const lines = Object.entries(pins).map(([name, pinned]) => `  '${name}': ${pinned},\n`);
     writeFileSync(fileURLToPath(new URL('pinned-seeds.ts', import.meta.url)), `${HEADER}${lines.join('')}};\n`);
@@ -32,9 +31,20 @@ export function drawPins(seedsMax: number, say: (line: string) => void): Readonl
   return pins;
 }
 
-function findSeed(mutant: Mutant, seedsMax: number): number | undefined {
-  const pinned = PINNED_SEEDS[mutant.name];
-  if (pinned !== undefined && isCaught(mutant, pinned)) return pinned;
-  for (let seed = 1; seed <= seedsMax; seed += 1) if (isCaught(mutant, seed)) return seed;
+function findSeed(mutant: Mutant, seedsMax: number, say: (line: string) => void): number | undefined {
+  const { name } = mutant;
+  const pinned = PINNED_SEEDS[name];
+  if (pinned !== undefined && isCaught(mutant, pinned)) {
+    say(`${name}: ${pinned} still catches it`);
+    return pinned;
+  }
+  for (let seed = 1; seed <= seedsMax; seed += 1) {
+    if (isCaught(mutant, seed)) {
+      say(`${name}: ${seed} catches it`);
+      return seed;
+    }
+    if (seed % 100 === 0) say(`${name}: not caught in ${seed} worlds yet`);
+  }
+  say(`${name}: NOT CAUGHT in ${seedsMax} worlds`);
   return undefined;
 }

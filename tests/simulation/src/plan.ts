@@ -4,6 +4,7 @@ import type { Dice } from '@atoll/core-replication/testing';
 export const FAULT_KINDS = [
   'crash',
   'crash leader',
+  'restart inside a lease',
   'pause',
   'pause leader',
   'suspend',

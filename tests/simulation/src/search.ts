@@ -1,10 +1,10 @@
 import type { Mutant } from './mutant.ts';
-import type { SimPlan } from './plan.ts';
 import { World, type WorldFigures } from './world.ts';
 
 export interface SeedOptions {
   readonly mutant?: Mutant | undefined;
-  readonly plan?: Partial<SimPlan> | undefined;
+  /** The mutant's kind of worlds, without its fault. */
+  readonly planOf?: Mutant | undefined;
 }
 
 export interface SeedOutcome {
@@ -15,12 +15,13 @@ export interface SeedOutcome {
   readonly trace: readonly string[];
 }
 
-export function runSeed(seed: number, { mutant, plan }: SeedOptions = {}): SeedOutcome {
-  const world = new World(seed, { mutant, plan: { ...mutant?.plan, ...plan } });
+export function runSeed(seed: number, { mutant, planOf = mutant }: SeedOptions = {}): SeedOutcome {
+  const world = new World(seed, { mutant, plan: planOf?.plan });
   try {
     return { seed, figures: world.run(), problem: undefined, trace: world.traceLines() };
   } catch (error) {
-    const name = mutant === undefined ? '' : ` --mutant ${mutant.name}`;
+    const option = mutant === undefined ? ' --plan-of ' : ' --mutant ';
+    const name = planOf === undefined ? '' : `${option}${planOf.name}`;
     const { message, stack } = error as Error;
     const isOwn = /\((?:I|R)\d+|^not so /.test(message);
     return { seed, figures: undefined, problem: `${isOwn ? message : stack}\n  again: npm run sim -- --seed ${seed}${name} --trace`, trace: world.traceLines() };

@@ -21,9 +21,6 @@ export class FollowerLink {
   readonly #hosted: HostedReplica;
   #stream: SimStream | undefined;
   #channel = 0;
-  /** The stream to the leader before, which only a mutant reads on. */
-  #old: { readonly stream: SimStream; readonly channel: number; readonly epoch: number } | undefined;
-  #epoch = 0;
   #fetch: { readonly atMs: number } | undefined;
   #heardMs = 0;
   #isAckDue = false;
@@ -37,17 +34,11 @@ export class FollowerLink {
 
   close(): void {
     this.#isClosed = true;
-    this.#old?.stream.break();
     this.#leave();
   }
 
   /** The role is another one. */
   restart(): void {
-    if (this.#world.mutant?.followsOldEpochs === true && this.#stream !== undefined) {
-      this.#old?.stream.break();
-      this.#old = { stream: this.#stream, channel: this.#channel, epoch: this.#epoch };
-      this.#stream = undefined;
-    }
     this.#leave();
     this.#connect();
   }
@@ -89,7 +80,6 @@ export class FollowerLink {
     if (follower === undefined || this.#stream !== stream || this.#isClosed) return;
     this.#channel = this.#world.newNumber();
     this.#heardMs = this.#world.events.nowMs;
-    this.#epoch = follower.epoch;
     const subscription = follower.subscription(this.#channel);
     const { partition } = this.#hosted;
     const target = this.#world.nodeOf(stream.acceptor.id)!;
@@ -101,7 +91,6 @@ export class FollowerLink {
   }
 
   #onMessage(stream: SimStream, honest: LeaderMessage): void {
-    if (this.#old?.stream === stream) return this.#onOldMessage(honest);
     if (this.#stream !== stream || this.#isClosed || honest.message.channel !== this.#channel) return;
     const { follower } = this.#hosted.replica;
     if (follower === undefined) return;
@@ -134,18 +123,6 @@ export class FollowerLink {
     }
     if (outcome === 'resubscribe') this.#subscribe(stream);
     else if (outcome === 'ok') this.ackSoon();
-  }
-
-  /** What a follower without epochs would do: the log is whatever the latest message makes it. */
-  #onOldMessage({ kind, message }: LeaderMessage): void {
-    const { follower } = this.#hosted.replica;
-    const { state } = this.#hosted;
-    if (kind !== 'append' || follower === undefined || this.#isClosed) return;
-    const { prev } = message;
-    const isKnown = prev.seq >= state.appliedSeq && prev.seq < state.log.end.seq && state.log.positionAt(prev.seq).epoch === prev.epoch;
-    if (isKnown && message.count > 0) state.truncate(prev.seq);
-    const outcome = follower.onAppend({ ...message, epoch: follower.epoch, channel: this.#channel }, this.#hosted.node.moment().monotonicMs);
-    if (outcome === 'ok') this.ackSoon();
   }
 
   ackSoon(): void {
@@ -193,7 +170,8 @@ export class FollowerLink {
       const { results, fences } = hosted.state;
       const remembered = wantsResults ? { results: { rows: results.encode(chunk.readSeq), appliedSeq: chunk.readSeq, floorMs: results.floorMs }, fences: fences.encode() } : undefined;
       const copies = dice.chance(0.1) ? 2 : 1;
-      for (let copy = 0; copy < copies; copy += 1) network.send(source, node, () => this.#onChunk({ chunk, remembered }, leader.epoch, fetch));
+      const send = (): void => network.send(source, node, () => this.#onChunk({ chunk, remembered }, leader.epoch, fetch));
+      for (let copy = 0; copy < copies; copy += 1) source.after(dice.chance(0.2) ? dice.below(FETCH_TIMEOUT_MS) : 0, send);
     });
   }
 

@@ -1,5 +1,5 @@
 import type { Member } from '@atoll/core-membership';
-import { ClockGuard, LeaseGranter, PeerLease, type LeaseItem } from '@atoll/core-replication';
+import { ClockGuard, LeaseGranter, PeerLease, type LeaseItem, type PartitionReplica } from '@atoll/core-replication';
 import type { SimStream } from '../base/network.ts';
 import { KEYSPACE } from '../names.ts';
 import { SETTINGS } from '../plan.ts';
@@ -117,7 +117,14 @@ export class LeaseExchange {
     if (target === undefined || isCut) return later();
     const stream = this.#world.network.open(this.#node, target);
     link.stream = stream;
-    link.granter = new LeaseGranter({ find: (_keyspace, partition) => target.hosted(partition)?.replica });
+    // A leader that goes on whatever it hears does not hear of its successor's epoch either (R27).
+    const isDeaf = (replica: PartitionReplica | undefined): boolean => this.#world.mutant?.acceptsOldEpochs === true && replica?.leader !== undefined;
+    link.granter = new LeaseGranter({
+      find: (_keyspace, partition) => {
+        const replica = target.hosted(partition)?.replica;
+        return isDeaf(replica) ? undefined : replica;
+      },
+    });
     stream.onBreak('opener', () => {
       if (link.stream !== stream) return;
       link.stream = undefined;
@@ -143,7 +150,7 @@ export class LeaseExchange {
       });
       stream.toOpener(() => {
         if (link.stream !== stream) return;
-        const promised = this.#world.mutant?.grantsOldEpochs === true ? { ...answer, exceptions: [] } : answer;
+        const promised = this.#world.mutant?.acceptsOldEpochs === true ? { ...answer, exceptions: [] } : answer;
         link.lease.onAnswer(promised, this.#node.clock.monotonicMs);
         this.#tell(link);
       });
