@@ -1,4 +1,6 @@
 export type { MarkedDigest } from './digest-marks.ts';
+export { FormerData } from './former-data.ts';
+export type { DiscardReport, DiscardedEntry } from './former-data.ts';
 export { FollowerProgress } from './follower-progress.ts';
 export { Follower } from './follower.ts';
 export type { FollowOutcome } from './follower.ts';

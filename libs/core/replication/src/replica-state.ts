@@ -3,6 +3,7 @@ import { keyHash, type Hash64, type PartitionId } from '@atoll/core-runtime';
 import type { Generation, Member } from '@atoll/core-membership';
 import type { EntryVersion, PartitionStore } from '@atoll/core-store';
 import { DigestMarks } from './digest-marks.ts';
+import { FormerData, type DiscardReport } from './former-data.ts';
 import { entryBytesAt, entryPositionAt, type LogEntry } from './log-entry.ts';
 import type { LogPosition } from './messages.ts';
 import { PartitionClock } from './partition-clock.ts';
@@ -51,7 +52,6 @@ export interface ReplicaOrigin {
  */
 export class ReplicaState {
   readonly identity: ReplicaIdentity;
-  readonly store: PartitionStore;
   readonly log: ReplicaLog;
   readonly clock = new PartitionClock();
   readonly expiredKeys = new ExpiredKeys();
@@ -69,6 +69,8 @@ export class ReplicaState {
   readonly #journal: ReplicaJournal | undefined;
   /** With durability SYNC only what was flushed counts as appended (R25). */
   readonly #isSync: boolean;
+  #store: PartitionStore;
+  #former: FormerData | undefined;
   #generation: Generation;
   #appliedSeq: number;
   #durableSeq: number;
@@ -86,7 +88,7 @@ export class ReplicaState {
     results?: ResultTableOptions | undefined;
   }) {
     this.identity = options.identity;
-    this.store = options.store;
+    this.#store = options.store;
     this.log = new ReplicaLog(options.origin.applied);
     this.results = new ResultTable({
       ...(options.results ?? RESULT_TABLE_DEFAULTS),
@@ -100,6 +102,11 @@ export class ReplicaState {
     this.#durableSeq = options.origin.applied.seq;
     this.#installed = options.origin.installed;
     this.#installDurable = options.origin.installed;
+  }
+
+  /** Another one in another lineage: not to be kept across turns. */
+  get store(): PartitionStore {
+    return this.#store;
   }
 
   get generation(): Generation {
@@ -235,7 +242,7 @@ export class ReplicaState {
   beginInstall(generation: Generation, logStart: LogPosition): void {
     this.#forgetDigests();
     const isSameLineage = generation.counter === this.#generation.counter && generation.id === this.#generation.id;
-    if (!isSameLineage) this.store.clear();
+    if (!isSameLineage) this.#setAside();
     // What the store of this lineage already shows must not be left behind by chunks that are older.
     const shownSeq = isSameLineage ? Math.max(this.#appliedSeq, this.#install?.readSeqMax ?? 0) : 0;
     this.#generation = generation;
@@ -258,6 +265,37 @@ export class ReplicaState {
     this.#installed = true;
     if (this.#journal === undefined) this.#installDurable = true;
     else this.#journal.installed();
+  }
+
+  /** Whether data of another lineage lies here that `compareFormer` has not compared to the end. */
+  get hasFormer(): boolean {
+    return this.#former !== undefined;
+  }
+
+  /**
+   * Goes on to compare what was held of another lineage with what took its place, up to `entriesMax` entries. Answers
+   * `more` while the next step has something to do at once, `waiting` while the install must go on first, and the
+   * report when all is compared, or given up.
+   */
+  compareFormer(entriesMax: number, nowMs: number): 'more' | 'waiting' | DiscardReport | undefined {
+    const former = this.#former;
+    if (former === undefined) return undefined;
+    if (former.compare(this.store, this.#install?.next, { entriesMax, timeMs: this.clock.read(nowMs) })) return 'more';
+    return former.isDone ? this.giveUpFormer() : 'waiting';
+  }
+
+  /** Gives the memory of former data back at once, with what is not compared yet. */
+  giveUpFormer(): DiscardReport | undefined {
+    const former = this.#former;
+    this.#former = undefined;
+    former?.giveUp();
+    return former?.report();
+  }
+
+  /** The replica is given up: its memory goes back. */
+  close(): void {
+    this.giveUpFormer();
+    this.#store.close();
   }
 
   /** The store as it was when the install ended is on disk. */
@@ -297,6 +335,20 @@ export class ReplicaState {
     this.#installDurable = true;
     this.#journal?.reset(generation, { epoch: 0, seq: 0 });
     this.onApplied?.();
+  }
+
+  /**
+   * Makes room for another lineage. What is here may be the last of its writes: it is kept to be compared, and what the
+   * log holds behind it, with it. Only once: what an install before this one left half done goes.
+   */
+  #setAside(): void {
+    for (let seq = this.#appliedSeq + 1; seq <= this.log.end.seq; seq += 1) {
+      const entry = this.log.entryAt(seq);
+      this.#applyToStore(entry, keyHashOf(entry));
+    }
+    if (this.#former !== undefined || this.#store.entryCount === 0) return this.#store.clear();
+    this.#former = new FormerData({ store: this.#store, generation: this.#generation });
+    this.#store = this.#store.sibling();
   }
 
   #forgetDigests(): void {

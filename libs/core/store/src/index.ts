@@ -17,7 +17,7 @@ export type {
 export { MEMORY_BYTES_MAX, StoreMemory } from './store-memory.ts';
 export type { MemoryAccount } from './memory-account.ts';
 export { PartitionStore } from './partition-store.ts';
-export type { EntryState, RangeSlice, StoredEntry } from './partition-store.ts';
+export type { EntryState, RangeSlice, StoredEntry, TakenEntry } from './partition-store.ts';
 export { FIRST_HASH } from './range-walk.ts';
 export type { SliceLimits } from './range-walk.ts';
 export type { NewEntry } from './entry-heap.ts';

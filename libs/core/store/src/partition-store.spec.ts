@@ -111,6 +111,16 @@ describe.each(Object.keys(hashings))('PartitionStore against a Map, %s', (name) 
       const gone = (version: EntryVersion) => version.seq % 4 === bit;
       expect(store.removeRange(from, to, gone)).toBe(removeModel((entry) => isWithin(entry.hash, from, to) && gone(entry.version)));
     };
+    const takeRange = () => {
+      const from = randomHash();
+      const to = below(4) === 0 ? undefined : randomHash();
+      const { entries, next } = store.takeRange(from, to, 1 + below(20));
+      const expected = inOrder(model).filter(({ hash }) => isWithin(hash, from, to) && (next === undefined || compareHash(hash, next) < 0));
+      const named = (each: readonly Omit<ModelEntry, 'value'>[]) =>
+        each.map(({ key, hash, version, expiresAtMs }) => ({ key: key.toString(), hash, version, expiresAtMs })).sort((a, b) => (a.key < b.key ? -1 : 1));
+      expect(named(entries)).toEqual(named(expected));
+      expect(removeModel((entry) => expected.includes(entry))).toBe(entries.length);
+    };
     const expire = () => {
       nowMs += below(300);
       const from = below(2) === 0 ? FIRST_HASH : randomHash();
@@ -157,6 +167,7 @@ describe.each(Object.keys(hashings))('PartitionStore against a Map, %s', (name) 
       if (dice < 600) put();
       else if (dice < 900) remove();
       else if (dice < 902) removeRange();
+      else if (dice < 904) takeRange();
       else if (dice < 925) expire();
       else if (dice < 926 && below(4) === 0) {
         store.clear();

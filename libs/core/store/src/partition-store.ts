@@ -41,6 +41,12 @@ export interface RangeSlice {
   readonly next: Hash64 | undefined;
 }
 
+/** An entry that was taken out of a store: all but its value. */
+export interface TakenEntry extends EntryState {
+  readonly key: Buffer;
+  readonly hash: Hash64;
+}
+
 /**
  * The entries of one partition, in key-hash order (R32). It applies what the log says and judges nothing: conditions
  * are evaluated by `evaluateWrite`, expired entries stay until a watermark removes them (R23), and victims go when the
@@ -63,6 +69,11 @@ export class PartitionStore {
     this.#heap = options.account.memory.heap;
     const owner: EntryOwner = { entryMoved: (high, low, from, to) => this.#entryMoved({ high, low }, from, to) };
     this.#owner = this.#heap.log.addOwner(owner);
+  }
+
+  /** An empty store of the same account. */
+  sibling(): PartitionStore {
+    return new PartitionStore({ account: this.#account, random: this.#random });
   }
 
   get entryCount(): number {
@@ -148,6 +159,18 @@ export class PartitionStore {
   /** Removes those entries of [from, to) whose version `shouldRemove` names; it must not throw. Returns how many (R33). */
   removeRange(from: Hash64, to: Hash64 | undefined, shouldRemove: (version: EntryVersion) => boolean): number {
     return this.#removeBetween(from, to, { removes: (ref) => shouldRemove(this.#heap.versionAt(ref)) });
+  }
+
+  /** Removes about the first `entriesMax` entries of [from, to) and names them; those of one hash are never parted. `next`: as `readRange`. */
+  takeRange(from: Hash64, to: Hash64 | undefined, entriesMax: number): { readonly entries: readonly TakenEntry[]; readonly next: Hash64 | undefined } {
+    const heap = this.#heap;
+    const entries: TakenEntry[] = [];
+    const limits = { entriesMax, bytesMax: Number.POSITIVE_INFINITY };
+    const next = walkRange({ index: this.#index, heap }, { from, to }, limits, (ref) => {
+      entries.push({ key: heap.keyAt(ref), hash: heap.hashAt(ref), version: heap.versionAt(ref), expiresAtMs: heap.expiresAtMs(ref), bytes: heap.bytesAt(ref) });
+    });
+    this.#removeBetween(from, next ?? to, { removes: () => true });
+    return { entries, next };
   }
 
   /** Chooses how far from `from` an expiry record goes; the leader logs [from, to) and the watermark (R23). */

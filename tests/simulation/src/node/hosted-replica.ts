@@ -11,6 +11,8 @@ import { FollowerLink } from './follower-link.ts';
 import { LeaderLinks } from './leader-links.ts';
 import type { SimNode } from './sim-node.ts';
 
+/** Of another lineage, compared in one tick. */
+const FORMER_ENTRIES = 8;
 const READ_RETRY_MS = 250;
 
 /** A production replica on a node, with the shell around it in small: disk, streams, records, timers. */
@@ -87,7 +89,7 @@ export class HostedReplica {
     this.replica.retire();
     this.leading.closeAll();
     this.following.close();
-    this.state.store.close();
+    this.state.close();
     this.disk?.crash();
   }
 
@@ -123,6 +125,7 @@ export class HostedReplica {
 
   tick(): void {
     const effect = this.replica.tick(this.node.moment());
+    this.state.compareFormer(FORMER_ENTRIES, this.node.clock.monotonicMs);
     if (effect === 'role-changed') this.noteRole();
     this.#world.mutant?.onTick?.(this);
     this.following.fetchSoon();
@@ -172,7 +175,7 @@ export class HostedReplica {
   #requestChange(attempt: ChangeAttempt): void {
     const key = partitionKey(this.partition);
     const { leader } = this.replica;
-    this.#world.etcd.transact(this.node, [{ key, modRevision: Math.floor(attempt.baseRevision) }], [{ key, value: attempt.record }], (outcome) => {
+    this.node.etcd.transact([{ key, modRevision: Math.floor(attempt.baseRevision) }], [{ key, value: attempt.record }], (outcome) => {
       // The first change may be asked for while the office is being taken.
       const target = leader ?? this.replica.leader;
       if (target === undefined || this.#isClosed) return;
@@ -186,8 +189,7 @@ export class HostedReplica {
     if (this.#isReading || this.#isClosed) return;
     this.#isReading = true;
     const key = partitionKey(this.partition);
-    this.#world.etcd.read(
-      this.node,
+    this.node.etcd.read(
       () => this.#world.etcd.get(key),
       (stored) => {
         this.#isReading = false;

@@ -23,6 +23,8 @@ export type LeaderMessage =
   | { readonly kind: 'refusal'; readonly message: { readonly channel: number } };
 
 const TICK_MS = 10;
+/** Of another lineage, compared in one tick. */
+const FORMER_ENTRIES = 8;
 const RETRY_MS = 15;
 const FETCH_TIMEOUT_MS = 80;
 /** Messages of one stream that may be under way: what a window would hold. */
@@ -107,7 +109,7 @@ export class WorldProcess {
     this.replica.retire();
     this.#links.clear();
     this.#leaveStream();
-    this.state.store.close();
+    this.state.close();
     this.disk?.crash();
     ({ state: this.state, replica: this.replica } = this.#open(this.#world.newReplicaId(), undefined));
     this.#wasNamed = false;
@@ -181,6 +183,7 @@ export class WorldProcess {
   #tick(): void {
     this.after(TICK_MS, () => this.#tick());
     this.replica.tick(this.moment);
+    this.state.compareFormer(FORMER_ENTRIES, this.moment.monotonicMs);
     this.#world.mutant?.onTick?.(this);
     this.#fetchSoon();
     if (this.#world.dice.chance(0.3)) this.#ackSoon();
