@@ -8,7 +8,7 @@ import type { Moment } from '@atoll/core-replication';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { addStandardServices, type CallContext, type GrpcServer, type Health } from '@atoll/platform-grpc';
 import type { Telemetry } from '@atoll/platform-telemetry';
-import { streamTopology } from '@atoll/platform-wire';
+import { decodeFollowRequest, streamTopology } from '@atoll/platform-wire';
 import type { CacheOperations, Done, WriteTrace } from './cache/cache-operations.ts';
 import { serveExecute } from './cache/execute-stream.ts';
 import { ManyOperations } from './cache/many-operations.ts';
@@ -52,7 +52,7 @@ const cacheService = {
   execute: { ...CacheService.execute, requestDeserialize: bytes, responseSerialize: bytes },
   watch: { ...CacheService.watch, responseSerialize: bytes },
 };
-const replicationService = { ...ReplicationService, follow: { ...ReplicationService.follow, responseSerialize: bytes } };
+const replicationService = { ...ReplicationService, follow: { ...ReplicationService.follow, requestDeserialize: decodeFollowRequest, responseSerialize: bytes } };
 
 /** Adds `Cache`, `Replication`, `Heartbeat`, `Transfer`, `Verification`, health and reflection. */
 export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOptions): Health {

@@ -1,7 +1,8 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
-import { FollowResponse, type FollowRequest } from '@atoll/contracts/atoll/v1/replication';
+import type { FollowRequest, FollowResponse } from '@atoll/contracts/atoll/v1/replication';
 import { KIB, type ReplicaId } from '@atoll/core-runtime';
 import type { RefusalMessage, SubscribeMessage } from '@atoll/core-replication';
+import { encodeFollowResponse } from '@atoll/platform-wire';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { TurnEnd } from '../turn.ts';
 import type { TracedWrites } from './traced-writes.ts';
@@ -32,7 +33,10 @@ export class FollowerSession {
   readonly #turn: TurnEnd;
   readonly #traces: TracedWrites;
   readonly #links = new Map<number, FollowerLink>();
+  /** Links with entries to send. */
   readonly #dirty = new Set<FollowerLink>();
+  /** Links whose follower does not know of the latest commit, and has nothing else to be told. */
+  readonly #uninformed = new Set<FollowerLink>();
   #refusals: RefusalMessage[] = [];
   #pending: Pick<FollowResponse, 'divergences' | 'installs'> = { divergences: [], installs: [] };
   #isScheduled = false;
@@ -111,14 +115,23 @@ export class FollowerSession {
     this.#schedule();
   }
 
-  /** The commit position moved: told with the next entries, or soon without any. */
+  /**
+   * The commit position moved: told with the next entries of this partition, or soon without any. Not along with those
+   * of others: under load that would make two messages of nearly every write.
+   */
   commitMoved(link: FollowerLink): void {
-    this.#dirty.add(link);
-    if (this.#isScheduled || this.#commitTimer !== undefined) return;
-    this.#commitTimer = setTimeout(() => {
+    if (this.#dirty.has(link)) return;
+    this.#uninformed.add(link);
+    this.#commitTimer ??= setTimeout(() => {
       this.#commitTimer = undefined;
+      this.#tellCommits();
       this.#schedule();
     }, COMMIT_NEWS_DELAY_MS);
+  }
+
+  #tellCommits(): void {
+    for (const link of this.#uninformed) this.#dirty.add(link);
+    this.#uninformed.clear();
   }
 
   /** This follower reads nothing here any more, and is told why: it must not take itself for up to date (R35). */
@@ -129,6 +142,7 @@ export class FollowerSession {
 
   /** Everything that is known goes out before it, so that its answer tells how stale the follower is at most (R35). */
   sendHeartbeat(): void {
+    this.#tellCommits();
     this.#flush();
     if (this.#isBlocked || this.#isClosed || this.#call.destroyed) return;
     this.#heartbeat += 1;
@@ -159,6 +173,7 @@ export class FollowerSession {
   #unlink(link: FollowerLink, heardMs = performance.now()): void {
     this.#links.delete(link.channel);
     this.#dirty.delete(link);
+    this.#uninformed.delete(link);
     if (link.hosted.followers.get(link.replicaId) !== link) return;
     link.hosted.followers.delete(link.replicaId);
     link.hosted.replica.leader?.unlink(link.replicaId, heardMs);
@@ -213,6 +228,7 @@ export class FollowerSession {
     }
     const { append } = next;
     message.appends.push(append);
+    this.#uninformed.delete(link);
     if (append.count > 0) this.#addTraces(link, message, append.prev.seq + 1, append.prev.seq + append.count);
     return Math.max(1, append.entries.length);
   }
@@ -222,8 +238,7 @@ export class FollowerSession {
   }
 
   #write(message: FollowResponse): void {
-    const bytes = FollowResponse.encode(message).finish();
-    this.#isBlocked = !this.#call.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+    this.#isBlocked = !this.#call.write(encodeFollowResponse(message));
   }
 }
 

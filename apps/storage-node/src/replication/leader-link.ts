@@ -1,8 +1,9 @@
-import { credentials, type ClientDuplexStream } from '@grpc/grpc-js';
-import { ReplicationClient, type FollowRequest, type FollowResponse } from '@atoll/contracts/atoll/v1/replication';
-import type { FollowOutcome, Follower } from '@atoll/core-replication';
+import { Client, Metadata, credentials, type ClientDuplexStream } from '@grpc/grpc-js';
+import { ReplicationService, type Append, type FollowRequest, type FollowResponse } from '@atoll/contracts/atoll/v1/replication';
+import type { FollowOutcome, Follower, LogPosition } from '@atoll/core-replication';
 import { createChannelOptions } from '@atoll/platform-grpc';
 import type { Logger, Tracing } from '@atoll/platform-telemetry';
+import { decodeFollowResponse, encodeFollowRequest } from '@atoll/platform-wire';
 import type { StorageNodeEvents } from '../events.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { TurnEnd } from '../turn.ts';
@@ -59,7 +60,7 @@ export class LeaderLink {
   readonly #retryMs = new Map<HostedReplica, number>();
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #sentEchoes: { heartbeat: number; atMs: number }[] = [];
-  #client: ReplicationClient | undefined;
+  #client: Client | undefined;
   #call: ClientDuplexStream<FollowRequest, FollowResponse> | undefined;
   #lastChannel = 0;
   #heartbeat = 0;
@@ -142,8 +143,8 @@ export class LeaderLink {
     clearTimeout(this.#connectTimer);
     this.#address = address;
     this.#client?.close();
-    this.#client = new ReplicationClient(address, credentials.createInsecure(), createChannelOptions({ traffic: 'bulk' }));
-    const call = this.#client.follow();
+    this.#client = new Client(address, credentials.createInsecure(), createChannelOptions({ traffic: 'bulk' }));
+    const call = this.#client.makeBidiStreamRequest(ReplicationService.follow.path, encodeFollowRequest, decodeFollowResponse, new Metadata(), {});
     this.#call = call;
     this.#isBlocked = false;
     call.on('data', (response: FollowResponse) => {
@@ -263,14 +264,8 @@ export class LeaderLink {
         return outcome;
       });
     }
-    for (const { prev, ...append } of response.appends) {
-      this.#take(append, (follower, subscribed) => {
-        // News of a commit needs no answer: what was appended is acknowledged already.
-        const isCommitNews = append.count === 0 && subscribed.accepted && subscribed.hosted.replica.state.isInstalled;
-        const outcome = follower.onAppend({ ...append, prev: prev ?? NOWHERE }, nowMs);
-        subscribed.accepted = outcome === 'ok';
-        return outcome === 'ok' && isCommitNews ? 'noted' : outcome;
-      });
+    for (const append of response.appends) {
+      this.#take(append, (follower, subscribed) => takeAppend(append, follower, subscribed, nowMs));
     }
     for (const { prev, ...part } of response.parts) {
       this.#take(part, (follower) => follower.onPart({ ...part, prev: prev ?? NOWHERE }));
@@ -364,5 +359,14 @@ export class LeaderLink {
 }
 
 const NOWHERE = { epoch: 0, seq: 0 };
+
+function takeAppend(append: Append, follower: Follower, subscribed: Subscribed, nowMs: number): FollowOutcome | 'noted' {
+  // News of a commit needs no answer: what was appended is acknowledged already.
+  const isCommitNews = append.count === 0 && subscribed.accepted && subscribed.hosted.replica.state.isInstalled;
+  append.prev ??= NOWHERE;
+  const outcome = follower.onAppend(append as Append & { prev: LogPosition }, nowMs);
+  subscribed.accepted = outcome === 'ok';
+  return outcome === 'ok' && isCommitNews ? 'noted' : outcome;
+}
 
 const emptyRequest = (): FollowRequest => ({ hello: undefined, subscriptions: [], acks: [], unsubscribe: [], heartbeat: 0 });

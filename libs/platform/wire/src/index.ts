@@ -2,6 +2,7 @@ export { cursorTag, decodeCursor, encodeCursor } from './cursor.ts';
 export type { ScanCursor } from './cursor.ts';
 export { OPERATION, OP_ID_FIELD, RESULT, encodeExecuteRequest, encodeExecuteResponse, readExecuteRequest, readExecuteResponse } from './execute-codec.ts';
 export type { OperationFrame, OperationVisitor, OutgoingOperation, OutgoingPart, OutgoingResult, ResultVisitor } from './execute-codec.ts';
+export { decodeFollowRequest, decodeFollowResponse, encodeFollowRequest, encodeFollowResponse } from './follow-codec.ts';
 export {
   decodeGetRequest,
   decodeGetResponse,

@@ -55,6 +55,13 @@ export class WireReader {
     return this.signed() !== 0;
   }
 
+  double(): number {
+    if (this.pos + 8 > this.end) this.#truncated();
+    const value = this.buffer.readDoubleLE(this.pos);
+    this.pos += 8;
+    return value;
+  }
+
   /** Position just behind a length-delimited field that begins here; `pos` is then at its first byte. */
   delimited(): number {
     const length = this.varint();

@@ -58,6 +58,13 @@ export class WireWriter {
     this.buffer[this.pos++] = high;
   }
 
+  /** A double field, 9 bytes; nothing for 0. `tag` is field number * 8 + 1, below 128. */
+  double(tag: number, value: number): void {
+    if (value === 0) return;
+    this.buffer[this.pos++] = tag;
+    this.pos = this.buffer.writeDoubleLE(value, this.pos);
+  }
+
   /** Tag and length of a field; the caller writes the content. `tag` is field number * 8 + 2, below 128. */
   header(tag: number, length: number): void {
     this.buffer[this.pos++] = tag;
