@@ -9,7 +9,6 @@ import {
   type LeaderHooks,
   type Moment,
   type ReplicaOrigin,
-  type ReplicaSettings,
   type ResultTableOptions,
 } from '@atoll/core-replication';
 import { MIB, randomHex, toPartitionId, toReplicaId, type NodeId, type Random, type ReplicaId } from '@atoll/core-runtime';
@@ -22,6 +21,7 @@ import { DueOffices } from './due-offices.ts';
 import type { StorageNodeEvents } from './events.ts';
 import { HostedKeyspace } from './hosted-keyspace.ts';
 import { HostedReplica } from './hosted-replica.ts';
+import { HostedSettings } from './hosted-settings.ts';
 import { shareLog } from './log-share.ts';
 import type { RecordKeeper } from './record-keeper.ts';
 import { ReplicaCheckpoints } from './replica-checkpoints.ts';
@@ -31,8 +31,6 @@ import type { Wal, WalReplicaState } from './wal/index.ts';
 
 /** A replica that no record has named for this long after it was made is given up. */
 const UNNAMED_MS_MAX = 120_000;
-const CHANGE_RETRY_MS = 200;
-const EXPIRY_SWEEP = { removedMax: 1000, scannedMax: 20_000 };
 /** Bytes of the write-ahead log that may wait for the disk before no more is taken in: half of what it bears (I10). */
 const JOURNAL_BYTES_MAX = 128 * MIB;
 
@@ -237,34 +235,11 @@ export class ReplicaHost {
       isSync,
       results: this.#options.results,
     });
-    const replica = new PartitionReplica({ state, settings: this.#settings(keyspace, () => hosted), hooks: this.#hooks(keyspace, () => hosted), random, incarnation, promiseUntilMs });
+    const replica = new PartitionReplica({ state, settings: new HostedSettings(this.#options, keyspace, () => hosted), hooks: this.#hooks(keyspace, () => hosted), random, incarnation, promiseUntilMs });
     const hosted: HostedReplica = new HostedReplica({ replica, tag: keyspace.tag, journal, createdMs: performance.now(), logBytesMax: this.#options.logBytesMax });
     keyspace.setReplica(partition, hosted);
     this.#byId.set(replicaId, hosted);
     return hosted;
-  }
-
-  /** Getters, so that a change of the keyspace takes effect at once. */
-  #settings(keyspace: HostedKeyspace, self: () => HostedReplica): ReplicaSettings {
-    const { leaseMs, followerAckTimeoutMs, rejoinAfterMs, uncommittedBytesMax } = this.#options;
-    return {
-      get minInSync() {
-        return keyspace.spec.minInSync;
-      },
-      get eviction() {
-        return keyspace.spec.eviction;
-      },
-      leaseMs,
-      freeBytes: () => keyspace.account.freeBytes,
-      followerAckTimeoutMs,
-      rejoinAfterMs,
-      changeRetryMs: CHANGE_RETRY_MS,
-      uncommittedBytesMax,
-      get logBytesMax() {
-        return self().logBytesMax;
-      },
-      expirySweep: EXPIRY_SWEEP,
-    };
   }
 
   #hooks(keyspace: HostedKeyspace, self: () => HostedReplica): LeaderHooks {
