@@ -52,6 +52,15 @@ const response: fc.Arbitrary<FollowResponse> = fc.record({
   withoutLease: rarely(few(uint32), []),
 });
 
+function problemOf(act: () => unknown): unknown {
+  try {
+    act();
+    return undefined;
+  } catch (error) {
+    return error;
+  }
+}
+
 describe('Follow messages, by hand and generated', () => {
   it('FollowRequest: each reads what the other writes', () => {
     fc.assert(
@@ -87,11 +96,9 @@ describe('Follow messages, by hand and generated', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 60 }), (noise) => {
         for (const decode of [decodeFollowRequest, decodeFollowResponse]) {
-          try {
-            decode(Buffer.from(noise));
-          } catch (error) {
-            expect(error instanceof MalformedMessage || (error as object).constructor === Error || error instanceof RangeError).toBe(true);
-          }
+          const problem = problemOf(() => decode(Buffer.from(noise)));
+          // Generated code throws plain errors, and RangeErrors at the end of the bytes.
+          expect(problem === undefined || problem instanceof MalformedMessage || problem instanceof RangeError || (problem as object).constructor === Error).toBe(true);
         }
       }),
     );
