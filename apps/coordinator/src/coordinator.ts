@@ -74,7 +74,8 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     describeNode(term?.verdict(node), { record: view?.nodes().get(node), spec: view?.nodeSpecs().get(node), nowMs: clock.monotonicMs() });
   const readiness = (): Readiness => {
     if (view === undefined) return { ready: false, reasons: ['waiting for etcd'] };
-    if (store.isRegressed) return { ready: false, reasons: [`etcd went back: nothing can be changed until ${RECOVERY_COMMAND} (${store.reasons.join('; ')})`] };
+    // Whoever recovers must reach it.
+    if (store.isRegressed) return { ready: true, reasons: [`etcd went back: nothing can be changed until ${RECOVERY_COMMAND} (${store.reasons.join('; ')})`] };
     return view.connected ? { ready: true, reasons: [] } : { ready: false, reasons: ['etcd is away: what was seen last is shown, nothing can be changed'] };
   };
   const metrics = createCoordinatorMetrics(telemetry.metrics, {

@@ -63,8 +63,8 @@ const createKeyspace = (name: string) => reasonOf(cluster.createKeyspace({ name,
 
 it('reads and writes go on, changes are refused, and what the nodes remember is the configuration again', async () => {
   await cluster.createKeyspace({ name: 'given-up', partitionCount: 4 });
-  const chaos = new ChaosClients({ clients: [cluster.client(), cluster.client()], seed: SEED });
-  await chaos.progress();
+  const chaos = new ChaosClients({ clients: [cluster.client(), cluster.client()], seed: SEED, workers: 8 });
+  await chaos.progress(80);
   await cluster.terminate('etcd');
   await cp(etcdDir(), backupDir(), { recursive: true });
   await cluster.startProcess('etcd');
@@ -72,7 +72,7 @@ it('reads and writes go on, changes are refused, and what the nodes remember is 
   await changeConfiguration();
   const later = cluster.client({ keyspace: 'later' });
   for (let index = 0; index < 50; index += 1) await later.set(`k${index}`, `v${index}`);
-  await chaos.progress();
+  await chaos.progress(80);
   const before = await cluster.partitions();
   expect((await recoverMetadata('--yes')).stderr).toContain('NOTHING_TO_RECOVER');
 
@@ -81,16 +81,16 @@ it('reads and writes go on, changes are refused, and what the nodes remember is 
   await cp(backupDir(), etcdDir(), { recursive: true });
   await cluster.startProcess('etcd');
   await eventually('every service knows', isRegressedEverywhere, SETTLED_MS);
-  await chaos.progress();
+  await chaos.progress(80);
   expect(await createKeyspace('refused')).toBe('METADATA_REGRESSED');
   expect((await later.get('k7'))?.value.toString()).toBe('v7');
   expect((await cluster.readiness('coordinator-1'))?.reasons.join()).toContain('atoll cluster recover-metadata');
 
   // A coordinator that begins on the old state hears of it from the nodes, and decides nothing either.
   await cluster.kill('coordinator-1');
-  await cluster.startProcess('coordinator-1').catch(() => undefined);
+  await cluster.startProcess('coordinator-1');
   await eventually('the new one knows', async () => (await createKeyspace('refused')) === 'METADATA_REGRESSED', SETTLED_MS);
-  await chaos.progress();
+  await chaos.progress(80);
 
   const shown = await eventually('the coordinator is elected', async () => (await recoverMetadata()).recovery, SETTLED_MS);
   expect(shown).toMatchObject({ executed: false, unreachable: [], risks: [] });
@@ -101,12 +101,12 @@ it('reads and writes go on, changes are refused, and what the nodes remember is 
   const after = await cluster.partitions();
   for (const [index, { epoch }] of after.entries()) expect(epoch).toBeGreaterThan(before[index]!.epoch);
   await eventually('nobody holds etcd to be behind', async () => !(await cluster.nodes()).some(({ metadataRegressed }) => metadataRegressed), SETTLED_MS);
-  await chaos.progress();
+  await chaos.progress(80);
 
   const victim = after[0]!.leader;
   await cluster.kill(victim);
   await eventually(`${victim} leads nothing`, async () => (await cluster.partitions()).every(({ leader }) => leader !== victim && leader !== ''), SETTLED_MS);
-  await chaos.progress();
+  await chaos.progress(80);
   await cluster.startProcess(victim);
   await cluster.untilRedundant();
   await cluster.untilRedundant('later');

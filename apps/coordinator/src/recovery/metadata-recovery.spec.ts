@@ -170,6 +170,10 @@ describe(`etcd goes back (R13, seed ${SEED})`, () => {
     expect(etcd.list('partitions/').map(({ key, modRevision }) => `${key} ${modRevision}`)).toEqual(records);
     expect((await whenElected(() => recover(second.admin, { execute: true }))).executed).toBe(true);
     expect((await placed(second.admin, 'made', 4)).every(({ epoch }) => epoch === 2)).toBe(true);
+    await whenElected(() => create(second.admin, 'next').then(() => true));
+    // It judges and decides as ever.
+    nodes[0]!.crash();
+    await eventually('b leads everything', async () => (await partitionsOf(second.admin, 'default')).every(({ leader }) => leader === 'b'));
   });
 
   it('a wiped etcd is filled again', async () => {
