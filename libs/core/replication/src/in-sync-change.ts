@@ -25,10 +25,15 @@ export interface ChangeAttempt {
 export class RecordInForce {
   #current: VersionedRecord;
   #attempts: ChangeAttempt[] = [];
-  #version = 0;
+  #version = -1;
+  // Asked with every write and acknowledgement, and other ones only when the version is.
+  #required: readonly Member[] = [];
+  #smallestSet = 0;
+  #mayHaveEligible = false;
 
   constructor(current: VersionedRecord) {
     this.#current = current;
+    this.#recount();
   }
 
   get current(): VersionedRecord {
@@ -54,7 +59,7 @@ export class RecordInForce {
     if (versioned.modRevision <= this.#current.modRevision) return false;
     this.#current = versioned;
     this.#attempts = [];
-    this.#version += 1;
+    this.#recount();
     return true;
   }
 
@@ -63,7 +68,7 @@ export class RecordInForce {
     // Attempts that say the same count as one, so that their number is bounded while etcd is away (I10).
     const isSame = (earlier: PartitionRecord): boolean => isSameSet(earlier.inSync, record.inSync) && isSameSet(earlier.eligible, record.eligible);
     this.#attempts = [...this.#attempts.filter((earlier) => !isSame(earlier.record)), attempt];
-    this.#version += 1;
+    this.#recount();
     return attempt;
   }
 
@@ -73,28 +78,34 @@ export class RecordInForce {
   }
 
   /** Replicas that must have an entry before it commits: the members of the recorded set and of all that may be (I2). */
-  *required(): Iterable<Member> {
-    yield* this.record.inSync;
-    for (const attempt of this.#attempts) {
-      for (const member of attempt.record.inSync) {
-        if (!hasReplica(this.record.inSync, member.replica)) yield member;
-      }
-    }
+  required(): readonly Member[] {
+    return this.#required;
   }
 
   isRequired(replica: ReplicaId): boolean {
-    if (hasReplica(this.record.inSync, replica)) return true;
-    return this.#attempts.some((attempt) => hasReplica(attempt.record.inSync, replica));
+    return hasReplica(this.#required, replica);
   }
 
   /** Size of the smallest set that may be in force (R9). */
   get smallestSet(): number {
-    return this.#attempts.reduce((least, attempt) => Math.min(least, attempt.record.inSync.length), this.record.inSync.length);
+    return this.#smallestSet;
   }
 
   /** Whether somebody outside the set may be named as one who holds every committed write: nothing may commit then (R9). */
   get mayHaveEligible(): boolean {
-    return this.record.eligible.length > 0 || this.#attempts.some(({ record }) => record.eligible.length > 0);
+    return this.#mayHaveEligible;
+  }
+
+  #recount(): void {
+    this.#version += 1;
+    const records = [this.record, ...this.#attempts.map(({ record }) => record)];
+    const required: Member[] = [];
+    for (const { inSync } of records) {
+      for (const member of inSync) if (!hasReplica(required, member.replica)) required.push(member);
+    }
+    this.#required = required;
+    this.#smallestSet = Math.min(...records.map(({ inSync }) => inSync.length));
+    this.#mayHaveEligible = records.some(({ eligible }) => eligible.length > 0);
   }
 }
 

@@ -53,6 +53,8 @@ const FENCED = 128;
 const FIXED_BYTES = 4 + 1 + 4 + 6 + 8;
 const EXPIRE_BYTES = 4 + 4 + 1 + 4 + 4 + 8;
 const HIGH = 2 ** 32;
+/** Of nearly every entry. */
+const NOTHING_EVICTED: Uint8Array[] = [];
 
 /** Bytes that `encodeEntry` will write. */
 export function encodedBytes(entry: LogEntry): number {
@@ -154,7 +156,7 @@ export function decodeEntry(source: Buffer, at: number): LogEntry {
   }
   const evictedCount = source.readUInt16LE(offset);
   offset += 2;
-  const evicted: Uint8Array[] = [];
+  const evicted: Uint8Array[] = evictedCount === 0 ? NOTHING_EVICTED : [];
   for (let index = 0; index < evictedCount; index += 1) {
     const bytes = source.readUInt16LE(offset);
     evicted.push(source.subarray(offset + 2, offset + 2 + bytes));

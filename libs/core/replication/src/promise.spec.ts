@@ -4,7 +4,7 @@ import { PartitionReplica } from './partition-replica.ts';
 import type { LeaderHooks } from './replica-types.ts';
 import { SETTINGS, memberOf, momentAt, openState, recordOf } from './testing/solo.ts';
 
-const hooks = { readRecord: () => undefined, wake: () => undefined, leaseUntilMs: () => 0, fenceUntilMs: () => Number.POSITIVE_INFINITY } as unknown as LeaderHooks;
+const hooks = { readRecord: () => undefined, wake: () => undefined, leaseUntilMs: () => 0, fenceUntilMs: () => Number.POSITIVE_INFINITY, beforeLease: () => undefined } as unknown as LeaderHooks;
 
 const openReplica = (promiseUntilMs = 0): PartitionReplica =>
   new PartitionReplica({ state: openState('b'), settings: SETTINGS, hooks, random: new SeededRandom(1), incarnation: 'life-1', promiseUntilMs });

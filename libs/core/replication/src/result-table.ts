@@ -252,7 +252,11 @@ export class ResultTable {
     doubles[slot * DOUBLES + STAMP] = entry.stampMs;
     doubles[slot * DOUBLES + EXPIRES] = 0;
     const words = this.#words;
-    words.set(this.#client, at + CLIENT);
+    const client = this.#client;
+    words[at + CLIENT] = client[0]!;
+    words[at + CLIENT + 1] = client[1]!;
+    words[at + CLIENT + 2] = client[2]!;
+    words[at + CLIENT + 3] = client[3]!;
     words[at + META] = (opId.clientId.length << LENGTH_SHIFT) | effect;
     words[at + KEY_HASH] = keyHashLow;
     words[at + EPOCH] = entry.epoch;
@@ -376,10 +380,9 @@ export class ResultTable {
     if (this.#loaded === opId) return this.#loadedHash;
     const { clientId, counter } = opId;
     const client = this.#client;
-    client.fill(0);
     const { length } = clientId;
-    for (let word = 0, at = 0; at < length; word += 1, at += 4) {
-      client[word] = clientId[at]! | (clientId[at + 1]! << 8) | (clientId[at + 2]! << 16) | (clientId[at + 3]! << 24);
+    for (let word = 0, at = 0; word < 4; word += 1, at += 4) {
+      client[word] = at + 4 <= length ? wordAt(clientId, at) : lastWord(clientId, at);
     }
     this.#loaded = opId;
     this.#loadedHash = mix(client[0]! ^ client[1]! ^ client[2]! ^ client[3]!, counter);
@@ -395,6 +398,15 @@ export class ResultTable {
 
 /** Of an encoded row: four doubles and nine words. */
 export const RESULT_ROW_BYTES = 4 * 8 + (WORDS - CLIENT - 1) * 4;
+
+const wordAt = (bytes: Uint8Array, at: number): number => bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+
+/** Of up to three bytes, or none. */
+function lastWord(bytes: Uint8Array, from: number): number {
+  let word = 0;
+  for (let at = bytes.length - 1; at >= from; at -= 1) word = (word << 8) | bytes[at]!;
+  return word;
+}
 
 /** Counters of one client go up by one: they spread over the buckets as they are; clients are random. */
 function mix(client: number, counter: number): number {

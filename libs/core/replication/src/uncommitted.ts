@@ -113,5 +113,6 @@ export class UncommittedStates {
 
 /** A key as a map key: one character per byte. */
 export function toKeyText(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString('latin1');
+  const bytes = Buffer.isBuffer(key) ? key : Buffer.from(key.buffer, key.byteOffset, key.byteLength);
+  return bytes.toString('latin1');
 }
