@@ -1,8 +1,10 @@
 import { RangeState, type PartitionComparison } from '@atoll/contracts/atoll/v1/admin';
+import type { DiscardedWrites } from '@atoll/contracts/atoll/v1/heartbeat';
 import type { DecisionKind, PartitionRecord, VerdictChange, WriteRecord } from '@atoll/core-membership';
 import { RECOVERY_COMMAND, type ClusterEvent } from '@atoll/platform-etcd';
 import type { Counter, Family, Logger, Metrics } from '@atoll/platform-telemetry';
 import type { SpecAction } from './adapters/record-writer.ts';
+import { discardText } from './domain/discard-text.ts';
 import type { SeenReplica } from './domain/last-seen.ts';
 import { lossOf, lossText } from './domain/loss.ts';
 
@@ -88,6 +90,13 @@ export class Events {
     const message = `the metadata was recovered from the nodes: ${keyspaces} keyspaces, ${partitions} partitions`;
     this.#logger.warn({ keyspaces, partitions }, message);
     this.#tell({ kind: 'METADATA_RECOVERED', message });
+  }
+
+  /** A node found writes that are gone since a reset or an unclean recovery. Their keys are in the event alone, not in the log. */
+  dataDiscarded(node: string, discards: DiscardedWrites): void {
+    const { keyspace, partitions, discarded, superseded, kept, unknown } = discards;
+    this.#logger.warn({ node, keyspace, partitions, discarded, superseded, kept, unknown }, 'a node held writes that are gone');
+    this.#tell({ kind: 'DATA_DISCARDED', keyspace, node, partitions, message: discardText(node, discards) });
   }
 
   keyspaceCreated(keyspace: string): void {

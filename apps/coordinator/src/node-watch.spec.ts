@@ -12,12 +12,14 @@ let etcd: InMemoryEtcd;
 let stops: (() => Promise<void> | void)[] = [];
 let changes: VerdictChange[];
 let newsCount: number;
+let discards: string[];
 
 beforeEach(() => {
   etcd = new InMemoryEtcd();
   etcd.transact([], [{ kind: 'put', key: 'cluster', value: JSON.stringify({ id: 'c', formatVersion: 1 }) }]);
   changes = [];
   newsCount = 0;
+  discards = [];
 });
 
 afterEach(async () => {
@@ -46,6 +48,7 @@ async function watch(nodes: () => ReadonlyMap<string, NodeRecord>): Promise<Node
     onVerdicts: (news) => changes.push(...news),
     onNews: () => (newsCount += 1),
     onMetadata: () => undefined,
+    onDiscards: (node, found) => discards.push(...found.map((each) => `${node} ${each.number} ${each.firstKeys.join()}`)),
     onProblem: () => undefined,
   });
   stops.push(() => made.close());
@@ -99,6 +102,20 @@ describe('the watch on nodes', () => {
     await eventually('a reports again', () => changes.at(-1)?.verdict.state === 'UP' && a.reportRevisions.length === 2);
     expect(a.news).toEqual([{ record: 'new', modRevision: 9 }, { record: 'new', modRevision: 9 }]);
     expect(a.reportRevisions).toEqual([42, 42]);
+  });
+
+  it('takes in what a node found to be gone once, and answers until the node has heard it', async () => {
+    const a = await runNode('a', 1);
+    const found = { keyspace: 'default', partitions: [3], discarded: 1, superseded: 0, kept: 0, unknown: 0, listFile: '' };
+    a.report = { discards: [{ ...found, number: 1, firstKeys: ['k1'] }] };
+    await watch(await registrations());
+    await eventually('a heard of it', () => a.discardsTaken === 1);
+    a.report = { discards: [{ ...found, number: 1, firstKeys: ['k1'] }, { ...found, number: 2, firstKeys: ['k2'] }] };
+    await eventually('a heard of both', () => a.discardsTaken === 2);
+    // Another stream to the same process: it tells again what it does not know to be taken.
+    a.breakStreams();
+    await eventually('a second stream was opened', () => a.reportRevisions.length === 2 && a.discardsTaken === 2);
+    expect(discards).toEqual(['a 1 k1', 'a 2 k2']);
   });
 
   it('tells many records in beats that stay small', async () => {

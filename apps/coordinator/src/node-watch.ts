@@ -1,6 +1,6 @@
 // Heartbeats between the elected coordinator and every node: reports in, news and probes out, verdicts as they are
 // judged by the failure detector of @atoll/core-membership (R11, R30).
-import type { RecordNews, RemovalAnswer } from '@atoll/contracts/atoll/v1/heartbeat';
+import type { DiscardedWrites, RecordNews, RemovalAnswer } from '@atoll/contracts/atoll/v1/heartbeat';
 import { FailureDetector, type NodeRecord, type NodeReport, type NodeVerdict, type Probe, type RemovalQuestion, type ReportedMark, type VerdictChange } from '@atoll/core-membership';
 import type { Clock } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
@@ -28,6 +28,8 @@ export interface NodeWatchOptions {
   readonly onNews: () => void;
   /** What a node says of etcd, with every report (R13). */
   readonly onMetadata: (node: string, said: ReportedMark) => void;
+  /** Writes that a node found to be gone. */
+  readonly onDiscards: (node: string, discards: readonly DiscardedWrites[]) => void;
   readonly onProblem: (node: string, error: Error) => void;
 }
 
@@ -123,7 +125,7 @@ export class NodeWatch {
   }
 
   #connect(id: string, address: string, incarnation: string): WatchedNode {
-    const { view, id: coordinatorId, revision, config, clock, onNews, onMetadata, onProblem } = this.#options;
+    const { view, id: coordinatorId, revision, config, clock, onNews, onMetadata, onDiscards, onProblem } = this.#options;
     const nowMs = (): number => clock.monotonicMs();
     const link = new ReportLink({
       address,
@@ -138,6 +140,7 @@ export class NodeWatch {
         if (report.metadata !== undefined) onMetadata(id, report.metadata);
         if (asksOf(report) !== (former === undefined ? NO_ASKS : asksOf(former))) onNews();
       },
+      onDiscards: (discards) => onDiscards(id, discards),
       onRefused: () => {
         this.#detector.onRefused(id, nowMs());
         this.#tick();

@@ -102,6 +102,7 @@ export class TermOfOffice {
       },
       onNews: () => this.#wake.now(),
       onMetadata: (node, said) => void this.#hear(node, said),
+      onDiscards: (node, discards) => discards.forEach((each) => options.events.dataDiscarded(node, each)),
       onProblem: (node, err) => logger.debug({ node, err }, 'a stream of reports ended'),
     });
     this.failover = new Failover({

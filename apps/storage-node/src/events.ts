@@ -1,5 +1,5 @@
 import { membersOf, type PartitionRecord } from '@atoll/core-membership';
-import type { ReplicaIdentity } from '@atoll/core-replication';
+import type { DiscardReport, ReplicaIdentity } from '@atoll/core-replication';
 import type { Counter, Histogram, Logger, Telemetry } from '@atoll/platform-telemetry';
 import { LogBudget } from './log-budget.ts';
 
@@ -12,6 +12,7 @@ export class StorageNodeEvents {
   readonly #roleChanges: { with(role: string): Counter };
   readonly #inSyncChanges: Counter;
   readonly #installs: Counter;
+  readonly #discarded: { with(outcome: string): Counter };
   readonly #streamLosses: Counter;
   readonly #leasesLost: Counter;
   readonly #promiseWaits: Histogram;
@@ -24,6 +25,7 @@ export class StorageNodeEvents {
     this.#roleChanges = metrics.counterFamily('atoll_role_changes_total', ['role'], { description: 'Replicas of this node that took a role.' });
     this.#inSyncChanges = metrics.counter('atoll_in_sync_changes_total', { description: 'Changes of in-sync sets by leaders of this node.' });
     this.#installs = metrics.counter('atoll_installs_total', { description: 'Snapshot installs that replicas of this node began.' });
+    this.#discarded = metrics.counterFamily('atoll_former_entries_total', ['outcome'], { description: 'Entries of another generation that replicas of this node held, by what became of them.' });
     this.#streamLosses = metrics.counter('atoll_replication_stream_losses_total', { description: 'Replication streams that broke.' });
     this.#leasesLost = metrics.counter('atoll_leases_lost_total', { description: 'Times that a leader of this node was left without a lease from every replica in sync.' });
     this.#promiseWaits = metrics.histogram('atoll_promise_wait_seconds', { description: 'How long new offices waited for the lease of the leader before.', unit: 's' });
@@ -63,6 +65,14 @@ export class StorageNodeEvents {
   installBegan(replica: ReplicaIdentity, leader: string): void {
     this.#installs.add();
     this.#log('full sync began', 'info', { keyspace: replica.keyspace, partition: replica.partition, leader });
+  }
+
+  /** What a replica held of another generation was compared with the present one, or dropped. Keys are in no log. */
+  dataDiscarded(replica: ReplicaIdentity, { generation, discarded, superseded, kept, unknown }: DiscardReport): void {
+    const counts = { discarded, superseded, kept, unknown };
+    for (const [outcome, count] of Object.entries(counts)) this.#discarded.with(outcome).add(count);
+    const message = 'what this replica held of another generation was compared with the present one';
+    this.#log(message, 'warn', { keyspace: replica.keyspace, partition: replica.partition, formerGeneration: generation.counter, ...counts });
   }
 
   replicaDropped(replica: ReplicaIdentity): void {

@@ -4,6 +4,7 @@ import { encodeEntry, encodedBytes, type LogEntry } from '@atoll/core-replicatio
 import { encodeKeyspaceSpec, ensureClusterId, keyspaceKey, openClusterView } from '@atoll/platform-etcd';
 import { InMemoryMetadataStore, eventually } from '@atoll/platform-etcd/testing';
 import { createLogger, startTelemetry } from '@atoll/platform-telemetry';
+import { Discards } from './discards/discards.ts';
 import { DiskHealth } from './disk-health.ts';
 import { StorageNodeEvents } from './events.ts';
 import type { HostedReplica } from './hosted-replica.ts';
@@ -36,7 +37,9 @@ describe(`replicas and their disk (seed ${SEED})`, () => {
     const view = await openClusterView(store, { onProblem: (problem) => logger.error(problem) });
     const telemetry = await startTelemetry({ service: 'storage-node', instanceId: 'b', version: '0', traceRatio: 0 });
     const records = new RecordKeeper({ store, logger });
-    closers.push(() => store.close(), () => view.close(), () => telemetry.shutdown(), () => records.close());
+    closers.push(() => store.close(), () => view.close(), () => telemetry.shutdown(), () => records.close(), () => discards.close());
+    const events = new StorageNodeEvents({ logger, telemetry });
+    const discards = new Discards({ dataDir: undefined, isScarce: () => false, events, logger });
     const host = new ReplicaHost({
       node: toNodeId('b'),
       incarnation: 'b-1',
@@ -52,7 +55,8 @@ describe(`replicas and their disk (seed ${SEED})`, () => {
       records,
       wal: opened.wal,
       disk: new DiskHealth(),
-      events: new StorageNodeEvents({ logger, telemetry }),
+      events,
+      discards,
       logger,
     });
     return { host, view, ...opened };

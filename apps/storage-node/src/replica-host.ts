@@ -16,6 +16,7 @@ import { PartitionStore, StoreMemory } from '@atoll/core-store';
 import type { ClusterView } from '@atoll/platform-etcd';
 import type { Logger } from '@atoll/platform-telemetry';
 import { restoreChunk } from './checkpoint-codec.ts';
+import type { Discards } from './discards/discards.ts';
 import type { DiskHealth } from './disk-health.ts';
 import { DueOffices } from './due-offices.ts';
 import type { StorageNodeEvents } from './events.ts';
@@ -31,6 +32,8 @@ import type { Wal, WalReplicaState } from './wal/index.ts';
 
 /** A replica that no record has named for this long after it was made is given up. */
 const UNNAMED_MS_MAX = 120_000;
+/** Share of a keyspace's memory below which nothing is kept that is not served. */
+const FREE_SHARE_MIN = 1 / 16;
 /** Bytes of the write-ahead log that may wait for the disk before no more is taken in: half of what it bears (I10). */
 const JOURNAL_BYTES_MAX = 128 * MIB;
 
@@ -52,6 +55,7 @@ export interface ReplicaHostOptions {
   readonly wal: Wal | undefined;
   readonly disk: DiskHealth;
   readonly events: StorageNodeEvents;
+  readonly discards: Discards;
   readonly logger: Logger;
 }
 
@@ -293,9 +297,14 @@ export class ReplicaHost {
     this.#checkpoints?.forget(hosted);
     this.#listener?.onDropped(hosted);
     hosted.wakeWatchers();
-    state.store.close();
+    state.close();
     if (hosted.journal !== undefined) this.#options.wal?.dropReplica(state.identity.self.replica);
     this.#options.events.replicaDropped(state.identity);
+  }
+
+  #dropUnnamed(hosted: HostedReplica): void {
+    this.#options.discards.dropping(hosted);
+    this.#drop(hosted);
   }
 
   #dropKeyspace(keyspace: HostedKeyspace): void {
@@ -345,7 +354,7 @@ export class ReplicaHost {
     if (replica.record === versioned) hosted.noteEpoch(record.epoch, now.monotonicMs);
     this.#announce(hosted);
     if (replica.leader !== undefined) this.#keeper?.noteOffices();
-    if (effect === 'unnamed' && hosted.wasNamed) this.#drop(hosted);
+    if (effect === 'unnamed' && hosted.wasNamed) this.#dropUnnamed(hosted);
     else if (effect === 'refused-office') this.#options.events.officeRefused(record);
     else if (effect === 'office-due') this.#awaitOffice(hosted, now.monotonicMs);
   }
@@ -373,7 +382,8 @@ export class ReplicaHost {
   tick(now: Moment): void {
     for (const hosted of this.replicas()) {
       this.#tickReplica(hosted, now);
-      if (!hosted.wasNamed && now.monotonicMs - hosted.createdMs > UNNAMED_MS_MAX) this.#drop(hosted);
+      if (!hosted.wasNamed && now.monotonicMs - hosted.createdMs > UNNAMED_MS_MAX) this.#dropUnnamed(hosted);
+      this.#options.discards.look(hosted);
     }
     this.#checkpoints?.tick(now.monotonicMs);
     this.#shareLog(now.monotonicMs);
@@ -400,6 +410,12 @@ export class ReplicaHost {
     const demands = replicas.map(({ replica }) => ({ bytes: replica.state.log.bytes, isNeeded: replica.leader?.isLogNeeded(nowMs) === true }));
     const bounds = shareLog(demands, { totalBytesMax: this.#options.logTotalBytesMax, eachBytesMax: this.#options.logBytesMax });
     for (const [index, hosted] of replicas.entries()) hosted.logBytesMax = bounds[index]!;
+  }
+
+  /** Whether what is served may soon need the memory of former data. */
+  isMemoryScarce({ keyspace }: HostedReplica): boolean {
+    const account = this.#keyspaces.get(keyspace)?.account;
+    return account !== undefined && account.freeBytes < account.bytesMax * FREE_SHARE_MIN;
   }
 
   /** Whether so much waits for the disk that nothing more is to be taken in (I10). */

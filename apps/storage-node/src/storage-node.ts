@@ -16,6 +16,7 @@ import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type
 import { CacheOperations } from './cache/cache-operations.ts';
 import { OperationMetrics } from './cache/operation-metrics.ts';
 import type { Config } from './config.ts';
+import { Discards } from './discards/discards.ts';
 import { DiskHealth } from './disk-health.ts';
 import { StorageNodeEvents } from './events.ts';
 import { readClocks } from './heartbeat/clocks.ts';
@@ -193,6 +194,7 @@ class RunningNode {
   readonly #links: LeaderLinks;
   readonly #snapshots: SnapshotReceiver;
   readonly #heartbeats: Heartbeats;
+  readonly #discards: Discards;
   readonly #timers: NodeJS.Timeout[] = [];
   #registration: NodeRegistration | undefined;
   #unsubscribe: (() => void) | undefined;
@@ -202,7 +204,8 @@ class RunningNode {
     this.#options = options;
     this.#wal = wal;
     this.#records = new RecordKeeper({ store, logger });
-    const host = new ReplicaHost({ ...config, node: toNodeId(config.id), incarnation, random, view, records: this.#records, wal, disk, events, logger });
+    this.#discards = new Discards({ dataDir: config.dataDir, isScarce: (hosted) => host.isMemoryScarce(hosted), events, logger });
+    const host: ReplicaHost = new ReplicaHost({ ...config, node: toNodeId(config.id), incarnation, random, view, records: this.#records, wal, disk, events, discards: this.#discards, logger });
     const traces = new TracedWrites();
     const addressOf = (node: string): string | undefined => view.nodes().get(node)?.address;
     const uniform = (): number => random.nextUint32() / 2 ** 32;
@@ -234,7 +237,7 @@ class RunningNode {
       isJournalFull: () => host.isJournalFull,
     });
     const fence = new CoordinatorFence();
-    this.#heartbeats = new Heartbeats({ config, incarnation, view, store, host, fence, disk, turn, metrics: telemetry.metrics, logger, random: uniform, readClocks: options.readClocks ?? readClocks });
+    this.#heartbeats = new Heartbeats({ config, incarnation, view, store, host, fence, disk, discards: this.#discards, turn, metrics: telemetry.metrics, logger, random: uniform, readClocks: options.readClocks ?? readClocks });
     host.connect(this.#sessions, this.#links, this.#heartbeats);
     const stalenessMs = this.#links.stalenessMs.bind(this.#links);
     const operations = new CacheOperations({ host, view, traces, stalenessMs, beforeServing: (now) => this.#heartbeats.beforeServing(now) });
@@ -300,6 +303,7 @@ class RunningNode {
       const now = readMoment();
       this.#heartbeats.tick(now);
       host.tick(now);
+      this.#discards.tick(now.monotonicMs);
       this.#sessions.tick(now.monotonicMs);
     });
     every(SLOW_TICK_MS, () => this.#links.tick());
@@ -384,6 +388,7 @@ class RunningNode {
     this.#snapshots.close();
     this.#links.close();
     this.#records.close();
+    await this.#discards.close();
     await this.#wal?.close({ clean: true });
     await this.#registration?.deregister();
     await this.#options.view.close();

@@ -1,6 +1,6 @@
 // The coordinator's end of one stream of reports (Heartbeat.Report), on a connection of its own (R14).
 import { credentials, type ClientDuplexStream } from '@grpc/grpc-js';
-import { HeartbeatClient, type RecordNews, type RemovalAnswer, type ReportHello, type ReportRequest, type ReportResponse } from '@atoll/contracts/atoll/v1/heartbeat';
+import { HeartbeatClient, type DiscardedWrites, type RecordNews, type RemovalAnswer, type ReportHello, type ReportRequest, type ReportResponse } from '@atoll/contracts/atoll/v1/heartbeat';
 import type { NodeReport, ProbeOutcome } from '@atoll/core-membership';
 import { callUnary, createChannelOptions, fromServiceError, probeTcp } from '@atoll/platform-grpc';
 import { toNodeReport, toProbeOutcome } from './report-message.ts';
@@ -23,6 +23,8 @@ export interface ReportLinkOptions {
   readonly nowMs: () => number;
   /** `beatMs`: from the sending of the beat to this answer. */
   readonly onReport: (report: NodeReport, beatMs: number) => void;
+  /** Writes that are gone, as the node found; each once, unless another coordinator has heard of it. */
+  readonly onDiscards: (discards: readonly DiscardedWrites[]) => void;
   /** The address refuses connections: evidence of a dead process (R30). */
   readonly onRefused: () => void;
   /** Why the stream ended. */
@@ -45,6 +47,10 @@ export class ReportLink {
   readonly #sentMs = new Map<number, number>();
   #client: HeartbeatClient;
   #call: ClientDuplexStream<ReportRequest, ReportResponse> | undefined;
+  /** What was taken in of the process that last told of discarded writes. */
+  #discardsTaken = { incarnation: '', number: 0 };
+  /** The number to answer it with; 0 until this stream knows whom it speaks with. */
+  #discardsAnswer = 0;
   #isHelloDue = true;
   #beat = 0;
   /** When the node last answered, or the stream was opened. */
@@ -70,7 +76,7 @@ export class ReportLink {
     this.#isHelloDue = false;
     const answers = [...this.#answers.values()];
     this.#answers.clear();
-    this.#call.write({ hello, beat: this.#beat, records: this.#takeNews(), answers });
+    this.#call.write({ hello, beat: this.#beat, records: this.#takeNews(), answers, discardsTaken: this.#discardsAnswer });
   }
 
   /** Records to tell with a beat that is sent at once; told again on the next stream when this one ends before the answer (R27). */
@@ -118,6 +124,7 @@ export class ReportLink {
     const call = this.#client.report();
     this.#call = call;
     this.#isHelloDue = true;
+    this.#discardsAnswer = 0;
     this.#aliveMs = this.#options.nowMs();
     call.on('data', (message: ReportResponse) => {
       if (this.#call === call) this.#take(message);
@@ -143,7 +150,18 @@ export class ReportLink {
     this.#aliveMs = nowMs;
     this.#retryMs = RETRY_MS_MIN;
     this.#options.onReport(toNodeReport(message), nowMs - sentMs);
+    this.#takeDiscards(message);
     if ([...this.#news.values()].some(({ beat }) => beat === undefined)) this.beat();
+  }
+
+  /** Told until they are answered, so most come more than once. */
+  #takeDiscards({ incarnation, discards }: ReportResponse): void {
+    if (this.#discardsTaken.incarnation !== incarnation) this.#discardsTaken = { incarnation, number: 0 };
+    const taken = this.#discardsTaken;
+    const fresh = discards.filter(({ number }) => number > taken.number);
+    taken.number = Math.max(taken.number, ...fresh.map(({ number }) => number));
+    this.#discardsAnswer = taken.number;
+    if (fresh.length > 0) this.#options.onDiscards(fresh);
   }
 
   /** The connection may be dead without a word: another one. */

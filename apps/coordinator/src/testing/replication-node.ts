@@ -35,6 +35,7 @@ const HEALTHY: Omit<ReportResponse, 'beat' | 'incarnation'> = {
   questions: [],
   stopped: [],
   metadata: undefined,
+  discards: [],
 };
 
 export class ReplicationNode {
@@ -53,6 +54,8 @@ export class ReplicationNode {
   /** How many beats each of them brought. */
   readonly beatsPerStream: number[] = [];
   newsPerBeatMax = 0;
+  /** Of the newest beat. */
+  discardsTaken = 0;
   /** What its streams of reports brought, newest last. */
   readonly news: RecordNews[] = [];
   readonly answers: RemovalAnswer[] = [];
@@ -176,7 +179,7 @@ export class ReplicationNode {
     };
     const report: handleBidiStreamingCall<ReportRequest, ReportResponse> = (call) => {
       let stream = 0;
-      call.on('data', ({ hello, beat, records, answers }: ReportRequest) => {
+      call.on('data', ({ hello, beat, records, answers, discardsTaken }: ReportRequest) => {
         if (hello !== undefined) {
           stream = this.reportRevisions.push(hello.coordinatorRevision) - 1;
           this.#streams.add(call);
@@ -185,6 +188,7 @@ export class ReplicationNode {
         this.newsPerBeatMax = Math.max(this.newsPerBeatMax, records.length);
         this.news.push(...records);
         this.answers.push(...answers);
+        this.discardsTaken = discardsTaken;
         if (this.isReporting) call.write({ ...HEALTHY, metadata: this.#mark(), ...this.report, beat, incarnation: this.incarnation });
       });
       call.on('end', () => call.end());

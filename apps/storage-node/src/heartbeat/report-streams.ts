@@ -4,6 +4,7 @@ import type { VersionedRecord } from '@atoll/core-membership';
 import { parsePartitionRecord, type GuardedMetadataStore } from '@atoll/platform-etcd';
 import type { BidiStreamHandler } from '@atoll/platform-grpc';
 import type { ReplicaHost } from '../replica-host.ts';
+import type { Discards } from '../discards/discards.ts';
 import type { CoordinatorFence } from './coordinator-fence.ts';
 import type { RemovalQuestions } from './removal-questions.ts';
 import type { Reporter } from './reporter.ts';
@@ -15,6 +16,7 @@ export interface ReportStreamsOptions {
   readonly store: Pick<GuardedMetadataStore, 'isRegressed'>;
   readonly reporter: Reporter;
   readonly questions: RemovalQuestions;
+  readonly discards: Pick<Discards, 'taken'>;
   /** A record that the coordinator has just written; the watch may be behind (R27). */
   readonly onNews: (record: VersionedRecord) => void;
 }
@@ -25,7 +27,7 @@ export interface ReportStreamsOptions {
  * obeyed: the tokens of those that were elected since are lower than those of before (R13).
  */
 export function createReportHandler(options: ReportStreamsOptions): BidiStreamHandler<ReportRequest, ReportResponse> {
-  const { clusterId, host, fence, store, reporter, questions, onNews } = options;
+  const { clusterId, host, fence, store, reporter, questions, discards, onNews } = options;
 
   const open = ({ hello }: ReportRequest): number => {
     if (hello === undefined) throw invalidArgument('hello', 'the first message must have it');
@@ -60,6 +62,7 @@ export function createReportHandler(options: ReportStreamsOptions): BidiStreamHa
           if (!store.isRegressed) {
             fence.accept(revision);
             isFenced = true;
+            discards.taken(request.discardsTaken);
             for (const news of request.records) onNews(parseNews(news));
           }
           const nowMs = performance.now();

@@ -1,4 +1,5 @@
 import type { PartitionEpoch, PeerView, ReportResponse } from '@atoll/contracts/atoll/v1/heartbeat';
+import type { Discards } from '../discards/discards.ts';
 import type { DiskHealth } from '../disk-health.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
@@ -20,6 +21,7 @@ export interface ReporterOptions {
   readonly links: LeaseLinks;
   readonly questions: RemovalQuestions;
   readonly fenced: FencedPartitions;
+  readonly discards: Pick<Discards, 'list'>;
   /** Time that an office may take beyond the wait for leases, in ms (R27). */
   readonly takeOfficeMs: number;
 }
@@ -34,7 +36,7 @@ export class Reporter {
 
   /** One per stream of reports, so that each has the longest stall and the slowest flush since its own last report. */
   open(): { report(beat: number, nowMs: number): ReportResponse; close(): void } {
-    const { incarnation, host, lag, disk, etcd, questions, store } = this.#options;
+    const { incarnation, host, lag, disk, etcd, questions, store, discards } = this.#options;
     const stalls = lag.reader();
     const flushes = disk.reader();
     return {
@@ -51,6 +53,7 @@ export class Reporter {
         questions: questions.list(nowMs),
         stopped: this.#stopped(),
         metadata: markMessage(store),
+        discards: discards.list(),
       }),
       close: () => {
         stalls.close();

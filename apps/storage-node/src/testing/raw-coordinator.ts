@@ -28,7 +28,7 @@ export class RawCoordinator {
 
   send(changes: Partial<ReportRequest>): this {
     this.#beat += 1;
-    this.#stream.write({ hello: undefined, beat: this.#beat, records: [], answers: [], ...changes });
+    this.#stream.write({ hello: undefined, beat: this.#beat, records: [], answers: [], discardsTaken: 0, ...changes });
     return this;
   }
 

@@ -292,6 +292,12 @@ export class ReplicaState {
     return former?.report();
   }
 
+  /** The data goes uncompared, all of it: nobody takes this replica's place. */
+  giveUpAll(): DiscardReport | undefined {
+    this.#setAside();
+    return this.giveUpFormer();
+  }
+
   /** The replica is given up: its memory goes back. */
   close(): void {
     this.giveUpFormer();

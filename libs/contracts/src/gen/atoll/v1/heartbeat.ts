@@ -65,6 +65,8 @@ export interface ReportRequest {
   records: RecordNews[];
   /** Answers to ReportResponse.questions. */
   answers: RemovalAnswer[];
+  /** Number up to which this process' ReportResponse.discards were taken in; 0: none. */
+  discardsTaken: number;
 }
 
 export interface ReportHello {
@@ -104,7 +106,33 @@ export interface ReportResponse {
   /** Partitions that this process certainly leads and serves in no epoch up to the named one any more (R15). */
   stopped: PartitionEpoch[];
   /** The highest that this node saw of etcd (R13). */
-  metadata: MetadataMark | undefined;
+  metadata:
+    | MetadataMark
+    | undefined;
+  /** Until ReportRequest.discards_taken says that they were taken in; lost with the process (R3, R15). */
+  discards: DiscardedWrites[];
+}
+
+/** What replicas of this node held of an older generation, and what became of it when they were filled anew or dropped. */
+export interface DiscardedWrites {
+  /** Grows with each of this process. */
+  number: number;
+  keyspace: string;
+  partitions: number[];
+  /** Entries that are gone: their key has nothing in the new generation, or an older write. */
+  discarded: number;
+  /** Entries whose key has a newer write. */
+  superseded: number;
+  kept: number;
+  /** Entries that went without being compared: the replica was dropped, or its memory was needed. */
+  unknown: number;
+  /**
+   * The first keys of those that are discarded or unknown, for people: as text where it is printable, else 0x and hex,
+   * and cut.
+   */
+  firstKeys: string[];
+  /** On that node, with more of them; empty when there is none. */
+  listFile: string;
 }
 
 export interface PeerView {
@@ -593,7 +621,7 @@ export const LeaseResponse: MessageFns<LeaseResponse> = {
 };
 
 function createBaseReportRequest(): ReportRequest {
-  return { hello: undefined, beat: 0, records: [], answers: [] };
+  return { hello: undefined, beat: 0, records: [], answers: [], discardsTaken: 0 };
 }
 
 export const ReportRequest: MessageFns<ReportRequest> = {
@@ -612,6 +640,12 @@ export const ReportRequest: MessageFns<ReportRequest> = {
     }
     for (const v of message.answers) {
       RemovalAnswer.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.discardsTaken !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.discardsTaken)) !== BigInt(message.discardsTaken)) {
+        throw new globalThis.Error("value provided for field BigInt(message.discardsTaken) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.discardsTaken));
     }
     return writer;
   },
@@ -661,6 +695,14 @@ export const ReportRequest: MessageFns<ReportRequest> = {
             message.answers.push(RemovalAnswer.decode(reader, reader.uint32()));
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.discardsTaken = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -681,6 +723,11 @@ export const ReportRequest: MessageFns<ReportRequest> = {
       answers: globalThis.Array.isArray(object?.answers)
         ? object.answers.map((e: any) => RemovalAnswer.fromJSON(e))
         : [],
+      discardsTaken: isSet(object.discardsTaken)
+        ? globalThis.Number(object.discardsTaken)
+        : isSet(object.discards_taken)
+        ? globalThis.Number(object.discards_taken)
+        : 0,
     };
   },
 
@@ -698,6 +745,9 @@ export const ReportRequest: MessageFns<ReportRequest> = {
     if (message.answers?.length) {
       obj.answers = message.answers.map((e) => RemovalAnswer.toJSON(e));
     }
+    if (message.discardsTaken !== 0) {
+      obj.discardsTaken = globalThis.Number(message.discardsTaken);
+    }
     return obj;
   },
 
@@ -712,6 +762,7 @@ export const ReportRequest: MessageFns<ReportRequest> = {
     message.beat = object.beat ?? 0;
     message.records = object.records?.map((e) => RecordNews.fromPartial(e)) || [];
     message.answers = object.answers?.map((e) => RemovalAnswer.fromPartial(e)) || [];
+    message.discardsTaken = object.discardsTaken ?? 0;
     return message;
   },
 };
@@ -940,6 +991,7 @@ function createBaseReportResponse(): ReportResponse {
     questions: [],
     stopped: [],
     metadata: undefined,
+    discards: [],
   };
 }
 
@@ -983,6 +1035,9 @@ export const ReportResponse: MessageFns<ReportResponse> = {
     }
     if (message.metadata !== undefined) {
       MetadataMark.encode(message.metadata, writer.uint32(98).fork()).join();
+    }
+    for (const v of message.discards) {
+      DiscardedWrites.encode(v!, writer.uint32(106).fork()).join();
     }
     return writer;
   },
@@ -1096,6 +1151,14 @@ export const ReportResponse: MessageFns<ReportResponse> = {
             message.metadata = MetadataMark.decode(reader, reader.uint32());
             continue;
           }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.discards.push(DiscardedWrites.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1152,6 +1215,9 @@ export const ReportResponse: MessageFns<ReportResponse> = {
         ? object.stopped.map((e: any) => PartitionEpoch.fromJSON(e))
         : [],
       metadata: isSet(object.metadata) ? MetadataMark.fromJSON(object.metadata) : undefined,
+      discards: globalThis.Array.isArray(object?.discards)
+        ? object.discards.map((e: any) => DiscardedWrites.fromJSON(e))
+        : [],
     };
   },
 
@@ -1193,6 +1259,9 @@ export const ReportResponse: MessageFns<ReportResponse> = {
     if (message.metadata !== undefined) {
       obj.metadata = MetadataMark.toJSON(message.metadata);
     }
+    if (message.discards?.length) {
+      obj.discards = message.discards.map((e) => DiscardedWrites.toJSON(e));
+    }
     return obj;
   },
 
@@ -1215,6 +1284,253 @@ export const ReportResponse: MessageFns<ReportResponse> = {
     message.metadata = (object.metadata !== undefined && object.metadata !== null)
       ? MetadataMark.fromPartial(object.metadata)
       : undefined;
+    message.discards = object.discards?.map((e) => DiscardedWrites.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseDiscardedWrites(): DiscardedWrites {
+  return {
+    number: 0,
+    keyspace: "",
+    partitions: [],
+    discarded: 0,
+    superseded: 0,
+    kept: 0,
+    unknown: 0,
+    firstKeys: [],
+    listFile: "",
+  };
+}
+
+export const DiscardedWrites: MessageFns<DiscardedWrites> = {
+  encode(message: DiscardedWrites, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.number !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.number)) !== BigInt(message.number)) {
+        throw new globalThis.Error("value provided for field BigInt(message.number) of type uint64 too large");
+      }
+      writer.uint32(8).uint64(BigInt(message.number));
+    }
+    if (message.keyspace !== "") {
+      writer.uint32(18).string(message.keyspace);
+    }
+    if (message.partitions.length !== 0) {
+      writer.uint32(26).fork();
+      for (const v of message.partitions) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.discarded !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.discarded)) !== BigInt(message.discarded)) {
+        throw new globalThis.Error("value provided for field BigInt(message.discarded) of type uint64 too large");
+      }
+      writer.uint32(32).uint64(BigInt(message.discarded));
+    }
+    if (message.superseded !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.superseded)) !== BigInt(message.superseded)) {
+        throw new globalThis.Error("value provided for field BigInt(message.superseded) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.superseded));
+    }
+    if (message.kept !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.kept)) !== BigInt(message.kept)) {
+        throw new globalThis.Error("value provided for field BigInt(message.kept) of type uint64 too large");
+      }
+      writer.uint32(48).uint64(BigInt(message.kept));
+    }
+    if (message.unknown !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.unknown)) !== BigInt(message.unknown)) {
+        throw new globalThis.Error("value provided for field BigInt(message.unknown) of type uint64 too large");
+      }
+      writer.uint32(56).uint64(BigInt(message.unknown));
+    }
+    for (const v of message.firstKeys) {
+      writer.uint32(66).string(v!);
+    }
+    if (message.listFile !== "") {
+      writer.uint32(74).string(message.listFile);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DiscardedWrites {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDiscardedWrites();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.number = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag === 24) {
+              message.partitions.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 26) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.partitions.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.discarded = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.superseded = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.kept = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.unknown = longToNumber(reader.uint64());
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.firstKeys.push(reader.string());
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.listFile = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DiscardedWrites {
+    return {
+      number: isSet(object.number) ? globalThis.Number(object.number) : 0,
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      partitions: globalThis.Array.isArray(object?.partitions)
+        ? object.partitions.map((e: any) => globalThis.Number(e))
+        : [],
+      discarded: isSet(object.discarded) ? globalThis.Number(object.discarded) : 0,
+      superseded: isSet(object.superseded) ? globalThis.Number(object.superseded) : 0,
+      kept: isSet(object.kept) ? globalThis.Number(object.kept) : 0,
+      unknown: isSet(object.unknown) ? globalThis.Number(object.unknown) : 0,
+      firstKeys: globalThis.Array.isArray(object?.firstKeys)
+        ? object.firstKeys.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.first_keys)
+        ? object.first_keys.map((e: any) => globalThis.String(e))
+        : [],
+      listFile: isSet(object.listFile)
+        ? globalThis.String(object.listFile)
+        : isSet(object.list_file)
+        ? globalThis.String(object.list_file)
+        : "",
+    };
+  },
+
+  toJSON(message: DiscardedWrites): unknown {
+    const obj: any = {};
+    if (message.number !== 0) {
+      obj.number = globalThis.Number(message.number);
+    }
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.partitions?.length) {
+      obj.partitions = message.partitions.map((e) => Math.round(e));
+    }
+    if (message.discarded !== 0) {
+      obj.discarded = globalThis.Number(message.discarded);
+    }
+    if (message.superseded !== 0) {
+      obj.superseded = globalThis.Number(message.superseded);
+    }
+    if (message.kept !== 0) {
+      obj.kept = globalThis.Number(message.kept);
+    }
+    if (message.unknown !== 0) {
+      obj.unknown = globalThis.Number(message.unknown);
+    }
+    if (message.firstKeys?.length) {
+      obj.firstKeys = message.firstKeys;
+    }
+    if (message.listFile !== "") {
+      obj.listFile = message.listFile;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DiscardedWrites>): DiscardedWrites {
+    return DiscardedWrites.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DiscardedWrites>): DiscardedWrites {
+    const message = createBaseDiscardedWrites();
+    message.number = object.number ?? 0;
+    message.keyspace = object.keyspace ?? "";
+    message.partitions = object.partitions?.map((e) => e) || [];
+    message.discarded = object.discarded ?? 0;
+    message.superseded = object.superseded ?? 0;
+    message.kept = object.kept ?? 0;
+    message.unknown = object.unknown ?? 0;
+    message.firstKeys = object.firstKeys?.map((e) => e) || [];
+    message.listFile = object.listFile ?? "";
     return message;
   },
 };
