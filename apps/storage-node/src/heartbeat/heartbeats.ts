@@ -10,7 +10,7 @@ import type { DiskHealth } from '../disk-health.ts';
 import type { HostedKeyspace } from '../hosted-keyspace.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { OfficeKeeper, ReplicaHost } from '../replica-host.ts';
-import type { TurnEnd } from '../turn.ts';
+import { readMoment, type TurnEnd } from '../turn.ts';
 import type { CoordinatorFence } from './coordinator-fence.ts';
 import { EtcdContact } from './etcd-contact.ts';
 import { FenceReads } from './fence-reads.ts';
