@@ -33,6 +33,6 @@ export { PlacementPlans } from './decisions/placement-plans.ts';
 export { judgeLeaves } from './verify/judge-leaves.ts';
 export type { LeafJudgement, ReplicaLeaves } from './verify/judge-leaves.ts';
 export { HighWaterMark, NO_MARK, olderThan, termOf } from './metadata/high-water-mark.ts';
-export type { MarkChange, MetadataMark, MetadataSight, RecordTerm, SeenMark, VersionedTerm } from './metadata/high-water-mark.ts';
+export type { MarkChange, MetadataMark, MetadataSight, RecordTerm, SeenMark, SentLook, VersionedTerm } from './metadata/high-water-mark.ts';
 export { planMetadataRecovery } from './metadata/plan-recovery.ts';
 export type { KeyspaceOutcome, MetadataRecovery, RebuiltPartition, RecoveryInput, RememberedRecord, StoredConfiguration, Testimony } from './metadata/plan-recovery.ts';

@@ -5,7 +5,7 @@ const sight = (revision: number, changeRevision: number, more: Partial<MetadataS
 /** A mark that has seen revision 100 with the last change at 90. */
 function seasoned(): HighWaterMark {
   const mark = new HighWaterMark();
-  mark.observe(sight(100, 90), mark.mark);
+  mark.observe(sight(100, 90), mark.sending);
   return mark;
 }
 
@@ -20,13 +20,13 @@ describe('HighWaterMark (R13)', () => {
     ['the etcd of another cluster', sight(500, 400, { clusterId: 'x' }), ["the cluster's id went from k to x"]],
   ])('%s', (_name, seen, reasons) => {
     const mark = seasoned();
-    expect(mark.observe(seen, mark.mark)).toBe(reasons.length === 0 ? 'unchanged' : 'regressed');
+    expect(mark.observe(seen, mark.sending)).toBe(reasons.length === 0 ? 'unchanged' : 'regressed');
     expect(mark.reasons).toEqual(reasons);
   });
 
   it('what was noted while a look was under way does not count against its answer', () => {
     const mark = seasoned();
-    const sent = mark.mark;
+    const sent = mark.sending;
     mark.note({ revision: 105, changeRevision: 105 });
     expect(mark.observe(sight(103, 103), sent)).toBe('unchanged');
     expect(mark.mark).toEqual({ revision: 105, changeRevision: 105 });
@@ -34,22 +34,31 @@ describe('HighWaterMark (R13)', () => {
 
   it('stands still while etcd is behind, and goes on at a word of recovery above it', () => {
     const mark = seasoned();
-    mark.observe(sight(80, 80), mark.mark);
+    mark.observe(sight(80, 80), mark.sending);
     mark.note({ revision: 300, changeRevision: 300 });
     expect(mark.mark).toEqual({ revision: 100, changeRevision: 90 });
     // The word of an earlier recovery came back with the backup.
-    expect(mark.observe(sight(130, 120, { recoveryRevision: 60 }), mark.mark)).toBe('unchanged');
-    expect(mark.observe(sight(210, 205, { recoveryRevision: 204 }), mark.mark)).toBe('recovered');
+    expect(mark.observe(sight(130, 120, { recoveryRevision: 60 }), mark.sending)).toBe('unchanged');
+    expect(mark.observe(sight(210, 205, { recoveryRevision: 204 }), mark.sending)).toBe('recovered');
     expect(mark.reasons).toEqual([]);
     expect(mark.mark).toEqual({ revision: 210, changeRevision: 205 });
-    expect(mark.observe(sight(211, 205, { recoveryRevision: 204 }), mark.mark)).toBe('unchanged');
+    expect(mark.observe(sight(211, 205, { recoveryRevision: 204 }), mark.sending)).toBe('unchanged');
+  });
+
+  it('an answer that was on its way while all was recovered does not count', () => {
+    const mark = seasoned();
+    mark.observe(sight(80, 80), mark.sending);
+    const late = mark.sending;
+    expect(mark.observe(sight(210, 205, { recoveryRevision: 204 }), mark.sending)).toBe('recovered');
+    expect(mark.observe(sight(90, 80), late)).toBe('unchanged');
+    expect(mark.isRegressed).toBe(false);
   });
 
   it('learns from others what it did not see itself', () => {
     const fresh = new HighWaterMark();
-    fresh.observe(sight(80, 80), fresh.mark);
+    fresh.observe(sight(80, 80), fresh.sending);
     expect(fresh.raise({ revision: 100, changeRevision: 90 }, true)).toBe(true);
-    expect(fresh.observe(sight(82, 80), fresh.mark)).toBe('regressed');
+    expect(fresh.observe(sight(82, 80), fresh.sending)).toBe('regressed');
     // One that began since counts what came since.
     expect(fresh.raise({ revision: 2000, changeRevision: 80 }, false)).toBe(false);
     expect(fresh.raise({ revision: 110, changeRevision: 90 }, true)).toBe(true);
@@ -60,21 +69,21 @@ describe('HighWaterMark (R13)', () => {
   it('what a process saw in its last life counts from the start', () => {
     const seen = { clusterId: 'k', mark: { revision: 100, changeRevision: 90 } };
     const mark = new HighWaterMark(seen);
-    expect(mark.observe(sight(120, 70), mark.mark)).toBe('regressed');
+    expect(mark.observe(sight(120, 70), mark.sending)).toBe('regressed');
     const wiped = new HighWaterMark(seen);
-    expect(wiped.observe(sight(3, 0, { clusterId: undefined }), wiped.mark)).toBe('regressed');
+    expect(wiped.observe(sight(3, 0, { clusterId: undefined }), wiped.sending)).toBe('regressed');
     const elsewhere = new HighWaterMark(seen);
-    expect(elsewhere.observe(sight(20, 7, { clusterId: 'x' }), elsewhere.mark)).toBe('unchanged');
+    expect(elsewhere.observe(sight(20, 7, { clusterId: 'x' }), elsewhere.sending)).toBe('unchanged');
     expect(elsewhere.mark).toEqual({ revision: 20, changeRevision: 7 });
   });
 
   it('believes the note of whoever remembered more, until it is gone and all was recovered', () => {
     const mark = new HighWaterMark();
-    expect(mark.observe(sight(50, 40, { noticed: ['etcd went back'], recoveryRevision: 30 }), mark.mark)).toBe('regressed');
+    expect(mark.observe(sight(50, 40, { noticed: ['etcd went back'], recoveryRevision: 30 }), mark.sending)).toBe('regressed');
     expect(mark.reasons).toEqual(['etcd went back']);
-    expect(mark.observe(sight(120, 110, { noticed: ['etcd went back'], recoveryRevision: 105 }), mark.mark)).toBe('unchanged');
-    expect(mark.observe(sight(121, 110, { recoveryRevision: 30 }), mark.mark)).toBe('unchanged');
-    expect(mark.observe(sight(121, 110, { recoveryRevision: 105 }), mark.mark)).toBe('recovered');
+    expect(mark.observe(sight(120, 110, { noticed: ['etcd went back'], recoveryRevision: 105 }), mark.sending)).toBe('unchanged');
+    expect(mark.observe(sight(121, 110, { recoveryRevision: 30 }), mark.sending)).toBe('unchanged');
+    expect(mark.observe(sight(121, 110, { recoveryRevision: 105 }), mark.sending)).toBe('recovered');
   });
 
   it('is told by others, and keeps a bounded number of reasons (I10)', () => {

@@ -25,6 +25,12 @@ export interface MetadataSight extends MetadataMark {
   readonly noticed: readonly string[];
 }
 
+/** What a look is compared with: the mark when it was sent, and after how many recoveries that was. */
+export interface SentLook {
+  readonly mark: MetadataMark;
+  readonly recoveries: number;
+}
+
 /** A mark of an earlier life. */
 export interface SeenMark {
   readonly clusterId: string;
@@ -49,6 +55,7 @@ export class HighWaterMark {
   #clusterId: string | undefined;
   #seenIn: string | undefined;
   #recoveryRevision = 0;
+  #recoveries = 0;
   #reasons: string[] = [];
 
   /** `seen`: what this process, or its data, saw before, in the cluster of that id; it says nothing of another one. */
@@ -60,6 +67,11 @@ export class HighWaterMark {
 
   get mark(): MetadataMark {
     return this.#mark;
+  }
+
+  /** For a look that is sent now. */
+  get sending(): SentLook {
+    return { mark: this.#mark, recoveries: this.#recoveries };
   }
 
   /** Without what others told. */
@@ -102,12 +114,17 @@ export class HighWaterMark {
     return before.revision < seen.revision || before.changeRevision < seen.changeRevision;
   }
 
-  /** `sent`: the mark as it stood when the look was sent. What was noted meanwhile may be newer than the answer. */
-  observe(sight: MetadataSight, sent: MetadataMark): MarkChange {
+  /**
+   * `sent`: `sending` when the look was sent. What was noted meanwhile may be newer than the answer; one that was sent
+   * before a recovery tells of what is over.
+   */
+  observe(sight: MetadataSight, { mark: sent, recoveries }: SentLook): MarkChange {
+    if (recoveries !== this.#recoveries) return 'unchanged';
     this.#recoveryRevision = sight.recoveryRevision;
     if (this.isRegressed) {
       if (sight.recoveryRevision <= this.#mark.revision || sight.noticed.length > 0) return 'unchanged';
       this.#reasons = [];
+      this.#recoveries += 1;
       this.#begin(sight);
       return 'recovered';
     }

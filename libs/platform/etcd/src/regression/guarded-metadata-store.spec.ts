@@ -179,7 +179,8 @@ describe('GuardedMetadataStore (R13)', () => {
     goBackTo(backup);
     comeBack();
     await eventually('it knows', () => one.guard.isRegressed);
-    etcd.transact([], [{ kind: 'delete', key: REGRESSED_KEY }]); // As before anybody could leave the note.
+    for (const { client } of [one, other]) client.goAway(); // As before anybody could leave the note.
+    etcd.transact([], [{ kind: 'delete', key: REGRESSED_KEY }]);
     const late = start();
     await late.open();
     await late.guard.hear({ source: 'one', mark: one.guard.mark, reasons: one.guard.reasons });

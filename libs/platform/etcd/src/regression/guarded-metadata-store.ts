@@ -94,7 +94,7 @@ export class GuardedMetadataStore implements MetadataStore {
 
   /** Resolves when etcd was looked at. Throws METADATA_UNAVAILABLE; whether it went back is told by `isRegressed`. */
   async look(): Promise<void> {
-    const sent = this.#mark.mark;
+    const sent = this.#mark.sending;
     const { values, revision } = await this.unguarded.list(CLUSTER_KEY);
     const at = (key: string): StoredValue | undefined => values.find((stored) => stored.key === key);
     const identity = at(CLUSTER_KEY);
@@ -109,13 +109,13 @@ export class GuardedMetadataStore implements MetadataStore {
       sent,
     );
     if (!this.isRegressed) this.#identity = identity?.value ?? this.#identity;
-    else {
+    if (change === 'regressed') this.#onRegressed();
+    if (change === 'recovered') this.#onRecovered();
+    if (this.isRegressed) {
       if (identity === undefined) await this.#keepIdentity();
       // Of another cluster it is not: nothing is written there.
       if (at(REGRESSED_KEY) === undefined && (identity === undefined || parseIdentity(identity.value) === this.clusterId)) await this.#leaveNote();
     }
-    if (change === 'regressed') this.#onRegressed();
-    if (change === 'recovered') this.#onRecovered();
   }
 
   /** Another process told what it saw: this one believes no etcd that shows less. Throws METADATA_UNAVAILABLE. */
