@@ -1,6 +1,7 @@
 import type { NodeSpec } from '@atoll/core-membership';
 import { ETCD, type Put } from './base/sim-etcd.ts';
 import type { SimProcess } from './base/sim-process.ts';
+import { recoverMetadata } from './control/metadata-recovery.ts';
 import { PARTITIONS, specKey } from './names.ts';
 import { SETTINGS, type FaultKind } from './plan.ts';
 import type { World } from './world.ts';
@@ -22,6 +23,9 @@ export class Faults {
   /** A node that is to crash and lose its data, once nothing else is wrong: what else holds them must be well. */
   #toLose: string | undefined;
   #calmUntilMs = 0;
+  /** etcd is to be set back, once nothing else is wrong. */
+  #isSetBackDue = false;
+  #wasSetBack = false;
   #offCount = 0;
   /** The node that writes the next record is cut off with it. */
   #isLurking = false;
@@ -39,7 +43,8 @@ export class Faults {
     const { dice, plan, events } = this.#world;
     if (!this.#world.isFaulty) return;
     this.#lose();
-    if (this.#toLose === undefined && this.#calmUntilMs <= this.#world.events.nowMs) this.#strike();
+    this.#setBack();
+    if (this.#toLose === undefined && !this.#isSetBackDue && this.#calmUntilMs <= this.#world.events.nowMs) this.#strike();
     // Troubles like company.
     events.after(dice.chance(0.25) ? dice.between(1, 60) : dice.between(1, plan.faultGapMs * 2), () => this.#disturb());
   }
@@ -70,9 +75,35 @@ export class Faults {
     });
   }
 
+  /** As after a loss of data: what nobody remembers any more, since its process died, nobody can put together again. */
+  #setBack(): void {
+    const { etcd, events, dice } = this.#world;
+    if (!this.#isSetBackDue || this.#spells > 0 || this.#calmUntilMs > events.nowMs) return;
+    this.#calmUntilMs = events.nowMs + CALM_MS / 2;
+    events.after(CALM_MS / 2, () => {
+      this.#isSetBackDue = false;
+      const ageMs = dice.between(500, 6000);
+      if (!this.#world.isFaulty || !etcd.setBack(ageMs)) return;
+      this.#world.trace(`etcd set back by ${ageMs} ms`);
+      this.#recoverSoon();
+    });
+  }
+
+  /** The operator, who waits for those that may know more. */
+  #recoverSoon(): void {
+    this.#world.events.after(this.#world.dice.between(500, 3000), () => {
+      const risks = recoverMetadata(this.#world, this.#world.plan.mayLoseData && !this.#world.isFaulty);
+      if (risks.length === 0) return this.#world.trace('metadata recovered');
+      this.#world.trace(`metadata not recovered: ${risks.join('; ')}`);
+      this.#recoverSoon();
+    });
+  }
+
   #strike(): void {
     const { dice, network, etcd, nodes } = this.#world;
     const kind = dice.pick(this.#world.plan.faults);
+    // Who dies now takes with it what it remembers.
+    if (etcd.isBehind && (kind.includes('crash') || kind.includes('restart'))) return;
     const leaders = nodes.filter((node) => [...node.replicas()].some(({ replica }) => replica.leader !== undefined));
     const pool = (kind.includes('leader') || kind === 'restart inside a lease') && leaders.length > 0 ? leaders : nodes;
     if (pool.length === 0) return;
@@ -135,6 +166,10 @@ export class Faults {
         return this.#later(() => {
           etcd.isAway = false;
         });
+      case 'etcd set back':
+        this.#isSetBackDue = !this.#wasSetBack;
+        this.#wasSetBack = true;
+        return;
       case 'wall':
         node.clock.wallOffsetMs += dice.between(-this.#world.plan.wallSkewMs, this.#world.plan.wallSkewMs);
         return;
@@ -248,6 +283,7 @@ export class Faults {
   // --- the operator -----------------------------------------------------------------------------------------------
 
   #setState(id: string, state: NodeSpec['state']): void {
+    if (this.#world.etcd.isBehind) return;
     const stored = this.#world.etcd.get(specKey(id));
     if (stored !== undefined) this.#world.etcd.seed(specKey(id), { ...(stored.value as NodeSpec), state });
   }

@@ -60,13 +60,17 @@ export const QUICK_RESTARTS: Partial<SimPlan> = {
 /** Chains of leaders that each had a log of their own. */
 export const TAILS: Partial<SimPlan> = {
   ...DOUBT,
-  isSync: true,
-  partitionCount: 2,
-  clientCount: 4,
+  partitionCount: 1,
+  clientCount: 8,
+  thinkMsMax: 5,
   downAfterMs: 400,
   deadlineMs: 300,
   replicationFactor: 3,
-  faults: ['pause leader', 'isolate leader', 'crash leader', 'crash', 'slow', 'slow disk'],
+  faults: ['pause leader', 'pause leader', 'isolate leader', 'cut', 'slow'],
+  spells: [
+    [300, 900],
+    [900, 2000],
+  ],
 };
 
 /** Followers that fall behind a short log, and are filled anew while keys are deleted. */

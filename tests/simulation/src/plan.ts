@@ -20,6 +20,7 @@ export const FAULT_KINDS = [
   'etcd lossy',
   'cut at swap',
   'etcd away',
+  'etcd set back',
   'wall',
   'coordinator crash',
   'coordinator pause',

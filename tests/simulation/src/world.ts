@@ -13,7 +13,8 @@ import { SimCoordinator } from './control/sim-coordinator.ts';
 import { Faults } from './faults.ts';
 import type { Mutant } from './mutant.ts';
 import { ELECTION_KEY, KEYSPACE, KEYSPACE_ID, PARTITIONS, partitionKey } from './names.ts';
-import { SimNode, toVersioned, type Remains } from './node/sim-node.ts';
+import { toVersioned } from './base/versioned.ts';
+import { SimNode, type Remains } from './node/sim-node.ts';
 import { drawPlan, type SimPlan } from './plan.ts';
 
 const SETTLE_MS_MAX = 60_000;
@@ -71,16 +72,15 @@ export class World {
     const { plan, dice, events } = this;
     this.mutant = options.mutant;
     this.network = new Network({ events, dice, delayMsMax: plan.delayMsMax });
+    // The newest that was written, whatever etcd shows after it was set back.
+    const records = new Map<string, PartitionRecord>();
     this.checker = new WorldChecker({
       partitionCount: plan.partitionCount,
       mayLoseData: plan.mayLoseData,
       isResettable: plan.onDataLoss === 'RESET',
       find: (partition, replica) => this.whereabouts(partition, replica),
       tick: () => this.history.tick(),
-      recordOf: (partition) => {
-        const stored = this.etcd.get(partitionKey(partition));
-        return stored && toVersioned(stored).record;
-      },
+      recordOf: (partition) => records.get(partitionKey(partition)),
     });
     const { partitionCount, replicationFactor, minInSync, eviction, onDataLoss } = plan;
     this.keyspace = createKeyspaceSpec({
@@ -97,7 +97,6 @@ export class World {
       const key = Buffer.from(`key-${index}`);
       return { name: `key-${index}`, key, hash: keyHash(key), partition: index % partitionCount, isCounter: index % 3 === 0, hasTtl: index % 4 === 3 };
     });
-    const records = new Map<string, PartitionRecord>();
     this.etcd = new SimEtcd({
       events,
       dice,
@@ -235,10 +234,8 @@ export class World {
     this.#settle('every partition has all its replicas in sync', () => this.#isInSync());
     this.isWriting = false;
     this.#settle('every replica has applied everything', () => this.#isInSync() && this.#isQuiet());
-    for (const node of this.nodes) {
-      for (const { state } of node.replicas()) {
-        if (state.isInstalled && state.generation.counter > 0) this.checker.checkContent(state);
-      }
+    for (const { partition, inSync } of this.records()) {
+      for (const { node } of inSync) this.checker.checkContent(this.nodeOf(node)!.hosted(partition)!.state);
     }
     this.#checkHistory();
     const { committedCount: committed, promotions, installs, resets } = this.checker;
@@ -289,6 +286,7 @@ export class World {
     const size = Math.min(this.plan.replicationFactor, this.faults.wantedNodes.size);
     return (
       this.#down.size === 0 &&
+      !this.etcd.isBehind &&
       records.length === this.plan.partitionCount &&
       records.every(
         ({ state, inSync, learners, leaving }) => state === 'ACTIVE' && inSync.length === size && learners.length === 0 && leaving.length === 0,
@@ -330,7 +328,7 @@ export class World {
   /** Whether the data of this node may go: somebody else holds every write of it that was answered. */
   mayLose(id: string): boolean {
     if (this.plan.mayLoseData) return true;
-    if (this.etcd.isBusy) return false;
+    if (this.etcd.isBusy || this.etcd.isBehind) return false;
     const node = this.nodeOf(id);
     return this.records().every(({ partition, inSync, eligible }) => {
       const own = node?.hosted(partition)?.member.replica;

@@ -52,8 +52,9 @@ export class LeaseLinks {
 
   /** The clock stood still (R17): no office may answer before its leases are granted anew. */
   dropAll(nowMs: number): void {
+    // All of them before anybody is told: a partition may need leases of several nodes.
+    for (const link of this.#links.values()) link.dropAll();
     for (const link of this.#links.values()) {
-      link.dropAll();
       for (const { replica } of this.#led.get(link) ?? []) replica.leader?.onLeasesDropped(nowMs);
       link.beat();
     }

@@ -68,6 +68,16 @@ describe('a leader without a lease (R16)', () => {
     expect(outcomes).toEqual([]);
   });
 
+  it('commits nothing while leases are dropped, one peer after the other (R17)', () => {
+    const { solo, b, lease } = openPair();
+    const outcomes = solo.write('k', setTo('v'), momentAt(990));
+    b.receive(995);
+    b.acknowledge(1001);
+    lease.untilMs = 2000;
+    solo.leader.onLeasesDropped(1002);
+    expect(outcomes).toEqual([]);
+  });
+
   it('has dropped it at once when its clock stood still, whatever it had found before (R17)', () => {
     const { solo, lease } = openPair();
     expect(solo.leader.hasLease(10)).toBe(true);

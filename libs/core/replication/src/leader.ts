@@ -436,7 +436,7 @@ export class Leader {
   /** Leases that were held are void: the clock may have stood still (R17). */
   onLeasesDropped(nowMs: number): void {
     this.#keeper.onLeasesDropped(nowMs);
-    this.onLeaseChanged(nowMs);
+    this.#lease.forget();
   }
 
   /** Leases were granted: commits that waited for one go on. */

@@ -55,6 +55,21 @@ describe('a member that connects again and again', () => {
   });
 });
 
+describe('a reset (R31)', () => {
+  const afterReset = (counter: number) => {
+    const { record } = recordOf({ leader: 'a', inSync: ['a'], epoch: 5, revision: 9 });
+    return { record: { ...record, generation: { counter, id: `g${counter}` } }, modRevision: 9 };
+  };
+
+  it('that takes a replica for empty, which was filled as a learner since, does not know it: its node makes room (R1, R3)', () => {
+    const replica = openReplica();
+    const { counter } = replica.state.generation;
+    expect(replica.onRecord(afterReset(counter), momentAt(0))).not.toBe('unnamed');
+    expect(replica.onRecord({ ...afterReset(counter + 1), modRevision: 10 }, momentAt(1))).toBe('unnamed');
+    expect(replica.role.kind).toBe('idle');
+  });
+});
+
 describe('an unclean recovery (R3, R15)', () => {
   const recovered = (incarnationOfLeader = 'life-1') => {
     const { record } = recordOf({ leader: 'a', inSync: ['a'], epoch: 4, revision: 9 });

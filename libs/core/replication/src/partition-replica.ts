@@ -12,7 +12,7 @@ export type ReplicaRole =
   | { readonly kind: 'follower'; readonly follower: Follower; readonly of: Member };
 
 /**
- * What a record, or the time, made of a replica. `unnamed`: the record does not know it. `office-due`: it is to lead,
+ * What a record, or the time, made of a replica. `unnamed`: the record does not know it, or not what it holds. `office-due`: it is to lead,
  * once its promise to the leader before has run out; `tick` takes the office then.
  */
 export type RecordEffect = 'unchanged' | 'role-changed' | 'unnamed' | 'refused-office' | 'office-due';
@@ -81,7 +81,7 @@ export class PartitionReplica {
     this.#record = versioned;
     const { record } = versioned;
     const { self } = this.state.identity;
-    if (!hasReplica(membersOf(record), self.replica)) {
+    if (!hasReplica(membersOf(record), self.replica) || this.#isSuperseded(record)) {
       this.#become({ kind: 'idle' });
       return 'unnamed';
     }
@@ -149,6 +149,16 @@ export class PartitionReplica {
   #adoptFirstGeneration({ record }: VersionedRecord): void {
     const isFresh = this.state.generation.counter === 0;
     if (isFresh && hasReplica(record.inSync, this.state.identity.self.replica)) this.state.adoptEmpty(record.generation);
+  }
+
+  /**
+   * The record takes this replica for an empty one, in a generation that begins with nothing (R31), but it holds
+   * something of the one before: it was asked when it was empty, and was filled as a learner since. It can never lead nor
+   * count there; as good as unnamed, it makes room for one that is empty.
+   */
+  #isSuperseded({ generation, inSync, continues }: PartitionRecord): boolean {
+    const { counter } = this.state.generation;
+    return continues === undefined && counter > 0 && counter < generation.counter && hasReplica(inSync, this.state.identity.self.replica);
   }
 
   /** An unclean recovery names this replica: its data is the beginning of the new lineage (R3, R15). */

@@ -1,7 +1,10 @@
 // etcd as its users see it: one history of revisions, compare-and-swap, leases, watches; and as it fails: requests or
-// answers lost, a request applied after its sender gave it up (R7), all of it away for a while.
+// answers lost, a request applied after its sender gave it up (R7), all of it away for a while, or as it was some time
+// ago, restored from a backup (R13).
+import type { MetadataSight } from '@atoll/core-membership';
 import type { Dice, EventQueue } from '@atoll/core-replication/testing';
 import type { SimProcess } from './sim-process.ts';
+import { CHANGE_KEY, RECOVERY_KEY, REGRESSED_KEY, isConfiguration } from '../names.ts';
 import type { Network } from './network.ts';
 
 export const ETCD = 'etcd';
@@ -13,7 +16,7 @@ export interface Stored {
   readonly lease: SimLease | undefined;
 }
 
-export type Compare = { readonly key: string; readonly modRevision: number } | { readonly key: string; readonly createRevision: number };
+export type Compare = { readonly key: string; readonly modRevision: number } | { readonly key: string; readonly atLeast: number } | { readonly key: string; readonly createRevision: number };
 
 export interface Put {
   readonly key: string;
@@ -44,12 +47,29 @@ export interface WatchEvent {
 const DEADLINE_MS = 500;
 const LEASE_CHECK_MS = 100;
 const LATE_MS_MAX = 2500;
+const BACKUP_MS = 500;
+const BACKUPS_MAX = 20;
+
+/** All of it at some moment. */
+interface Backup {
+  readonly atMs: number;
+  readonly revision: number;
+  readonly data: ReadonlyMap<string, Stored>;
+  readonly leases: ReadonlySet<SimLease>;
+}
+
+export interface WatchHandle {
+  /** Begins anew, with everything that is there. */
+  restart(): void;
+}
 
 interface Watcher {
   readonly process: SimProcess;
-  readonly onEvents: (events: readonly WatchEvent[]) => void;
+  readonly onEvents: (events: readonly WatchEvent[], isSnapshot: boolean) => void;
   /** What it has not been sent yet; while etcd or the link to it is away. */
   waiting: WatchEvent[];
+  /** What waits begins with everything that is there. */
+  isSnapshot: boolean;
   lastMs: number;
   isScheduled: boolean;
 }
@@ -68,6 +88,10 @@ export class SimEtcd {
   #watchers: Watcher[] = [];
   #revision = 1;
   #inFlight = 0;
+  #backups: Backup[] = [];
+  /** Requests that were sent to the server of before a restore never arrive. */
+  #life = 0;
+  #isBehind = false;
   readonly #onChange: (event: WatchEvent) => void;
 
   constructor(options: { events: EventQueue; dice: Dice; network: Network; onChange: (event: WatchEvent) => void }) {
@@ -76,6 +100,7 @@ export class SimEtcd {
     this.#network = options.network;
     this.#onChange = options.onChange;
     this.#checkLeases();
+    this.#keepBackups();
   }
 
   /** For those who stand outside of the world: the truth of this moment. */
@@ -93,9 +118,59 @@ export class SimEtcd {
     return this.#inFlight > 0;
   }
 
-  /** Puts something there before the world begins. */
+  /** Puts something there, by the hand of an operator. */
   seed(key: string, value: unknown): void {
-    this.#apply([], [{ key, value }]);
+    this.#apply([], [{ key, value }, ...(isConfiguration(key) ? [{ key: CHANGE_KEY, value: key }] : [])]);
+  }
+
+  // --- restored from a backup (R13) -------------------------------------------------------------------------------
+
+  /** Whether it was set back, and is not recovered yet. */
+  get isBehind(): boolean {
+    return this.#isBehind;
+  }
+
+  sight(): MetadataSight {
+    const revisionOf = (key: string): number => this.#data.get(key)?.modRevision ?? 0;
+    const noticed = this.#data.get(REGRESSED_KEY)?.value as readonly string[] | undefined;
+    return { clusterId: 'world', revision: this.#revision, changeRevision: revisionOf(CHANGE_KEY), recoveryRevision: revisionOf(RECOVERY_KEY), noticed: noticed ?? [] };
+  }
+
+  #keepBackups(): void {
+    this.#events.after(BACKUP_MS, () => {
+      this.#keepBackups();
+      if (this.#isBehind) return;
+      this.#backups.push({ atMs: this.#events.nowMs, revision: this.#revision, data: new Map(this.#data), leases: new Set(this.#leases) });
+      if (this.#backups.length > BACKUPS_MAX) this.#backups.shift();
+    });
+  }
+
+  /** Everything as it was at least `ageMs` ago. Revisions are counted on from there, and watches begin anew. */
+  setBack(ageMs: number): boolean {
+    const backup = this.#backups.findLast(({ atMs }) => atMs <= this.#events.nowMs - ageMs);
+    if (backup === undefined || this.#isBehind) return false;
+    this.#isBehind = true;
+    this.#life += 1;
+    this.#revision = backup.revision;
+    this.#data.clear();
+    for (const [key, stored] of backup.data) this.#data.set(key, stored);
+    for (const lease of this.#leases) lease.isGone = !backup.leases.has(lease);
+    this.#leases.clear();
+    for (const lease of backup.leases) {
+      lease.isGone = false;
+      lease.expiresAtMs = this.#events.nowMs + lease.ttlMs;
+      this.#leases.add(lease);
+    }
+    for (const watcher of this.#watchers) this.#begin(watcher);
+    return true;
+  }
+
+  /** Everything that was counted is below `revision`; the election begins anew. */
+  recover(revision: number, puts: readonly Put[], electionKey: string): void {
+    this.#revision = Math.max(this.#revision, revision);
+    this.#isBehind = false;
+    this.#backups = [];
+    this.#apply([], [...puts, { key: RECOVERY_KEY, value: 'recovered' }, { key: REGRESSED_KEY, value: undefined }, { key: CHANGE_KEY, value: RECOVERY_KEY }, { key: electionKey, value: undefined }]);
   }
 
   // --- requests ---------------------------------------------------------------------------------------------------
@@ -111,10 +186,11 @@ export class SimEtcd {
     from.after(DEADLINE_MS, () => answerOnce({ kind: 'unknown' }));
     if (fate === 'lost') return;
     this.#inFlight += 1;
+    const life = this.#life;
     const lateMs = fate === 'late' ? DEADLINE_MS + this.#dice.below(LATE_MS_MAX) : 0;
     this.#events.after(this.#network.delayMs(from.id) + lateMs, () => {
       this.#inFlight -= 1;
-      if (this.isAway) return;
+      if (this.isAway || life !== this.#life) return;
       const outcome = this.#apply(compares, puts);
       if (outcome.kind === 'succeeded') this.onApplied(from, puts);
       if (fate === 'well' && !this.#network.isCut(ETCD, from.id)) this.#events.after(this.#network.delayMs(ETCD), () => from.run(() => answerOnce(outcome)));
@@ -178,13 +254,19 @@ export class SimEtcd {
   // --- watches ----------------------------------------------------------------------------------------------------
 
   /** Everything that is there, then every change, in order. It ends with the process. */
-  watch(process: SimProcess, onEvents: (events: readonly WatchEvent[]) => void): void {
-    const waiting = [...this.#data].map(([key, stored]) => ({ key, stored, revision: stored.modRevision, term: undefined }));
-    const watcher: Watcher = { process, onEvents, waiting, lastMs: 0, isScheduled: false };
+  watch(process: SimProcess, onEvents: Watcher['onEvents']): WatchHandle {
+    const watcher: Watcher = { process, onEvents, waiting: [], isSnapshot: true, lastMs: 0, isScheduled: false };
     this.#watchers.push(watcher);
     process.onDeath(() => {
       this.#watchers = this.#watchers.filter((other) => other !== watcher);
     });
+    this.#begin(watcher);
+    return { restart: () => this.#begin(watcher) };
+  }
+
+  #begin(watcher: Watcher): void {
+    watcher.waiting = [...this.#data].map(([key, stored]) => ({ key, stored, revision: stored.modRevision, term: undefined }));
+    watcher.isSnapshot = true;
     this.#deliverSoon(watcher);
   }
 
@@ -196,9 +278,10 @@ export class SimEtcd {
     this.#events.after(isStuck ? 100 : this.#network.delayMs(ETCD), () => {
       watcher.isScheduled = false;
       if (this.isAway || this.#network.isCut(ETCD, id) || this.#network.isCut(id, ETCD)) return this.#deliverSoon(watcher);
-      const sent = watcher.waiting;
+      const { waiting, isSnapshot } = watcher;
       watcher.waiting = [];
-      watcher.process.run(() => watcher.onEvents(sent));
+      watcher.isSnapshot = false;
+      watcher.process.run(() => watcher.onEvents(waiting, isSnapshot));
     });
   }
 
@@ -213,6 +296,7 @@ export class SimEtcd {
   #apply(compares: readonly Compare[], puts: readonly Put[]): TransactOutcome {
     const holds = compares.every((compare) => {
       const stored = this.#data.get(compare.key);
+      if ('atLeast' in compare) return (stored?.modRevision ?? 0) >= compare.atLeast;
       return 'modRevision' in compare ? (stored?.modRevision ?? 0) === compare.modRevision : (stored?.createRevision ?? 0) === compare.createRevision;
     });
     if (!holds || puts.some(({ lease }) => lease?.isGone === true)) return { kind: 'refused' };

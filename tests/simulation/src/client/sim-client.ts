@@ -4,6 +4,7 @@ import type { WriteOutcome, WriteRequest } from '@atoll/core-replication';
 import type { EntryVersion, WriteAnswer, WriteCommand } from '@atoll/core-store';
 import type { BegunOperation, KeyAction, KeyAnswer } from '@atoll/tests-history';
 import type { SimClock } from '../base/sim-clock.ts';
+import { GuardedEtcd } from '../base/guarded-etcd.ts';
 import { SimProcess } from '../base/sim-process.ts';
 import { RecordView } from '../control/record-view.ts';
 import { partitionKey } from '../names.ts';
@@ -29,6 +30,7 @@ interface Operation {
 
 /** A client with its router in one: one operation after the other, each sent again until it is answered or too late. */
 export class SimClient extends SimProcess {
+  readonly etcd: GuardedEtcd;
   readonly #world: World;
   readonly #view = new RecordView();
   /** Versions that it was told, by key. */
@@ -39,7 +41,7 @@ export class SimClient extends SimProcess {
   constructor(options: { world: World; id: string; incarnation: string; clock: SimClock }) {
     super({ ...options, events: options.world.events });
     this.#world = options.world;
-    this.#world.etcd.watch(this, (events) => this.#view.onEvents(events));
+    this.etcd = new GuardedEtcd({ etcd: this.#world.etcd, process: this, onEvents: (events) => this.#view.onEvents(events) });
     this.after(1500, () => this.#next());
   }
 

@@ -1,7 +1,7 @@
 import type { NodeRecord, NodeSpec, VersionedRecord } from '@atoll/core-membership';
 import type { WatchEvent } from '../base/sim-etcd.ts';
 import { NODES, PARTITIONS, SPECS } from '../names.ts';
-import { toVersioned } from '../node/sim-node.ts';
+import { toVersioned } from '../base/versioned.ts';
 
 /** What a process has seen of etcd by its watch. */
 export class RecordView {

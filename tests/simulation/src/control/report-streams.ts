@@ -89,14 +89,18 @@ export class ReportStreams {
     const { records, answers } = link;
     link.records = new Map();
     link.answers = [];
+    const { word } = coordinator.etcd;
     stream.toAcceptor(() => {
       // A coordinator that another one has succeeded is not heard (R11, I9).
       if (!node.reports.accepts(revision) && this.#world.mutant?.ignoresElection !== true) return stream.break();
+      node.etcd.hear(word);
       for (const [key, stored] of records) node.onStored(key, stored);
       for (const answer of answers) node.reports.onAnswer(answer);
       const report = node.reports.report();
+      const { word: nodesWord } = node.etcd;
       stream.toOpener(() => {
         if (this.#links.get(link.node) !== link || coordinator.isDead) return;
+        coordinator.etcd.hear(nodesWord);
         link.beatMs = undefined;
         if (report.incarnation === link.incarnation) link.report = report;
         this.#term.onReport(link.node, report, detector === this.#term.detector ? this.#term.nowMs - beatMs : 0);

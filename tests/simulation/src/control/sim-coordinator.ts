@@ -1,6 +1,7 @@
 import type { SimClock } from '../base/sim-clock.ts';
 import { SimProcess } from '../base/sim-process.ts';
-import type { SimLease } from '../base/sim-etcd.ts';
+import { GuardedEtcd } from '../base/guarded-etcd.ts';
+import type { SimLease, WatchEvent } from '../base/sim-etcd.ts';
 import { ELECTION_KEY } from '../names.ts';
 import { SETTINGS } from '../plan.ts';
 import type { World } from '../world.ts';
@@ -13,6 +14,7 @@ const MARGIN_MS = 300;
 /** A coordinator's process: it campaigns, and holds office as long as it knows that its lease stands (R11). */
 export class SimCoordinator extends SimProcess {
   readonly view = new RecordView();
+  readonly etcd: GuardedEtcd;
   readonly #world: World;
   #lease: SimLease | undefined;
   /** Own time until which the lease certainly stands, counted from sending. */
@@ -27,12 +29,13 @@ export class SimCoordinator extends SimProcess {
     super({ ...options, events: options.world.events });
     this.#world = options.world;
     this.#etcdHeardMs = this.clock.monotonicMs;
-    const { etcd, dice } = this.#world;
-    etcd.watch(this, (events) => {
+    const { dice } = this.#world;
+    const onEvents = (events: readonly WatchEvent[]): void => {
       this.#etcdHeardMs = this.clock.monotonicMs;
       this.view.onEvents(events);
       this.#term?.wake();
-    });
+    };
+    this.etcd = new GuardedEtcd({ etcd: this.#world.etcd, process: this, onEvents });
     this.after(dice.below(SETTINGS.coordinatorTickMs), () => this.every(SETTINGS.coordinatorTickMs, () => this.#tick()));
     this.after(dice.below(500), () => this.every(SETTINGS.electionTtlMs / 3, () => this.#keepAlive()));
   }
@@ -54,7 +57,7 @@ export class SimCoordinator extends SimProcess {
   #tick(): void {
     if (this.#term !== undefined && !this.isHeld()) this.#end();
     if (this.#term === undefined) return this.#campaign();
-    this.#term.tick(this.clock.monotonicMs - this.#etcdHeardMs < SETTINGS.electionTtlMs);
+    this.#term.tick(!this.etcd.isRegressed && this.clock.monotonicMs - this.#etcdHeardMs < SETTINGS.electionTtlMs);
   }
 
   #end(): void {

@@ -68,7 +68,7 @@ export class Term {
   }
 
   get isActing(): boolean {
-    return !this.#isEnded && this.coordinator.isHeld();
+    return !this.#isEnded && this.coordinator.isHeld() && !this.coordinator.etcd.isRegressed;
   }
 
   end(): void {
@@ -225,7 +225,7 @@ export class Term {
   }
 
   #execute(action: Action, state: ClusterState): void {
-    const { etcd } = this.#world;
+    const { etcd } = this.coordinator;
     const compares: readonly Compare[] = this.#world.mutant?.ignoresElection === true ? [] : [this.#fence];
     switch (action.kind) {
       case 'ensure':
@@ -233,7 +233,6 @@ export class Term {
         return;
       case 'writeSpec':
         etcd.transact(
-          this.coordinator,
           [...compares, { key: specKey(action.spec.id), modRevision: this.coordinator.view.specRevisions.get(action.spec.id) ?? 0 }],
           [{ key: specKey(action.spec.id), value: action.spec, term: this.revision }],
           () => undefined,
@@ -258,7 +257,7 @@ export class Term {
   #write(partition: number, { record, modRevision }: VersionedRecord, done: (succeeded: boolean) => void): void {
     const key = partitionKey(partition);
     const compares: readonly Compare[] = this.#world.mutant?.ignoresElection === true ? [] : [this.#fence];
-    this.#world.etcd.transact(this.coordinator, [...compares, { key, modRevision }], [{ key, value: record, term: this.revision }], (outcome) => {
+    this.coordinator.etcd.transact([...compares, { key, modRevision }], [{ key, value: record, term: this.revision }], (outcome) => {
       if (outcome.kind === 'succeeded') {
         const stored = { value: record, modRevision: outcome.revision, createRevision: 0, lease: undefined };
         for (const { node } of record.inSync) this.#streams.tellRecord(node, key, stored);

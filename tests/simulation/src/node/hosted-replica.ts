@@ -140,11 +140,15 @@ export class HostedReplica {
 
   // --- records ----------------------------------------------------------------------------------------------------
 
-  onRecord(versioned: VersionedRecord): void {
+  /** `isNewest`: from a read, not from a watch, which tells in order what was. */
+  onRecord(versioned: VersionedRecord, isNewest = false): void {
     if (this.#isClosed) return;
     const effect = this.replica.onRecord(versioned, this.node.moment());
     if (effect === 'unnamed') {
-      if (this.#wasNamed || !this.isEmpty) this.node.drop(this);
+      if (!this.#wasNamed && this.isEmpty) return;
+      // A later one may name it again, and it may be in sync by now (R1).
+      if (isNewest) this.node.drop(this);
+      else this.#readRecord();
       return;
     }
     this.#wasNamed = true;
@@ -194,7 +198,7 @@ export class HostedReplica {
       (stored) => {
         this.#isReading = false;
         if (stored === undefined) this.node.after(READ_RETRY_MS, () => this.#readRecord());
-        else this.node.onStored(key, stored);
+        else this.node.onStored(key, stored, true);
       },
     );
   }

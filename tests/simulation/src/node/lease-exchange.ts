@@ -71,8 +71,8 @@ export class LeaseExchange {
 
   checkClock(): void {
     if (this.#guard.check(this.#node.clock.look()) === 0 || this.#world.mutant?.ignoresClockJumps === true) return;
+    for (const link of this.#links.values()) link.lease.dropAll();
     for (const link of this.#links.values()) {
-      link.lease.dropAll();
       for (const { replica } of link.led) replica.leader?.onLeasesDropped(this.#node.clock.monotonicMs);
     }
   }

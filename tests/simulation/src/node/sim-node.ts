@@ -1,4 +1,4 @@
-import type { HeldReplica, NodeInventory, NodeRecord, PartitionRecord, VersionedRecord } from '@atoll/core-membership';
+import type { HeldReplica, MetadataMark, NodeInventory, NodeRecord, VersionedRecord } from '@atoll/core-membership';
 import { partitionName } from '@atoll/core-membership';
 import type { Moment } from '@atoll/core-replication';
 import type { DiskImage } from '@atoll/core-replication/testing';
@@ -6,7 +6,10 @@ import { toNodeId, type NodeId, type ReplicaId } from '@atoll/core-runtime';
 import { StoreMemory, type MemoryAccount } from '@atoll/core-store';
 import type { SimClock } from '../base/sim-clock.ts';
 import { SimProcess } from '../base/sim-process.ts';
-import type { SimLease, Stored } from '../base/sim-etcd.ts';
+import { GuardedEtcd } from '../base/guarded-etcd.ts';
+import type { SimLease, Stored, WatchEvent } from '../base/sim-etcd.ts';
+import { toVersioned } from '../base/versioned.ts';
+import { RecordView } from '../control/record-view.ts';
 import { KEYSPACE, PARTITIONS, nodeKey, partitionKey } from '../names.ts';
 import { SETTINGS } from '../plan.ts';
 import type { World } from '../world.ts';
@@ -17,6 +20,8 @@ import { ReportDesk } from './report-desk.ts';
 /** What is left of a process on its machine. */
 export interface Remains {
   readonly incarnation: string;
+  /** What it had seen of etcd, where the disk kept it (R13). */
+  readonly seen: MetadataMark | undefined;
   /** Replicas by partition; an image only where the disk kept it whole. */
   readonly replicas: ReadonlyMap<number, { readonly replica: ReplicaId; readonly image: DiskImage | undefined }>;
 }
@@ -27,6 +32,9 @@ export class SimNode extends SimProcess {
   readonly account: MemoryAccount;
   readonly leases: LeaseExchange;
   readonly reports: ReportDesk;
+  readonly etcd: GuardedEtcd;
+  /** All that it has seen of etcd, for who recovers it (R13). */
+  readonly view = new RecordView();
   readonly startedMs: number;
   /** Own time of the last answer of etcd. */
   etcdHeardMs: number;
@@ -57,8 +65,9 @@ export class SimNode extends SimProcess {
       for (const hosted of this.#replicas.values()) hosted.disk?.crash();
     });
     // It reads its records before it does anything (R12): the watch begins with all of them.
-    world.etcd.watch(this, (events) => {
+    const onEvents = (events: readonly WatchEvent[]): void => {
       this.etcdHeardMs = this.clock.monotonicMs;
+      this.view.onEvents(events);
       for (const { key, stored } of events) {
         if (stored !== undefined && key.startsWith(PARTITIONS)) this.onStored(key, stored);
         // An old write that came late may have put it under a lease that was given up since.
@@ -67,7 +76,8 @@ export class SimNode extends SimProcess {
       if (this.#hasRead) return;
       this.#hasRead = true;
       this.#begin();
-    });
+    };
+    this.etcd = new GuardedEtcd({ etcd: world.etcd, process: this, seen: options.remains?.seen, onEvents });
   }
 
   #begin(): void {
@@ -80,6 +90,16 @@ export class SimNode extends SimProcess {
         for (const hosted of this.#replicas.values()) hosted.tick();
       }),
     );
+  }
+
+  /** Whether it has read its records, and begun. */
+  get hasRead(): boolean {
+    return this.#hasRead;
+  }
+
+  /** The newest record of each partition that it was told of, by whomever. */
+  knownRecords(): readonly VersionedRecord[] {
+    return [...this.#known.values()].map(toVersioned);
   }
 
   moment(): Moment {
@@ -99,7 +119,7 @@ export class SimNode extends SimProcess {
       const image = keepsData && disk?.image.isWhole === true ? disk.image : undefined;
       return [partition, { replica: member.replica, image }] as const;
     });
-    return { incarnation: this.incarnation, replicas: new Map(replicas) };
+    return { incarnation: this.incarnation, replicas: new Map(replicas), seen: keepsData ? this.etcd.ownMark : undefined };
   }
 
   // --- replicas ---------------------------------------------------------------------------------------------------
@@ -134,20 +154,21 @@ export class SimNode extends SimProcess {
   drop(hosted: HostedReplica): void {
     if (this.#replicas.get(hosted.partition) !== hosted) return;
     this.#replicas.delete(hosted.partition);
+    this.#world.trace(`${this.id} drops its replica of ${hosted.partition}`);
     hosted.close();
     this.leases.noteChanged();
   }
 
   // --- etcd -------------------------------------------------------------------------------------------------------
 
-  /** A record, from wherever it comes; an older one than the newest known changes nothing. */
-  onStored(key: string, stored: Stored): void {
+  /** A record, from wherever it comes; an older one than the newest known changes nothing. `isNewest`: from a read. */
+  onStored(key: string, stored: Stored, isNewest = false): void {
     const before = this.#known.get(key);
-    if (before !== undefined && before.modRevision >= stored.modRevision) return;
+    if (before !== undefined && (before.modRevision > stored.modRevision || (!isNewest && before.modRevision === stored.modRevision))) return;
     this.#known.set(key, stored);
     const versioned = toVersioned(stored);
     this.reports.onRecord(versioned);
-    this.#replicas.get(versioned.record.partition)?.onRecord(versioned);
+    this.#replicas.get(versioned.record.partition)?.onRecord(versioned, isNewest);
   }
 
   #register(): void {
@@ -212,8 +233,7 @@ export class SimNode extends SimProcess {
   #readRecords(): void {
     const sentMs = this.clock.monotonicMs;
     if (sentMs - this.#recordsReadMs < SETTINGS.fenceAfterMs / 6) return;
-    this.#world.etcd.read(
-      this,
+    this.etcd.read(
       () => this.#world.etcd.list(PARTITIONS),
       (found) => {
         if (found === undefined) return;
@@ -224,5 +244,3 @@ export class SimNode extends SimProcess {
     );
   }
 }
-
-export const toVersioned = ({ value, modRevision }: Stored): VersionedRecord => ({ record: value as PartitionRecord, modRevision });
