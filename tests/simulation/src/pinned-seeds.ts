@@ -16,7 +16,7 @@ export const PINNED_SEEDS: Readonly<Record<string, number>> = {
   'follower-evicts': 4,
   'no-tombstone-during-install': 10,
   'log-judged-by-length': 8,
-  'kip-279-step-dropped': 419,
+  'kip-279-step-dropped': 98,
   'old-epoch-accepted': 16,
   'empty-replica-in-sync': 22,
   'clock-jumps-ignored': 2,
