@@ -1,7 +1,7 @@
 import { createKeyspaceSpec, type PartitionRecord, type VersionedRecord } from '@atoll/core-membership';
 import { MIB, SeededRandom, keyHash, toEpoch, toNodeId, toPartitionId, toReplicaId } from '@atoll/core-runtime';
 import { encodeEntry, encodedBytes, type LogEntry } from '@atoll/core-replication';
-import { encodeKeyspaceSpec, ensureClusterId, keyspaceKey, openClusterView } from '@atoll/platform-etcd';
+import { encodeKeyspaceSpec, encodePartitionRecord, ensureClusterId, keyspaceKey, openClusterView, partitionKey } from '@atoll/platform-etcd';
 import { InMemoryMetadataStore, eventually } from '@atoll/platform-etcd/testing';
 import { createLogger, startTelemetry } from '@atoll/platform-telemetry';
 import { Discards } from './discards/discards.ts';
@@ -59,7 +59,7 @@ describe(`replicas and their disk (seed ${SEED})`, () => {
       discards,
       logger,
     });
-    return { host, view, ...opened };
+    return { host, view, store, ...opened };
   }
 
   /** The record in which the replica is a learner of the leader. */
@@ -116,6 +116,31 @@ describe(`replicas and their disk (seed ${SEED})`, () => {
     const entry = { key, hash: keyHash(key), value: Buffer.from('v'), version: { generation: 1, epoch: 1, seq: 9 }, expiresAtMs: 0 };
     expect(hosted.replica.follower!.onChunk({ from: { high: 0, low: 0 }, to: undefined, readSeq: 10, entries: [entry] }, 1)).toBe(true);
   }
+
+  it('a replica goes by the record that stands in etcd, never by one that the watch tells of later than it was (R1)', async () => {
+    const { host, store } = await openHost(await fixture.directory());
+    const hosted = beginInstall(host);
+    lastChunk(hosted);
+    const { record } = recordWith(hosted);
+    const put = (next: PartitionRecord): VersionedRecord => {
+      const key = partitionKey(record.keyspace, record.partition);
+      store.etcd.transact([], [{ kind: 'put', key, value: encodePartitionRecord(next) }]);
+      return { record: next, modRevision: store.etcd.get(key)!.modRevision };
+    };
+    // 1. this node is cut off from etcd alone: it is struck off, and added again, and in sync by its leader's word
+    while (store.etcd.revision <= 5) put(record);
+    host.onNews(put(record));
+    const struckOff = put({ ...record, learners: [], changeId: 'struck off' });
+    const inSync = put({ ...record, learners: [], inSync: [leader, hosted.replica.state.identity.self], changeId: 'in sync' });
+    // 2. the watch is back, and begins with what was
+    host.onNews(struckOff);
+    await eventually('read', () => hosted.replica.record?.modRevision === inSync.modRevision);
+    expect([...host.replicas()]).toContain(hosted);
+    // 3. now it is really struck off
+    host.onNews(put({ ...record, learners: [], changeId: 'struck off again' }));
+    await eventually('dropped', () => ![...host.replicas()].includes(hosted));
+    expect(hosted.isDropped).toBe(true);
+  });
 
   it('half a full sync is never a checkpoint: the next start must not take it for a whole replica (R33)', async () => {
     const directory = await fixture.directory();

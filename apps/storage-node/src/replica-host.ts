@@ -282,7 +282,7 @@ export class ReplicaHost {
   }
 
   #readRecord(hosted: HostedReplica): void {
-    this.#options.records.read(hosted.keyspace, hosted.partition, (record) => this.#apply(hosted, record, readMoment()));
+    this.#options.records.read(hosted.keyspace, hosted.partition, (record) => this.#apply(hosted, record, readMoment(), true));
   }
 
   #drop(hosted: HostedReplica): void {
@@ -342,7 +342,8 @@ export class ReplicaHost {
     if (hosted !== undefined) this.#apply(hosted, versioned, readMoment());
   }
 
-  #apply(hosted: HostedReplica, versioned: VersionedRecord, now: Moment): void {
+  /** `isNewest`: from a read, not from a watch, which tells in order what was. */
+  #apply(hosted: HostedReplica, versioned: VersionedRecord, now: Moment, isNewest = false): void {
     const { replica } = hosted;
     const { record } = versioned;
     const { identity } = replica.state;
@@ -354,9 +355,21 @@ export class ReplicaHost {
     if (replica.record === versioned) hosted.noteEpoch(record.epoch, now.monotonicMs);
     this.#announce(hosted);
     if (replica.leader !== undefined) this.#keeper?.noteOffices();
-    if (effect === 'unnamed' && hosted.wasNamed) this.#dropUnnamed(hosted);
+    if (effect === 'unnamed' && hosted.wasNamed) this.#onUnnamed(hosted, isNewest);
     else if (effect === 'refused-office') this.#options.events.officeRefused(record);
     else if (effect === 'office-due') this.#awaitOffice(hosted, now.monotonicMs);
+  }
+
+  /**
+   * Data goes only by what stands in etcd now (R1):
+   *
+   *   1. this node is cut off from etcd alone; it is struck off as a learner, and added again under the same replica id
+   *   2. its leader, which it follows all the time, makes it in sync
+   *   3. etcd is back, and the watch begins with the record of 1 that does not name it
+   */
+  #onUnnamed(hosted: HostedReplica, isNewest: boolean): void {
+    if (isNewest) this.#dropUnnamed(hosted);
+    else this.#readRecord(hosted);
   }
 
   #awaitOffice(hosted: HostedReplica, nowMs: number): void {
