@@ -20,7 +20,7 @@ const gone = (...keys: string[]): DiscardReport => ({
   superseded: 1,
   kept: 2,
   unknown: 0,
-  listed: keys.map((key, index) => ({ key: Buffer.from(key), version: { generation: 1, epoch: 4, seq: index + 1 }, bytes: 100 })),
+  listed: keys.map((key, index) => ({ key: Buffer.from(key), version: { generation: 1, epoch: 4, seq: index + 1 }, bytes: 100, isCompared: true })),
 });
 
 function open(file?: DiscardFile) {
@@ -64,8 +64,8 @@ it('writes every listed key beside the data', async () => {
   expect(ledger.list()[0]).toMatchObject({ firstKeys: ['k1', '0x00'], listFile: path });
   const lines = (await readFile(path, 'utf8')).trimEnd().split('\n').map((line) => JSON.parse(line) as object);
   expect(lines).toEqual([
-    { at: '1970-01-01T00:00:00.000Z', keyspace: 'x', partition: 7, key: 'k1', keyHex: '6b31', generation: 1, epoch: 4, seq: 1, bytes: 100 },
-    { at: '1970-01-01T00:00:00.000Z', keyspace: 'x', partition: 7, key: '\u0000', keyHex: '00', generation: 1, epoch: 4, seq: 2, bytes: 100 },
+    { at: '1970-01-01T00:00:00.000Z', keyspace: 'x', partition: 7, key: 'k1', keyHex: '6b31', generation: 1, epoch: 4, seq: 1, bytes: 100, isCompared: true },
+    { at: '1970-01-01T00:00:00.000Z', keyspace: 'x', partition: 7, key: '\u0000', keyHex: '00', generation: 1, epoch: 4, seq: 2, bytes: 100, isCompared: true },
   ]);
 });
 

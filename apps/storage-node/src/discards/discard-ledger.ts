@@ -54,10 +54,10 @@ export class DiscardLedger {
     gathered.partitions.add(partition);
     for (const field of ['discarded', 'superseded', 'kept', 'unknown'] as const) gathered.counts[field] += report[field];
     const at = new Date(this.#options.wallMs()).toISOString();
-    for (const { key, version, bytes } of report.listed) {
+    for (const { key, version, bytes, isCompared } of report.listed) {
       if (gathered.firstKeys.length < FIRST_KEYS_MAX) gathered.firstKeys.push(keyText(key));
       if (this.#options.file === undefined || gathered.lines.length >= LINES_MAX) continue;
-      gathered.lines.push(JSON.stringify({ at, keyspace, partition, key: key.toString('utf8'), keyHex: key.toString('hex'), ...version, bytes }));
+      gathered.lines.push(JSON.stringify({ at, keyspace, partition, key: key.toString('utf8'), keyHex: key.toString('hex'), ...version, bytes, isCompared }));
     }
   }
 

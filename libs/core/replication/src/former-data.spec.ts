@@ -51,7 +51,7 @@ describe('what a replica held of another lineage (R3, R15)', () => {
     const report = compareAll(old.state);
     expect(report).toMatchObject({ generation: GENERATION, discarded: 2, superseded: 1, kept: 0, unknown: 0 });
     expect(keysOf(report)).toEqual(['k1', 'k3']);
-    expect(report?.listed[0]).toMatchObject({ version: { generation: 1, epoch: 1 } });
+    expect(report?.listed[0]).toMatchObject({ version: { generation: 1, epoch: 1 }, isCompared: true });
     expect(report?.listed[0]?.bytes).toBeGreaterThan(0);
   });
 
@@ -132,6 +132,7 @@ describe('what a replica held of another lineage (R3, R15)', () => {
     expect(old.state.compareFormer(20, 20)).toBe('more');
     const report = old.state.giveUpFormer();
     expect(report).toMatchObject({ discarded: 20, unknown: 30 });
+    expect(report?.listed.filter(({ isCompared }) => isCompared)).toHaveLength(20);
     expect(report?.listed).toHaveLength(50);
     expect(old.state.store.liveBytes).toBe(0);
     expect(old.state.hasFormer).toBe(false);

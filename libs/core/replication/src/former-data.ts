@@ -24,6 +24,8 @@ export interface DiscardedEntry {
   readonly version: EntryVersion;
   /** What the entry cost its account. */
   readonly bytes: number;
+  /** False: it is not known whether it is gone everywhere. */
+  readonly isCompared: boolean;
 }
 
 /** What became of the entries that a replica held of another lineage. Each entry is counted once. */
@@ -76,7 +78,7 @@ export class FormerData {
   /** Gives back what is left: nobody compares it any more. Some of it is named. */
   giveUp(): void {
     this.#unknown += this.#store.entryCount;
-    if (this.#next !== undefined) for (const entry of this.#store.takeRange(this.#next, undefined, DISCARDED_LISTED_MAX).entries) this.#list(entry);
+    if (this.#next !== undefined) for (const entry of this.#store.takeRange(this.#next, undefined, DISCARDED_LISTED_MAX).entries) this.#list(entry, false);
     this.#next = undefined;
     this.#store.close();
   }
@@ -93,13 +95,13 @@ export class FormerData {
     else if (order > 0) this.#superseded += 1;
     else {
       this.#discarded += 1;
-      this.#list(held);
+      this.#list(held, true);
     }
   }
 
-  #list({ key, version, bytes }: TakenEntry): void {
+  #list({ key, version, bytes }: TakenEntry, isCompared: boolean): void {
     if (this.#listed.length >= DISCARDED_LISTED_MAX || this.#listedKeyBytes + key.length > DISCARDED_KEY_BYTES_MAX) return;
     this.#listedKeyBytes += key.length;
-    this.#listed.push({ key, version, bytes });
+    this.#listed.push({ key, version, bytes, isCompared });
   }
 }
