@@ -201,7 +201,7 @@ describe(`replicas and their disk (seed ${SEED})`, () => {
     host.connect(
       { wake: () => undefined, commitMoved: () => undefined, cutOff: () => undefined, cutStrangers: () => undefined },
       { onRole: () => undefined, onDropped: () => undefined, onFlushed: () => undefined, onDurable: ({ replica }) => acknowledged.push(replica.state.appendedSeq) },
-      { beforeServing: () => undefined, leaseUntilMs: () => Number.NEGATIVE_INFINITY, fenceUntilMs: () => Number.POSITIVE_INFINITY, askRemoval: () => undefined, noteOffices: () => undefined, noteRules: () => undefined },
+      { beforeServing: () => undefined, leaseUntilMs: () => Number.NEGATIVE_INFINITY, fenceUntilMs: () => Number.POSITIVE_INFINITY, hasStopped: () => false, askRemoval: () => undefined, noteOffices: () => undefined, noteRules: () => undefined },
     );
     const hosted = beginInstall(host);
     lastChunk(hosted);

@@ -69,6 +69,8 @@ export interface OfficeKeeper {
   fenceUntilMs(hosted: HostedReplica, keyspace: HostedKeyspace): number;
   /** Whether the last follower may go (R10); the leader takes the answer. */
   askRemoval(hosted: HostedReplica, member: Member): void;
+  /** Whether the node said that it stops. */
+  hasStopped(node: string): boolean;
   /** Offices of this node, or the members of what it leads, changed. */
   noteOffices(): void;
   /** What these offices are held by changed: their keyspace is another one. */
@@ -270,6 +272,8 @@ export class ReplicaHost {
       beforeLease: (nowMs) => this.#keeper?.beforeServing({ monotonicMs: nowMs, wallMs: Date.now() }),
       leaseUntilMs: (member, epoch) => this.#keeper?.leaseUntilMs(self(), member, epoch) ?? Number.NEGATIVE_INFINITY,
       fenceUntilMs: () => this.#keeper?.fenceUntilMs(self(), keyspace) ?? Number.NEGATIVE_INFINITY,
+      // Nodes that stop together keep their sets: each of them counts when they are back with their data.
+      isStopping: ({ node }) => !this.#isStopping && this.#keeper?.hasStopped(node) === true,
       askRemoval: (member) => this.#keeper?.askRemoval(self(), member),
     };
   }

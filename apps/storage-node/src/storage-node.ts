@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { credentials } from '@grpc/grpc-js';
 import { ReplicationClient } from '@atoll/contracts/atoll/v1/replication';
 import { AtollError, isAtollError } from '@atoll/core-errors';
-import type { NodeRecord } from '@atoll/core-membership';
+import { hasReplica, type NodeRecord } from '@atoll/core-membership';
 import type { ClockReading } from '@atoll/core-replication';
 import { randomHex, toNodeId, type Random } from '@atoll/core-runtime';
 import { formatAddress, type Address } from '@atoll/platform-config';
@@ -44,6 +44,8 @@ const INSTALLS_AT_ONCE = 8;
 const HAND_OVER_MS = 5000;
 const RELINQUISH_MS = 1000;
 const SUCCESSOR_MS = 2000;
+/** Of a stop: how long leaders of others have to take this node's replicas out of their in-sync sets. */
+const LEAVE_MS = 2000;
 const SLOW_TICK_MS = 1000;
 const REGISTER_RETRY_MS = 500;
 
@@ -357,11 +359,11 @@ class RunningNode {
     await this.#untilSucceeded(HAND_OVER_MS, signal);
     await host.relinquishAll(RELINQUISH_MS, signal);
     await this.#untilSucceeded(SUCCESSOR_MS, signal);
+    await until(() => !this.#isCountedOn(), LEAVE_MS, signal);
   }
 
-  async #untilSucceeded(timeoutMs: number, signal: AbortSignal): Promise<void> {
-    const deadline = performance.now() + timeoutMs;
-    while (!signal.aborted && this.#isSuccessorDue() && performance.now() < deadline) await pause(10);
+  #untilSucceeded(timeoutMs: number, signal: AbortSignal): Promise<void> {
+    return until(() => !this.#isSuccessorDue(), timeoutMs, signal);
   }
 
   /** Only an elected coordinator names successors: a cluster that is taken down has none any more. */
@@ -380,6 +382,20 @@ class RunningNode {
     return false;
   }
 
+  /** Whether some leader elsewhere waits for this node's acknowledgements, and could do without them. */
+  #isCountedOn(): boolean {
+    const { view } = this.#options;
+    if (!view.connected) return false;
+    for (const { keyspace, partition, replica } of this.parts.host.replicas()) {
+      const record = view.partition(keyspace, partition)?.record;
+      const { self } = replica.state.identity;
+      if (record?.leader === undefined || record.leader.node === self.node || !hasReplica(record.inSync, self.replica)) continue;
+      const minInSync = view.keyspace(keyspace)?.minInSync ?? 1;
+      if (record.inSync.length > Math.max(1, minInSync) && view.nodes().get(record.leader.node)?.phase === 'SERVING') return true;
+    }
+    return false;
+  }
+
   async close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     this.#unsubscribe?.();
@@ -393,6 +409,12 @@ class RunningNode {
     await this.#registration?.deregister();
     await this.#options.view.close();
   }
+}
+
+/** Resolves when `isOver`, after `timeoutMs` or at the signal. */
+async function until(isOver: () => boolean, timeoutMs: number, signal: AbortSignal): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  while (!signal.aborted && !isOver() && performance.now() < deadline) await pause(10);
 }
 
 /** Waits for `work`, but no longer than until the signal. */

@@ -153,7 +153,8 @@ export class InSyncKeeper {
       this.#lagging(silent.replica);
       return withoutInSync(record, silent, this.#changeOptions());
     }
-    const surplus = record.inSync.find((member) => member.replica !== self && hasReplica(record.leaving, member.replica));
+    // One that stops goes before it falls silent: until then writes commit with it, and afterwards none waits for it (R29).
+    const surplus = record.inSync.find((member) => member.replica !== self && (hasReplica(record.leaving, member.replica) || this.#hooks.isStopping(member)));
     if (surplus !== undefined && record.inSync.length > Math.max(1, this.#settings.minInSync)) return withoutInSync(record, surplus, this.#changeOptions());
     const ready = record.learners.find((member) => !hasReplica(record.leaving, member.replica) && this.#isReady(member, nowMs));
     if (ready !== undefined) {
@@ -199,6 +200,7 @@ export class InSyncKeeper {
   #isReady(member: Member, nowMs: number): boolean {
     // A node whose process lost its data is back under a new replica id while the old one is still listed (R1).
     if (this.record.record.inSync.some(({ node }) => node === member.node)) return false;
+    if (this.#hooks.isStopping(member)) return false;
     const progress = this.#feed.get(member.replica);
     if (progress === undefined || progress.installing || progress.caughtUpSinceMs === undefined) return false;
     if (this.#removed.has(member.replica) && nowMs - progress.caughtUpSinceMs < this.#settings.rejoinAfterMs) return false;

@@ -49,4 +49,36 @@ describe('the in-sync set', () => {
     solo.leader.onChangeOutcome(solo.changes[0]!, { kind: 'succeeded', modRevision: 2 }, 40);
     expect(solo.write('k', setTo('v'), momentAt(50))).toMatchObject([{ kind: 'done' }]);
   });
+
+  it('lets one go whose node says that it stops while that one still acknowledges, and does not take it back (R29)', () => {
+    const stopping = new Set<string>();
+    const solo = takeOffice({ state: openState('a'), record: recordOf({ leader: 'a', inSync: ['a', 'b'] }), isStopping: ({ node }) => stopping.has(node) });
+    const b = follow(solo, openState('b'));
+    const exchange = (nowMs: number): void => {
+      b.receive(nowMs);
+      b.acknowledge(nowMs);
+    };
+    b.subscribe(0);
+    exchange(0);
+    stopping.add('b');
+    solo.leader.tick(momentAt(10));
+    expect(solo.changes.map(({ record: { inSync } }) => inSync.map(({ node }) => node))).toEqual([['a']]);
+    // until that is certain both count, and nobody waits
+    const outcomes = solo.write('k', setTo('v'), momentAt(11));
+    expect(outcomes).toEqual([]);
+    exchange(12);
+    expect(outcomes).toMatchObject([{ kind: 'done' }]);
+    solo.leader.onChangeOutcome(solo.changes[0]!, { kind: 'succeeded', modRevision: 2 }, 13);
+    expect(solo.write('k', setTo('w'), momentAt(14))).toMatchObject([{ kind: 'done' }]);
+    exchange(15);
+    solo.leader.tick(momentAt(2000));
+    expect(solo.changes).toHaveLength(1);
+  });
+
+  it('keeps one whose node stops where too few would stay (R9)', () => {
+    const solo = takeOffice({ state: openState('a'), record: recordOf({ leader: 'a', inSync: ['a', 'b'] }), settings: { minInSync: 2 }, isStopping: () => true });
+    follow(solo, openState('b')).subscribe(0);
+    solo.leader.tick(momentAt(10));
+    expect(solo.changes).toEqual([]);
+  });
 });

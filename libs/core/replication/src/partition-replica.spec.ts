@@ -13,6 +13,7 @@ const hooks: LeaderHooks = {
   beforeLease: () => undefined,
   leaseUntilMs: () => Number.POSITIVE_INFINITY,
   fenceUntilMs: () => Number.POSITIVE_INFINITY,
+  isStopping: () => false,
   askRemoval: () => undefined,
 };
 

@@ -77,4 +77,6 @@ export interface LeaderHooks {
    * `Leader.onRemovalAnswer` takes the answer. Asked again while there is none.
    */
   askRemoval(member: Member): void;
+  /** Whether the member's node has said that it stops: it leaves the set while it still acknowledges (R29). */
+  isStopping(member: Member): boolean;
 }

@@ -65,6 +65,7 @@ export class HostedReplica {
         beforeLease: () => node.leases.beforeServing(),
         leaseUntilMs: (member, epoch) => node.leases.leaseUntilMs(partition, member, epoch),
         fenceUntilMs: () => node.fenceUntilMs(),
+        isStopping: () => false,
         askRemoval: (member) => node.reports.askRemoval(this, member),
       },
       random: world.dice.random,

@@ -88,6 +88,7 @@ export function takeOffice(options: {
   beforeLease?: (leader: Leader, nowMs: number) => void;
   /** Default: the coordinator lets the last follower go at once. */
   askRemoval?: LeaderHooks['askRemoval'];
+  isStopping?: LeaderHooks['isStopping'];
 }): SoloLeader {
   const { state, record } = options;
   const changes: ChangeAttempt[] = [];
@@ -102,6 +103,7 @@ export function takeOffice(options: {
     beforeLease: (nowMs) => options.beforeLease?.(leader, nowMs),
     leaseUntilMs: options.leaseUntilMs ?? (() => Number.POSITIVE_INFINITY),
     fenceUntilMs: () => Number.POSITIVE_INFINITY,
+    isStopping: options.isStopping ?? (() => false),
     askRemoval: options.askRemoval ?? (({ replica }) => leader.onRemovalAnswer(replica, true, 0)),
   };
   const settings = options.settings === undefined ? SETTINGS : Object.create(SETTINGS, Object.getOwnPropertyDescriptors(options.settings));

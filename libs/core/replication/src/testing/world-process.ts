@@ -144,6 +144,7 @@ export class WorldProcess {
         beforeLease: () => undefined,
         leaseUntilMs: () => Number.POSITIVE_INFINITY,
         fenceUntilMs: () => Number.POSITIVE_INFINITY,
+        isStopping: () => false,
         askRemoval: ({ replica: last }) => this.replica.leader?.onRemovalAnswer(last, true, this.moment.monotonicMs),
       },
       random: world.dice.random,
