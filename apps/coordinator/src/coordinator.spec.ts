@@ -1,5 +1,5 @@
 import { credentials } from '@grpc/grpc-js';
-import { AdminClient, Durability, NodeState, type Keyspace, type Node, type Partition } from '@atoll/contracts/atoll/v1/admin';
+import { AdminClient, Durability, NodeState, type Event, type Keyspace, type Node, type Partition } from '@atoll/contracts/atoll/v1/admin';
 import { isAtollError, type AtollError } from '@atoll/core-errors';
 import { SeededRandom, randomHex } from '@atoll/core-runtime';
 import { formatAddress } from '@atoll/platform-config';
@@ -231,6 +231,18 @@ describe(`a coordinator and storage nodes (seed ${SEED})`, () => {
     const { events } = await callUnary(admin, 'listEvents', { limit: 0, kind: 'DATA_LOSS' }, DEADLINE);
     expect(new Set(events.flatMap((event) => event.partitions)).size).toBe(64);
     expect(events[0]!.message).toMatch(/^\d+ partitions of keyspace default lost their data/);
+  });
+
+  it('tells once what a node found to be gone, with the first keys of it (R3, R15)', async () => {
+    const { admin } = await runCoordinator('c1');
+    const a = await runNode('a');
+    a.report = { discards: [{ number: 1, keyspace: 'default', partitions: [3, 4], discarded: 3, superseded: 0, kept: 0, unknown: 0, firstKeys: ['k1', 'k2'], listFile: '' }] };
+    const told = (): Promise<Event[]> => callUnary(admin, 'listEvents', { limit: 0, kind: 'DATA_DISCARDED' }, DEADLINE).then(({ events }) => events);
+    const events = await eventually('it is told', async () => (await told().catch((): Event[] => [])).length > 0 && told());
+    expect(events).toMatchObject([{ keyspace: 'default', node: 'a', partitions: [3, 4] }]);
+    expect(events[0]!.message).toBe('node a held writes of an older generation: 3 that are gone; gone: k1, k2, and 1 more');
+    await eventually('a goes on reporting it', () => a.beatsPerStream.some((beats) => beats > 3) && a.discardsTaken === 1);
+    expect(await told()).toHaveLength(1);
   });
 
   it('loses nothing when every node comes back with its data, in new terms (R2)', async () => {

@@ -47,11 +47,12 @@ describe(`writes that are gone (seed ${SEED})`, () => {
     a.store.comeBack();
   }
 
-  /** As the coordinator does behind the fence (R15): b begins anew, empty. `learners` of the former members. */
-  async function reset(learners: (former: readonly Member[]) => readonly Member[] = (former) => former): Promise<void> {
-    const { incarnation, member } = await world.ensure(b, keyspace);
-    world.change((record) => ({ state: 'FENCING', epoch: toEpoch(record.epoch + 1), leader: undefined, leaderIncarnation: '' }));
-    world.change((record) => ({
+  /** As the coordinator does behind the fence (R15): `to` begins anew, empty. `learners` of the former members. */
+  async function reset({ to = b, learners = (former) => former }: { to?: WorldNode; learners?: (former: readonly Member[]) => readonly Member[] } = {}): Promise<void> {
+    const { incarnation, member } = await world.ensure(to, keyspace);
+    const change = (changes: Parameters<NodeWorld['change']>[0]): void => world.change(changes, keyspace.name);
+    change((record) => ({ state: 'FENCING', epoch: toEpoch(record.epoch + 1), leader: undefined, leaderIncarnation: '' }));
+    change((record) => ({
       state: 'ACTIVE',
       generation: AFTER_RESET,
       epoch: toEpoch(record.epoch + 1),
@@ -60,7 +61,7 @@ describe(`writes that are gone (seed ${SEED})`, () => {
       inSync: [member],
       learners: learners(record.inSync),
     }));
-    await world.serving(b);
+    await world.serving(to, keyspace.name);
   }
 
   async function told(coordinator: RawCoordinator): Promise<readonly DiscardedWrites[]> {
@@ -100,9 +101,23 @@ describe(`writes that are gone (seed ${SEED})`, () => {
     for (const [key, value] of [['k1', undefined], ['k2', 'new'], ['k5', 'new']] as const) expect(await b.text(key)).toBe(value);
   });
 
+  it('are listed, too, when the old replica is read from the disk of a process that begins anew', async () => {
+    const durable = await world.createKeyspace({ name: 'durable', durability: 'SYNC', onDataLoss: 'RESET', replicationFactor: 2 }, [a]);
+    for (const key of ['k1', 'k2']) await a.set(key, 'old', { keyspace: durable.name });
+    await a.stop();
+    const c = await world.start('c', { env: { STORAGE_NODE_DATA_DIR: join(directory, 'c') } });
+    keyspace = durable;
+    await reset({ to: c });
+    await c.set('k2', 'new', { keyspace: durable.name });
+    const again = await world.start('a', { env: { STORAGE_NODE_DATA_DIR: directory } });
+    const discards = await told(new RawCoordinator(again).hello(await world.clusterId(), 20));
+    expect(discards).toMatchObject([{ keyspace: durable.name, discarded: 1, superseded: 1, unknown: 0, firstKeys: ['k1'] }]);
+    expect(await world.equalDigests([again, c], durable.name)).toBe(1);
+  });
+
   it('are listed as not compared when the record does not name the replica any more', async () => {
     cutOff();
-    await reset(() => []);
+    await reset({ learners: () => [] });
     comeBack();
     const discards = await told(new RawCoordinator(a).hello(await world.clusterId(), 20));
     expect(discards[0]).toMatchObject({ discarded: 0, superseded: 0, kept: 0, unknown: 4 });
