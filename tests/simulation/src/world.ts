@@ -2,15 +2,18 @@
 // etcd and the network between them. Faults for a while, then peace until everything agrees again.
 import { createKeyspaceSpec, hasReplica, type KeyspaceSpec, type Member, type PartitionRecord } from '@atoll/core-membership';
 import { Dice, EventQueue } from '@atoll/core-replication/testing';
-import { keyHash, randomHex, toReplicaId, type Hash64, type ReplicaId } from '@atoll/core-runtime';
-import { HistoryRecorder, checkHistory, type KeyOperation } from '@atoll/tests-history';
+import { randomHex, toReplicaId, type ReplicaId } from '@atoll/core-runtime';
+import { HistoryRecorder } from '@atoll/tests-history';
 import { Network } from './base/network.ts';
 import { SimClock } from './base/sim-clock.ts';
 import { SimEtcd } from './base/sim-etcd.ts';
+import { describeRecord, describeWorld } from './check/describe-world.ts';
+import { checkWorldHistory } from './check/world-history.ts';
 import { WorldChecker, type ReplicaWhereabouts } from './check/world-checker.ts';
+import { makeKeys, type SimKey } from './client/sim-key.ts';
 import { SimClient } from './client/sim-client.ts';
 import { SimCoordinator } from './control/sim-coordinator.ts';
-import { Faults } from './faults.ts';
+import { Faults } from './faults/faults.ts';
 import type { Mutant } from './mutant.ts';
 import { ELECTION_KEY, KEYSPACE, KEYSPACE_ID, PARTITIONS, partitionKey } from './names.ts';
 import { toVersioned } from './base/versioned.ts';
@@ -20,15 +23,6 @@ import { drawPlan, type SimPlan } from './plan.ts';
 const SETTLE_MS_MAX = 60_000;
 const CHECK_MS = 400;
 const TRACE_MAX = 4000;
-
-export interface SimKey {
-  readonly name: string;
-  readonly key: Buffer;
-  readonly hash: Hash64;
-  readonly partition: number;
-  readonly isCounter: boolean;
-  readonly hasTtl: boolean;
-}
 
 export interface WorldFigures {
   readonly operations: number;
@@ -93,10 +87,7 @@ export class World {
       onDataLoss,
       durability: plan.isSync ? 'SYNC' : 'NONE',
     });
-    this.keys = Array.from({ length: plan.keyCount }, (_, index): SimKey => {
-      const key = Buffer.from(`key-${index}`);
-      return { name: `key-${index}`, key, hash: keyHash(key), partition: index % partitionCount, isCounter: index % 3 === 0, hasTtl: index % 4 === 3 };
-    });
+    this.keys = makeKeys(plan);
     this.etcd = new SimEtcd({
       events,
       dice,
@@ -105,7 +96,7 @@ export class World {
         if (term !== undefined) this.checker.onTermWrite(key, term, this.etcd.get(ELECTION_KEY)?.createRevision);
         if (stored === undefined || !key.startsWith(PARTITIONS)) return;
         const { record } = toVersioned(stored);
-        this.trace(`record ${describe(record)}`);
+        this.trace(`record ${describeRecord(record)}`);
         this.checker.onRecord(records.get(key), record);
         records.set(key, record);
       },
@@ -237,7 +228,7 @@ export class World {
     for (const { partition, inSync } of this.records()) {
       for (const { node } of inSync) this.checker.checkContent(this.nodeOf(node)!.hosted(partition)!.state);
     }
-    this.#checkHistory();
+    checkWorldHistory(this);
     const { committedCount: committed, promotions, installs, resets } = this.checker;
     return { operations: this.operations, answered: this.answered, committed, promotions, installs, resets, simulatedMs: this.events.nowMs };
   }
@@ -249,41 +240,17 @@ export class World {
     });
   }
 
-  #checkHistory(): void {
-    const { mayLoseData, eviction, memoryBytes } = this.plan;
-    const isAnyVanishing = mayLoseData || (eviction === 'LRU' && memoryBytes < 64 * 1024);
-    const problems = checkHistory(this.#settledHistory(), {
-      mayVanish: (name) => isAnyVanishing || this.keys.find((key) => key.name === name)!.hasTtl,
-      configurationsMax: 20_000,
-    });
-    const [problem] = problems.filter(({ kind }) => kind === 'not-linearizable');
-    if (problem !== undefined) throw new Error(`${problem.key} is not linearizable (I5): ${problem.story}`);
-  }
-
-  /**
-   * The history with the fate of what clients were left in doubt about, which the one committed log tells: it took
-   * effect before it was committed first, or never. The search is much shorter so.
-   */
-  #settledHistory(): KeyOperation[] {
-    return this.history.operations().flatMap((operation, index): KeyOperation[] => {
-      if (operation.outcome.kind !== 'unknown') return [operation];
-      const writeId = this.writeIds.get(index);
-      const returnedAt = writeId === undefined ? undefined : this.checker.committedAt(writeId);
-      return returnedAt === undefined ? [] : [{ ...operation, returnedAt, outcome: { kind: 'ok', answer: {} } }];
-    });
-  }
-
   #settle(what: string, isSettled: () => boolean): void {
     const deadlineMs = this.events.nowMs + SETTLE_MS_MAX;
     while (!isSettled()) {
-      if (this.events.nowMs > deadlineMs) throw new Error(`not so ${SETTLE_MS_MAX} ms after the last fault: ${what}; ${this.#describe()}`);
+      if (this.events.nowMs > deadlineMs) throw new Error(`not so ${SETTLE_MS_MAX} ms after the last fault: ${what}; ${describeWorld(this)}`);
       this.events.runUntil(this.events.nowMs + 100);
     }
   }
 
   #isInSync(): boolean {
     const records = this.records();
-    const size = Math.min(this.plan.replicationFactor, this.faults.wantedNodes.size);
+    const size = Math.min(this.plan.replicationFactor, this.faults.operator.wantedNodes.size);
     return (
       this.#down.size === 0 &&
       !this.etcd.isBehind &&
@@ -308,16 +275,6 @@ export class World {
     });
   }
 
-  #describe(): string {
-    const replicas = this.nodes.flatMap((node) =>
-      [...node.replicas()].map(({ partition, state, replica }) => {
-        const { role } = replica;
-        return `${node.id}/${partition} ${role.kind} ${state.appliedSeq}/${state.appendedSeq}/${state.log.end.seq}${state.isInstalled ? '' : ' not installed'}`;
-      }),
-    );
-    return [...this.records().map(describe), ...replicas, `down: ${[...this.#down.keys()].join(' ')}`].join('; ');
-  }
-
   /** Whether a member's data is there, in a process or on a disk. */
   isSafe(partition: number, { replica }: Member): boolean {
     const found = this.whereabouts(partition, replica);
@@ -337,9 +294,4 @@ export class World {
       return holders.some((member) => member.replica !== own && this.isSafe(partition, member));
     });
   }
-}
-
-function describe({ partition, state, epoch, generation, leader, inSync, eligible, learners, leaving, relinquished }: PartitionRecord): string {
-  const names = (members: readonly Member[]) => members.map(({ node }) => node).join(' ');
-  return `p${partition} ${state} g${generation.counter} e${epoch} ${leader?.node ?? '-'}${relinquished ? ' relinquished' : ''} {${names(inSync)}} eligible {${names(eligible)}} learners {${names(learners)}} leaving {${names(leaving)}}`;
 }

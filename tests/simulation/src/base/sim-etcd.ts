@@ -5,6 +5,7 @@ import type { MetadataSight } from '@atoll/core-membership';
 import type { Dice, EventQueue } from '@atoll/core-replication/testing';
 import type { SimProcess } from './sim-process.ts';
 import { CHANGE_KEY, RECOVERY_KEY, REGRESSED_KEY, isConfiguration } from '../names.ts';
+import { EtcdBackups } from './etcd-backups.ts';
 import type { Network } from './network.ts';
 
 export const ETCD = 'etcd';
@@ -47,17 +48,6 @@ export interface WatchEvent {
 const DEADLINE_MS = 500;
 const LEASE_CHECK_MS = 100;
 const LATE_MS_MAX = 2500;
-const BACKUP_MS = 500;
-const BACKUPS_MAX = 20;
-
-/** All of it at some moment. */
-interface Backup {
-  readonly atMs: number;
-  readonly revision: number;
-  readonly data: ReadonlyMap<string, Stored>;
-  readonly leases: ReadonlySet<SimLease>;
-}
-
 export interface WatchHandle {
   /** Begins anew, with everything that is there. */
   restart(): void;
@@ -88,7 +78,7 @@ export class SimEtcd {
   #watchers: Watcher[] = [];
   #revision = 1;
   #inFlight = 0;
-  #backups: Backup[] = [];
+  readonly #backups: EtcdBackups;
   /** Requests that were sent to the server of before a restore never arrive. */
   #life = 0;
   #isBehind = false;
@@ -100,7 +90,7 @@ export class SimEtcd {
     this.#network = options.network;
     this.#onChange = options.onChange;
     this.#checkLeases();
-    this.#keepBackups();
+    this.#backups = new EtcdBackups({ events: this.#events, take: () => (this.#isBehind ? undefined : { revision: this.#revision, data: new Map(this.#data), leases: new Set(this.#leases) }) });
   }
 
   /** For those who stand outside of the world: the truth of this moment. */
@@ -136,18 +126,9 @@ export class SimEtcd {
     return { clusterId: 'world', revision: this.#revision, changeRevision: revisionOf(CHANGE_KEY), recoveryRevision: revisionOf(RECOVERY_KEY), noticed: noticed ?? [] };
   }
 
-  #keepBackups(): void {
-    this.#events.after(BACKUP_MS, () => {
-      this.#keepBackups();
-      if (this.#isBehind) return;
-      this.#backups.push({ atMs: this.#events.nowMs, revision: this.#revision, data: new Map(this.#data), leases: new Set(this.#leases) });
-      if (this.#backups.length > BACKUPS_MAX) this.#backups.shift();
-    });
-  }
-
   /** Everything as it was at least `ageMs` ago. Revisions are counted on from there, and watches begin anew. */
   setBack(ageMs: number): boolean {
-    const backup = this.#backups.findLast(({ atMs }) => atMs <= this.#events.nowMs - ageMs);
+    const backup = this.#backups.find(ageMs);
     if (backup === undefined || this.#isBehind) return false;
     this.#isBehind = true;
     this.#life += 1;
@@ -169,7 +150,7 @@ export class SimEtcd {
   recover(revision: number, puts: readonly Put[], electionKey: string): void {
     this.#revision = Math.max(this.#revision, revision);
     this.#isBehind = false;
-    this.#backups = [];
+    this.#backups.clear();
     this.#apply([], [...puts, { key: RECOVERY_KEY, value: 'recovered' }, { key: REGRESSED_KEY, value: undefined }, { key: CHANGE_KEY, value: RECOVERY_KEY }, { key: electionKey, value: undefined }]);
   }
 

@@ -8,7 +8,8 @@ import { GuardedEtcd } from '../base/guarded-etcd.ts';
 import { SimProcess } from '../base/sim-process.ts';
 import { RecordView } from '../control/record-view.ts';
 import { partitionKey } from '../names.ts';
-import type { SimKey, World } from '../world.ts';
+import type { World } from '../world.ts';
+import type { SimKey } from './sim-key.ts';
 import { serveRead, serveWrite } from './serve.ts';
 
 const ATTEMPT_MS = 700;

@@ -13,7 +13,7 @@ const UNHEARD_REVISIONS = 1000;
 export function recoverMetadata(world: World, isForced: boolean): readonly string[] {
   const nodes = world.nodes.filter((node) => !node.isPaused && node.hasRead);
   const coordinators = world.coordinators.filter((coordinator) => !coordinator.isPaused);
-  const known = new Set([...world.faults.wantedNodes, ...world.down.keys(), ...world.nodes.map(({ id }) => id)]);
+  const known = new Set([...world.faults.operator.wantedNodes, ...world.down.keys(), ...world.nodes.map(({ id }) => id)]);
   const testimonies = [...nodes.map((node) => testimonyOf(world, node)), ...coordinators.map(({ id, etcd, view }) => ({ ...base(world, id), mark: etcd.ownMark, nodeSpecs: [...view.specs.values()], records: view.records().map(unheld) }))];
   const { partitions, nodeSpecs, risks } = planMetadataRecovery({
     stored: {

@@ -4,15 +4,11 @@ import {
   LeaderCounts,
   PlacementPlans,
   decide,
-  hasReplica,
-  isReachable,
   nameOf,
   planHandOvers,
-  promote,
   type Action,
   type ClusterState,
   type FailoverState,
-  type HandOver,
   type NodeInventory,
   type NodeReport,
   type Probe,
@@ -20,15 +16,11 @@ import {
 } from '@atoll/core-membership';
 import type { Compare } from '../base/sim-etcd.ts';
 import { KEYSPACE, partitionKey, specKey } from '../names.ts';
-import type { SimNode } from '../node/sim-node.ts';
 import { SETTINGS } from '../plan.ts';
 import type { World } from '../world.ts';
 import { ReportStreams } from './report-streams.ts';
 import type { SimCoordinator } from './sim-coordinator.ts';
-
-const TRANSFERS_MAX = 4;
-const HOLD_MS = 300;
-const TRANSFER_TIMEOUT_MS = 2000;
+import { Transfers } from './transfers.ts';
 
 export class Term {
   readonly revision: number;
@@ -44,7 +36,7 @@ export class Term {
   readonly #fencing = new Map<string, { readonly epoch: number; readonly sinceMs: number }>();
   readonly #awaySinceMs = new Map<string, number>();
   readonly #outSinceMs = new Map<string, number>();
-  readonly #handingOver = new Map<string, number>();
+  readonly #transfers: Transfers;
   readonly #requested = new Map<string, string>();
   readonly #startedMs: number;
   #underWay = 0;
@@ -61,6 +53,7 @@ export class Term {
     const { downAfterMs } = this.#world.plan;
     this.detector = new FailureDetector({ suspectAfterMs, downAfterMs, graceMs, etcdLostMs, tickMs: heartbeatMs }, this.nowMs);
     this.#streams = new ReportStreams({ world: this.#world, term: this });
+    this.#transfers = new Transfers({ world: this.#world, term: this, requested: this.#requested });
   }
 
   get nowMs(): number {
@@ -175,15 +168,16 @@ export class Term {
 
   #round(): void {
     if (!this.isActing || this.nowMs - this.#startedMs < SETTINGS.graceMs / 2) return;
-    const state = this.#state();
+    const state = this.state();
     const { random } = this.#world.dice;
     const actions = decide(state, { random, plans: this.#plans, isSettled: this.nowMs - this.#startedMs > SETTINGS.graceMs, learnersPerNodeMax: 4 });
     for (const action of actions) this.#execute(action, state);
     const leaders = LeaderCounts.count(state.partitions.values());
-    for (const handOver of planHandOvers(state, { active: 'on', requested: this.#requested, leaders })) this.#transfer(handOver);
+    for (const handOver of planHandOvers(state, { active: 'on', requested: this.#requested, leaders })) this.#transfers.begin(handOver);
   }
 
-  #state(): ClusterState {
+  /** As known at this moment. */
+  state(): ClusterState {
     const { view } = this.coordinator;
     for (const id of view.specs.keys()) {
       if (view.nodes.has(id)) this.#awaySinceMs.delete(id);
@@ -221,7 +215,7 @@ export class Term {
     const stopped = new Map(
       [...this.#streams.reports()].map(([id, report]) => [id, new Map(report.stopped.map(({ partition, epoch }) => [`${KEYSPACE}/${partition}`, epoch]))] as const),
     );
-    return { passedOver: this.#passedOver, fenced, stopped, recoveries: new Map(), overdue, handingOver: new Set(this.#handingOver.keys()) };
+    return { passedOver: this.#passedOver, fenced, stopped, recoveries: new Map(), overdue, handingOver: this.#transfers.handingOver };
   }
 
   #execute(action: Action, state: ClusterState): void {
@@ -244,7 +238,7 @@ export class Term {
         this.#underWay += 1;
         this.#world.trace(`${this.coordinator.id} ${action.decision} ${nameOf(action.record)} epoch ${action.record.epoch}`);
         this.#world.checker.deciding(action, (id) => state.inventories.get(id));
-        this.#write(action.record.partition, { record: action.record, modRevision: action.modRevision }, () => {
+        this.write(action.record.partition, { record: action.record, modRevision: action.modRevision }, () => {
           this.#underWay -= 1;
         });
         return;
@@ -254,7 +248,8 @@ export class Term {
     }
   }
 
-  #write(partition: number, { record, modRevision }: VersionedRecord, done: (succeeded: boolean) => void): void {
+  /** Writes a record as of this office. */
+  write(partition: number, { record, modRevision }: VersionedRecord, done: (succeeded: boolean) => void): void {
     const key = partitionKey(partition);
     const compares: readonly Compare[] = this.#world.mutant?.ignoresElection === true ? [] : [this.#fence];
     this.coordinator.etcd.transact([...compares, { key, modRevision }], [{ key, value: record, term: this.revision }], (outcome) => {
@@ -264,46 +259,5 @@ export class Term {
       }
       done(outcome.kind === 'succeeded');
     });
-  }
-
-  // --- planned transfer (R29) -------------------------------------------------------------------------------------
-
-  #transfer(handOver: HandOver): void {
-    const { record, target } = handOver;
-    const name = nameOf(record);
-    if (this.#handingOver.size >= TRANSFERS_MAX || this.#handingOver.has(name)) return;
-    this.#requested.delete(name);
-    const node = this.#world.nodeOf(record.leader!.node);
-    if (node === undefined) return;
-    this.#handingOver.set(name, record.epoch);
-    let isOver = false;
-    const end = (): void => {
-      if (isOver) return;
-      isOver = true;
-      this.#handingOver.delete(name);
-    };
-    this.coordinator.after(TRANSFER_TIMEOUT_MS, end);
-    const { network } = this.#world;
-    network.send(this.coordinator, node, () => this.#askToGiveUp(node, handOver, (modRevision) => {
-      network.send(node, this.coordinator, () => {
-        if (isOver || modRevision === undefined || !this.isActing) return end();
-        const state = this.#state();
-        const leaders = LeaderCounts.count(state.partitions.values());
-        // As it stands at the revision that the leader named.
-        const current = this.coordinator.view.partitions.get(partitionKey(record.partition));
-        if (current === undefined || current.modRevision !== modRevision || current.record.epoch !== record.epoch) return end();
-        if (!hasReplica(current.record.inSync, target.replica) || !isReachable(state, target.node)) return end();
-        const { minInSync } = this.#world.plan;
-        const next = promote(current.record, target, { state, random: this.#world.dice.random, minInSync, leaders, isRelinquished: true });
-        this.#write(record.partition, { record: next, modRevision }, end);
-      });
-    }));
-  }
-
-  #askToGiveUp(node: SimNode, { record, target }: HandOver, answer: (modRevision: number | undefined) => void): void {
-    if (!node.reports.accepts(this.revision)) return answer(undefined);
-    const leader = node.hosted(record.partition)?.replica.leader;
-    if (leader?.epoch !== record.epoch) return answer(undefined);
-    leader.handOver({ target: target.replica, holdMs: HOLD_MS }, node.moment(), (outcome) => answer(outcome.kind === 'given-up' ? outcome.modRevision : undefined));
   }
 }
