@@ -211,6 +211,21 @@ describe('a planned transfer (R29)', () => {
     expect(reasonOf(held)).toBe('done');
   });
 
+  it('is kept when the target leaves the set by a change that was under way', () => {
+    const { solo, b } = openPair();
+    solo.write('k', setTo('1'), momentAt(10));
+    solo.leader.tick(momentAt(700));
+    const outcomes: unknown[] = [];
+    solo.leader.handOver({ target: memberOf('b').replica, holdMs: 100 }, momentAt(701), (outcome) => outcomes.push(outcome));
+    solo.leader.onChangeOutcome(solo.changes[0]!, { kind: 'succeeded', modRevision: 2 }, 702);
+    b.subscribe(703);
+    b.receive(703);
+    b.acknowledge(704);
+    expect(outcomes).toEqual([]);
+    solo.leader.tick(momentAt(705));
+    expect(outcomes).toEqual([{ kind: 'kept', problem: 'the record changed' }]);
+  });
+
   it('is refused for a target that is not in sync', () => {
     const { solo } = openPair();
     const outcomes: unknown[] = [];

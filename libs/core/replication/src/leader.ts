@@ -541,7 +541,7 @@ export class Leader {
   /** Gives up once everything is committed and the target has it, and no change of the record is under way. */
   #advanceHandOver(nowMs: number): void {
     const handOver = this.#handOver;
-    if (handOver === undefined || handOver.isSilent || this.record.isChanging || !this.hasLease(nowMs)) return;
+    if (handOver === undefined || handOver.isSilent || this.#isResuming || this.record.isChanging || !this.hasLease(nowMs)) return;
     const { log, appliedSeq } = this.#state;
     const target = this.#feed.get(handOver.target);
     if (appliedSeq < log.end.seq || target === undefined || target.matchSeq < log.end.seq) return;
@@ -557,9 +557,13 @@ export class Leader {
     else this.#advanceHandOver(now.monotonicMs);
   }
 
-  /** The record is another one, and this leader is still named by it: nothing that compares the old revision succeeds. */
+  /**
+   * The record is another one, and this leader is still named by it: nothing that compares the old revision succeeds. The
+   * target may have left the set by a change that was under way.
+   */
   #onOtherRecord(): void {
-    if (this.#handOver?.isSilent === true) this.#isResuming = true;
+    const handOver = this.#handOver;
+    if (handOver !== undefined && (handOver.isSilent || !hasReplica(this.record.record.inSync, handOver.target))) this.#isResuming = true;
   }
 
   /** Writes that were held get their turn, in their order. */
