@@ -38,7 +38,7 @@ export class GuardedEtcd {
     this.#onEvents = options.onEvents;
     const memory: SeenMark | undefined = seen && { clusterId: etcd.sight().clusterId!, mark: seen };
     this.#mark = new HighWaterMark(memory);
-    this.#watch = etcd.watch(process, (events, isSnapshot) => this.#onWatch(events, isSnapshot));
+    this.#watch = etcd.watch(process, (events, snapshotRevision) => this.#onWatch(events, snapshotRevision));
   }
 
   get isRegressed(): boolean {
@@ -127,15 +127,15 @@ export class GuardedEtcd {
     this.#watch?.restart();
   }
 
-  #onWatch(events: readonly WatchEvent[], isSnapshot: boolean): void {
-    if (isSnapshot) return this.#judge(events);
+  #onWatch(events: readonly WatchEvent[], snapshotRevision: number | undefined): void {
+    if (snapshotRevision !== undefined) return this.#judge(events, snapshotRevision);
     if (this.isRegressed) return this.#tell(events.filter(({ key, stored }) => key.startsWith(NODES) && stored !== undefined));
     if (this.#waiting !== undefined) this.#waiting.push(...events);
     else this.#tell(events);
   }
 
   /** A snapshot, and what comes behind it, waits for a look at etcd that finds it sound. */
-  #judge(snapshot: readonly WatchEvent[]): void {
+  #judge(snapshot: readonly WatchEvent[], snapshotRevision: number): void {
     this.#turn += 1;
     const turn = this.#turn;
     this.#waiting = [];
@@ -143,7 +143,11 @@ export class GuardedEtcd {
       this.#look((isAnswered) => {
         if (this.#turn !== turn) return;
         if (!isAnswered) return this.#process.after(RETRY_MS, judge);
-        const terms = snapshot.flatMap((event): [string, VersionedTerm][] => (event.stored !== undefined && isConfiguration(event.key) ? [[event.key, termIn(event)]] : []));
+        const latest = new Map([...snapshot, ...(this.#waiting ?? [])].map((event) => [event.key, event]));
+        const revision = Math.max(snapshotRevision, ...[...latest.values()].map((event) => event.revision));
+        // It was read before a recovery that the look was the first to show.
+        if (!this.isRegressed && revision < this.#mark.recoveryRevision) return this.#watch?.restart();
+        const terms = [...latest.values()].flatMap((event): [string, VersionedTerm][] => (event.stored !== undefined && isConfiguration(event.key) ? [[event.key, termIn(event)]] : []));
         if (!this.isRegressed) this.#regress(olderThan(this.#told, terms));
         const behind = this.#waiting ?? [];
         this.#waiting = undefined;

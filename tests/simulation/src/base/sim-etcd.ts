@@ -55,11 +55,11 @@ export interface WatchHandle {
 
 interface Watcher {
   readonly process: SimProcess;
-  readonly onEvents: (events: readonly WatchEvent[], isSnapshot: boolean) => void;
+  readonly onEvents: (events: readonly WatchEvent[], snapshotRevision: number | undefined) => void;
   /** What it has not been sent yet; while etcd or the link to it is away. */
   waiting: WatchEvent[];
-  /** What waits begins with everything that is there. */
-  isSnapshot: boolean;
+  /** What waits begins with everything that was there at this revision. */
+  snapshotRevision: number | undefined;
   lastMs: number;
   isScheduled: boolean;
 }
@@ -236,7 +236,7 @@ export class SimEtcd {
 
   /** Everything that is there, then every change, in order. It ends with the process. */
   watch(process: SimProcess, onEvents: Watcher['onEvents']): WatchHandle {
-    const watcher: Watcher = { process, onEvents, waiting: [], isSnapshot: true, lastMs: 0, isScheduled: false };
+    const watcher: Watcher = { process, onEvents, waiting: [], snapshotRevision: undefined, lastMs: 0, isScheduled: false };
     this.#watchers.push(watcher);
     process.onDeath(() => {
       this.#watchers = this.#watchers.filter((other) => other !== watcher);
@@ -247,7 +247,7 @@ export class SimEtcd {
 
   #begin(watcher: Watcher): void {
     watcher.waiting = [...this.#data].map(([key, stored]) => ({ key, stored, revision: stored.modRevision, term: undefined }));
-    watcher.isSnapshot = true;
+    watcher.snapshotRevision = this.#revision;
     this.#deliverSoon(watcher);
   }
 
@@ -259,10 +259,10 @@ export class SimEtcd {
     this.#events.after(isStuck ? 100 : this.#network.delayMs(ETCD), () => {
       watcher.isScheduled = false;
       if (this.isAway || this.#network.isCut(ETCD, id) || this.#network.isCut(id, ETCD)) return this.#deliverSoon(watcher);
-      const { waiting, isSnapshot } = watcher;
+      const { waiting, snapshotRevision } = watcher;
       watcher.waiting = [];
-      watcher.isSnapshot = false;
-      watcher.process.run(() => watcher.onEvents(waiting, isSnapshot));
+      watcher.snapshotRevision = undefined;
+      watcher.process.run(() => watcher.onEvents(waiting, snapshotRevision));
     });
   }
 

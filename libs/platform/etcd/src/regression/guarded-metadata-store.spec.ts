@@ -1,22 +1,47 @@
 import { ensureClusterId } from '../cluster-identity.ts';
 import { CHANGE_KEY, CLUSTER_KEY, RECOVERY_KEY, REGRESSED_KEY, keyspaceKey, nodeKey, partitionKey } from '../cluster-keys.ts';
 import type { ClusterView } from '../cluster-view.ts';
-import type { TransactionOutcome } from '../metadata-store.ts';
+import type { TransactionOutcome, Watch, WatchListener } from '../metadata-store.ts';
 import { openClusterView } from '../open-cluster-view.ts';
 import { encodeKeyspaceSpec, encodeNodeRecord, encodePartitionRecord } from '../record-codecs.ts';
 import { InMemoryEtcd, InMemoryMetadataStore, eventually } from '../testing/index.ts';
 import { sampleKeyspace, sampleNode, samplePartition } from '../testing/sample-records.ts';
 import { GuardedMetadataStore, type GuardOptions } from './guarded-metadata-store.ts';
 
+/** A client whose watches begin, and then tell nothing for a while: the stream is slower than other calls. */
+class SlowWatches extends InMemoryMetadataStore {
+  #held: (() => void)[] | undefined;
+
+  hold(): void {
+    this.#held = [];
+  }
+
+  release(): void {
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    for (const tell of held) tell();
+  }
+
+  override watch(prefix: string, listener: WatchListener): Promise<Watch> {
+    return super.watch(prefix, {
+      ...listener,
+      onChanges: (changes, revision) => {
+        if (this.#held === undefined) listener.onChanges(changes, revision);
+        else this.#held.push(() => listener.onChanges(changes, revision));
+      },
+    });
+  }
+}
+
 /** One process: its client of etcd, the guard, and what it was told. */
 class Process {
-  readonly client: InMemoryMetadataStore;
+  readonly client: SlowWatches;
   readonly guard: GuardedMetadataStore;
   readonly news: string[] = [];
   view: ClusterView | undefined;
 
   constructor(etcd: InMemoryEtcd, options: Pick<GuardOptions, 'beginsBehind'>) {
-    this.client = new InMemoryMetadataStore({ etcd });
+    this.client = new SlowWatches({ etcd });
     this.guard = new GuardedMetadataStore(this.client, {
       ...options,
       onRegressed: (reasons) => this.news.push(`regressed: ${reasons.join('; ')}`),
@@ -171,6 +196,26 @@ describe('GuardedMetadataStore (R13)', () => {
     expect(one.view!.partition('default', 0)!.modRevision).toBeGreaterThan(revision);
     expect((await one.put(...keyspace('next'))).kind).toBe('succeeded');
     await eventually('the other sees changes again', () => other.view!.keyspace('next'));
+  });
+
+  it('a snapshot of before a recovery that was noticed only behind it raises no alarm: it is read again', async () => {
+    const backup = etcd.backup();
+    await one.put(...partition('default', 5));
+    await eventually('both have seen it', () => processes.every(({ view }) => view!.partition('default', 0)?.record.epoch === 5));
+    const { revision } = other.guard.mark;
+    goBackTo(backup);
+    // 1. the other's watches show what stands there, and it asks what that is worth
+    other.client.hold();
+    for (let call = 0; call < 8; call += 1) other.client.delayNext(100);
+    other.client.comeBack();
+    // 2. it is recovered before that question arrives
+    await recover(revision, [keyspace('default'), partition('default', 6)]);
+    // 3. what the watches tell comes later still
+    await eventually('it knows of the recovery', () => other.guard.recoveryRevision > 0);
+    await eventually('it shows what was recovered', () => other.view!.connected && other.view!.partition('default', 0)?.record.epoch === 6);
+    other.client.release();
+    expect(other.guard.isRegressed).toBe(false);
+    expect(other.news).toEqual([]);
   });
 
   it('a process that began on the old state is told by one that remembers', async () => {

@@ -82,6 +82,11 @@ export class GuardedMetadataStore implements MetadataStore {
     return this.#mark.isRegressed;
   }
 
+  /** Of the newest word of recovery that was seen, 0 without one. */
+  get recoveryRevision(): number {
+    return this.#mark.recoveryRevision;
+  }
+
   /** The value of CLUSTER_KEY as it was seen last; undefined before. */
   get identity(): string | undefined {
     return this.#identity;

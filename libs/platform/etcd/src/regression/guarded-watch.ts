@@ -10,7 +10,7 @@ const RETRY_MS = 250;
 export interface GuardedWatchOptions {
   readonly prefix: string;
   readonly listener: WatchListener;
-  readonly guard: Pick<GuardedMetadataStore, 'unguarded' | 'look' | 'isRegressed' | 'reasons' | 'regress' | 'note'>;
+  readonly guard: Pick<GuardedMetadataStore, 'unguarded' | 'look' | 'isRegressed' | 'recoveryRevision' | 'reasons' | 'regress' | 'note'>;
   readonly beginsBehind: boolean;
   readonly onClose: () => void;
 }
@@ -137,6 +137,9 @@ export class GuardedWatch implements Watch {
       }
     }
     if (this.#pending !== pending || this.#closing.signal.aborted) return;
+    // It was read before a recovery that the look was the first to show: what it says is over. Changes of the recovery may
+    // still be on their way behind it.
+    if (!guard.isRegressed && pending.revision < guard.recoveryRevision) return this.#reopen();
     const terms = [...pending.values.values()].map((stored): [string, VersionedTerm] => [stored.key, this.#termOf(stored)]);
     if (!guard.isRegressed && !this.#isOfNodes) guard.regress(olderThan(this.#told ?? new Map(), terms));
     const isFirst = this.#told === undefined;
