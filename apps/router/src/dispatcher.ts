@@ -256,15 +256,17 @@ export class Dispatcher implements LinkListener {
 
   #onRefused(operation: RoutedOperation, body: Buffer): void {
     const failure = fromErrorDetail(body);
+    let isNewsDue = false;
     if (failure.reason === 'NOT_LEADER') {
       const epoch = Number(failure.metadata['epoch']);
       const leaderAddress = failure.metadata['leader_address'] ?? '';
       if (Number.isSafeInteger(epoch)) this.#table.takeHint(operation.keyspace, operation.partition, { epoch, leaderAddress });
+      isNewsDue = epoch < operation.keyspace.partitions[operation.partition]!.epoch;
     }
-    this.#failTry(operation, failure.reason, failure);
+    this.#failTry(operation, failure.reason, failure, isNewsDue);
   }
 
-  #failTry(operation: RoutedOperation, cause: ErrorReason | Loss, failure: AtollError): void {
+  #failTry(operation: RoutedOperation, cause: ErrorReason | Loss, failure: AtollError, isNewsDue = false): void {
     const wasAtLeader = operation.needsLeader || operation.fallBackToLeader;
     const verdict = judgeFailure({ cause, wasAtLeader });
     // A plain failure promises that a write got no seq (R20); after these it may have.
@@ -285,7 +287,7 @@ export class Dispatcher implements LinkListener {
     if (verdict === 'leader') operation.fallBackToLeader = true;
     const nowMs = this.#options.nowMs();
     const goesAtOnce = operation.attempts <= REDIRECTS_MAX && (verdict === 'leader' || this.#hasNewTarget(operation));
-    operation.retryAtMs = goesAtOnce ? nowMs : nowMs + retryPauseMs(operation.attempts, this.#options.random());
+    operation.retryAtMs = goesAtOnce ? nowMs : nowMs + retryPauseMs(operation.attempts, this.#options.random(), isNewsDue);
     const next = operation.order === undefined ? operation : operation.order.refuse(operation);
     if (next !== operation) operation.state = OP_STATE.HELD;
     if (next !== undefined) this.#resume(next, nowMs);

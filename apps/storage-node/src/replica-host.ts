@@ -32,6 +32,8 @@ import type { Wal, WalReplicaState } from './wal/index.ts';
 
 /** A replica that no record has named for this long after it was made is given up. */
 const UNNAMED_MS_MAX = 120_000;
+/** The partings of a whole node are spread over so many ticks, about a second: its leaders serve meanwhile. */
+const PARTING_TICKS = 10;
 /** Share of a keyspace's memory below which nothing is kept that is not served. */
 const FREE_SHARE_MIN = 1 / 16;
 /** Bytes of the write-ahead log that may wait for the disk before no more is taken in: half of what it bears (I10). */
@@ -112,6 +114,8 @@ export class ReplicaHost {
   /** What the last life of this process promised is not known: data that it left behind promises a full lease (R14). */
   readonly #formerPromiseUntilMs: number;
   #isStopping = false;
+  /** Members that may still be taken out of in-sync sets in this tick because they are to go. */
+  #partings = 0;
 
   constructor(options: ReplicaHostOptions) {
     this.#options = options;
@@ -273,9 +277,16 @@ export class ReplicaHost {
       leaseUntilMs: (member, epoch) => this.#keeper?.leaseUntilMs(self(), member, epoch) ?? Number.NEGATIVE_INFINITY,
       fenceUntilMs: () => this.#keeper?.fenceUntilMs(self(), keyspace) ?? Number.NEGATIVE_INFINITY,
       // Nodes that stop together keep their sets: each of them counts when they are back with their data.
+      mayPart: () => this.#takeParting(),
       isStopping: ({ node }) => !this.#isStopping && this.#keeper?.hasStopped(node) === true,
       askRemoval: (member) => this.#keeper?.askRemoval(self(), member),
     };
+  }
+
+  #takeParting(): boolean {
+    if (this.#partings === 0) return false;
+    this.#partings -= 1;
+    return true;
   }
 
   async #change(hosted: HostedReplica, attempt: ChangeAttempt): Promise<void> {
@@ -397,6 +408,7 @@ export class ReplicaHost {
   // --- time -------------------------------------------------------------------------------------------------------
 
   tick(now: Moment): void {
+    this.#partings = Math.max(2, Math.ceil(this.#byId.size / PARTING_TICKS));
     for (const hosted of this.replicas()) {
       this.#tickReplica(hosted, now);
       if (!hosted.wasNamed && now.monotonicMs - hosted.createdMs > UNNAMED_MS_MAX) this.#dropUnnamed(hosted);

@@ -39,4 +39,8 @@ describe('what follows a failed try', () => {
     expect([1, 2, 3, 6, 60].map((attempts) => retryPauseMs(attempts, 1))).toEqual([10, 20, 40, 250, 250]);
     expect(retryPauseMs(1, 0)).toBe(5);
   });
+
+  it('asks a leader that has not heard of its office yet again soon, and not for ever', () => {
+    expect([1, 25, 26].map((attempts) => retryPauseMs(attempts, 1, true))).toEqual([4, 4, 250]);
+  });
 });

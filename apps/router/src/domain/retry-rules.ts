@@ -52,14 +52,24 @@ export const leavesDoubt = (cause: ErrorReason | Loss): boolean => cause === 'ST
  */
 export const REPEAT_WINDOW_MS = 20_000;
 
+/**
+ * Pause before a leader is asked again that has not heard of its office yet, in ms: it is a matter of one watch event,
+ * and one operation asks for all that wait.
+ */
+const NEWS_PAUSE_MS = 4;
+/** Tries for which that is believed. */
+const NEWS_TRIES_MAX = 25;
+
 const FIRST_PAUSE_MS = 10;
 const LONGEST_PAUSE_MS = 250;
 
 /**
  * Pause before try `attempts + 1`, `attempts` from 1: doubles from 10 to 250 ms, of which a random half to
  * whole is taken, so that operations that failed together do not come back together. `random` is in [0, 1).
+ * `isNewsDue`: the node that refused knows an older epoch than the routing table.
  */
-export function retryPauseMs(attempts: number, random: number): number {
+export function retryPauseMs(attempts: number, random: number, isNewsDue = false): number {
+  if (isNewsDue && attempts <= NEWS_TRIES_MAX) return NEWS_PAUSE_MS;
   const pauseMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(attempts - 1, 10));
   return pauseMs * (0.5 + random / 2);
 }

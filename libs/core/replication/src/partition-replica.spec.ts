@@ -14,6 +14,7 @@ const hooks: LeaderHooks = {
   leaseUntilMs: () => Number.POSITIVE_INFINITY,
   fenceUntilMs: () => Number.POSITIVE_INFINITY,
   isStopping: () => false,
+  mayPart: () => true,
   askRemoval: () => undefined,
 };
 

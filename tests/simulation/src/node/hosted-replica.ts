@@ -66,6 +66,7 @@ export class HostedReplica {
         leaseUntilMs: (member, epoch) => node.leases.leaseUntilMs(partition, member, epoch),
         fenceUntilMs: () => node.fenceUntilMs(),
         isStopping: () => false,
+        mayPart: () => true,
         askRemoval: (member) => node.reports.askRemoval(this, member),
       },
       random: world.dice.random,

@@ -104,6 +104,7 @@ export function takeOffice(options: {
     leaseUntilMs: options.leaseUntilMs ?? (() => Number.POSITIVE_INFINITY),
     fenceUntilMs: () => Number.POSITIVE_INFINITY,
     isStopping: options.isStopping ?? (() => false),
+    mayPart: () => true,
     askRemoval: options.askRemoval ?? (({ replica }) => leader.onRemovalAnswer(replica, true, 0)),
   };
   const settings = options.settings === undefined ? SETTINGS : Object.create(SETTINGS, Object.getOwnPropertyDescriptors(options.settings));

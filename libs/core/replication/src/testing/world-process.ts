@@ -145,6 +145,7 @@ export class WorldProcess {
         leaseUntilMs: () => Number.POSITIVE_INFINITY,
         fenceUntilMs: () => Number.POSITIVE_INFINITY,
         isStopping: () => false,
+        mayPart: () => true,
         askRemoval: ({ replica: last }) => this.replica.leader?.onRemovalAnswer(last, true, this.moment.monotonicMs),
       },
       random: world.dice.random,

@@ -25,7 +25,7 @@ const POLL_MS = 5;
 export class WriteProbe {
   readonly #target: ProbeTarget;
   readonly #prefix: string;
-  readonly #perInterval: number;
+  readonly #writesPerMs: number;
   readonly #writes: ProbeWrite[] = [];
   readonly #pending = new Set<Promise<void>>();
   readonly #failures = new Map<string, number>();
@@ -34,12 +34,15 @@ export class WriteProbe {
   constructor(options: { target: ProbeTarget; writesPerSecond: number; prefix: string }) {
     this.#target = options.target;
     this.#prefix = options.prefix;
-    this.#perInterval = Math.max(1, Math.round((options.writesPerSecond * INTERVAL_MS) / 1000));
+    this.#writesPerMs = options.writesPerSecond / 1000;
   }
 
   start(): this {
+    const startedMs = performance.now();
+    // Timers come late: what is due is counted, so that the rate is the one that was asked for.
     this.#timer = setInterval(() => {
-      for (let index = 0; index < this.#perInterval; index += 1) this.#send();
+      const due = Math.floor((performance.now() - startedMs) * this.#writesPerMs);
+      while (this.#writes.length < due) this.#send();
     }, INTERVAL_MS);
     return this;
   }
