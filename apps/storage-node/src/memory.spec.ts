@@ -3,7 +3,8 @@ import { eventually } from '@atoll/platform-etcd/testing';
 import { NodeWorld, failureOf, type WorldNode } from './testing/node-world.ts';
 
 const SEED = 20_261_006;
-const SMALL = { env: { STORAGE_NODE_MEMORY_BYTES_MAX: '1MiB' } };
+/** Leases of any length: evictions are what this is about. */
+const SMALL = { env: { STORAGE_NODE_MEMORY_BYTES_MAX: '1MiB', STORAGE_NODE_LEASE_MS: '20000', STORAGE_NODE_FOLLOWER_ACK_TIMEOUT_MS: '10000' } };
 
 describe(`memory on leader and follower (seed ${SEED})`, () => {
   let world: NodeWorld;

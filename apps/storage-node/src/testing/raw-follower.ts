@@ -67,6 +67,6 @@ export class RawFollower {
     this.installCount += response.installs.length;
     if (response.heartbeat === 0) return;
     this.heartbeatCount += 1;
-    this.stream.write({ ...emptyFollowRequest(), heartbeat: response.heartbeat });
+    if (!this.stream.writableEnded) this.stream.write({ ...emptyFollowRequest(), heartbeat: response.heartbeat });
   }
 }

@@ -1,7 +1,7 @@
 import { LockMode } from '@atoll/contracts/atoll/v1/locks';
 import { Lock } from './lock.ts';
 
-const TTL_MS = 120;
+const TTL_MS = 400;
 
 interface Held {
   readonly lock: Lock;
