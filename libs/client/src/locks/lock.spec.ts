@@ -55,8 +55,8 @@ describe('a lock that is held (R38)', () => {
   it('is lost by its own count when nobody answers, no later than its ttl after the last answer (R11)', async () => {
     const held = hold(undefined);
     const startedAtMs = performance.now();
-    while (held.lock.isHeld) await new Promise(setImmediate);
-    expect(performance.now() - startedAtMs).toBeLessThanOrEqual(TTL_MS + 20);
+    while (performance.now() - startedAtMs < TTL_MS) await new Promise(setImmediate);
+    expect(held.lock.isHeld).toBe(false);
     await lost(held.lock);
     expect(held.renewals).toBeGreaterThanOrEqual(2);
   });
