@@ -242,7 +242,7 @@ class RunningNode {
     this.#heartbeats = new Heartbeats({ config, incarnation, view, store, host, fence, disk, discards: this.#discards, turn, metrics: telemetry.metrics, logger, random: uniform, readClocks: options.readClocks ?? readClocks });
     host.connect(this.#sessions, this.#links, this.#heartbeats);
     const stalenessMs = this.#links.stalenessMs.bind(this.#links);
-    const operations = new CacheOperations({ host, view, traces, stalenessMs, beforeServing: (now) => this.#heartbeats.beforeServing(now) });
+    const operations = new CacheOperations({ host, view, traces, stalenessMs });
     this.parts = {
       clusterId,
       view,

@@ -61,17 +61,13 @@ export class CacheOperations {
   readonly #view: ClusterView;
   readonly #traces: TracedWrites;
   readonly #stalenessMs: (hosted: HostedReplica, nowMs: number) => number;
-  readonly #beforeServing: (now: Moment) => void;
 
   constructor(options: {
     host: ReplicaHost;
     view: ClusterView;
     traces: TracedWrites;
     stalenessMs: (hosted: HostedReplica, nowMs: number) => number;
-    /** Called before an office is asked whether it has a lease (R17). */
-    beforeServing: (now: Moment) => void;
   }) {
-    this.#beforeServing = options.beforeServing;
     this.#host = options.host;
     this.#view = options.view;
     this.#traces = options.traces;
@@ -200,7 +196,6 @@ export class CacheOperations {
     const isStrong = request.consistency <= Consistency.CONSISTENCY_STRONG;
     if (isStrong) {
       if (leader === undefined) throw this.#notLeader(target);
-      this.#beforeServing(now);
       const refusal = leader.refusalOfReads(now.monotonicMs);
       if (refusal !== undefined) throw new AtollError(refusal.reason, refusal.message);
     } else if (!state.hasAllData || hosted.replica.role.kind === 'idle') {
@@ -299,8 +294,6 @@ export class CacheOperations {
       done(undefined, answer, version === undefined ? EMPTY : encodeVersion(version), session);
     };
     const ack: AckLevel = request.ack === Ack.ACK_UNSPECIFIED ? keyspace.spec.ack : request.ack === Ack.ACK_LEADER ? 'LEADER' : 'IN_SYNC';
-    // A write whose condition does not hold is answered at once: a STRONG read, as it were.
-    this.#beforeServing(now);
     const endSeq = hosted.replica.state.log.end.seq;
     const fence = request.fence && toFenceOf(request.fence, request.key);
     leader.write({ key: request.key, hash, command, opId: request.opId, repeatAgeMs: request.opId?.repeatAgeMs ?? 0, ack, fence }, now, onOutcome);

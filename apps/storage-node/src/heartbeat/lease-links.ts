@@ -1,5 +1,5 @@
 import type { Member } from '@atoll/core-membership';
-import type { LeaseItem } from '@atoll/core-replication';
+import { leaseLists } from '@atoll/core-replication';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { TurnEnd } from '../turn.ts';
 import { LeaseLink, type LeaseLinkOptions } from './lease-link.ts';
@@ -69,19 +69,7 @@ export class LeaseLinks {
 
   #refresh(): void {
     if (this.#isClosed) return;
-    const lists = new Map<string, { readonly items: LeaseItem[]; readonly led: HostedReplica[] }>();
-    for (const hosted of this.#options.replicas()) {
-      const { leader } = hosted.replica;
-      if (leader === undefined) continue;
-      for (const { node, replica } of leader.leaseMembers()) {
-        const list = lists.get(node) ?? { items: [], led: [] };
-        lists.set(node, list);
-        // A node that lost its data may be named twice, under two replica ids. The one that counts comes first.
-        if (list.led.at(-1) === hosted) continue;
-        list.items.push({ keyspace: hosted.keyspace, partition: hosted.partition, epoch: leader.epoch, replica });
-        list.led.push(hosted);
-      }
-    }
+    const lists = leaseLists(this.#options.replicas());
     for (const [peer, link] of this.#links) if (!lists.has(peer)) this.#drop(peer, link);
     for (const [peer, { items, led }] of lists) {
       const link = this.#links.get(peer) ?? this.#open(peer);

@@ -9,6 +9,7 @@ export type { ChangeAttempt } from './in-sync-change.ts';
 export type { HandOverOutcome } from './hand-over.ts';
 export { ClockGuard } from './lease/clock-guard.ts';
 export type { ClockReading } from './lease/clock-guard.ts';
+export { leaseLists } from './lease/lease-lists.ts';
 export { LeaseGranter } from './lease/lease-granter.ts';
 export { PeerLease } from './lease/peer-lease.ts';
 export type { LeaseAnswer, LeaseBeat, LeaseItem } from './lease/peer-lease.ts';

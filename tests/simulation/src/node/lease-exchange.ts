@@ -1,5 +1,5 @@
 import type { Member } from '@atoll/core-membership';
-import { ClockGuard, LeaseGranter, PeerLease, type LeaseItem, type PartitionReplica } from '@atoll/core-replication';
+import { ClockGuard, LeaseGranter, PeerLease, leaseLists, type PartitionReplica } from '@atoll/core-replication';
 import type { SimStream } from '../base/network.ts';
 import { KEYSPACE } from '../names.ts';
 import { SETTINGS } from '../plan.ts';
@@ -78,19 +78,7 @@ export class LeaseExchange {
   }
 
   #refresh(): void {
-    const lists = new Map<string, { readonly items: LeaseItem[]; readonly led: HostedReplica[] }>();
-    for (const hosted of this.#node.replicas()) {
-      const { leader } = hosted.replica;
-      if (leader === undefined) continue;
-      for (const { node, replica } of leader.leaseMembers()) {
-        const list = lists.get(node) ?? { items: [], led: [] };
-        lists.set(node, list);
-        // A node that lost its data may be named twice, under two replica ids. The one that counts comes first.
-        if (list.led.at(-1) === hosted) continue;
-        list.items.push({ keyspace: KEYSPACE, partition: hosted.partition, epoch: leader.epoch, replica });
-        list.led.push(hosted);
-      }
-    }
+    const lists = leaseLists(this.#node.replicas());
     for (const [peer, link] of this.#links) {
       if (lists.has(peer)) continue;
       this.#links.delete(peer);
