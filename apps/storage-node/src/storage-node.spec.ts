@@ -165,8 +165,7 @@ describe(`the life of storage nodes (seed ${SEED})`, () => {
     const b = await world.start('b', bDisk);
     const spec = await world.createKeyspace({ durability: 'SYNC' }, [a]);
     for (let index = 0; index < 50; index += 1) await a.set(`k${index}`, 'v'.repeat(1000));
-    const { member } = await world.ensure(b, spec);
-    world.change(() => ({ learners: [member] }));
+    const member = await world.addLearner(b, spec);
     await world.inSync(['a', 'b']);
     expect((await b.held())[0]!.installed).toBe(true);
     await b.stop(100);

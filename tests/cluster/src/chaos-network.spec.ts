@@ -3,6 +3,7 @@
 import { jest } from '@jest/globals';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { ChaosClients } from './chaos-clients.ts';
+import { NO_HARM, harmOf, type Harm } from './chaos-harm.ts';
 import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
 import { NetworkGate } from './network-gate.ts';
 import { ownAddresses, startService, type RunningService } from './service-process.ts';
@@ -32,7 +33,7 @@ afterAll(async () => {
   await gate?.close();
 }, STOP_MS);
 
-const leads = async (node: string): Promise<number> => (await cluster.partitions()).filter(({ leader }) => leader === node).length;
+const leads = (node: string): Promise<number> => cluster.leaderships(node);
 
 beforeEach(async () => {
   gate.set({ kind: 'open' });
@@ -43,29 +44,23 @@ beforeEach(async () => {
   await chaos.progress();
 });
 
-/** Brings everything to rest and ends the load. Reads and writes may have waited; none may have been refused for good. */
-async function harm(): Promise<{ history: string[]; failures: Readonly<Record<string, number>>; differences: readonly string[] }> {
+const harm = (): Promise<Harm> => {
   gate.set({ kind: 'open' });
-  await cluster.untilRedundant();
-  await chaos.progress();
-  const history = await chaos.verify();
-  return { history, failures: chaos.failures, differences: (await cluster.compareReplicas()).problems };
-}
-
-const NONE = { history: [], failures: {}, differences: [] };
+  return harmOf(cluster, chaos);
+};
 
 it('a node that nobody can connect to loses what it leads, and gets it back without a loss', async () => {
   gate.set({ kind: 'cut' });
   await eventually(`${NODE} leads nothing`, async () => (await leads(NODE)) === 0, SETTLE_MS);
   await chaos.progress();
-  expect(await harm()).toEqual(NONE);
+  expect(await harm()).toEqual(NO_HARM);
 });
 
 it('a node whose connections stay and carry nothing any more is passed over as well', async () => {
   gate.set({ kind: 'silent' });
   await eventually(`${NODE} leads nothing`, async () => (await leads(NODE)) === 0, SETTLE_MS);
   await chaos.progress();
-  expect(await harm()).toEqual(NONE);
+  expect(await harm()).toEqual(NO_HARM);
 });
 
 it('a network that comes and goes loses nothing', async () => {
@@ -75,7 +70,7 @@ it('a network that comes and goes loses nothing', async () => {
     gate.set({ kind: 'open' });
     await chaos.progress(40);
   }
-  expect(await harm()).toEqual(NONE);
+  expect(await harm()).toEqual(NO_HARM);
 });
 
 it('a network that is 60 ms slower makes writes slower and fells nobody', async () => {
@@ -83,5 +78,5 @@ it('a network that is 60 ms slower makes writes slower and fells nobody', async 
   gate.set({ kind: 'slow', delayMs: 60 });
   await chaos.progress(400);
   expect((await cluster.events('NODE_DOWN')).length).toBe(felled);
-  expect(await harm()).toEqual(NONE);
+  expect(await harm()).toEqual(NO_HARM);
 });

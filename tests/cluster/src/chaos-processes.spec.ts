@@ -3,6 +3,7 @@
 import { jest } from '@jest/globals';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { ChaosClients } from './chaos-clients.ts';
+import { NO_HARM, harmOf, type Harm } from './chaos-harm.ts';
 import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
 
 jest.setTimeout(180_000);
@@ -37,20 +38,12 @@ async function busiestLeader(): Promise<string> {
   return [...counts].toSorted(([, left], [, right]) => right - left)[0]![0];
 }
 
-const leads = async (node: string): Promise<number> => (await cluster.partitions()).filter(({ leader }) => leader === node).length;
+const leads = (node: string): Promise<number> => cluster.leaderships(node);
 
 /** How many nodes were held DOWN so far. Leaders may change all the same: offices are spread evenly again after a fault. */
 const falls = async (): Promise<number> => (await cluster.events('NODE_DOWN')).length;
 
-/** Brings everything to rest and ends the load. Reads and writes may have waited; none may have been refused for good. */
-async function harm(): Promise<{ history: string[]; failures: Readonly<Record<string, number>>; differences: readonly string[] }> {
-  await cluster.untilRedundant();
-  await chaos.progress();
-  const history = await chaos.verify();
-  return { history, failures: chaos.failures, differences: (await cluster.compareReplicas()).problems };
-}
-
-const NONE = { history: [], failures: {}, differences: [] };
+const harm = (): Promise<Harm> => harmOf(cluster, chaos);
 
 it('SIGKILL of a leader: its partitions are led elsewhere, and it comes back', async () => {
   const node = await busiestLeader();
@@ -59,7 +52,7 @@ it('SIGKILL of a leader: its partitions are led elsewhere, and it comes back', a
   await chaos.progress();
   expect((await cluster.nodes()).find(({ id }) => id === node)).toMatchObject({ state: 3 });
   await cluster.startProcess(node);
-  expect(await harm()).toEqual(NONE);
+  expect(await harm()).toEqual(NO_HARM);
 });
 
 it(`SIGSTOP of a leader for ${LONG_PAUSE_MS / 1000} s: after SIGCONT it answers nothing stale and acknowledges nothing that is lost`, async () => {
@@ -69,7 +62,7 @@ it(`SIGSTOP of a leader for ${LONG_PAUSE_MS / 1000} s: after SIGCONT it answers 
   await eventually(`${node} leads nothing`, async () => (await leads(node)) === 0, VERDICT_MS);
   while (performance.now() - pausedMs < LONG_PAUSE_MS) await chaos.progress(100);
   await cluster.resume(node);
-  expect(await harm()).toEqual(NONE);
+  expect(await harm()).toEqual(NO_HARM);
 });
 
 it('SIGSTOP of a leader for less than its lease: nothing is decided about it', async () => {
@@ -83,7 +76,7 @@ it('SIGSTOP of a leader for less than its lease: nothing is decided about it', a
     await chaos.progress(50);
   }
   expect(await falls()).toBe(felled);
-  expect(await harm()).toEqual(NONE);
+  expect(await harm()).toEqual(NO_HARM);
 });
 
 it('SIGKILL of the coordinator, and of a leader while it is away: the second one carries on', async () => {
@@ -96,7 +89,7 @@ it('SIGKILL of the coordinator, and of a leader while it is away: the second one
   await chaos.progress();
   await cluster.startProcess(elected);
   await cluster.startProcess(node);
-  expect(await harm()).toEqual(NONE);
+  expect(await harm()).toEqual(NO_HARM);
 });
 
 it('SIGSTOP of the coordinator: nobody is felled, and when it wakes up it decides nothing (R11)', async () => {
@@ -108,14 +101,14 @@ it('SIGSTOP of the coordinator: nobody is felled, and when it wakes up it decide
   await cluster.resume(elected);
   await chaos.progress();
   expect(await falls()).toBe(felled);
-  expect(await harm()).toEqual(NONE);
+  expect(await harm()).toEqual(NO_HARM);
 });
 
 it('SIGKILL of a router: its clients go on with the other', async () => {
   await cluster.kill('router-1');
   await chaos.progress();
   await cluster.startProcess('router-1');
-  expect(await harm()).toEqual(NONE);
+  expect(await harm()).toEqual(NO_HARM);
 });
 
 it('a rolling restart of every storage node shows its clients no error', async () => {
@@ -126,5 +119,5 @@ it('a rolling restart of every storage node shows its clients no error', async (
     await cluster.untilRedundant();
     await chaos.progress(50);
   }
-  expect(await harm()).toEqual(NONE);
+  expect(await harm()).toEqual(NO_HARM);
 });

@@ -192,6 +192,11 @@ export class DevCluster {
     return (await this.#ask((admin) => callUnary(admin, 'listPartitions', { keyspace }, { deadlineMs: ASK_MS }))).partitions;
   }
 
+  /** How many partitions of the keyspace `default` the node leads. */
+  async leaderships(node: string): Promise<number> {
+    return (await this.partitions()).filter(({ leader }) => leader === node).length;
+  }
+
   async nodes(): Promise<Node[]> {
     return (await this.#ask((admin) => callUnary(admin, 'listNodes', {}, { deadlineMs: ASK_MS }))).nodes;
   }

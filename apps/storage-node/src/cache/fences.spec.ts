@@ -26,8 +26,7 @@ describe(`operations under a lock (R38, I9; seed ${SEED})`, () => {
     expect(await failureOf(a.set('key', 'too late', by(10)))).toMatchObject(STALE);
     await a.set('large', Buffer.alloc(MIB)); // pushes what told of the tokens out of the log
     await a.set('large', Buffer.alloc(MIB));
-    const { member } = await world.ensure(b, spec);
-    world.change(() => ({ learners: [member] }));
+    await world.addLearner(b, spec);
     await world.inSync(['a', 'b']);
     expect(await b.metric('atoll_installs_total')).toBe(1);
     await world.promote(b);

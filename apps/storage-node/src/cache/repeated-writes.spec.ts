@@ -48,8 +48,7 @@ describe(`writes that come again, at the nodes (seed ${SEED})`, () => {
     const spec = await world.createKeyspace({}, [a]);
     expect(await increment(a, 1)).toBe('1');
     for (let index = 0; index < 1200; index += 1) await a.set(`k${index}`, Buffer.alloc(1000));
-    const { member } = await world.ensure(b, spec);
-    world.change(() => ({ learners: [member] }));
+    await world.addLearner(b, spec);
     await world.inSync(['a', 'b']);
     expect(await b.metric('atoll_installs_total')).toBe(1);
     await world.promote(b);

@@ -126,8 +126,7 @@ describe(`writes that are gone (seed ${SEED})`, () => {
   });
 
   it('are told of no replica that is filled, or moves away, within one generation', async () => {
-    const { member } = await world.ensure(b, keyspace);
-    world.change(() => ({ learners: [member] }));
+    await world.addLearner(b, keyspace);
     await world.inSync(['a', 'b']);
     await world.promote(b, { dropped: ['a'] });
     world.change(() => ({ learners: [] }));

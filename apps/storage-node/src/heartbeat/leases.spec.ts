@@ -155,8 +155,7 @@ describe(`leases between nodes (seed ${SEED})`, () => {
   it('a node that promises less than the leader counts on grants nothing', async () => {
     const [a, b] = [await world.start('a', { env: { STORAGE_NODE_LEASE_MS: '2000' } }), await world.start('b')];
     const spec = await world.createKeyspace({}, [a]);
-    const { member } = await world.ensure(b, spec);
-    world.change(() => ({ learners: [member] }));
+    const member = await world.addLearner(b, spec);
     await eventually('b has everything', async () => (await b.held())[0]?.installed === true);
     await eventually('b is asked', async () => (await b.openStreams('Heartbeat/Lease')) === 1);
     expect(await b.metric('atoll_lease_grants_total')).toBe(0);

@@ -105,8 +105,7 @@ describe(`replication between nodes (seed ${SEED})`, () => {
     const [a, b, c] = [await world.start('a', { gate }), await world.start('b'), await world.start('c')];
     const spec = await world.createKeyspace({}, [a, c]);
     for (let index = 0; index < 30; index += 1) await a.set(`k${index}`, Buffer.alloc(MIB, index));
-    const { member } = await world.ensure(b, spec);
-    world.change(() => ({ learners: [member] }));
+    await world.addLearner(b, spec);
     await eventually('the full sync began', async () => (await b.metric('atoll_installs_total')) === 1);
     gate.stall();
     await world.promote(c, { dropped: ['a'] });

@@ -254,6 +254,13 @@ export class NodeWorld {
     return { incarnation, members, member: members[0]! };
   }
 
+  /** Has partition 0 filled at `node`, whose replica then comes in sync. */
+  async addLearner(node: WorldNode, spec: { readonly name: string; readonly id: string }): Promise<Member> {
+    const { member } = await this.ensure(node, spec);
+    this.change(() => ({ learners: [member] }));
+    return member;
+  }
+
   record(keyspace = 'default', partition = 0): VersionedRecord {
     const stored = this.etcd.get(partitionKey(keyspace, partition));
     const parsed = stored === undefined ? undefined : parsePartitionRecord(stored.value);

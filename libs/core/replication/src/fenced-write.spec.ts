@@ -2,7 +2,7 @@ import type { Fence } from '@atoll/core-locks';
 import { keyHash } from '@atoll/core-runtime';
 import type { WriteCommand } from '@atoll/core-store';
 import type { Leader } from './leader.ts';
-import { follow, momentAt, openState, recordOf, setTo, takeOffice, type SoloFollower, type SoloLeader } from './testing/solo.ts';
+import { alone, momentAt, pair, recordOf, setTo, takeOffice } from './testing/solo.ts';
 import type { WriteOutcome } from './uncommitted.ts';
 
 const by = (token: number, name = 'lock', isShared = false): Fence => ({ lock: { kind: 'name', name }, token, isShared });
@@ -23,21 +23,6 @@ function read(leader: Leader, fence: Fence, atMs = 1): unknown[] {
 }
 
 const saying = (outcome: WriteOutcome): unknown => (outcome.kind === 'failed' ? outcome.reason : 'applied' in outcome.answer && outcome.answer.applied);
-const alone = (): SoloLeader => takeOffice({ state: openState('a'), record: recordOf({ leader: 'a', inSync: ['a'] }) });
-
-/** a leads, b follows. */
-function pair(): { readonly a: SoloLeader; readonly b: SoloFollower; readonly exchange: (nowMs: number) => void } {
-  const a = takeOffice({ state: openState('a'), record: recordOf({ leader: 'a', inSync: ['a', 'b'] }) });
-  const b = follow(a, openState('b'));
-  const exchange = (nowMs: number): void => {
-    b.receive(nowMs);
-    b.acknowledge(nowMs);
-  };
-  b.subscribe(0);
-  exchange(0);
-  return { a, b, exchange };
-}
-
 describe('a write under a lock (R38, I9)', () => {
   it('is refused, and gets no seq, once a later holder was seen', () => {
     const { leader, state } = alone();

@@ -1,7 +1,7 @@
 import { keyHash } from '@atoll/core-runtime';
 import type { WriteCommand } from '@atoll/core-store';
 import type { Leader } from './leader.ts';
-import { GENERATION, follow, momentAt, openState, recordOf, setTo, takeOffice, type SoloFollower, type SoloLeader } from './testing/solo.ts';
+import { GENERATION, alone, momentAt, openState, pair, recordOf, setTo, takeOffice, type SoloLeader } from './testing/solo.ts';
 import type { WriteOutcome } from './uncommitted.ts';
 
 const increment: WriteCommand = { kind: 'increment', delta: 1n, initial: 0n, expiresAtMs: 0 };
@@ -30,21 +30,6 @@ const saying = ([outcome]: WriteOutcome[]): unknown => {
   const { answer, version } = outcome;
   return [answer.kind === 'increment' ? answer.value : answer.applied, version?.epoch, version?.seq];
 };
-
-const alone = (): SoloLeader => takeOffice({ state: openState('a'), record: recordOf({ leader: 'a', inSync: ['a'] }) });
-
-/** a leads, b follows. */
-function pair(): { readonly a: SoloLeader; readonly b: SoloFollower; readonly exchange: (nowMs: number) => void } {
-  const a = takeOffice({ state: openState('a'), record: recordOf({ leader: 'a', inSync: ['a', 'b'] }) });
-  const b = follow(a, openState('b'));
-  const exchange = (nowMs: number): void => {
-    b.receive(nowMs);
-    b.acknowledge(nowMs);
-  };
-  b.subscribe(0);
-  exchange(0);
-  return { a, b, exchange };
-}
 
 describe('a write that comes again (R21)', () => {
   it.each<[string, WriteCommand, unknown]>([

@@ -164,3 +164,19 @@ export function follow({ leader }: SoloLeader, state: ReplicaState): SoloFollowe
     acknowledge: (nowMs) => leader.onAck(follower.ack(channel, MIB), member.replica, nowMs),
   };
 }
+
+/** A leader that is the only replica in sync. */
+export const alone = (): SoloLeader => takeOffice({ state: openState('a'), record: recordOf({ leader: 'a', inSync: ['a'] }) });
+
+/** a leads, b follows in sync; `exchange` brings b what there is, and its acknowledgement back. */
+export function pair(): { readonly a: SoloLeader; readonly b: SoloFollower; readonly exchange: (nowMs: number) => void } {
+  const a = takeOffice({ state: openState('a'), record: recordOf({ leader: 'a', inSync: ['a', 'b'] }) });
+  const b = follow(a, openState('b'));
+  const exchange = (nowMs: number): void => {
+    b.receive(nowMs);
+    b.acknowledge(nowMs);
+  };
+  b.subscribe(0);
+  exchange(0);
+  return { a, b, exchange };
+}
