@@ -18,6 +18,7 @@ export const ERROR_REASONS = [
   'KEYSPACE_EXISTS',
   'NODE_NOT_FOUND',
   'LOCK_NOT_FOUND',
+  'MIGRATION_NOT_FOUND',
   'NODE_ID_TAKEN',
   // Plain failures of an operation: the write got no seq (R20) and may be repeated.
   'NOT_LEADER',
@@ -52,6 +53,10 @@ export const ERROR_REASONS = [
   'METADATA_REGRESSED',
   'NOTHING_TO_RECOVER',
   'LOCK_HELD',
+  // Another migration has one of the partitions.
+  'MIGRATION_CONFLICT',
+  // The target of a migration, or the whole cluster without a node, lacks memory for it.
+  'CAPACITY_SHORT',
   'CANCELLED',
   'DEADLINE_EXCEEDED',
   'INTERNAL',

@@ -18,6 +18,26 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Ack, ackFromJSON, ackToJSON } from "./cache.ts";
+import {
+  CancelMigrationRequest,
+  CancelMigrationResponse,
+  GetMigrationRequest,
+  GetMigrationResponse,
+  ListMigrationsRequest,
+  ListMigrationsResponse,
+  PauseMigrationRequest,
+  PauseMigrationResponse,
+  PlanRebalanceRequest,
+  PlanRebalanceResponse,
+  RebalanceRequest,
+  RebalanceResponse,
+  ResumeMigrationRequest,
+  ResumeMigrationResponse,
+  StartMigrationRequest,
+  StartMigrationResponse,
+  WatchMigrationRequest,
+  WatchMigrationResponse,
+} from "./migration.ts";
 
 /** What a write waits for on disk. */
 export const Durability = {
@@ -5957,6 +5977,111 @@ export const AdminService = {
       Buffer.from(SyncReplicasResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): SyncReplicasResponse => SyncReplicasResponse.decode(value),
   },
+  /**
+   * Begins a migration, or shows what it would do. Answers when the job is written: it goes on whatever becomes of this
+   * coordinator. MIGRATION_CONFLICT: another job has one of the partitions. CAPACITY_SHORT: the target lacks memory.
+   */
+  startMigration: {
+    path: "/atoll.v1.Admin/StartMigration" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: StartMigrationRequest): Buffer =>
+      Buffer.from(StartMigrationRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): StartMigrationRequest => StartMigrationRequest.decode(value),
+    responseSerialize: (value: StartMigrationResponse): Buffer =>
+      Buffer.from(StartMigrationResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): StartMigrationResponse => StartMigrationResponse.decode(value),
+  },
+  getMigration: {
+    path: "/atoll.v1.Admin/GetMigration" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetMigrationRequest): Buffer => Buffer.from(GetMigrationRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetMigrationRequest => GetMigrationRequest.decode(value),
+    responseSerialize: (value: GetMigrationResponse): Buffer =>
+      Buffer.from(GetMigrationResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetMigrationResponse => GetMigrationResponse.decode(value),
+  },
+  listMigrations: {
+    path: "/atoll.v1.Admin/ListMigrations" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListMigrationsRequest): Buffer =>
+      Buffer.from(ListMigrationsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListMigrationsRequest => ListMigrationsRequest.decode(value),
+    responseSerialize: (value: ListMigrationsResponse): Buffer =>
+      Buffer.from(ListMigrationsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListMigrationsResponse => ListMigrationsResponse.decode(value),
+  },
+  /** How a migration gets on, until it has ended. After a loss of the stream it can be asked for again. */
+  watchMigration: {
+    path: "/atoll.v1.Admin/WatchMigration" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: WatchMigrationRequest): Buffer =>
+      Buffer.from(WatchMigrationRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WatchMigrationRequest => WatchMigrationRequest.decode(value),
+    responseSerialize: (value: WatchMigrationResponse): Buffer =>
+      Buffer.from(WatchMigrationResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WatchMigrationResponse => WatchMigrationResponse.decode(value),
+  },
+  /** Begins no new step until it is resumed. Does nothing when it is paused already. */
+  pauseMigration: {
+    path: "/atoll.v1.Admin/PauseMigration" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PauseMigrationRequest): Buffer =>
+      Buffer.from(PauseMigrationRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PauseMigrationRequest => PauseMigrationRequest.decode(value),
+    responseSerialize: (value: PauseMigrationResponse): Buffer =>
+      Buffer.from(PauseMigrationResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PauseMigrationResponse => PauseMigrationResponse.decode(value),
+  },
+  /** Does nothing when it is running. */
+  resumeMigration: {
+    path: "/atoll.v1.Admin/ResumeMigration" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ResumeMigrationRequest): Buffer =>
+      Buffer.from(ResumeMigrationRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ResumeMigrationRequest => ResumeMigrationRequest.decode(value),
+    responseSerialize: (value: ResumeMigrationResponse): Buffer =>
+      Buffer.from(ResumeMigrationResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ResumeMigrationResponse => ResumeMigrationResponse.decode(value),
+  },
+  /** Has partitions that are not done go back to where they were; those that are done stay. Answers when it is written. */
+  cancelMigration: {
+    path: "/atoll.v1.Admin/CancelMigration" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CancelMigrationRequest): Buffer =>
+      Buffer.from(CancelMigrationRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CancelMigrationRequest => CancelMigrationRequest.decode(value),
+    responseSerialize: (value: CancelMigrationResponse): Buffer =>
+      Buffer.from(CancelMigrationResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CancelMigrationResponse => CancelMigrationResponse.decode(value),
+  },
+  /** What a rebalance would move, and why; nothing is done. */
+  planRebalance: {
+    path: "/atoll.v1.Admin/PlanRebalance" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PlanRebalanceRequest): Buffer => Buffer.from(PlanRebalanceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PlanRebalanceRequest => PlanRebalanceRequest.decode(value),
+    responseSerialize: (value: PlanRebalanceResponse): Buffer =>
+      Buffer.from(PlanRebalanceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PlanRebalanceResponse => PlanRebalanceResponse.decode(value),
+  },
+  /** Plans and begins it as a migration. */
+  rebalance: {
+    path: "/atoll.v1.Admin/Rebalance" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RebalanceRequest): Buffer => Buffer.from(RebalanceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RebalanceRequest => RebalanceRequest.decode(value),
+    responseSerialize: (value: RebalanceResponse): Buffer => Buffer.from(RebalanceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RebalanceResponse => RebalanceResponse.decode(value),
+  },
 } as const;
 
 export interface AdminServer extends UntypedServiceImplementation {
@@ -6008,6 +6133,25 @@ export interface AdminServer extends UntypedServiceImplementation {
    * partition.
    */
   syncReplicas: handleServerStreamingCall<SyncReplicasRequest, SyncReplicasResponse>;
+  /**
+   * Begins a migration, or shows what it would do. Answers when the job is written: it goes on whatever becomes of this
+   * coordinator. MIGRATION_CONFLICT: another job has one of the partitions. CAPACITY_SHORT: the target lacks memory.
+   */
+  startMigration: handleUnaryCall<StartMigrationRequest, StartMigrationResponse>;
+  getMigration: handleUnaryCall<GetMigrationRequest, GetMigrationResponse>;
+  listMigrations: handleUnaryCall<ListMigrationsRequest, ListMigrationsResponse>;
+  /** How a migration gets on, until it has ended. After a loss of the stream it can be asked for again. */
+  watchMigration: handleServerStreamingCall<WatchMigrationRequest, WatchMigrationResponse>;
+  /** Begins no new step until it is resumed. Does nothing when it is paused already. */
+  pauseMigration: handleUnaryCall<PauseMigrationRequest, PauseMigrationResponse>;
+  /** Does nothing when it is running. */
+  resumeMigration: handleUnaryCall<ResumeMigrationRequest, ResumeMigrationResponse>;
+  /** Has partitions that are not done go back to where they were; those that are done stay. Answers when it is written. */
+  cancelMigration: handleUnaryCall<CancelMigrationRequest, CancelMigrationResponse>;
+  /** What a rebalance would move, and why; nothing is done. */
+  planRebalance: handleUnaryCall<PlanRebalanceRequest, PlanRebalanceResponse>;
+  /** Plans and begins it as a migration. */
+  rebalance: handleUnaryCall<RebalanceRequest, RebalanceResponse>;
 }
 
 export interface AdminClient extends Client {
@@ -6271,6 +6415,145 @@ export interface AdminClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<SyncReplicasResponse>;
+  /**
+   * Begins a migration, or shows what it would do. Answers when the job is written: it goes on whatever becomes of this
+   * coordinator. MIGRATION_CONFLICT: another job has one of the partitions. CAPACITY_SHORT: the target lacks memory.
+   */
+  startMigration(
+    request: StartMigrationRequest,
+    callback: (error: ServiceError | null, response: StartMigrationResponse) => void,
+  ): ClientUnaryCall;
+  startMigration(
+    request: StartMigrationRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: StartMigrationResponse) => void,
+  ): ClientUnaryCall;
+  startMigration(
+    request: StartMigrationRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: StartMigrationResponse) => void,
+  ): ClientUnaryCall;
+  getMigration(
+    request: GetMigrationRequest,
+    callback: (error: ServiceError | null, response: GetMigrationResponse) => void,
+  ): ClientUnaryCall;
+  getMigration(
+    request: GetMigrationRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetMigrationResponse) => void,
+  ): ClientUnaryCall;
+  getMigration(
+    request: GetMigrationRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetMigrationResponse) => void,
+  ): ClientUnaryCall;
+  listMigrations(
+    request: ListMigrationsRequest,
+    callback: (error: ServiceError | null, response: ListMigrationsResponse) => void,
+  ): ClientUnaryCall;
+  listMigrations(
+    request: ListMigrationsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListMigrationsResponse) => void,
+  ): ClientUnaryCall;
+  listMigrations(
+    request: ListMigrationsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListMigrationsResponse) => void,
+  ): ClientUnaryCall;
+  /** How a migration gets on, until it has ended. After a loss of the stream it can be asked for again. */
+  watchMigration(
+    request: WatchMigrationRequest,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<WatchMigrationResponse>;
+  watchMigration(
+    request: WatchMigrationRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<WatchMigrationResponse>;
+  /** Begins no new step until it is resumed. Does nothing when it is paused already. */
+  pauseMigration(
+    request: PauseMigrationRequest,
+    callback: (error: ServiceError | null, response: PauseMigrationResponse) => void,
+  ): ClientUnaryCall;
+  pauseMigration(
+    request: PauseMigrationRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PauseMigrationResponse) => void,
+  ): ClientUnaryCall;
+  pauseMigration(
+    request: PauseMigrationRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PauseMigrationResponse) => void,
+  ): ClientUnaryCall;
+  /** Does nothing when it is running. */
+  resumeMigration(
+    request: ResumeMigrationRequest,
+    callback: (error: ServiceError | null, response: ResumeMigrationResponse) => void,
+  ): ClientUnaryCall;
+  resumeMigration(
+    request: ResumeMigrationRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ResumeMigrationResponse) => void,
+  ): ClientUnaryCall;
+  resumeMigration(
+    request: ResumeMigrationRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ResumeMigrationResponse) => void,
+  ): ClientUnaryCall;
+  /** Has partitions that are not done go back to where they were; those that are done stay. Answers when it is written. */
+  cancelMigration(
+    request: CancelMigrationRequest,
+    callback: (error: ServiceError | null, response: CancelMigrationResponse) => void,
+  ): ClientUnaryCall;
+  cancelMigration(
+    request: CancelMigrationRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CancelMigrationResponse) => void,
+  ): ClientUnaryCall;
+  cancelMigration(
+    request: CancelMigrationRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CancelMigrationResponse) => void,
+  ): ClientUnaryCall;
+  /** What a rebalance would move, and why; nothing is done. */
+  planRebalance(
+    request: PlanRebalanceRequest,
+    callback: (error: ServiceError | null, response: PlanRebalanceResponse) => void,
+  ): ClientUnaryCall;
+  planRebalance(
+    request: PlanRebalanceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PlanRebalanceResponse) => void,
+  ): ClientUnaryCall;
+  planRebalance(
+    request: PlanRebalanceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PlanRebalanceResponse) => void,
+  ): ClientUnaryCall;
+  /** Plans and begins it as a migration. */
+  rebalance(
+    request: RebalanceRequest,
+    callback: (error: ServiceError | null, response: RebalanceResponse) => void,
+  ): ClientUnaryCall;
+  rebalance(
+    request: RebalanceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RebalanceResponse) => void,
+  ): ClientUnaryCall;
+  rebalance(
+    request: RebalanceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RebalanceResponse) => void,
+  ): ClientUnaryCall;
 }
 
 export const AdminClient = makeGenericClientConstructor(AdminService, "atoll.v1.Admin") as unknown as {

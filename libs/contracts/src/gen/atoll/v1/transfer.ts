@@ -9,12 +9,63 @@ import {
   Client,
   type ClientOptions,
   type ClientReadableStream,
+  type ClientUnaryCall,
   type handleServerStreamingCall,
+  type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
+  type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Generation } from "./replication.ts";
+
+export interface GetTransfersRequest {
+}
+
+export interface GetTransfersResponse {
+  /** Of the process that answers. */
+  incarnation: string;
+  /** Replicas that are being filled, or were completed in the last minute. */
+  replicas: ReplicaTransfer[];
+  /** Bytes that its entries take, and that they may take, by the node's own account; 0: no limit. */
+  memoryUsedBytes: number;
+  memoryLimitBytes: number;
+  /** Of each partition that it leads: what a copy of it takes. */
+  sizes: PartitionSize[];
+}
+
+export interface ReplicaTransfer {
+  keyspace: string;
+  partition: number;
+  replicaId: string;
+  /** Keys and values received since the install was ordered. */
+  bytes: number;
+  entries: number;
+  /** Share of the key hashes that is installed, 0 to 1. */
+  progress: number;
+  /** Nothing is missing any more. */
+  installed: boolean;
+}
+
+export interface PartitionSize {
+  keyspace: string;
+  partition: number;
+  entries: number;
+  /** Memory that they take, overhead included. */
+  bytes: number;
+}
+
+export interface LimitTransfersRequest {
+  /** Fencing token of the coordinator's term (R11). */
+  coordinatorRevision: number;
+  /** All snapshots that this node sends together, in bytes of keys and values per second; 0: the node's own bound. */
+  bytesPerSecond: number;
+  /** 1,000 to 600,000. */
+  validMs: number;
+}
+
+export interface LimitTransfersResponse {
+}
 
 export interface FetchSnapshotRequest {
   clusterId: string;
@@ -83,6 +134,680 @@ export interface SnapshotEntry {
   /** Not 0: `value` is empty here and comes in parts, so many bytes in all. */
   valueBytes: number;
 }
+
+function createBaseGetTransfersRequest(): GetTransfersRequest {
+  return {};
+}
+
+export const GetTransfersRequest: MessageFns<GetTransfersRequest> = {
+  encode(_: GetTransfersRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetTransfersRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetTransfersRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): GetTransfersRequest {
+    return {};
+  },
+
+  toJSON(_: GetTransfersRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetTransfersRequest>): GetTransfersRequest {
+    return GetTransfersRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<GetTransfersRequest>): GetTransfersRequest {
+    const message = createBaseGetTransfersRequest();
+    return message;
+  },
+};
+
+function createBaseGetTransfersResponse(): GetTransfersResponse {
+  return { incarnation: "", replicas: [], memoryUsedBytes: 0, memoryLimitBytes: 0, sizes: [] };
+}
+
+export const GetTransfersResponse: MessageFns<GetTransfersResponse> = {
+  encode(message: GetTransfersResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.incarnation !== "") {
+      writer.uint32(10).string(message.incarnation);
+    }
+    for (const v of message.replicas) {
+      ReplicaTransfer.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.memoryUsedBytes !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.memoryUsedBytes)) !== BigInt(message.memoryUsedBytes)) {
+        throw new globalThis.Error("value provided for field BigInt(message.memoryUsedBytes) of type uint64 too large");
+      }
+      writer.uint32(24).uint64(BigInt(message.memoryUsedBytes));
+    }
+    if (message.memoryLimitBytes !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.memoryLimitBytes)) !== BigInt(message.memoryLimitBytes)) {
+        throw new globalThis.Error(
+          "value provided for field BigInt(message.memoryLimitBytes) of type uint64 too large",
+        );
+      }
+      writer.uint32(32).uint64(BigInt(message.memoryLimitBytes));
+    }
+    for (const v of message.sizes) {
+      PartitionSize.encode(v!, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetTransfersResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetTransfersResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.incarnation = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.replicas.push(ReplicaTransfer.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.memoryUsedBytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.memoryLimitBytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.sizes.push(PartitionSize.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetTransfersResponse {
+    return {
+      incarnation: isSet(object.incarnation) ? globalThis.String(object.incarnation) : "",
+      replicas: globalThis.Array.isArray(object?.replicas)
+        ? object.replicas.map((e: any) => ReplicaTransfer.fromJSON(e))
+        : [],
+      memoryUsedBytes: isSet(object.memoryUsedBytes)
+        ? globalThis.Number(object.memoryUsedBytes)
+        : isSet(object.memory_used_bytes)
+        ? globalThis.Number(object.memory_used_bytes)
+        : 0,
+      memoryLimitBytes: isSet(object.memoryLimitBytes)
+        ? globalThis.Number(object.memoryLimitBytes)
+        : isSet(object.memory_limit_bytes)
+        ? globalThis.Number(object.memory_limit_bytes)
+        : 0,
+      sizes: globalThis.Array.isArray(object?.sizes) ? object.sizes.map((e: any) => PartitionSize.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: GetTransfersResponse): unknown {
+    const obj: any = {};
+    if (message.incarnation !== "") {
+      obj.incarnation = message.incarnation;
+    }
+    if (message.replicas?.length) {
+      obj.replicas = message.replicas.map((e) => ReplicaTransfer.toJSON(e));
+    }
+    if (message.memoryUsedBytes !== 0) {
+      obj.memoryUsedBytes = globalThis.Number(message.memoryUsedBytes);
+    }
+    if (message.memoryLimitBytes !== 0) {
+      obj.memoryLimitBytes = globalThis.Number(message.memoryLimitBytes);
+    }
+    if (message.sizes?.length) {
+      obj.sizes = message.sizes.map((e) => PartitionSize.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetTransfersResponse>): GetTransfersResponse {
+    return GetTransfersResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetTransfersResponse>): GetTransfersResponse {
+    const message = createBaseGetTransfersResponse();
+    message.incarnation = object.incarnation ?? "";
+    message.replicas = object.replicas?.map((e) => ReplicaTransfer.fromPartial(e)) || [];
+    message.memoryUsedBytes = object.memoryUsedBytes ?? 0;
+    message.memoryLimitBytes = object.memoryLimitBytes ?? 0;
+    message.sizes = object.sizes?.map((e) => PartitionSize.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseReplicaTransfer(): ReplicaTransfer {
+  return { keyspace: "", partition: 0, replicaId: "", bytes: 0, entries: 0, progress: 0, installed: false };
+}
+
+export const ReplicaTransfer: MessageFns<ReplicaTransfer> = {
+  encode(message: ReplicaTransfer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.keyspace !== "") {
+      writer.uint32(10).string(message.keyspace);
+    }
+    if (message.partition !== 0) {
+      writer.uint32(16).uint32(message.partition);
+    }
+    if (message.replicaId !== "") {
+      writer.uint32(26).string(message.replicaId);
+    }
+    if (message.bytes !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytes)) !== BigInt(message.bytes)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytes) of type uint64 too large");
+      }
+      writer.uint32(32).uint64(BigInt(message.bytes));
+    }
+    if (message.entries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.entries)) !== BigInt(message.entries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.entries) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.entries));
+    }
+    if (message.progress !== 0) {
+      writer.uint32(49).double(message.progress);
+    }
+    if (message.installed !== false) {
+      writer.uint32(56).bool(message.installed);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReplicaTransfer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReplicaTransfer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.replicaId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.bytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.entries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 49) {
+              break;
+            }
+
+            message.progress = reader.double();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.installed = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReplicaTransfer {
+    return {
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      partition: isSet(object.partition) ? globalThis.Number(object.partition) : 0,
+      replicaId: isSet(object.replicaId)
+        ? globalThis.String(object.replicaId)
+        : isSet(object.replica_id)
+        ? globalThis.String(object.replica_id)
+        : "",
+      bytes: isSet(object.bytes) ? globalThis.Number(object.bytes) : 0,
+      entries: isSet(object.entries) ? globalThis.Number(object.entries) : 0,
+      progress: isSet(object.progress) ? globalThis.Number(object.progress) : 0,
+      installed: isSet(object.installed) ? globalThis.Boolean(object.installed) : false,
+    };
+  },
+
+  toJSON(message: ReplicaTransfer): unknown {
+    const obj: any = {};
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.partition !== 0) {
+      obj.partition = Math.round(message.partition);
+    }
+    if (message.replicaId !== "") {
+      obj.replicaId = message.replicaId;
+    }
+    if (message.bytes !== 0) {
+      obj.bytes = globalThis.Number(message.bytes);
+    }
+    if (message.entries !== 0) {
+      obj.entries = globalThis.Number(message.entries);
+    }
+    if (message.progress !== 0) {
+      obj.progress = floatToJson(message.progress);
+    }
+    if (message.installed !== false) {
+      obj.installed = message.installed;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ReplicaTransfer>): ReplicaTransfer {
+    return ReplicaTransfer.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReplicaTransfer>): ReplicaTransfer {
+    const message = createBaseReplicaTransfer();
+    message.keyspace = object.keyspace ?? "";
+    message.partition = object.partition ?? 0;
+    message.replicaId = object.replicaId ?? "";
+    message.bytes = object.bytes ?? 0;
+    message.entries = object.entries ?? 0;
+    message.progress = object.progress ?? 0;
+    message.installed = object.installed ?? false;
+    return message;
+  },
+};
+
+function createBasePartitionSize(): PartitionSize {
+  return { keyspace: "", partition: 0, entries: 0, bytes: 0 };
+}
+
+export const PartitionSize: MessageFns<PartitionSize> = {
+  encode(message: PartitionSize, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.keyspace !== "") {
+      writer.uint32(10).string(message.keyspace);
+    }
+    if (message.partition !== 0) {
+      writer.uint32(16).uint32(message.partition);
+    }
+    if (message.entries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.entries)) !== BigInt(message.entries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.entries) of type uint64 too large");
+      }
+      writer.uint32(24).uint64(BigInt(message.entries));
+    }
+    if (message.bytes !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytes)) !== BigInt(message.bytes)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytes) of type uint64 too large");
+      }
+      writer.uint32(32).uint64(BigInt(message.bytes));
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PartitionSize {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePartitionSize();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.entries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.bytes = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PartitionSize {
+    return {
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      partition: isSet(object.partition) ? globalThis.Number(object.partition) : 0,
+      entries: isSet(object.entries) ? globalThis.Number(object.entries) : 0,
+      bytes: isSet(object.bytes) ? globalThis.Number(object.bytes) : 0,
+    };
+  },
+
+  toJSON(message: PartitionSize): unknown {
+    const obj: any = {};
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.partition !== 0) {
+      obj.partition = Math.round(message.partition);
+    }
+    if (message.entries !== 0) {
+      obj.entries = globalThis.Number(message.entries);
+    }
+    if (message.bytes !== 0) {
+      obj.bytes = globalThis.Number(message.bytes);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<PartitionSize>): PartitionSize {
+    return PartitionSize.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PartitionSize>): PartitionSize {
+    const message = createBasePartitionSize();
+    message.keyspace = object.keyspace ?? "";
+    message.partition = object.partition ?? 0;
+    message.entries = object.entries ?? 0;
+    message.bytes = object.bytes ?? 0;
+    return message;
+  },
+};
+
+function createBaseLimitTransfersRequest(): LimitTransfersRequest {
+  return { coordinatorRevision: 0, bytesPerSecond: 0, validMs: 0 };
+}
+
+export const LimitTransfersRequest: MessageFns<LimitTransfersRequest> = {
+  encode(message: LimitTransfersRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.coordinatorRevision !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.coordinatorRevision)) !== BigInt(message.coordinatorRevision)) {
+        throw new globalThis.Error(
+          "value provided for field BigInt(message.coordinatorRevision) of type uint64 too large",
+        );
+      }
+      writer.uint32(8).uint64(BigInt(message.coordinatorRevision));
+    }
+    if (message.bytesPerSecond !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytesPerSecond)) !== BigInt(message.bytesPerSecond)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytesPerSecond) of type uint64 too large");
+      }
+      writer.uint32(16).uint64(BigInt(message.bytesPerSecond));
+    }
+    if (message.validMs !== 0) {
+      writer.uint32(24).uint32(message.validMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LimitTransfersRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLimitTransfersRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.coordinatorRevision = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.bytesPerSecond = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.validMs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LimitTransfersRequest {
+    return {
+      coordinatorRevision: isSet(object.coordinatorRevision)
+        ? globalThis.Number(object.coordinatorRevision)
+        : isSet(object.coordinator_revision)
+        ? globalThis.Number(object.coordinator_revision)
+        : 0,
+      bytesPerSecond: isSet(object.bytesPerSecond)
+        ? globalThis.Number(object.bytesPerSecond)
+        : isSet(object.bytes_per_second)
+        ? globalThis.Number(object.bytes_per_second)
+        : 0,
+      validMs: isSet(object.validMs)
+        ? globalThis.Number(object.validMs)
+        : isSet(object.valid_ms)
+        ? globalThis.Number(object.valid_ms)
+        : 0,
+    };
+  },
+
+  toJSON(message: LimitTransfersRequest): unknown {
+    const obj: any = {};
+    if (message.coordinatorRevision !== 0) {
+      obj.coordinatorRevision = globalThis.Number(message.coordinatorRevision);
+    }
+    if (message.bytesPerSecond !== 0) {
+      obj.bytesPerSecond = globalThis.Number(message.bytesPerSecond);
+    }
+    if (message.validMs !== 0) {
+      obj.validMs = Math.round(message.validMs);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<LimitTransfersRequest>): LimitTransfersRequest {
+    return LimitTransfersRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LimitTransfersRequest>): LimitTransfersRequest {
+    const message = createBaseLimitTransfersRequest();
+    message.coordinatorRevision = object.coordinatorRevision ?? 0;
+    message.bytesPerSecond = object.bytesPerSecond ?? 0;
+    message.validMs = object.validMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseLimitTransfersResponse(): LimitTransfersResponse {
+  return {};
+}
+
+export const LimitTransfersResponse: MessageFns<LimitTransfersResponse> = {
+  encode(_: LimitTransfersResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LimitTransfersResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLimitTransfersResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): LimitTransfersResponse {
+    return {};
+  },
+
+  toJSON(_: LimitTransfersResponse): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<LimitTransfersResponse>): LimitTransfersResponse {
+    return LimitTransfersResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<LimitTransfersResponse>): LimitTransfersResponse {
+    const message = createBaseLimitTransfersResponse();
+    return message;
+  },
+};
 
 function createBaseFetchSnapshotRequest(): FetchSnapshotRequest {
   return {
@@ -927,6 +1652,32 @@ export const TransferService = {
       Buffer.from(FetchSnapshotResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): FetchSnapshotResponse => FetchSnapshotResponse.decode(value),
   },
+  /** How far the replicas of this node got that are being filled, and what room it has. */
+  getTransfers: {
+    path: "/atoll.v1.Transfer/GetTransfers" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetTransfersRequest): Buffer => Buffer.from(GetTransfersRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetTransfersRequest => GetTransfersRequest.decode(value),
+    responseSerialize: (value: GetTransfersResponse): Buffer =>
+      Buffer.from(GetTransfersResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetTransfersResponse => GetTransfersResponse.decode(value),
+  },
+  /**
+   * Bounds what this node sends of snapshots, until the coordinator says something else, or says nothing for
+   * `valid_ms`. Commands of an older term are refused as STALE_COORDINATOR (R11).
+   */
+  limitTransfers: {
+    path: "/atoll.v1.Transfer/LimitTransfers" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: LimitTransfersRequest): Buffer =>
+      Buffer.from(LimitTransfersRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): LimitTransfersRequest => LimitTransfersRequest.decode(value),
+    responseSerialize: (value: LimitTransfersResponse): Buffer =>
+      Buffer.from(LimitTransfersResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): LimitTransfersResponse => LimitTransfersResponse.decode(value),
+  },
 } as const;
 
 export interface TransferServer extends UntypedServiceImplementation {
@@ -935,6 +1686,13 @@ export interface TransferServer extends UntypedServiceImplementation {
    * opens it at the leader and replaces its own sub-range with each chunk (R33).
    */
   fetchSnapshot: handleServerStreamingCall<FetchSnapshotRequest, FetchSnapshotResponse>;
+  /** How far the replicas of this node got that are being filled, and what room it has. */
+  getTransfers: handleUnaryCall<GetTransfersRequest, GetTransfersResponse>;
+  /**
+   * Bounds what this node sends of snapshots, until the coordinator says something else, or says nothing for
+   * `valid_ms`. Commands of an older term are refused as STALE_COORDINATOR (R11).
+   */
+  limitTransfers: handleUnaryCall<LimitTransfersRequest, LimitTransfersResponse>;
 }
 
 export interface TransferClient extends Client {
@@ -951,6 +1709,41 @@ export interface TransferClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<FetchSnapshotResponse>;
+  /** How far the replicas of this node got that are being filled, and what room it has. */
+  getTransfers(
+    request: GetTransfersRequest,
+    callback: (error: ServiceError | null, response: GetTransfersResponse) => void,
+  ): ClientUnaryCall;
+  getTransfers(
+    request: GetTransfersRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetTransfersResponse) => void,
+  ): ClientUnaryCall;
+  getTransfers(
+    request: GetTransfersRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetTransfersResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Bounds what this node sends of snapshots, until the coordinator says something else, or says nothing for
+   * `valid_ms`. Commands of an older term are refused as STALE_COORDINATOR (R11).
+   */
+  limitTransfers(
+    request: LimitTransfersRequest,
+    callback: (error: ServiceError | null, response: LimitTransfersResponse) => void,
+  ): ClientUnaryCall;
+  limitTransfers(
+    request: LimitTransfersRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: LimitTransfersResponse) => void,
+  ): ClientUnaryCall;
+  limitTransfers(
+    request: LimitTransfersRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: LimitTransfersResponse) => void,
+  ): ClientUnaryCall;
 }
 
 export const TransferClient = makeGenericClientConstructor(TransferService, "atoll.v1.Transfer") as unknown as {
