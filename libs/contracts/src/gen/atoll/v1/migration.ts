@@ -284,6 +284,9 @@ export interface PartitionMigration {
     | undefined;
   /** Why it went back, or what it waits for; empty otherwise. */
   problem: string;
+  /** Keys and values that are to reach the target, as the leader's node last said; 0 also while nobody knows. */
+  bytesTotal: number;
+  entriesTotal: number;
 }
 
 /** Target and leader, compared at one place of the log. */
@@ -430,6 +433,8 @@ export interface PlannedMove {
 export interface RebalanceRequest {
   /** Empty means all keyspaces. */
   keyspace: string;
+  /** As in StartMigrationRequest: a request that comes again with it answers with the job that it made. */
+  id: string;
 }
 
 export interface RebalanceResponse {
@@ -847,6 +852,8 @@ function createBasePartitionMigration(): PartitionMigration {
     proof: undefined,
     pauseMs: undefined,
     problem: "",
+    bytesTotal: 0,
+    entriesTotal: 0,
   };
 }
 
@@ -899,6 +906,18 @@ export const PartitionMigration: MessageFns<PartitionMigration> = {
     }
     if (message.problem !== "") {
       writer.uint32(106).string(message.problem);
+    }
+    if (message.bytesTotal !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytesTotal)) !== BigInt(message.bytesTotal)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytesTotal) of type uint64 too large");
+      }
+      writer.uint32(112).uint64(BigInt(message.bytesTotal));
+    }
+    if (message.entriesTotal !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.entriesTotal)) !== BigInt(message.entriesTotal)) {
+        throw new globalThis.Error("value provided for field BigInt(message.entriesTotal) of type uint64 too large");
+      }
+      writer.uint32(120).uint64(BigInt(message.entriesTotal));
     }
     return writer;
   },
@@ -1020,6 +1039,22 @@ export const PartitionMigration: MessageFns<PartitionMigration> = {
             message.problem = reader.string();
             continue;
           }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.bytesTotal = longToNumber(reader.uint64());
+            continue;
+          }
+          case 15: {
+            if (tag !== 120) {
+              break;
+            }
+
+            message.entriesTotal = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1055,6 +1090,16 @@ export const PartitionMigration: MessageFns<PartitionMigration> = {
         ? globalThis.Number(object.pause_ms)
         : undefined,
       problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
+      bytesTotal: isSet(object.bytesTotal)
+        ? globalThis.Number(object.bytesTotal)
+        : isSet(object.bytes_total)
+        ? globalThis.Number(object.bytes_total)
+        : 0,
+      entriesTotal: isSet(object.entriesTotal)
+        ? globalThis.Number(object.entriesTotal)
+        : isSet(object.entries_total)
+        ? globalThis.Number(object.entries_total)
+        : 0,
     };
   },
 
@@ -1099,6 +1144,12 @@ export const PartitionMigration: MessageFns<PartitionMigration> = {
     if (message.problem !== "") {
       obj.problem = message.problem;
     }
+    if (message.bytesTotal !== 0) {
+      obj.bytesTotal = globalThis.Number(message.bytesTotal);
+    }
+    if (message.entriesTotal !== 0) {
+      obj.entriesTotal = globalThis.Number(message.entriesTotal);
+    }
     return obj;
   },
 
@@ -1122,6 +1173,8 @@ export const PartitionMigration: MessageFns<PartitionMigration> = {
       : undefined;
     message.pauseMs = object.pauseMs ?? undefined;
     message.problem = object.problem ?? "";
+    message.bytesTotal = object.bytesTotal ?? 0;
+    message.entriesTotal = object.entriesTotal ?? 0;
     return message;
   },
 };
@@ -2948,13 +3001,16 @@ export const PlannedMove: MessageFns<PlannedMove> = {
 };
 
 function createBaseRebalanceRequest(): RebalanceRequest {
-  return { keyspace: "" };
+  return { keyspace: "", id: "" };
 }
 
 export const RebalanceRequest: MessageFns<RebalanceRequest> = {
   encode(message: RebalanceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.keyspace !== "") {
       writer.uint32(10).string(message.keyspace);
+    }
+    if (message.id !== "") {
+      writer.uint32(18).string(message.id);
     }
     return writer;
   },
@@ -2980,6 +3036,14 @@ export const RebalanceRequest: MessageFns<RebalanceRequest> = {
             message.keyspace = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2993,13 +3057,19 @@ export const RebalanceRequest: MessageFns<RebalanceRequest> = {
   },
 
   fromJSON(object: any): RebalanceRequest {
-    return { keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "" };
+    return {
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+    };
   },
 
   toJSON(message: RebalanceRequest): unknown {
     const obj: any = {};
     if (message.keyspace !== "") {
       obj.keyspace = message.keyspace;
+    }
+    if (message.id !== "") {
+      obj.id = message.id;
     }
     return obj;
   },
@@ -3010,6 +3080,7 @@ export const RebalanceRequest: MessageFns<RebalanceRequest> = {
   fromPartial(object: DeepPartial<RebalanceRequest>): RebalanceRequest {
     const message = createBaseRebalanceRequest();
     message.keyspace = object.keyspace ?? "";
+    message.id = object.id ?? "";
     return message;
   },
 };
