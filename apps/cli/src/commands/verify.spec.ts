@@ -13,7 +13,7 @@ import { AtollError } from '@atoll/core-errors';
 import { toServiceError } from '@atoll/platform-grpc';
 import { runCli } from '../cli.ts';
 
-const equal: PartitionComparison = { keyspace: 'default', partition: 1, leader: 'a', entries: 5, problem: '', replicas: [{ node: 'b', equal: 64, ranges: [], problem: '' }] };
+const equal: PartitionComparison = { keyspace: 'default', partition: 1, leader: 'a', entries: 5, problem: '', markerEpoch: 1, markerSeq: 9, replicas: [{ node: 'b', equal: 64, ranges: [], problem: '' }] };
 const rangeIn = (state: RangeState) => ({ leaf: 1, hashStart: 2n ** 58n, hashEnd: 2n ** 59n - 1n, state, entries: 3, bytes: 2048 });
 const withRange = (state: RangeState): PartitionComparison => ({ ...equal, partition: 0, replicas: [{ node: 'b', equal: 63, ranges: [rangeIn(state)], problem: '' }] });
 

@@ -49,10 +49,12 @@ export class PartitionVerifier {
 
   /** Never rejects for a partition that cannot be compared: `problem` says why. Throws the signal's reason. */
   async verify(record: PartitionRecord, how: VerifyOptions, signal: AbortSignal): Promise<PartitionComparison> {
-    const report: PartitionComparison = { keyspace: record.keyspace, partition: record.partition, leader: record.leader?.node ?? '', replicas: [], problem: '', entries: 0 };
+    const report: PartitionComparison = { keyspace: record.keyspace, partition: record.partition, leader: record.leader?.node ?? '', replicas: [], problem: '', entries: 0, markerEpoch: 0, markerSeq: 0 };
     try {
       const { leader, followers } = await this.#compare(record, signal);
       report.entries = leader.entries;
+      report.markerEpoch = leader.marker?.epoch ?? 0;
+      report.markerSeq = leader.marker?.seq ?? 0;
       const judgements = judge(leader, followers, how.trustLeader);
       const wanted = followers.filter(({ member }) => how.node === undefined || member.node === how.node);
       const repaired = new Map<string, Map<number, Repaired>>();

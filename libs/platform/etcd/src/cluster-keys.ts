@@ -17,6 +17,10 @@ export const KEYSPACES_PREFIX = 'keyspaces/';
 export const PARTITIONS_PREFIX = 'partitions/';
 export const LOCKS_PREFIX = 'locks/';
 export const EVENTS_PREFIX = 'events/';
+/** Jobs of migration by id; what each does to a partition, by partition: one at a time (R38); and how that ended, by job. */
+export const MIGRATIONS_PREFIX = 'jobs/migrations/';
+export const OPERATORS_PREFIX = 'jobs/operators/';
+export const RESULTS_PREFIX = 'jobs/results/';
 
 export const nodeKey = (id: string): string => `${NODES_PREFIX}${id}`;
 export const nodeSpecKey = (id: string): string => `${NODE_SPECS_PREFIX}${id}`;
@@ -24,6 +28,11 @@ export const keyspaceKey = (name: string): string => `${KEYSPACES_PREFIX}${name}
 export const partitionPrefix = (keyspace: string): string => `${PARTITIONS_PREFIX}${keyspace}/`;
 export const partitionKey = (keyspace: string, partition: number): string =>
   `${partitionPrefix(keyspace)}${String(partition).padStart(4, '0')}`;
+
+export const migrationKey = (id: string): string => `${MIGRATIONS_PREFIX}${id}`;
+export const operatorKey = (keyspace: string, partition: number): string => `${OPERATORS_PREFIX}${keyspace}/${String(partition).padStart(4, '0')}`;
+export const resultsPrefix = (job: string): string => `${RESULTS_PREFIX}${job}/`;
+export const resultKey = (job: string, keyspace: string, partition: number): string => `${resultsPrefix(job)}${keyspace}/${String(partition).padStart(4, '0')}`;
 
 const PARTITION_KEY = /^partitions\/([^/]+)\/(\d{4})$/;
 

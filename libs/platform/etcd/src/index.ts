@@ -8,17 +8,24 @@ export {
   FILLER_KEY,
   KEYSPACES_PREFIX,
   LOCKS_PREFIX,
+  MIGRATIONS_PREFIX,
   NODES_PREFIX,
   NODE_SPECS_PREFIX,
+  OPERATORS_PREFIX,
   PARTITIONS_PREFIX,
   RECOVERY_KEY,
   REGRESSED_KEY,
+  RESULTS_PREFIX,
   keyspaceKey,
+  migrationKey,
   nodeKey,
   nodeSpecKey,
+  operatorKey,
   parsePartitionKey,
   partitionKey,
   partitionPrefix,
+  resultKey,
+  resultsPrefix,
 } from './cluster-keys.ts';
 export type { ClusterChange, ClusterView, CoordinatorRecord } from './cluster-view.ts';
 export { campaign } from './election.ts';
@@ -42,6 +49,7 @@ export type {
   WatchListener,
   WatchedChange,
 } from './metadata-store.ts';
+export { encodeMigrationJob, encodeMigrationOperator, parseMigrationJob, parseMigrationOperator } from './migration-codecs.ts';
 export { registerNode } from './node-registration.ts';
 export type { NodeRegistration, RegisterNodeOptions } from './node-registration.ts';
 export { GuardedMetadataStore } from './regression/guarded-metadata-store.ts';

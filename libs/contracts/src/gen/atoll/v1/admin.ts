@@ -700,6 +700,9 @@ export interface PartitionComparison {
   problem: string;
   /** Entries of the leader. */
   entries: number;
+  /** The place in the log at which they were compared first. */
+  markerEpoch: number;
+  markerSeq: number;
 }
 
 /** How one follower compares with its leader. */
@@ -5340,7 +5343,16 @@ export const SyncReplicasResponse: MessageFns<SyncReplicasResponse> = {
 };
 
 function createBasePartitionComparison(): PartitionComparison {
-  return { keyspace: "", partition: 0, leader: "", replicas: [], problem: "", entries: 0 };
+  return {
+    keyspace: "",
+    partition: 0,
+    leader: "",
+    replicas: [],
+    problem: "",
+    entries: 0,
+    markerEpoch: 0,
+    markerSeq: 0,
+  };
 }
 
 export const PartitionComparison: MessageFns<PartitionComparison> = {
@@ -5365,6 +5377,18 @@ export const PartitionComparison: MessageFns<PartitionComparison> = {
         throw new globalThis.Error("value provided for field BigInt(message.entries) of type uint64 too large");
       }
       writer.uint32(48).uint64(BigInt(message.entries));
+    }
+    if (message.markerEpoch !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.markerEpoch)) !== BigInt(message.markerEpoch)) {
+        throw new globalThis.Error("value provided for field BigInt(message.markerEpoch) of type uint64 too large");
+      }
+      writer.uint32(56).uint64(BigInt(message.markerEpoch));
+    }
+    if (message.markerSeq !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.markerSeq)) !== BigInt(message.markerSeq)) {
+        throw new globalThis.Error("value provided for field BigInt(message.markerSeq) of type uint64 too large");
+      }
+      writer.uint32(64).uint64(BigInt(message.markerSeq));
     }
     return writer;
   },
@@ -5430,6 +5454,22 @@ export const PartitionComparison: MessageFns<PartitionComparison> = {
             message.entries = longToNumber(reader.uint64());
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.markerEpoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.markerSeq = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5452,6 +5492,16 @@ export const PartitionComparison: MessageFns<PartitionComparison> = {
         : [],
       problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
       entries: isSet(object.entries) ? globalThis.Number(object.entries) : 0,
+      markerEpoch: isSet(object.markerEpoch)
+        ? globalThis.Number(object.markerEpoch)
+        : isSet(object.marker_epoch)
+        ? globalThis.Number(object.marker_epoch)
+        : 0,
+      markerSeq: isSet(object.markerSeq)
+        ? globalThis.Number(object.markerSeq)
+        : isSet(object.marker_seq)
+        ? globalThis.Number(object.marker_seq)
+        : 0,
     };
   },
 
@@ -5475,6 +5525,12 @@ export const PartitionComparison: MessageFns<PartitionComparison> = {
     if (message.entries !== 0) {
       obj.entries = globalThis.Number(message.entries);
     }
+    if (message.markerEpoch !== 0) {
+      obj.markerEpoch = globalThis.Number(message.markerEpoch);
+    }
+    if (message.markerSeq !== 0) {
+      obj.markerSeq = globalThis.Number(message.markerSeq);
+    }
     return obj;
   },
 
@@ -5489,6 +5545,8 @@ export const PartitionComparison: MessageFns<PartitionComparison> = {
     message.replicas = object.replicas?.map((e) => ReplicaComparison.fromPartial(e)) || [];
     message.problem = object.problem ?? "";
     message.entries = object.entries ?? 0;
+    message.markerEpoch = object.markerEpoch ?? 0;
+    message.markerSeq = object.markerSeq ?? 0;
     return message;
   },
 };

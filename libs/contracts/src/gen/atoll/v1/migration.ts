@@ -2086,10 +2086,7 @@ export const WatchMigrationResponse: MessageFns<WatchMigrationResponse> = {
       writer.uint32(25).double(message.bytesPerSecond);
     }
     if (message.remainingMs !== undefined) {
-      if (BigInt.asUintN(64, message.remainingMs) !== message.remainingMs) {
-        throw new globalThis.Error("value provided for field message.remainingMs of type uint64 too large");
-      }
-      writer.uint32(32).uint64(message.remainingMs);
+      writer.uint32(33).double(message.remainingMs);
     }
     return writer;
   },
@@ -2132,11 +2129,11 @@ export const WatchMigrationResponse: MessageFns<WatchMigrationResponse> = {
             continue;
           }
           case 4: {
-            if (tag !== 32) {
+            if (tag !== 33) {
               break;
             }
 
-            message.remainingMs = longToNumber(reader.uint64());
+            message.remainingMs = reader.double();
             continue;
           }
         }
@@ -2182,7 +2179,7 @@ export const WatchMigrationResponse: MessageFns<WatchMigrationResponse> = {
       obj.bytesPerSecond = floatToJson(message.bytesPerSecond);
     }
     if (message.remainingMs !== undefined) {
-      obj.remainingMs = globalThis.Number(message.remainingMs);
+      obj.remainingMs = floatToJson(message.remainingMs);
     }
     return obj;
   },
@@ -2348,10 +2345,7 @@ export const ResumeMigrationRequest: MessageFns<ResumeMigrationRequest> = {
       writer.uint32(10).string(message.id);
     }
     if (message.bytesPerSecond !== undefined) {
-      if (BigInt.asUintN(64, message.bytesPerSecond) !== message.bytesPerSecond) {
-        throw new globalThis.Error("value provided for field message.bytesPerSecond of type uint64 too large");
-      }
-      writer.uint32(16).uint64(message.bytesPerSecond);
+      writer.uint32(17).double(message.bytesPerSecond);
     }
     return writer;
   },
@@ -2378,11 +2372,11 @@ export const ResumeMigrationRequest: MessageFns<ResumeMigrationRequest> = {
             continue;
           }
           case 2: {
-            if (tag !== 16) {
+            if (tag !== 17) {
               break;
             }
 
-            message.bytesPerSecond = longToNumber(reader.uint64());
+            message.bytesPerSecond = reader.double();
             continue;
           }
         }
@@ -2414,7 +2408,7 @@ export const ResumeMigrationRequest: MessageFns<ResumeMigrationRequest> = {
       obj.id = message.id;
     }
     if (message.bytesPerSecond !== undefined) {
-      obj.bytesPerSecond = globalThis.Number(message.bytesPerSecond);
+      obj.bytesPerSecond = floatToJson(message.bytesPerSecond);
     }
     return obj;
   },

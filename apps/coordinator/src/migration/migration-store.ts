@@ -1,0 +1,263 @@
+// Migrations in etcd, and what this term knows of them. Only the elected coordinator writes them, so what it has read
+// and written is what stands there; a refusal or a lost answer has everything read again (R7, R11).
+import { AtollError } from '@atoll/core-errors';
+import { hasEnded, isEnded, noteEnd, settleJob, type MigrationJob, type MigrationOperator } from '@atoll/core-migration';
+import { partitionName } from '@atoll/core-membership';
+import {
+  MIGRATIONS_PREFIX,
+  OPERATORS_PREFIX,
+  RESULTS_PREFIX,
+  encodeMigrationJob,
+  encodeMigrationOperator,
+  migrationKey,
+  operatorKey,
+  parseMigrationJob,
+  parseMigrationOperator,
+  resultKey,
+  type Change,
+  type Comparison,
+  type MetadataStore,
+} from '@atoll/platform-etcd';
+
+/** Ended jobs that are kept, and of how many of them the partitions are kept too. */
+export const JOBS_KEPT = 200;
+export const RESULTS_KEPT = 20;
+/** Operators per transaction: each takes at most two of the 128 changes that etcd allows. */
+const OPERATORS_PER_TRANSACTION = 50;
+const DELETES_PER_TRANSACTION = 100;
+
+interface Versioned<T> {
+  value: T;
+  modRevision: number;
+}
+
+/** An operator at its next step, or at its end. */
+export interface OperatorChange {
+  readonly from: MigrationOperator;
+  readonly to: MigrationOperator;
+}
+
+export class MigrationStore {
+  readonly #store: MetadataStore;
+  readonly #election: Comparison;
+  readonly #wallMs: () => number;
+  readonly #jobs = new Map<string, Versioned<MigrationJob>>();
+  /** By `partitionName`. */
+  readonly #operators = new Map<string, Versioned<MigrationOperator>>();
+  /** How operators ended, by job, then by `partitionName`. */
+  readonly #results = new Map<string, Map<string, MigrationOperator>>();
+  #isCurrent = false;
+  /** One writer at a time: each compares what the one before it wrote. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(options: { readonly store: MetadataStore; readonly election: Comparison; readonly wallMs: () => number }) {
+    this.#store = options.store;
+    this.#election = options.election;
+    this.#wallMs = options.wallMs;
+  }
+
+  job(id: string): MigrationJob | undefined {
+    return this.#jobs.get(id)?.value;
+  }
+
+  /** Newest first. */
+  jobs(): readonly MigrationJob[] {
+    return [...this.#jobs.values()].map(({ value }) => value).sort((a, b) => b.createdMs - a.createdMs || (a.id < b.id ? -1 : 1));
+  }
+
+  jobsById(): ReadonlyMap<string, MigrationJob> {
+    return new Map([...this.#jobs].map(([id, { value }]) => [id, value]));
+  }
+
+  /** Of jobs that have not ended. */
+  operators(): readonly MigrationOperator[] {
+    return [...this.#operators.values()].map(({ value }) => value);
+  }
+
+  operatorOf(keyspace: string, partition: number): MigrationOperator | undefined {
+    return this.#operators.get(partitionName(keyspace, partition))?.value;
+  }
+
+  /** Operators of one job, ended or not, in order of keyspace, then partition. */
+  operatorsOf(job: string): readonly MigrationOperator[] {
+    const all = [...(this.#results.get(job)?.values() ?? []), ...this.operators().filter((operator) => operator.job === job)];
+    return all.sort((a, b) => (a.keyspace === b.keyspace ? a.partition - b.partition : a.keyspace < b.keyspace ? -1 : 1));
+  }
+
+  /** Reads everything, unless what is known is current. Throws METADATA_UNAVAILABLE. */
+  refresh(): Promise<void> {
+    return this.#inTurn(() => this.#refresh());
+  }
+
+  async #refresh(): Promise<void> {
+    if (this.#isCurrent) return;
+    const [jobs, operators, results] = await Promise.all([this.#store.list(MIGRATIONS_PREFIX), this.#store.list(OPERATORS_PREFIX), this.#store.list(RESULTS_PREFIX)]);
+    for (const map of [this.#jobs, this.#operators, this.#results]) map.clear();
+    for (const { value, modRevision } of jobs.values) {
+      const parsed = parseMigrationJob(value);
+      if (parsed.kind === 'parsed') this.#jobs.set(parsed.value.id, { value: parsed.value, modRevision });
+    }
+    for (const { value, modRevision } of operators.values) {
+      const parsed = parseMigrationOperator(value);
+      if (parsed.kind === 'parsed') this.#operators.set(partitionName(parsed.value.keyspace, parsed.value.partition), { value: parsed.value, modRevision });
+    }
+    for (const { value } of results.values) {
+      const parsed = parseMigrationOperator(value);
+      if (parsed.kind === 'parsed') this.#noteResult(parsed.value);
+    }
+    this.#isCurrent = true;
+  }
+
+  /**
+   * Writes a job and takes its partitions. Throws MIGRATION_CONFLICT when another job has one of them, or this id
+   * stands for another job; METADATA_CONFLICT when it is not known, or not true, that it was written.
+   */
+  create(job: MigrationJob, operators: readonly MigrationOperator[]): Promise<void> {
+    return this.#inTurn(() => this.#create(job, operators));
+  }
+
+  async #create(job: MigrationJob, operators: readonly MigrationOperator[]): Promise<void> {
+    await this.#refresh();
+    this.#checkFree(job, operators);
+    const isOneWrite = operators.length <= OPERATORS_PER_TRANSACTION;
+    const first: MigrationJob = { ...job, state: isOneWrite ? job.state : 'PREPARING' };
+    await this.#must(`begin migration ${job.id}`, first, operators.slice(0, OPERATORS_PER_TRANSACTION));
+    for (let start = OPERATORS_PER_TRANSACTION; start < operators.length; start += OPERATORS_PER_TRANSACTION) {
+      const isLast = start + OPERATORS_PER_TRANSACTION >= operators.length;
+      await this.#must(`begin migration ${job.id}`, isLast ? job : undefined, operators.slice(start, start + OPERATORS_PER_TRANSACTION));
+    }
+  }
+
+  /** Changes a job; `change` answers the same one where there is nothing to do. Throws MIGRATION_NOT_FOUND, METADATA_CONFLICT. */
+  update(id: string, change: (job: MigrationJob) => MigrationJob): Promise<MigrationJob> {
+    return this.#inTurn(async () => {
+      await this.#refresh();
+      const job = this.job(id);
+      if (job === undefined) throw migrationNotFound(id);
+      const next = change(job);
+      if (next !== job) await this.#must(`change migration ${id}`, next, []);
+      return next;
+    });
+  }
+
+  /** Writes what can be written; returns what certainly was. What was not is decided anew, on what is read again. */
+  write(changes: readonly OperatorChange[]): Promise<readonly OperatorChange[]> {
+    return this.#inTurn(() => this.#write(changes));
+  }
+
+  async #write(changes: readonly OperatorChange[]): Promise<readonly OperatorChange[]> {
+    const written: OperatorChange[] = [];
+    for (let start = 0; start < changes.length; start += OPERATORS_PER_TRANSACTION) {
+      const batch = changes.slice(start, start + OPERATORS_PER_TRANSACTION);
+      if (!(await this.#writeBatch(batch))) return written;
+      written.push(...batch);
+    }
+    return written;
+  }
+
+  /** Ends jobs none of whose operators is left, and forgets the oldest. Returns those that ended. */
+  settle(): Promise<readonly MigrationJob[]> {
+    return this.#inTurn(() => this.#settle());
+  }
+
+  async #settle(): Promise<readonly MigrationJob[]> {
+    const running = new Map<string, number>();
+    for (const { value } of this.#operators.values()) running.set(value.job, (running.get(value.job) ?? 0) + 1);
+    const ended: MigrationJob[] = [];
+    for (const { value } of this.#jobs.values()) {
+      const settled = settleJob(value, running.get(value.id) ?? 0, this.#wallMs());
+      if (settled === value) continue;
+      if (!(await this.#transact([], [], settled))) return ended;
+      ended.push(settled);
+    }
+    if (ended.length > 0) await this.#forgetOldest();
+    return ended;
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => undefined);
+    return done;
+  }
+
+  #checkFree(job: MigrationJob, operators: readonly MigrationOperator[]): void {
+    if (this.#jobs.has(job.id)) throw new AtollError('MIGRATION_CONFLICT', `id: there is a migration ${job.id} already`, { metadata: { field: 'id', migration: job.id } });
+    const taken = operators.flatMap(({ keyspace, partition }) => this.operatorOf(keyspace, partition) ?? []);
+    if (taken.length === 0) return;
+    const text = taken.slice(0, 5).map(({ keyspace, partition, job: other }) => `${keyspace}/${partition} (migration ${other})`).join(', ');
+    throw new AtollError('MIGRATION_CONFLICT', `partitions: ${taken.length} of ${operators.length} are being migrated: ${text}`, { metadata: { field: 'partitions', migration: taken[0]!.job } });
+  }
+
+  async #must(what: string, job: MigrationJob | undefined, operators: readonly MigrationOperator[]): Promise<void> {
+    const taken = operators.map((operator): OperatorChange => ({ from: operator, to: operator }));
+    if (await this.#transact(taken, operators, job)) return;
+    throw new AtollError('METADATA_CONFLICT', `${what}: it is not known whether this was written, or another coordinator was elected; look at the list of migrations`);
+  }
+
+  async #writeBatch(batch: readonly OperatorChange[]): Promise<boolean> {
+    const jobs = new Map<string, MigrationJob>();
+    for (const { to } of batch) {
+      const job = jobs.get(to.job) ?? this.job(to.job);
+      if (hasEnded(to) && job !== undefined) jobs.set(to.job, noteEnd(job, to));
+    }
+    return this.#transact(batch, [], ...jobs.values());
+  }
+
+  /** `created`: operators of `changes` that are new. */
+  async #transact(changes: readonly OperatorChange[], created: readonly MigrationOperator[], ...jobs: readonly (MigrationJob | undefined)[]): Promise<boolean> {
+    const comparisons: Comparison[] = [this.#election];
+    const puts: Change[] = [];
+    const isNew = new Set(created);
+    for (const { to } of changes) {
+      const key = operatorKey(to.keyspace, to.partition);
+      const known = this.#operators.get(partitionName(to.keyspace, to.partition));
+      comparisons.push({ kind: 'modRevision', key, equals: isNew.has(to) ? 0 : (known?.modRevision ?? -1) });
+      if (hasEnded(to)) puts.push({ kind: 'delete', key }, { kind: 'put', key: resultKey(to.job, to.keyspace, to.partition), value: encodeMigrationOperator(to) });
+      else puts.push({ kind: 'put', key, value: encodeMigrationOperator(to) });
+    }
+    for (const job of jobs) {
+      if (job === undefined) continue;
+      comparisons.push({ kind: 'modRevision', key: migrationKey(job.id), equals: this.#jobs.get(job.id)?.modRevision ?? 0 });
+      puts.push({ kind: 'put', key: migrationKey(job.id), value: encodeMigrationJob(job) });
+    }
+    const outcome = await this.#store.transact(comparisons, puts);
+    if (outcome.kind !== 'succeeded') {
+      this.#isCurrent = false;
+      return false;
+    }
+    for (const { to } of changes) this.#noteOperator(to, outcome.revision);
+    for (const job of jobs) if (job !== undefined) this.#jobs.set(job.id, { value: job, modRevision: outcome.revision });
+    return true;
+  }
+
+  #noteOperator(operator: MigrationOperator, modRevision: number): void {
+    const name = partitionName(operator.keyspace, operator.partition);
+    if (hasEnded(operator)) {
+      this.#operators.delete(name);
+      this.#noteResult(operator);
+    } else this.#operators.set(name, { value: operator, modRevision });
+  }
+
+  #noteResult(operator: MigrationOperator): void {
+    const ofJob = this.#results.get(operator.job) ?? new Map<string, MigrationOperator>();
+    this.#results.set(operator.job, ofJob.set(partitionName(operator.keyspace, operator.partition), operator));
+  }
+
+  async #forgetOldest(): Promise<void> {
+    const ended = this.jobs().filter(isEnded);
+    const keys: string[] = [];
+    for (const { id } of ended.slice(RESULTS_KEPT)) {
+      for (const { keyspace, partition } of this.#results.get(id)?.values() ?? []) keys.push(resultKey(id, keyspace, partition));
+    }
+    for (const { id } of ended.slice(JOBS_KEPT)) keys.push(migrationKey(id));
+    for (let start = 0; start < keys.length; start += DELETES_PER_TRANSACTION) {
+      const changes = keys.slice(start, start + DELETES_PER_TRANSACTION).map((key): Change => ({ kind: 'delete', key }));
+      const outcome = await this.#store.transact([this.#election], changes);
+      if (outcome.kind !== 'succeeded') return;
+    }
+    for (const { id } of ended.slice(RESULTS_KEPT)) this.#results.delete(id);
+    for (const { id } of ended.slice(JOBS_KEPT)) this.#jobs.delete(id);
+  }
+}
+
+export const migrationNotFound = (id: string): AtollError => new AtollError('MIGRATION_NOT_FOUND', `id: there is no migration ${id}`, { metadata: { field: 'id', migration: id } });

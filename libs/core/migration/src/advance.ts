@@ -1,0 +1,90 @@
+// The next step of an operator. Pure: the same operator, record and facts give the same answer, whoever asks.
+import type { PartitionRecord } from '@atoll/core-membership';
+import type { MigrationJob } from './migration-job.ts';
+import { sourcesOf, targetsOf, type MigrationOperator, type MigrationProof, type OperatorStep } from './operator.ts';
+import { STEPS } from './steps.ts';
+
+/** What is known beside the records. */
+export interface OperatorFacts {
+  /** Undefined when the partition's keyspace is gone. */
+  readonly record: PartitionRecord | undefined;
+  /** The limits let it begin now. */
+  readonly mayBegin: boolean;
+  /** Of this step: what the comparison found. A string: why target and source differ for good. */
+  readonly verdict: MigrationProof | string | undefined;
+  /** Why it cannot succeed any more, whatever its step; a target that lacks memory, for example. */
+  readonly obstacle: string | undefined;
+  /** How long its last change of leader made writes wait, in ms; undefined while there was none. */
+  readonly pauseMs: number | undefined;
+  /** For how long, in ms, this coordinator has seen no progress in this step. */
+  readonly stuckMs: number;
+}
+
+/** The operator at its next step; undefined when it stays where it is. */
+export function advance(operator: MigrationOperator, job: MigrationJob, facts: OperatorFacts, wallMs: number): MigrationOperator | undefined {
+  const { record } = facts;
+  const to = (step: OperatorStep, changes: Partial<MigrationOperator> = {}): MigrationOperator => ({ ...operator, ...changes, step, stepSinceMs: wallMs });
+  if (record === undefined || record.keyspaceId !== operator.keyspaceId) return to('ROLLED_BACK', { problem: operator.problem || 'its keyspace was deleted' });
+  const isStuck = facts.stuckMs > STEPS[operator.step].patienceMs;
+  switch (operator.step) {
+    case 'DONE':
+    case 'ROLLED_BACK':
+      return undefined;
+    case 'ROLL_BACK':
+      return rollBack(operator, record, isStuck, to);
+    case 'REMOVE':
+      // Past the point of return: the target leads or follows with everything, and the source may be gone already.
+      if (STEPS.REMOVE.isFinished!(operator, record)) return to('DONE');
+      return isStuck && operator.problem === '' ? { ...operator, problem: 'the source is not let go: a replica of the target is not in sync' } : undefined;
+    case 'WAITING':
+      if (job.state === 'CANCELLING') return to('ROLLED_BACK', { problem: job.problem });
+      if (facts.obstacle !== undefined) return to('ROLLED_BACK', { problem: facts.obstacle });
+      return job.state === 'RUNNING' && facts.mayBegin ? to('ADD') : undefined;
+    default:
+      break;
+  }
+  if (job.state === 'CANCELLING') return to('ROLL_BACK', { problem: job.problem });
+  if (facts.obstacle !== undefined) return to('ROLL_BACK', { problem: facts.obstacle });
+  if (job.state !== 'RUNNING') return undefined;
+  if (operator.step === 'VERIFY') {
+    // A target that fell out of the in-sync set is compared when it is back.
+    if (!STEPS.CATCH_UP.isFinished!(operator, record)) return to('CATCH_UP');
+    if (targetsOf(operator).length === 0) return to('TRANSFER');
+    if (typeof facts.verdict === 'string') return to('ROLL_BACK', { problem: facts.verdict });
+    if (facts.verdict !== undefined) return to('TRANSFER', { proof: facts.verdict });
+  } else if (STEPS[operator.step].isFinished!(operator, record)) {
+    const { next } = STEPS[operator.step];
+    return next === 'REMOVE' ? to(next, { pauseMs: facts.pauseMs ?? operator.pauseMs }) : to(next);
+  }
+  return isStuck ? to('ROLL_BACK', { problem: `no progress in step ${operator.step} for ${Math.round(STEPS[operator.step].patienceMs / 1000)} s` }) : undefined;
+}
+
+function rollBack(operator: MigrationOperator, record: PartitionRecord, isStuck: boolean, to: (step: OperatorStep, changes?: Partial<MigrationOperator>) => MigrationOperator): MigrationOperator | undefined {
+  if (STEPS.ROLL_BACK.isFinished!(operator, record)) return to('ROLLED_BACK');
+  const isInSync = (nodes: readonly string[]): boolean => nodes.every((node) => record.inSync.some((member) => member.node === node));
+  // The source was lost meanwhile and the target has everything: going back would lose redundancy.
+  if (!isInSync(sourcesOf(operator)) && isInSync(targetsOf(operator))) return to('REMOVE', { problem: `${operator.problem}; went on, since the source was lost` });
+  // What is left over is cleaned up by the ordinary placement.
+  return isStuck ? to('ROLLED_BACK') : undefined;
+}
+
+/** The job, given how its operators stand; the same one where nothing changes. */
+export function settleJob(job: MigrationJob, running: number, wallMs: number): MigrationJob {
+  if (running > 0 || job.state === 'PREPARING' || job.endedMs > 0) return job;
+  const state = job.state === 'CANCELLING' && job.rolledBack > 0 ? 'CANCELLED' : job.rolledBack > 0 ? 'FAILED' : 'SUCCEEDED';
+  return { ...job, state, endedMs: wallMs, problem: state === 'SUCCEEDED' ? '' : job.problem };
+}
+
+/** The job behind the end of one of its operators. */
+export function noteEnd(job: MigrationJob, operator: MigrationOperator): MigrationJob {
+  const isDone = operator.step === 'DONE';
+  return {
+    ...job,
+    done: job.done + (isDone ? 1 : 0),
+    rolledBack: job.rolledBack + (isDone ? 0 : 1),
+    bytes: job.bytes + operator.bytes,
+    entries: job.entries + operator.entries,
+    pauseMsMax: Math.max(job.pauseMsMax, operator.pauseMs ?? 0),
+    problem: isDone || job.problem !== '' ? job.problem : `${operator.keyspace}/${operator.partition}: ${operator.problem}`,
+  };
+}

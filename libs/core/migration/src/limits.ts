@@ -1,0 +1,42 @@
+// Which operators may begin: in order of urgency, as many as the nodes bear.
+import type { NodeId } from '@atoll/core-runtime';
+import { MIGRATION_REASONS, type MigrationJob } from './migration-job.ts';
+import { isFilling, targetsOf, type MigrationOperator } from './operator.ts';
+
+export interface MigrationLimits {
+  /** Replicas that one node fills at a time, 1 or more. */
+  readonly perTarget: number;
+  /** Replicas that are filled at a time in the whole cluster, 1 or more. */
+  readonly perCluster: number;
+}
+
+/** Those that wait and may begin now. `canTake`: new replicas may go to the node. */
+export function admit(
+  operators: Iterable<MigrationOperator>,
+  jobs: ReadonlyMap<string, MigrationJob>,
+  limits: MigrationLimits,
+  canTake: (node: NodeId) => boolean,
+): ReadonlySet<MigrationOperator> {
+  const filling = new Map<NodeId, number>();
+  let total = 0;
+  const waiting: MigrationOperator[] = [];
+  for (const operator of operators) {
+    if (operator.step === 'WAITING' && jobs.get(operator.job)?.state === 'RUNNING') waiting.push(operator);
+    if (!isFilling(operator)) continue;
+    total += 1;
+    for (const node of targetsOf(operator)) filling.set(node, (filling.get(node) ?? 0) + 1);
+  }
+  waiting.sort((a, b) => MIGRATION_REASONS.indexOf(a.reason) - MIGRATION_REASONS.indexOf(b.reason) || createdMsOf(jobs, a) - createdMsOf(jobs, b) || a.partition - b.partition);
+  const admitted = new Set<MigrationOperator>();
+  for (const operator of waiting) {
+    if (total >= limits.perCluster) break;
+    const targets = targetsOf(operator);
+    if (!targets.every((node) => canTake(node) && (filling.get(node) ?? 0) < limits.perTarget)) continue;
+    for (const node of targets) filling.set(node, (filling.get(node) ?? 0) + 1);
+    total += 1;
+    admitted.add(operator);
+  }
+  return admitted;
+}
+
+const createdMsOf = (jobs: ReadonlyMap<string, MigrationJob>, { job }: MigrationOperator): number => jobs.get(job)?.createdMs ?? 0;

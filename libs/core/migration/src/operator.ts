@@ -1,0 +1,62 @@
+// What a migration does to one partition. Its key in etcd is the partition's, so that two jobs never have one partition
+// at a time: that is the jobs' lock on the partition's range, and it is released in the transaction that ends the
+// operator (R38).
+import type { NodeId, PartitionId } from '@atoll/core-runtime';
+import type { MigrationReason } from './migration-job.ts';
+
+/** In the order in which a partition comes to them; steps.ts says when each is over. */
+export const OPERATOR_STEPS = ['WAITING', 'ADD', 'CATCH_UP', 'VERIFY', 'TRANSFER', 'REMOVE', 'DONE', 'ROLL_BACK', 'ROLLED_BACK'] as const;
+export type OperatorStep = (typeof OPERATOR_STEPS)[number];
+
+/** Target and leader, compared at one place of the log (R34). */
+export interface MigrationProof {
+  readonly epoch: number;
+  readonly seq: number;
+  /** Of the leader. */
+  readonly entries: number;
+  /** Sub-ranges, of 64, that were equal at once; and that were installed again and are equal since. */
+  readonly equal: number;
+  readonly repaired: number;
+}
+
+export interface MigrationOperator {
+  readonly job: string;
+  readonly keyspace: string;
+  readonly keyspaceId: string;
+  readonly partition: PartitionId;
+  readonly reason: MigrationReason;
+  /** Nodes that should hold the partition before and afterwards, the preferred leader first. */
+  readonly before: readonly NodeId[];
+  readonly after: readonly NodeId[];
+  readonly step: OperatorStep;
+  /** Wall clock in ms at which it came to this step: for people. */
+  readonly stepSinceMs: number;
+  readonly proof: MigrationProof | undefined;
+  /** For how long writes waited for the change of leader; undefined when none was needed so far. */
+  readonly pauseMs: number | undefined;
+  /** Keys and values that reached the targets. */
+  readonly bytes: number;
+  readonly entries: number;
+  /** Why it goes back, or went back; empty otherwise. */
+  readonly problem: string;
+}
+
+/** Nodes whose replicas go. */
+export const sourcesOf = ({ before, after }: Pick<MigrationOperator, 'before' | 'after'>): NodeId[] => before.filter((node) => !after.includes(node));
+/** Nodes that get one. */
+export const targetsOf = ({ before, after }: Pick<MigrationOperator, 'before' | 'after'>): NodeId[] => after.filter((node) => !before.includes(node));
+
+export const hasEnded = ({ step }: MigrationOperator): boolean => step === 'DONE' || step === 'ROLLED_BACK';
+/** Its targets are being filled: it counts against the limits. */
+export const isFilling = ({ step }: MigrationOperator): boolean => step === 'ADD' || step === 'CATCH_UP' || step === 'VERIFY';
+
+/**
+ * Nodes that should hold the partition while the operator stands at its step. The source keeps its data until the
+ * target was found equal to it and leads where the source did.
+ */
+export function placementOf(operator: MigrationOperator): readonly NodeId[] {
+  const { step, before, after } = operator;
+  if (step === 'REMOVE' || step === 'DONE') return after;
+  if (step === 'WAITING' || step === 'ROLL_BACK' || step === 'ROLLED_BACK') return before;
+  return [...before, ...targetsOf(operator)];
+}
