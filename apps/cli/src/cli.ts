@@ -5,6 +5,8 @@ import { devCommand } from './commands/dev.ts';
 import { nodeCommand, recoverCommand, transferCommand } from './commands/failover.ts';
 import { keyspaceCommand } from './commands/keyspace.ts';
 import { lockCommand } from './commands/lock.ts';
+import { migrateCommand } from './commands/migrate.ts';
+import { rebalanceCommand } from './commands/rebalance.ts';
 import { recoverMetadataCommand } from './commands/recover-metadata.ts';
 import { ringCommand } from './commands/ring.ts';
 import { syncCommand, verifyCommand } from './commands/verify.ts';
@@ -28,7 +30,7 @@ export async function runCli(args: readonly string[], io: Io): Promise<ExitCode>
   program.commandsGroup('Data:');
   for (const command of dataCommands(io, setExitCode)) program.addCommand(command);
   program.commandsGroup('Administration:');
-  for (const command of [clusterCommand(io).enablePositionalOptions().addCommand(recoverMetadataCommand(io, setExitCode)), nodesCommand(io), nodeCommand(io, setExitCode), partitionsCommand(io).enablePositionalOptions().addCommand(transferCommand(io, setExitCode)).addCommand(recoverCommand(io, setExitCode)), ringCommand(io), keyspaceCommand(io), lockCommand(io, setExitCode), eventsCommand(io), verifyCommand(io, setExitCode), syncCommand(io, setExitCode), backupCommand(io, setExitCode)]) {
+  for (const command of [clusterCommand(io).enablePositionalOptions().addCommand(recoverMetadataCommand(io, setExitCode)), nodesCommand(io), nodeCommand(io, setExitCode), partitionsCommand(io).enablePositionalOptions().addCommand(transferCommand(io, setExitCode)).addCommand(recoverCommand(io, setExitCode)), ringCommand(io), keyspaceCommand(io), lockCommand(io, setExitCode), eventsCommand(io), verifyCommand(io, setExitCode), syncCommand(io, setExitCode), migrateCommand(io, setExitCode), rebalanceCommand(io, setExitCode), backupCommand(io, setExitCode)]) {
     program.addCommand(command);
   }
   for (const command of allCommands(program)) {

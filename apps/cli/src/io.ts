@@ -3,7 +3,7 @@ import type { Readable, Writable } from 'node:stream';
 /** Where a command reads and writes; main.ts passes the process's own. */
 export interface Io {
   readonly stdin: Readable;
-  readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number };
+  readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number; readonly rows?: number };
   readonly stderr: Writable & { readonly isTTY?: boolean };
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Absolute. Relative paths in arguments start here. */

@@ -15,12 +15,12 @@ import { hostAndPort, jsonOption, timeoutOption, wholeNumber } from './options.t
 export type AdminFlags = ConnectionFlags & { readonly json?: boolean };
 
 /** A command that asks the coordinator: the options that all of them have. */
-export function adminCommand(name: string, description: string): Command {
+export function adminCommand(name: string, description: string, timeout: Option = timeoutOption()): Command {
   return new Command(name)
     .description(description)
     .addOption(coordinatorOption())
     .addOption(clusterDirOption())
-    .addOption(timeoutOption())
+    .addOption(timeout)
     .addOption(jsonOption());
 }
 

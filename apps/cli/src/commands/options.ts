@@ -23,6 +23,23 @@ export function byteCount(text: string): number {
   return value;
 }
 
+const DECIMAL_UNITS: Readonly<Record<string, number>> = { kB: 1e3, MB: 1e6, GB: 1e9 };
+
+/** Bytes per second: a plain number, `50MB` (50,000,000; rates are told so) or `50MiB` (52,428,800), also with `/s`. 0 means no bound of one's own. */
+export function byteRate(text: string): number {
+  const [, amount, unit = ''] = /^(\d+(?:\.\d+)?)\s*([A-Za-z]*)(?:\/s)?$/.exec(text.trim()) ?? [];
+  const decimal = DECIMAL_UNITS[unit];
+  const value = amount === undefined ? undefined : decimal === undefined ? parseBytes(`${amount}${unit}`) : Math.round(Number(amount) * decimal);
+  if (value === undefined || !Number.isSafeInteger(value)) throw new InvalidArgumentError('It must be bytes per second, with kB, MB, GB, KiB, MiB or GiB: 50MB; 0 for the bounds of the nodes.');
+  return value;
+}
+
+/** What names a request so that it can come again. */
+export function requestId(text: string): string {
+  if (!/^[A-Za-z0-9_-]{1,64}$/.test(text)) throw new InvalidArgumentError('It must be 1 to 64 characters of A-Z a-z 0-9 _ -.');
+  return text;
+}
+
 export function hostAndPort(text: string): string {
   if (parseAddress(text) === undefined) throw new InvalidArgumentError('It must be host:port.');
   return text;

@@ -1,5 +1,5 @@
 import { status } from '@grpc/grpc-js';
-import { isAtollError, type AtollError } from '@atoll/core-errors';
+import { isAtollError, type AtollError, type ErrorReason } from '@atoll/core-errors';
 import { StartupError } from '@atoll/platform-config';
 import { STATUS_BY_REASON } from '@atoll/platform-grpc';
 import { CliError, messageOf } from '../cli-error.ts';
@@ -14,10 +14,18 @@ export function explainError(error: unknown): { text: string; exitCode: ExitCode
   return { text: messageOf(error), exitCode: EXIT_CODE.failed };
 }
 
-/** `KEY_TOO_LARGE: the key has 5000 bytes (field: key)`. */
+/** What to do about a failure, where its message cannot say: which commands help. */
+const HINTS: Readonly<Partial<Record<ErrorReason, string>>> = {
+  MIGRATION_NOT_FOUND: 'atoll migrate list shows the known ones',
+  MIGRATION_CONFLICT: 'atoll migrate list --active shows the other one: wait for it, or cancel it',
+  CAPACITY_SHORT: 'choose another node, move fewer partitions, or add a node or memory; --dry-run shows how much would move',
+};
+
+/** `KEY_TOO_LARGE: the key has 5000 bytes (field: key)`, with what to do behind a semicolon. */
 function atollErrorText({ reason, message, metadata }: AtollError): string {
   const facts = Object.entries(metadata).map(([name, value]) => `${name}: ${value}`);
-  return printable(`${reason}: ${message}${facts.length > 0 ? ` (${facts.join(', ')})` : ''}`);
+  const hint = HINTS[reason];
+  return printable(`${reason}: ${message}${facts.length > 0 ? ` (${facts.join(', ')})` : ''}${hint === undefined ? '' : `; ${hint}`}`);
 }
 
 /** Bad input is the user's to change; what may pass by itself is "unavailable"; the rest has failed. */

@@ -57,11 +57,19 @@ describe('explainError', () => {
     ['not reachable', new AtollError('PEER_UNAVAILABLE', 'no route'), 'PEER_UNAVAILABLE: no route', 3],
     ['too slow', new AtollError('DEADLINE_EXCEEDED', 'too late'), 'DEADLINE_EXCEEDED: too late', 3],
     ['of unknown fate', new AtollError('WRITE_IN_DOUBT', 'it may have happened'), 'WRITE_IN_DOUBT: it may have happened', 1],
+    ['no such migration', new AtollError('MIGRATION_NOT_FOUND', 'there is no migration m'), 'MIGRATION_NOT_FOUND: there is no migration m; atoll migrate list shows the known ones', 1],
     ['usage', usageError('give a value'), 'give a value', 2],
     ['a bug', new TypeError('x is not a function'), 'x is not a function', 1],
     ['not even an error', 'text', 'text', 1],
   ])('%s: text without a stack, and an exit code', (_case, error, text, exitCode) => {
     expect(explainError(error)).toEqual({ text, exitCode });
+  });
+
+  it.each([
+    ['MIGRATION_CONFLICT', 'atoll migrate list --active'],
+    ['CAPACITY_SHORT', '--dry-run'],
+  ] as const)('%s says what to do', (reason, hint) => {
+    expect(explainError(new AtollError(reason, 'no')).text).toContain(hint);
   });
 
   it('shows what came over the wire without its control characters', () => {

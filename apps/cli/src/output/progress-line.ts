@@ -1,4 +1,5 @@
 import type { Io } from '../io.ts';
+import { bar } from './bar.ts';
 
 const BAR_WIDTH = 30;
 
@@ -13,9 +14,8 @@ export class ProgressLine {
 
   show(done: number, total: number, unit: string): void {
     if (this.#io.stderr.isTTY !== true) return;
-    const filled = total === 0 ? BAR_WIDTH : Math.round((BAR_WIDTH * done) / total);
     this.#isShown = true;
-    this.#io.stderr.write(`\r[${'#'.repeat(filled)}${'.'.repeat(BAR_WIDTH - filled)}] ${done} of ${total} ${unit}`);
+    this.#io.stderr.write(`\r${bar(total === 0 ? 1 : done / total, BAR_WIDTH)} ${done} of ${total} ${unit}`);
   }
 
   /** Leaves no trace. */

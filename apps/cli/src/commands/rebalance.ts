@@ -1,0 +1,68 @@
+import { Option, type Command } from 'commander';
+import { callUnary } from '@atoll/platform-grpc';
+import { coordinatorAddresses } from '../connection/addresses.ts';
+import { askCoordinator } from '../connection/admin-connection.ts';
+import { EXIT_CODE } from '../exit-code.ts';
+import { note, print, printJson, type Io } from '../io.ts';
+import { migrationJson, plannedMovesTable } from '../migration/migration-tables.ts';
+import { stateName } from '../migration/migration-states.ts';
+import { WATCH_PATIENCE_MS, watchMigration } from '../migration/watch-migration.ts';
+import { bytesText, durationText } from '../output/quantities.ts';
+import { printable } from '../output/table.ts';
+import { adminCommand, type AdminFlags } from './admin.ts';
+import type { SetExitCode } from './dev.ts';
+import { newRequestId } from './migrate.ts';
+
+interface RebalanceFlags extends AdminFlags {
+  readonly keyspace?: string;
+  readonly dryRun?: boolean;
+  readonly watch?: boolean;
+}
+
+export function rebalanceCommand(io: Io, setExitCode: SetExitCode): Command {
+  return adminCommand('rebalance', 'move replicas to where they should be, as a migration')
+    .addOption(new Option('--keyspace <name>', 'only this keyspace (default: all)'))
+    .addOption(new Option('--dry-run', 'show the moves and why, and do nothing').conflicts('watch'))
+    .addOption(new Option('--watch', 'go on as "atoll migrate watch"'))
+    .action((flags: RebalanceFlags) => (flags.dryRun ? plan(io, flags) : rebalance(io, setExitCode, flags)));
+}
+
+async function plan(io: Io, flags: RebalanceFlags): Promise<void> {
+  const request = { keyspace: flags.keyspace ?? '' };
+  const answer = await askCoordinator(coordinatorAddresses(io, flags), flags.timeout, (client, settings) => callUnary(client, 'planRebalance', request, settings));
+  const { moves, bytes, estimatedMs, refusals } = answer;
+  if (flags.json) return printJson(io, answer);
+  if (moves.length > 0) {
+    print(io, plannedMovesTable(moves));
+    print(io, `${moves.length} moves, ${bytesText(bytes)}, about ${durationText(estimatedMs)}; nothing was done`);
+  } else if (refusals.length === 0) {
+    print(io, IN_PLACE);
+  }
+  noteRefusals(io, refusals);
+}
+
+async function rebalance(io: Io, setExitCode: SetExitCode, flags: RebalanceFlags): Promise<void> {
+  const addresses = coordinatorAddresses(io, flags);
+  const request = { keyspace: flags.keyspace ?? '', id: newRequestId() };
+  const { migration, refusals } = await askCoordinator(addresses, flags.timeout, (client, settings) => callUnary(client, 'rebalance', request, settings));
+  // Something should be done, and nothing of it can be.
+  if (migration === undefined && refusals.length > 0) setExitCode(EXIT_CODE.failed);
+  if (flags.json) {
+    const shown = { migration: migration === undefined ? null : migrationJson(migration), refusals };
+    if (flags.watch) print(io, JSON.stringify(shown));
+    else printJson(io, shown);
+  } else {
+    noteRefusals(io, refusals);
+    if (migration !== undefined) print(io, `migration ${migration.id}: ${stateName(migration.state)}, ${migration.partitionsTotal} partitions`);
+    else if (refusals.length === 0) print(io, IN_PLACE);
+  }
+  if (migration === undefined) return;
+  if (flags.watch) await watchMigration(io, setExitCode, addresses, migration.id, { patienceMs: Math.max(WATCH_PATIENCE_MS, flags.timeout), json: flags.json === true });
+  else if (!flags.json) note(io, `atoll migrate watch ${migration.id} shows how it gets on`);
+}
+
+const IN_PLACE = 'every replica is in its place: there is nothing to move';
+
+function noteRefusals(io: Io, refusals: readonly string[]): void {
+  for (const refusal of refusals) note(io, printable(`refused: ${refusal}`));
+}

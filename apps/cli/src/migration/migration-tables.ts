@@ -1,0 +1,144 @@
+// Migrations as people read them, and as programs do: with --json every field is there, enums by name without prefix.
+import { migrationMethodToJSON, type Migration, type MigrationProof, type PartitionMigration, type PlannedMove, type WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
+import { bytesText, durationText } from '../output/quantities.ts';
+import { renderTable } from '../output/table.ts';
+import { hasEnded, stateName, stepName } from './migration-states.ts';
+
+export function migrationJson(migration: Migration): Record<string, unknown> {
+  return { ...migration, method: migrationMethodToJSON(migration.method).replace('MIGRATION_METHOD_', ''), state: stateName(migration.state) };
+}
+
+export function partitionMigrationJson(partition: PartitionMigration): Record<string, unknown> {
+  return { ...partition, step: stepName(partition.step), proof: partition.proof ?? null, pauseMs: partition.pauseMs ?? null };
+}
+
+export function watchJson({ migration, partitions, bytesPerSecond, remainingMs }: WatchMigrationResponse): Record<string, unknown> {
+  return { migration: migration === undefined ? null : migrationJson(migration), partitions: partitions.map(partitionMigrationJson), bytesPerSecond, remainingMs: remainingMs ?? null };
+}
+
+/** One migration a line, as `atoll migrate list` shows them. */
+export function migrationsTable(migrations: readonly Migration[], nowMs: number): string {
+  const columns = [
+    { heading: 'MIGRATION' },
+    { heading: 'STATE' },
+    { heading: 'REASON' },
+    { heading: 'DONE', numeric: true },
+    { heading: 'ROLLED BACK', numeric: true },
+    { heading: 'BYTES', numeric: true },
+    { heading: 'PAUSE', numeric: true },
+    { heading: 'BEGAN' },
+    { heading: 'TOOK', numeric: true },
+    { heading: 'DESCRIPTION' },
+    { heading: 'PROBLEM' },
+  ];
+  const row = (migration: Migration): (string | number)[] => [
+    migration.id,
+    stateName(migration.state),
+    migration.reason,
+    `${migration.partitionsDone}/${migration.partitionsTotal}`,
+    migration.partitionsRolledBack,
+    bytesText(migration.bytes),
+    pauseText(migration.pauseMsMax || undefined),
+    timeText(migration.createdAtMs),
+    durationText(ageMs(migration, nowMs)),
+    migration.description,
+    migration.problem,
+  ];
+  return renderTable(columns, migrations.map(row));
+}
+
+/** One migration as lines of a name and a value. */
+export function migrationText(migration: Migration, nowMs: number): string {
+  const { partitionsDone, partitionsTotal, partitionsRolledBack, bytesPerSecond, traceId } = migration;
+  const rows: [string, string][] = [
+    ['migration', migration.id],
+    ['state', stateName(migration.state)],
+    ['what', [migration.reason, migration.description].filter(Boolean).join(': ')],
+    ['partitions', `${partitionsDone} of ${partitionsTotal} done${partitionsRolledBack > 0 ? `, ${partitionsRolledBack} rolled back` : ''}`],
+    ['copied', `${bytesText(migration.bytes)}, ${migration.entries} entries`],
+    ['bound', bytesPerSecond > 0 ? `${bytesText(bytesPerSecond)}/s` : 'that of the nodes'],
+    ['comparison', migration.fullVerify ? 'each entry' : 'digests'],
+    ['longest pause', pauseText(migration.pauseMsMax || undefined)],
+    ['began', timeText(migration.createdAtMs)],
+    [hasEnded(migration) ? 'took' : 'runs for', durationText(ageMs(migration, nowMs))],
+    ...(traceId === '' ? [] : [['trace', traceId] as [string, string]]),
+    ...(migration.problem === '' ? [] : [['problem', migration.problem] as [string, string]]),
+  ];
+  return rows.map(([name, value]) => `${name.padEnd(16)}${value}`).join('\n');
+}
+
+/** Partitions of a job: how far each is. */
+export function partitionsTable(partitions: readonly PartitionMigration[], nowMs: number): string {
+  const columns = [
+    { heading: 'KEYSPACE' },
+    { heading: 'PARTITION', numeric: true },
+    { heading: 'FROM' },
+    { heading: 'TO' },
+    { heading: 'STEP' },
+    { heading: 'SINCE', numeric: true },
+    { heading: 'PROGRESS', numeric: true },
+    { heading: 'BYTES', numeric: true },
+    { heading: 'ENTRIES', numeric: true },
+    { heading: 'PROOF' },
+    { heading: 'PAUSE', numeric: true },
+    { heading: 'PROBLEM' },
+  ];
+  const row = (partition: PartitionMigration): (string | number)[] => [
+    partition.keyspace,
+    partition.partition,
+    partition.from.join(',') || '-',
+    partition.to.join(',') || '-',
+    stepName(partition.step),
+    partition.stepSinceMs === 0 ? '-' : durationText(nowMs - partition.stepSinceMs),
+    `${Math.floor(partition.progress * 100)}%`,
+    bytesText(partition.bytes),
+    partition.entries,
+    proofText(partition.proof),
+    pauseText(partition.pauseMs),
+    partition.problem,
+  ];
+  return renderTable(columns, partitions.map(row));
+}
+
+/** Partitions that a job would move, or begins with: what is to be copied. */
+export function plannedPartitionsTable(partitions: readonly PartitionMigration[]): string {
+  return plannedTable(partitions.map(({ keyspace, partition, from, to, reason, bytesTotal, entriesTotal, problem }) => [keyspace, partition, from.join(','), to.join(','), reason, bytesTotal, entriesTotal, problem]));
+}
+
+/** Moves that a rebalance would make, in their order. */
+export function plannedMovesTable(moves: readonly PlannedMove[]): string {
+  return plannedTable(moves.map(({ keyspace, partition, from, to, reason, bytes, entries }) => [keyspace, partition, from, to, reason, bytes, entries, '']));
+}
+
+type PlannedRow = readonly [keyspace: string, partition: number, from: string, to: string, reason: string, bytes: number, entries: number, problem: string];
+
+function plannedTable(rows: readonly PlannedRow[]): string {
+  const columns = [
+    { heading: 'KEYSPACE' },
+    { heading: 'PARTITION', numeric: true },
+    { heading: 'FROM' },
+    { heading: 'TO' },
+    { heading: 'REASON' },
+    { heading: 'BYTES', numeric: true },
+    { heading: 'ENTRIES', numeric: true },
+    ...(rows.some((row) => row[7] !== '') ? [{ heading: 'PROBLEM' }] : []),
+  ];
+  return renderTable(columns, rows.map(([keyspace, partition, from, to, reason, bytes, entries, problem]) => [keyspace, partition, from || '-', to || '-', reason, bytesText(bytes), entries, problem]));
+}
+
+/** `1.5 ms`; `-` where there was none. */
+export function pauseText(ms: number | undefined): string {
+  if (ms === undefined) return '-';
+  return `${ms >= 100 ? Math.round(ms) : Math.round(ms * 10) / 10} ms`;
+}
+
+/** `64 equal`, `62 equal, 2 repaired`: of 64 sub-ranges. */
+function proofText(proof: MigrationProof | undefined): string {
+  if (proof === undefined) return '-';
+  return `${proof.equal} equal${proof.repaired > 0 ? `, ${proof.repaired} repaired` : ''}`;
+}
+
+const timeText = (ms: number): string => (ms === 0 ? '-' : new Date(ms).toISOString());
+
+/** For how long it has run, or ran. */
+const ageMs = ({ createdAtMs, endedAtMs }: Migration, nowMs: number): number => (createdAtMs === 0 ? 0 : (endedAtMs || nowMs) - createdAtMs);
