@@ -11,6 +11,10 @@ import { listEvents } from './handlers/list-events.ts';
 import { listKeyspaces } from './handlers/list-keyspaces.ts';
 import { listNodes } from './handlers/list-nodes.ts';
 import { listPartitions } from './handlers/list-partitions.ts';
+import { cancelMigration, getMigration, listMigrations, pauseMigration, resumeMigration } from './handlers/migrations.ts';
+import { planRebalance, rebalance } from './handlers/rebalance.ts';
+import { startMigration } from './handlers/start-migration.ts';
+import { watchMigration } from './handlers/watch-migration.ts';
 import { recoverMetadata } from './handlers/recover-metadata.ts';
 import { recoverPartitions } from './handlers/recover-partitions.ts';
 import { removeNode } from './handlers/remove-node.ts';
@@ -36,6 +40,15 @@ export function addAdminService(server: Server, handlers: RpcHandlers, context: 
     recoverMetadata: handlers.unary(AdminService.recoverMetadata, (request, call) => recoverMetadata(context, request, call)),
     verifyReplicas: handlers.serverStream(AdminService.verifyReplicas, verifyReplicas(context)),
     syncReplicas: handlers.serverStream(AdminService.syncReplicas, syncReplicas(context)),
+    startMigration: handlers.unary(AdminService.startMigration, (request) => startMigration(context, request)),
+    getMigration: handlers.unary(AdminService.getMigration, (request) => getMigration(context, request)),
+    listMigrations: handlers.unary(AdminService.listMigrations, (request) => listMigrations(context, request)),
+    watchMigration: handlers.serverStream(AdminService.watchMigration, watchMigration(context)),
+    pauseMigration: handlers.unary(AdminService.pauseMigration, (request) => pauseMigration(context, request)),
+    resumeMigration: handlers.unary(AdminService.resumeMigration, (request) => resumeMigration(context, request)),
+    cancelMigration: handlers.unary(AdminService.cancelMigration, (request) => cancelMigration(context, request)),
+    planRebalance: handlers.unary(AdminService.planRebalance, (request) => planRebalance(context, request)),
+    rebalance: handlers.unary(AdminService.rebalance, (request) => rebalance(context, request)),
   };
   server.addService(AdminService, service);
 }

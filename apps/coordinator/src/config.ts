@@ -58,6 +58,7 @@ export const SETTINGS = {
     default: '8',
     description: 'Replicas that one node fills at a time: more spread data sooner and slow its clients down.',
   }),
+  COORDINATOR_MIGRATIONS_MAX: integer({ min: 1, max: 4096, default: '32', description: 'Partitions that migrations copy at a time in the whole cluster.' }),
   COORDINATOR_RE_REPLICATE_AFTER_MS: durationMs({
     min: 1000,
     max: 7 * 24 * 3_600_000,
@@ -136,6 +137,7 @@ export interface Config {
   readonly settleMs: number;
   readonly settleMsMax: number;
   readonly learnersPerNodeMax: number;
+  readonly migrationsMax: number;
   readonly reReplicateAfterMs: number;
   readonly failoverActive: 'off' | 'drain-only' | 'on';
   readonly handOversMax: number;
@@ -164,6 +166,7 @@ export function parseConfig(env: Env): Config {
     settleMs: values.COORDINATOR_SETTLE_MS,
     settleMsMax: values.COORDINATOR_SETTLE_MS_MAX,
     learnersPerNodeMax: values.COORDINATOR_LEARNERS_PER_NODE_MAX,
+    migrationsMax: values.COORDINATOR_MIGRATIONS_MAX,
     reReplicateAfterMs: values.COORDINATOR_RE_REPLICATE_AFTER_MS,
     failoverActive: values.COORDINATOR_FAILOVER_ACTIVE,
     handOversMax: values.COORDINATOR_HAND_OVERS_MAX,

@@ -1,9 +1,12 @@
 import { NODE_VERDICT_STATES, type DecisionKind, type NodeVerdictState } from '@atoll/core-membership';
 import type { Metrics } from '@atoll/platform-telemetry';
 import type { PartitionHealth } from './domain/partition-health.ts';
+import { createMigrationMetrics, type MigrationMetrics } from './migration/migration-metrics.ts';
+import type { MigrationStore } from './migration/migration-store.ts';
 import { createVerifyMetrics, type VerifyMetrics } from './verify/verify-metrics.ts';
 
 export interface CoordinatorMetrics extends VerifyMetrics {
+  readonly migration: MigrationMetrics;
   /** A decision that was certainly written. */
   decided(kind: DecisionKind | 'NODE_SPEC'): void;
 }
@@ -11,7 +14,7 @@ export interface CoordinatorMetrics extends VerifyMetrics {
 /** `read*` are called when somebody asks for the metrics. */
 export function createCoordinatorMetrics(
   metrics: Metrics,
-  read: { readonly isElected: () => boolean; readonly nodeStates: () => readonly NodeVerdictState[]; readonly health: () => PartitionHealth },
+  read: { readonly isElected: () => boolean; readonly nodeStates: () => readonly NodeVerdictState[]; readonly health: () => PartitionHealth; readonly migrations: () => MigrationStore | undefined },
 ): CoordinatorMetrics {
   const decisions = metrics.counterFamily('atoll_coordinator_decisions_total', ['kind'], { description: 'Decisions written to etcd.' });
   metrics.gauge('atoll_coordinator_elected', { description: '1 while this process is the elected coordinator.' }, () => (read.isElected() ? 1 : 0));
@@ -26,5 +29,6 @@ export function createCoordinatorMetrics(
     { description: 'Partitions with fewer in-sync replicas than their replication factor.' },
     () => read.health().underReplicated,
   );
-  return { ...createVerifyMetrics(metrics), decided: (kind) => decisions.with(kind).add() };
+  const migration = createMigrationMetrics(metrics, { jobs: () => read.migrations()?.jobs() ?? [], operators: () => read.migrations()?.operators() ?? [] });
+  return { ...createVerifyMetrics(metrics), migration, decided: (kind) => decisions.with(kind).add() };
 }

@@ -82,6 +82,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     isElected: () => heldTerm() !== undefined,
     nodeStates: () => [...new Set([...(view?.nodes().keys() ?? []), ...(view?.nodeSpecs().keys() ?? [])])].map((id) => judge(id).state),
     health: () => countHealth({ keyspaces: view?.keyspaces().values() ?? [], recordsOf: (name) => view?.partitions(name) ?? [], nodes: view?.nodes() ?? new Map() }),
+    migrations: () => heldTerm()?.migrations.store,
   });
 
   const grpc = createGrpcServer({ telemetry, logger });

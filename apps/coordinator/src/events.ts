@@ -1,5 +1,6 @@
 import { RangeState, type PartitionComparison } from '@atoll/contracts/atoll/v1/admin';
 import type { DiscardedWrites } from '@atoll/contracts/atoll/v1/heartbeat';
+import type { MigrationJob } from '@atoll/core-migration';
 import type { DecisionKind, PartitionRecord, VerdictChange, WriteRecord } from '@atoll/core-membership';
 import { RECOVERY_COMMAND, type ClusterEvent } from '@atoll/platform-etcd';
 import type { Counter, Family, Logger, Metrics } from '@atoll/platform-telemetry';
@@ -97,6 +98,18 @@ export class Events {
     const { keyspace, partitions, discarded, superseded, kept, unknown } = discards;
     this.#logger.warn({ node, keyspace, partitions, discarded, superseded, kept, unknown }, 'a node held writes that are gone');
     this.#tell({ kind: 'DATA_DISCARDED', keyspace, node, partitions, message: discardText(node, discards) });
+  }
+
+  migrationBegan({ id, description, total }: MigrationJob): void {
+    const message = `migration ${id} began: ${description}, ${total} partitions`;
+    this.#logger.info({ migration: id, partitions: total }, message);
+    this.#tell({ kind: 'MIGRATION_BEGAN', message });
+  }
+
+  migrationEnded({ id, state, done, rolledBack, bytes, problem }: MigrationJob): void {
+    const message = `migration ${id} ended: ${state}, ${done} partitions done, ${rolledBack} went back, ${bytes} bytes copied${problem === '' ? '' : `; ${problem}`}`;
+    this.#logger[state === 'FAILED' ? 'warn' : 'info']({ migration: id, state, done, rolledBack, bytes }, message);
+    this.#tell({ kind: `MIGRATION_${state}`, message });
   }
 
   keyspaceCreated(keyspace: string): void {

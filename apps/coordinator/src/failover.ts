@@ -90,14 +90,14 @@ export class Failover {
     return { ...base, failover };
   }
 
-  /** Begins planned transfers. To be called with the records as they are after a round of decisions. */
-  begin(state: ClusterState): void {
+  /** Begins planned transfers. To be called with the records as they are after a round of decisions. `migrating`: partitions that a migration has. */
+  begin(state: ClusterState, migrating: ReadonlySet<string>): void {
     const { config, calls } = this.#options;
     this.#driver.retain(state);
     calls.retain(new Set([...state.nodes.values()].map(({ address }) => address)));
     const requested = new Map([...this.#requested].map(([name, { node }]) => [name, node]));
     const leaders = LeaderCounts.count(state.partitions.values());
-    const planned = planHandOvers({ ...state, failover: { ...state.failover, handingOver: this.#driver.handingOver } }, { active: config.failoverActive, requested, leaders });
+    const planned = planHandOvers({ ...state, failover: { ...state.failover, handingOver: this.#driver.handingOver } }, { active: config.failoverActive, requested, leaders, migrating });
     const nowMs = this.#options.nowMs();
     const isCalm = [...state.verdicts.values()].every((verdict) => isCalmVerdict(verdict, nowMs)) && planned.every(({ reason }) => reason === 'BALANCE');
     if (!isCalm) this.#disturbedMs = nowMs;
@@ -113,6 +113,11 @@ export class Failover {
   /** Why the transfer of the partition's office did not come about so far; undefined while nothing is wrong. */
   problemOf(keyspace: string, partition: number, epoch: number): string | undefined {
     return this.#driver.problemOf(partitionName(keyspace, partition), epoch);
+  }
+
+  /** For how long the transfer that led to this epoch made writes wait, in ms; undefined when this term made none. */
+  pauseMsOf({ keyspace, partition, epoch }: PartitionRecord): number | undefined {
+    return this.#driver.pauseMsOf(partitionName(keyspace, partition), epoch);
   }
 
   /** By the word of an operator, who states that the former members are stopped (R15). */

@@ -44,6 +44,8 @@ export class HandOverDriver {
   readonly #busy = new Map<string, HandOver>();
   /** By partition; those of other epochs are forgotten. */
   readonly #failures = new Map<string, Failure>();
+  /** By partition: the transfer that led to the present epoch. */
+  readonly #pauses = new Map<string, { readonly epoch: number; readonly ms: number }>();
   #isClosed = false;
 
   constructor(options: HandOverDriverOptions) {
@@ -59,6 +61,12 @@ export class HandOverDriver {
   problemOf(name: string, epoch: number): string | undefined {
     const failure = this.#failures.get(name);
     return failure?.epoch === epoch ? failure.problem : undefined;
+  }
+
+  /** For how long the transfer that led to this epoch made writes wait, in ms: from the question to the leader until its successor was told. */
+  pauseMsOf(name: string, epoch: number): number | undefined {
+    const pause = this.#pauses.get(name);
+    return pause?.epoch === epoch ? pause.ms : undefined;
   }
 
   /** Begins as many as may run, in the order given. Does not wait for them. */
@@ -81,6 +89,7 @@ export class HandOverDriver {
     const epochs = new Map<string, number>();
     for (const records of state.partitions.values()) for (const { record } of records) epochs.set(nameOf(record), record.epoch);
     for (const [name, { epoch }] of this.#failures) if (epochs.get(name) !== epoch) this.#failures.delete(name);
+    for (const [name, { epoch }] of this.#pauses) if (epochs.get(name) !== epoch) this.#pauses.delete(name);
   }
 
   close(): void {
@@ -94,6 +103,7 @@ export class HandOverDriver {
   }
 
   async #run(batch: readonly HandOver[]): Promise<void> {
+    const askedMs = this.#options.nowMs();
     try {
       const results = await this.#ask(batch);
       const actions = await Promise.all(batch.map((handOver, index) => this.#promotion(handOver, results[index])));
@@ -102,6 +112,7 @@ export class HandOverDriver {
       for (const [index, handOver] of batch.entries()) {
         if (actions[index] !== undefined && !isWritten(handOver)) this.#fail(handOver, 'the record was changed meanwhile');
       }
+      for (const { action } of written) if (action.kind === 'writeRecord') this.#pauses.set(nameOf(action.record), { epoch: action.record.epoch, ms: this.#options.nowMs() - askedMs });
       await this.#options.onWritten(written, batch.filter(isWritten));
     } catch (error) {
       for (const handOver of batch) this.#fail(handOver, error instanceof Error ? error.message : String(error));

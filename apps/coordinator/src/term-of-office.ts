@@ -18,6 +18,7 @@ import {
   type ReportedMark,
   type VersionedRecord,
 } from '@atoll/core-membership';
+import { MIGRATION_REASONS, planRebalance, type MigrationJob, type MigrationOperator, type PlannedRebalance } from '@atoll/core-migration';
 import { DEFAULT_KEYSPACE, randomHex, type Clock, type Random } from '@atoll/core-runtime';
 import { NODES_PREFIX, PARTITIONS_PREFIX, encodePartitionRecord, parseNodeRecord, parsePartitionKey, parsePartitionRecord, partitionKey, type ClusterView, type Comparison, type ElectionTerm, type GuardedMetadataStore } from '@atoll/platform-etcd';
 import type { Logger, Telemetry } from '@atoll/platform-telemetry';
@@ -35,6 +36,12 @@ import type { Events } from './events.ts';
 import { Failover } from './failover.ts';
 import { Wake } from './loops/wake.ts';
 import { ReplicaVerification } from './verify/replica-verification.ts';
+import type { ClusterSurvey } from './migration/cluster-survey.ts';
+import { surveyCluster } from './migration/cluster-survey.ts';
+import type { MigrationSpans } from './migration/migration-spans.ts';
+import type { Migrations } from './migration/migrations.ts';
+import { openMigrations } from './migration/open-migrations.ts';
+import type { TransferPeers } from './migration/transfer-peers.ts';
 import { NodeWatch } from './node-watch.ts';
 
 /** A new term hears every node before it decides, or waits for so many times the verdict that a node is DOWN (R13). */
@@ -61,6 +68,9 @@ export class TermOfOffice {
   readonly failover: Failover;
   /** Comparison and repair of replicas (R34). */
   readonly verification: ReplicaVerification;
+  readonly migrations: Migrations;
+  readonly #transferPeers: TransferPeers;
+  readonly #migrationSpans: MigrationSpans;
   readonly #options: TermOfOfficeOptions;
   readonly #inventories: NodeInventories;
   readonly #watch: NodeWatch;
@@ -125,6 +135,10 @@ export class TermOfOffice {
       isHeld: () => this.isHeld(),
       onReport: (report) => options.events.replicasCompared(report),
     });
+    const { migrations, peers, spans } = openMigrations({ ...options, metrics: options.metrics.migration, failover: this.failover, inventories: this.#inventories, onNews: () => this.#wake.now() });
+    this.migrations = migrations;
+    this.#transferPeers = peers;
+    this.#migrationSpans = spans;
     this.#loop = this.#run();
   }
 
@@ -144,6 +158,8 @@ export class TermOfOffice {
     this.#inventories.close();
     this.#watch.close();
     this.failover.close();
+    this.migrations.end();
+    this.#transferPeers.close();
     this.#wake.now();
     await this.verification.end();
     await this.#loop;
@@ -201,12 +217,43 @@ export class TermOfOffice {
     return new Set([...this.#watch.reports()].filter(([, { metadata }]) => metadata !== undefined && metadata.reasons.length > 0).map(([id]) => id));
   }
 
+  wallMs(): number {
+    return this.#options.clock.wallMs();
+  }
+
+  /** There may be something new to decide. */
+  wake(): void {
+    this.#wake.now();
+  }
+
+  /** What the nodes hold and what room they have, asked now. */
+  survey(): Promise<ClusterSurvey> {
+    return surveyCluster(this.#transferPeers, this.#options.view.nodes());
+  }
+
+  /** Writes a job; the loop carries it out. Throws MIGRATION_CONFLICT, METADATA_CONFLICT. */
+  async beginMigration(job: MigrationJob, operators: readonly MigrationOperator[]): Promise<void> {
+    const begun = { ...job, traceparent: this.#migrationSpans.asked(job) };
+    await this.migrations.store.create(begun, operators);
+    this.#options.events.migrationBegan(begun);
+    this.#wake.now();
+  }
+
+  /** What would be moved in these keyspaces, in order of urgency. */
+  planRebalance(keyspaces: readonly string[]): PlannedRebalance {
+    const state = this.failover.complete(this.#state());
+    const plans = keyspaces.flatMap((name) => state.keyspaces.get(name) ?? []).map((keyspace) => planRebalance(state, keyspace, ({ keyspace: of, partition }) => this.migrations.store.operatorOf(of, partition) !== undefined));
+    const planned = plans.flatMap((plan) => plan.planned).sort((a, b) => MIGRATION_REASONS.indexOf(a.reason) - MIGRATION_REASONS.indexOf(b.reason));
+    return { planned, refusals: plans.flatMap((plan) => plan.refusals) };
+  }
+
   /** What this process believes of registrations must not be older than its election. */
   async #takeOver(): Promise<void> {
     const { store, view, logger, config } = this.#options;
     while (!this.#isEnded) {
       try {
         await this.keyspaces.loadDeletions();
+        await this.migrations.takeOver();
         for (const { key } of (await store.list(PARTITIONS_PREFIX)).values) {
           const at = parsePartitionKey(key);
           if (at !== undefined) this.#names.add(at.keyspace);
@@ -233,14 +280,17 @@ export class TermOfOffice {
     const state = this.failover.complete(base);
     const isSettled = this.#attendance.isSettled(nowMs) || [...state.partitions.values()].some((records) => records.length > 0);
     if (isSettled) await this.#ensureDefault(state);
-    const actions = decide(state, { random, plans: this.#plans, isSettled, learnersPerNodeMax: config.learnersPerNodeMax });
-    const isFinishing = this.keyspaces.deletions().length > 0;
-    if (actions.length === 0 && !isFinishing) return this.failover.begin(state);
-    await telemetry.tracing.withSpan('coordinator.decisions', { 'atoll.actions': actions.length }, async () => {
-      await this.#execute(actions, nowMs);
-      await this.#finishDeletions();
-    });
-    this.failover.begin({ ...this.#state(), failover: state.failover });
+    const migrating = this.migrations.placements();
+    const actions = decide(state, { random, plans: this.#plans, isSettled, learnersPerNodeMax: config.learnersPerNodeMax, migrating });
+    if (actions.length > 0 || this.keyspaces.deletions().length > 0) {
+      await telemetry.tracing.withSpan('coordinator.decisions', { 'atoll.actions': actions.length }, async () => {
+        await this.#execute(actions, nowMs);
+        await this.#finishDeletions();
+      });
+    }
+    const after = { ...this.#state(), failover: state.failover };
+    await this.migrations.step(after, nowMs);
+    this.failover.begin(after, new Set(this.migrations.placements().keys()));
   }
 
   #state(): Omit<ClusterState, 'failover'> {

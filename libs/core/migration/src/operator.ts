@@ -37,8 +37,13 @@ export interface MigrationOperator {
   /** Keys and values that reached the targets. */
   readonly bytes: number;
   readonly entries: number;
+  /** What was to be copied when the job was made, as the leaders' nodes said; 0 also when they did not say. */
+  readonly bytesTotal: number;
+  readonly entriesTotal: number;
   /** Why it goes back, or went back; empty otherwise. */
   readonly problem: string;
+  /** W3C trace context of its span, which its steps hang under; empty before it began, and when it is not sampled. */
+  readonly traceparent: string;
 }
 
 /** Nodes whose replicas go. */

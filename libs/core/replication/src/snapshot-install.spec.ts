@@ -1,7 +1,7 @@
 import { compareHash, keyHash, type Hash64 } from '@atoll/core-runtime';
 import type { StoredEntry } from '@atoll/core-store';
 import type { LogEntry, LogOperation } from './log-entry.ts';
-import { SnapshotInstall, type SnapshotChunk } from './snapshot-install.ts';
+import { SnapshotInstall, chunkEntries, type SnapshotChunk } from './snapshot-install.ts';
 import { GENERATION, openState } from './testing/solo.ts';
 
 const FIRST: Hash64 = { high: 0, low: 0 };
@@ -90,7 +90,7 @@ describe('a snapshot install (R33)', () => {
   });
 
   it('replaces: what the receiver held in the sub-range and the leader does not, goes', () => {
-    const { store, install, seqOf } = begin();
+    const { store, install, seqOf } = begin(5);
     store.put({ ...stored(A, 3), hash: keyHash(A) });
     store.put({ ...stored(C, 4), hash: keyHash(C) });
     install.takeChunk(chunk(10, [], FIRST, keyHash(C)));
@@ -118,6 +118,21 @@ describe('a snapshot install (R33)', () => {
     install.takeChunk(chunk(12, [], keyHash(C)));
     expect(install.isComplete(14)).toBe(false);
     expect(install.isComplete(15)).toBe(true);
+  });
+
+  it('keeps what the log brought though its chunk leaves it out, however late the chunk was read', () => {
+    const { install, apply, seqOf } = begin(40);
+    apply(logged(41, put(A, 'by the log')), logged(42, put(C, 'deleted')), logged(43, { kind: 'delete', key: C }));
+    const read = [stored(A, 41), stored(C, 42)];
+    expect(install.takeChunk(chunk(50, chunkEntries(read, install.logSeq)))).toBe(true);
+    expect([seqOf(A), seqOf(C)]).toEqual([41, undefined]);
+    expect(install.entryCount).toBe(0);
+  });
+
+  it('a chunk brings what is as old as the start of the log, and nothing newer', () => {
+    expect(chunkEntries([stored(A, 40), stored(C, 41)], 40)).toEqual([stored(A, 40)]);
+    const old = [stored(A, 39), stored(C, 40)];
+    expect(chunkEntries(old, 40)).toBe(old);
   });
 
   it('takes no chunk that was read before the log of the install begins', () => {

@@ -6,6 +6,9 @@
 //   2. the receiver applies seq 12 from the log: delete k
 //   3. the chunk arrives: without a tombstone of 12 it would bring k back (I7)
 //
+// What was written behind the log's start comes by the log alone, so chunks leave it out: however fast clients write, no
+// more is to be sent than the partition held when the install was ordered.
+//
 // The receiver's state equals the leader's as soon as all chunks are in and the log is applied up to the highest
 // seq at which one of them was read.
 import { compareHash, keyHash, type Hash64 } from '@atoll/core-runtime';
@@ -36,6 +39,11 @@ interface ExpiryMark {
 
 const FIRST_HASH: Hash64 = { high: 0, low: 0 };
 
+/** What a chunk has to bring to an install: the log that runs beside it brings all that is above `logSeq`. */
+export function chunkEntries<Entry extends Pick<StoredEntry, 'version'>>(entries: readonly Entry[], logSeq: number): readonly Entry[] {
+  return entries.every(({ version }) => version.seq <= logSeq) ? entries : entries.filter(({ version }) => version.seq <= logSeq);
+}
+
 export class SnapshotInstall {
   readonly #store: PartitionStore;
   readonly #tombstones = new Map<string, Tombstone>();
@@ -43,20 +51,21 @@ export class SnapshotInstall {
   /** First key hash that is still to come; undefined when every chunk is in. */
   #next: Hash64 | undefined = FIRST_HASH;
   #readSeqMax: number;
-  readonly #readSeqMin: number;
+  /** Every entry above it comes by the log; the store holds none of them yet when the install begins. */
+  readonly logSeq: number;
   #entryCount = 0;
 
   /**
-   * `readSeqMin`: chunks that were read before it are not taken, since the log that runs beside them begins behind it.
+   * `logSeq`: chunks that were read before it are not taken, since the log that runs beside them begins behind it.
    *
    *   1. the leader orders an install, the log goes on behind 40
    *   2. a chunk arrives that was read at 35: by a new leader that has not applied more yet, or for an earlier install
    *   3. entries 36 to 40 would be neither in the chunk nor in the log
    */
-  constructor(store: PartitionStore, readSeqMin = 0) {
+  constructor(store: PartitionStore, logSeq = 0) {
     this.#store = store;
-    this.#readSeqMax = readSeqMin;
-    this.#readSeqMin = readSeqMin;
+    this.#readSeqMax = logSeq;
+    this.logSeq = logSeq;
   }
 
   get next(): Hash64 | undefined {
@@ -83,8 +92,8 @@ export class SnapshotInstall {
    * was read too early.
    */
   takeChunk(chunk: SnapshotChunk): boolean {
-    if (this.#next === undefined || compareHash(chunk.from, this.#next) !== 0 || chunk.readSeq < this.#readSeqMin) return false;
-    this.#store.removeRange(chunk.from, chunk.to, (version) => version.seq <= chunk.readSeq);
+    if (this.#next === undefined || compareHash(chunk.from, this.#next) !== 0 || chunk.readSeq < this.logSeq) return false;
+    this.#store.removeRange(chunk.from, chunk.to, (version) => version.seq <= this.logSeq);
     for (const entry of chunk.entries) {
       const hash = keyHash(entry.key);
       if (this.#isOutdated(entry, hash)) continue;

@@ -45,7 +45,10 @@ const operatorSchema: z.ZodType<MigrationOperator> = z
     pauseMs: ms.optional(),
     bytes: count,
     entries: count,
+    bytesTotal: count,
+    entriesTotal: count,
     problem: z.string(),
+    traceparent: z.string(),
   })
   .transform((operator): MigrationOperator => ({ ...operator, proof: operator.proof, pauseMs: operator.pauseMs }));
 

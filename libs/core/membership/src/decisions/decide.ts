@@ -2,7 +2,7 @@
 // change and after every write; each answer rests on the records as they are, so that a write that was lost,
 // refused or applied late is simply decided anew (R7), and any coordinator can go on where another one died.
 import type { PlacementNode } from '@atoll/core-placement';
-import { toNodeId, toPartitionId, type PartitionId, type Random } from '@atoll/core-runtime';
+import { toNodeId, toPartitionId, type NodeId, type PartitionId, type Random } from '@atoll/core-runtime';
 import type { KeyspaceSpec } from '../keyspace-spec.ts';
 import type { PartitionRecord, VersionedRecord } from '../partition-record.ts';
 import type { Action } from './action.ts';
@@ -23,6 +23,8 @@ export interface DecideOptions {
   readonly isSettled: boolean;
   /** Replicas that one node fills at a time, 1 or more: more end sooner and slow the node's clients down. */
   readonly learnersPerNodeMax: number;
+  /** By `partitionName`: where a migration wants a partition to be at this moment; it decides instead of the plan. Default: none. */
+  readonly migrating?: ReadonlyMap<string, readonly NodeId[]>;
 }
 
 /** In order of urgency: nodes, leaders, first placements, moves. */
@@ -57,12 +59,14 @@ export function decide(state: ClusterState, options: DecideOptions): readonly Ac
       if (options.isSettled) placements.push(...placeMissing(state, keyspace, own, options));
       continue;
     }
-    const nodes = ringNodes(state);
+    const nodes = placementNodes(state);
     if (nodes.length === 0) continue;
     plans.targets(keyspace, nodes, byPartition(keyspace, own));
     substituteOverdue(state, keyspace, healthy, plans);
     for (const versioned of healthy) {
-      const target = plans.pinned(keyspace, versioned.record, (id) => state.specs.get(id)?.state === 'UP');
+      const wanted = options.migrating?.get(nameOf(versioned.record));
+      if (wanted !== undefined) plans.follow(keyspace, versioned.record, wanted);
+      const target = wanted ?? plans.pinned(keyspace, versioned.record, (id) => state.specs.get(id)?.state === 'UP');
       moves.push(...decideMoves(versioned, { state, target, fills, random }));
     }
   }
@@ -70,7 +74,7 @@ export function decide(state: ClusterState, options: DecideOptions): readonly Ac
 }
 
 /** Nodes that should hold replicas, whether or not they can be reached at this moment. */
-function ringNodes(state: ClusterState): PlacementNode[] {
+export function placementNodes(state: ClusterState): PlacementNode[] {
   return [...state.specs.values()].filter((spec) => spec.state === 'UP' && !state.writtenOff.has(spec.id));
 }
 
@@ -98,7 +102,7 @@ function placeMissing(
 ): readonly Action[] {
   // A record of an older keyspace of that name goes first.
   if ((state.partitions.get(keyspace.name)?.length ?? 0) > own.length) return [];
-  const nodes = ringNodes(state).filter((node) => isUsable(state, node.id));
+  const nodes = placementNodes(state).filter((node) => isUsable(state, node.id));
   if (nodes.length === 0) return [];
   const records = byPartition(keyspace, own);
   const missing = records.flatMap((record, partition): PartitionId[] => (record === undefined ? [toPartitionId(partition)] : []));

@@ -37,9 +37,11 @@ export interface HandOverOptions {
   readonly requested: ReadonlyMap<string, string>;
   /** Counts transfers planned here. */
   readonly leaders: LeaderCounts;
+  /** By `partitionName`: partitions that a migration has; their leaders are not moved for balance. Default: none. */
+  readonly migrating?: ReadonlySet<string>;
 }
 
-export function planHandOvers(state: ClusterState, { active, requested, leaders }: HandOverOptions): readonly HandOver[] {
+export function planHandOvers(state: ClusterState, { active, requested, leaders, migrating }: HandOverOptions): readonly HandOver[] {
   const planned: HandOver[] = [];
   const movable: VersionedRecord[] = [];
   let isCalm = state.failover.handingOver.size === 0;
@@ -55,7 +57,7 @@ export function planHandOvers(state: ClusterState, { active, requested, leaders 
       const wish = requested.get(nameOf(record));
       const reason = wish === undefined ? reasonOf(state, record) : 'REQUESTED';
       if (reason === undefined || !REASONS_OF[active].includes(reason)) {
-        movable.push(versioned);
+        if (migrating?.has(nameOf(record)) !== true) movable.push(versioned);
         continue;
       }
       isCalm = false;

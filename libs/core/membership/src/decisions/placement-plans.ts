@@ -45,6 +45,12 @@ export class PlacementPlans {
     if (targets !== undefined && target !== undefined) targets[record.partition] = target.map((node) => (node === from ? to : node));
   }
 
+  /** A migration moves the partition: the plan is behind it, so that nothing is moved back when it is over. */
+  follow(keyspace: KeyspaceSpec, record: PartitionRecord, target: readonly NodeId[]): void {
+    const targets = this.#plans.get(keyspace.name)?.targets;
+    if (targets !== undefined) targets[record.partition] = [...target];
+  }
+
   /** Forgets keyspaces that are no more. */
   retain(keyspaces: ReadonlyMap<string, KeyspaceSpec>): void {
     for (const name of this.#plans.keys()) if (!keyspaces.has(name)) this.#plans.delete(name);

@@ -8,7 +8,7 @@ import type { AppendMessage, AppendPartMessage, DivergenceMessage, InstallOrderM
 import { PartitionReplica } from '../partition-replica.ts';
 import type { ReplicaOrigin } from '../replica-state.ts';
 import type { Moment, ReplicaSettings } from '../replica-types.ts';
-import type { SnapshotChunk } from '../snapshot-install.ts';
+import { chunkEntries, type SnapshotChunk } from '../snapshot-install.ts';
 import { ObservedState } from './observed-state.ts';
 import type { ReplicaWorld } from './replica-world.ts';
 import { SimulatedDisk, type DiskImage } from './simulated-disk.ts';
@@ -304,8 +304,9 @@ export class WorldProcess {
   #fetchSoon(): void {
     const { dice, events } = this.#world;
     const { role } = this.replica;
-    const from = this.state.install?.next;
-    if (from === undefined || role.kind !== 'follower') return;
+    const { install } = this.state;
+    const from = install?.next;
+    if (install === undefined || from === undefined || role.kind !== 'follower') return;
     if (this.#fetch !== undefined && events.nowMs - this.#fetch.atMs < FETCH_TIMEOUT_MS) return;
     const source = this.#world.processOf(role.of.replica);
     if (source === undefined) return;
@@ -319,7 +320,7 @@ export class WorldProcess {
         from,
         to: next,
         readSeq: source.state.appliedSeq,
-        entries: entries.map((entry) => ({ ...entry, value: Buffer.from(entry.value) })),
+        entries: chunkEntries(entries, install.logSeq).map((entry) => ({ ...entry, value: Buffer.from(entry.value) })),
       };
       if (this.#world.isFaulty && dice.chance(0.05)) return;
       const copies = this.#world.isFaulty && dice.chance(0.1) ? 2 : 1;

@@ -25,20 +25,25 @@ export interface GetTransfersRequest {
 export interface GetTransfersResponse {
   /** Of the process that answers. */
   incarnation: string;
-  /** Replicas that are being filled, or were completed in the last minute. */
+  /** Replicas of which a full sync was ordered and that are being filled, or were completed in the last minute. */
   replicas: ReplicaTransfer[];
   /** Bytes that its entries take, and that they may take, by the node's own account; 0: no limit. */
   memoryUsedBytes: number;
   memoryLimitBytes: number;
   /** Of each partition that it leads: what a copy of it takes. */
   sizes: PartitionSize[];
+  /** Bound on what it sends of snapshots at this moment, in bytes of keys and values per second; 0: none. */
+  sendBytesPerSecond: number;
 }
 
 export interface ReplicaTransfer {
   keyspace: string;
   partition: number;
   replicaId: string;
-  /** Keys and values received since the install was ordered. */
+  /**
+   * Keys and values that came by snapshot since the install was ordered by a leader. What is written meanwhile comes by
+   * the log and is not counted.
+   */
   bytes: number;
   entries: number;
   /** Share of the key hashes that is installed, 0 to 1. */
@@ -58,9 +63,12 @@ export interface PartitionSize {
 export interface LimitTransfersRequest {
   /** Fencing token of the coordinator's term (R11). */
   coordinatorRevision: number;
-  /** All snapshots that this node sends together, in bytes of keys and values per second; 0: the node's own bound. */
+  /**
+   * All snapshots that this node sends together, in bytes of keys and values per second, at most 64 GiB; the node's own
+   * bound counts where it is lower. 0: its own bound alone.
+   */
   bytesPerSecond: number;
-  /** 1,000 to 600,000. */
+  /** How long it holds, 1,000 to 600,000. Told again before it is over. */
   validMs: number;
 }
 
@@ -88,6 +96,11 @@ export interface FetchSnapshotRequest {
     | undefined;
   /** The receiver does not have the leader's results yet: they come before the first chunk (R21). */
   wantsResults: boolean;
+  /**
+   * Entries written above this seq come to the receiver by the log and are left out: what is to be sent does not grow
+   * while clients write (R33). 0: all entries come, as a repair needs them.
+   */
+  logSeq: number;
 }
 
 export interface FetchSnapshotResponse {
@@ -103,7 +116,10 @@ export interface FetchSnapshotResponse {
   /** The leader's epoch. */
   epoch: number;
   entries: SnapshotEntry[];
-  /** Sum of the 32-bit checksums (xxh32, seed 0) of key and value of each entry, modulo 2^32. */
+  /**
+   * Sum of the 32-bit checksums (xxh32, seed 0) of key and value of each entry, modulo 2^32; of a value that comes in
+   * pieces, of each piece.
+   */
   checksum: number;
   /**
    * A piece of the value of entry number `part_of` of this chunk, in order, at most 1 MiB. Values above 1 MiB come
@@ -188,7 +204,7 @@ export const GetTransfersRequest: MessageFns<GetTransfersRequest> = {
 };
 
 function createBaseGetTransfersResponse(): GetTransfersResponse {
-  return { incarnation: "", replicas: [], memoryUsedBytes: 0, memoryLimitBytes: 0, sizes: [] };
+  return { incarnation: "", replicas: [], memoryUsedBytes: 0, memoryLimitBytes: 0, sizes: [], sendBytesPerSecond: 0 };
 }
 
 export const GetTransfersResponse: MessageFns<GetTransfersResponse> = {
@@ -215,6 +231,14 @@ export const GetTransfersResponse: MessageFns<GetTransfersResponse> = {
     }
     for (const v of message.sizes) {
       PartitionSize.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.sendBytesPerSecond !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.sendBytesPerSecond)) !== BigInt(message.sendBytesPerSecond)) {
+        throw new globalThis.Error(
+          "value provided for field BigInt(message.sendBytesPerSecond) of type uint64 too large",
+        );
+      }
+      writer.uint32(48).uint64(BigInt(message.sendBytesPerSecond));
     }
     return writer;
   },
@@ -272,6 +296,14 @@ export const GetTransfersResponse: MessageFns<GetTransfersResponse> = {
             message.sizes.push(PartitionSize.decode(reader, reader.uint32()));
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.sendBytesPerSecond = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -301,6 +333,11 @@ export const GetTransfersResponse: MessageFns<GetTransfersResponse> = {
         ? globalThis.Number(object.memory_limit_bytes)
         : 0,
       sizes: globalThis.Array.isArray(object?.sizes) ? object.sizes.map((e: any) => PartitionSize.fromJSON(e)) : [],
+      sendBytesPerSecond: isSet(object.sendBytesPerSecond)
+        ? globalThis.Number(object.sendBytesPerSecond)
+        : isSet(object.send_bytes_per_second)
+        ? globalThis.Number(object.send_bytes_per_second)
+        : 0,
     };
   },
 
@@ -321,6 +358,9 @@ export const GetTransfersResponse: MessageFns<GetTransfersResponse> = {
     if (message.sizes?.length) {
       obj.sizes = message.sizes.map((e) => PartitionSize.toJSON(e));
     }
+    if (message.sendBytesPerSecond !== 0) {
+      obj.sendBytesPerSecond = globalThis.Number(message.sendBytesPerSecond);
+    }
     return obj;
   },
 
@@ -334,6 +374,7 @@ export const GetTransfersResponse: MessageFns<GetTransfersResponse> = {
     message.memoryUsedBytes = object.memoryUsedBytes ?? 0;
     message.memoryLimitBytes = object.memoryLimitBytes ?? 0;
     message.sizes = object.sizes?.map((e) => PartitionSize.fromPartial(e)) || [];
+    message.sendBytesPerSecond = object.sendBytesPerSecond ?? 0;
     return message;
   },
 };
@@ -822,6 +863,7 @@ function createBaseFetchSnapshotRequest(): FetchSnapshotRequest {
     toHigh: undefined,
     toLow: undefined,
     wantsResults: false,
+    logSeq: 0,
   };
 }
 
@@ -862,6 +904,12 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
     }
     if (message.wantsResults !== false) {
       writer.uint32(88).bool(message.wantsResults);
+    }
+    if (message.logSeq !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.logSeq)) !== BigInt(message.logSeq)) {
+        throw new globalThis.Error("value provided for field BigInt(message.logSeq) of type uint64 too large");
+      }
+      writer.uint32(96).uint64(BigInt(message.logSeq));
     }
     return writer;
   },
@@ -967,6 +1015,14 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
             message.wantsResults = reader.bool();
             continue;
           }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.logSeq = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1020,6 +1076,11 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
         : isSet(object.wants_results)
         ? globalThis.Boolean(object.wants_results)
         : false,
+      logSeq: isSet(object.logSeq)
+        ? globalThis.Number(object.logSeq)
+        : isSet(object.log_seq)
+        ? globalThis.Number(object.log_seq)
+        : 0,
     };
   },
 
@@ -1058,6 +1119,9 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
     if (message.wantsResults !== false) {
       obj.wantsResults = message.wantsResults;
     }
+    if (message.logSeq !== 0) {
+      obj.logSeq = globalThis.Number(message.logSeq);
+    }
     return obj;
   },
 
@@ -1079,6 +1143,7 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
     message.toHigh = object.toHigh ?? undefined;
     message.toLow = object.toLow ?? undefined;
     message.wantsResults = object.wantsResults ?? false;
+    message.logSeq = object.logSeq ?? 0;
     return message;
   },
 };
@@ -1665,7 +1730,7 @@ export const TransferService = {
   },
   /**
    * Bounds what this node sends of snapshots, until the coordinator says something else, or says nothing for
-   * `valid_ms`. Commands of an older term are refused as STALE_COORDINATOR (R11).
+   * `valid_ms`. Commands of an older term are refused as STALE_FENCING_TOKEN (R11).
    */
   limitTransfers: {
     path: "/atoll.v1.Transfer/LimitTransfers" as const,
@@ -1690,7 +1755,7 @@ export interface TransferServer extends UntypedServiceImplementation {
   getTransfers: handleUnaryCall<GetTransfersRequest, GetTransfersResponse>;
   /**
    * Bounds what this node sends of snapshots, until the coordinator says something else, or says nothing for
-   * `valid_ms`. Commands of an older term are refused as STALE_COORDINATOR (R11).
+   * `valid_ms`. Commands of an older term are refused as STALE_FENCING_TOKEN (R11).
    */
   limitTransfers: handleUnaryCall<LimitTransfersRequest, LimitTransfersResponse>;
 }
@@ -1727,7 +1792,7 @@ export interface TransferClient extends Client {
   ): ClientUnaryCall;
   /**
    * Bounds what this node sends of snapshots, until the coordinator says something else, or says nothing for
-   * `valid_ms`. Commands of an older term are refused as STALE_COORDINATOR (R11).
+   * `valid_ms`. Commands of an older term are refused as STALE_FENCING_TOKEN (R11).
    */
   limitTransfers(
     request: LimitTransfersRequest,

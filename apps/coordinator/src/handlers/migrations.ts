@@ -1,0 +1,54 @@
+import type {
+  CancelMigrationRequest,
+  CancelMigrationResponse,
+  GetMigrationRequest,
+  GetMigrationResponse,
+  ListMigrationsRequest,
+  ListMigrationsResponse,
+  PauseMigrationRequest,
+  PauseMigrationResponse,
+  ResumeMigrationRequest,
+  ResumeMigrationResponse,
+} from '@atoll/contracts/atoll/v1/migration';
+import { AtollError, invalidArgument } from '@atoll/core-errors';
+import { command, isEnded, type JobCommand } from '@atoll/core-migration';
+import { requireTerm, type AdminContext } from '../admin-context.ts';
+import { toMigration } from '../migration/migration-messages.ts';
+import { requireMigration } from './start-migration.ts';
+
+const LIMIT_DEFAULT = 50;
+const LIMIT_MAX = 200;
+
+export async function getMigration(context: AdminContext, { id }: GetMigrationRequest): Promise<GetMigrationResponse> {
+  return requireMigration(requireTerm(context).term, id);
+}
+
+export async function listMigrations(context: AdminContext, { limit, active }: ListMigrationsRequest): Promise<ListMigrationsResponse> {
+  if (limit > LIMIT_MAX) throw invalidArgument('limit', `must be at most ${LIMIT_MAX}`);
+  const { store, transfers } = requireTerm(context).term.migrations;
+  await store.refresh();
+  const jobs = store.jobs().filter((job) => !active || !isEnded(job));
+  const running = Map.groupBy(store.operators(), ({ job }) => job);
+  return { migrations: jobs.slice(0, limit || LIMIT_DEFAULT).map((job) => toMigration(job, (running.get(job.id) ?? []).map((operator) => transfers.of(operator)))) };
+}
+
+export const pauseMigration = (context: AdminContext, { id }: PauseMigrationRequest): Promise<PauseMigrationResponse> => change(context, id, { kind: 'pause' });
+
+export async function resumeMigration(context: AdminContext, { id, bytesPerSecond }: ResumeMigrationRequest): Promise<ResumeMigrationResponse> {
+  if (bytesPerSecond !== undefined && (!Number.isSafeInteger(bytesPerSecond) || bytesPerSecond < 0 || (bytesPerSecond > 0 && bytesPerSecond < 1024))) throw invalidArgument('bytes_per_second', 'must be 0 or a whole number of at least 1024');
+  return change(context, id, { kind: 'resume', bytesPerSecond });
+}
+
+export const cancelMigration = (context: AdminContext, { id }: CancelMigrationRequest): Promise<CancelMigrationResponse> => change(context, id, { kind: 'cancel' });
+
+async function change(context: AdminContext, id: string, asked: JobCommand) {
+  const { term } = requireTerm(context);
+  await requireMigration(term, id);
+  await term.migrations.store.update(id, (job) => {
+    const next = command(job, asked);
+    if ('refusal' in next) throw new AtollError('MIGRATION_CONFLICT', `id: ${next.refusal}`, { metadata: { field: 'id', migration: id } });
+    return next;
+  });
+  term.wake();
+  return { migration: (await requireMigration(term, id)).migration };
+}

@@ -1,0 +1,96 @@
+import type { StartMigrationRequest, StartMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
+import { AtollError, invalidArgument } from '@atoll/core-errors';
+import { keyspaceNotFound, type PartitionRecord } from '@atoll/core-membership';
+import { planMove, type PlannedMoves } from '@atoll/core-migration';
+import { DEFAULT_KEYSPACE, randomHex, toNodeId } from '@atoll/core-runtime';
+import type { ClusterView } from '@atoll/platform-etcd';
+import { requireTerm, type AdminContext } from '../admin-context.ts';
+import { draftMigration, requireCapacity } from '../migration/begin-migration.ts';
+import { toMigration, toPartitionMigration } from '../migration/migration-messages.ts';
+import type { TermOfOffice } from '../term-of-office.ts';
+import { requireSpec } from './drain-node.ts';
+
+const ID = /^[A-Za-z0-9_-]{1,64}$/;
+const BYTES_PER_SECOND_MIN = 1024;
+
+export async function startMigration(context: AdminContext, request: StartMigrationRequest): Promise<StartMigrationResponse> {
+  const { view, term } = requireTerm(context);
+  checkRequest(request);
+  const known = request.id === '' ? undefined : await existing(term, request.id);
+  if (known !== undefined) return known;
+  const { operators: planned, refusals } = plan(context, view, request);
+  if (refusals.length > 0) throw invalidArgument('partitions', refusals.slice(0, 5).join('; '));
+  if (planned.length === 0) throw invalidArgument('from', `${request.from} has no replica that could go to ${request.to}`);
+  const survey = await term.survey();
+  const ask = {
+    id: request.id || `move-${randomHex(context.random, 8)}`,
+    reason: 'REQUESTED',
+    description: `move from ${request.from} to ${request.to}`,
+    planned,
+    bytesPerSecond: request.bytesPerSecond,
+    fullVerify: request.fullVerify,
+  } as const;
+  const { job, operators } = draftMigration(ask, survey, term.wallMs());
+  requireCapacity(operators, survey);
+  if (!request.dryRun) {
+    await term.beginMigration(job, operators);
+    const written = await existing(term, job.id);
+    if (written !== undefined) return written;
+  }
+  return { migration: toMigration(job, []), partitions: operators.map((operator) => toPartitionMigration(operator, { bytes: 0, entries: 0, progress: 0 })) };
+}
+
+/** Throws INVALID_ARGUMENT that names the field. */
+function checkRequest({ id, from, to, bytesPerSecond, partitions, allKeyspaces, keyspace, fullVerify }: StartMigrationRequest): void {
+  if (id !== '' && !ID.test(id)) throw invalidArgument('id', 'must be 1 to 64 characters of [A-Za-z0-9_-]');
+  if (from !== '' && from === to) throw invalidArgument('to', `is the same node as from, ${from}`);
+  if (bytesPerSecond !== 0 && (bytesPerSecond < BYTES_PER_SECOND_MIN || !Number.isSafeInteger(bytesPerSecond))) throw invalidArgument('bytes_per_second', `must be 0 or at least ${BYTES_PER_SECOND_MIN}`);
+  if (allKeyspaces && (keyspace !== '' || partitions.length > 0)) throw invalidArgument('all_keyspaces', 'cannot stand beside keyspace or partitions');
+  if (fullVerify) throw invalidArgument('full_verify', 'is not built yet');
+}
+
+function plan(context: AdminContext, view: ClusterView, request: StartMigrationRequest): PlannedMoves {
+  const { partitions } = request;
+  for (const [field, node] of [['from', request.from], ['to', request.to]] as const) if (node === '') throw invalidArgument(field, 'is missing');
+  requireSpec(view, request.from);
+  const target = requireSpec(view, request.to);
+  if (target.state !== 'UP' || context.judge(target.id).state !== 'UP') throw invalidArgument('to', `${target.id} cannot get replicas: it is ${target.state === 'UP' ? context.judge(target.id).state : target.state}`);
+  const names = request.allKeyspaces ? [...view.keyspaces().keys()] : [request.keyspace || DEFAULT_KEYSPACE];
+  const records: PartitionRecord[] = [];
+  for (const name of names) {
+    const spec = view.keyspace(name);
+    if (spec === undefined) throw keyspaceNotFound(name);
+    const outside = partitions.find((partition) => partition >= spec.partitionCount);
+    if (outside !== undefined) throw invalidArgument('partitions', `${outside} is not below ${spec.partitionCount}`);
+    const wanted = new Set(partitions);
+    records.push(...view.partitions(name).map(({ record }) => record).filter(({ partition }) => wanted.size === 0 || wanted.has(partition)));
+  }
+  return planMove(records, { from: toNodeId(request.from), to: toNodeId(request.to), isNamed: partitions.length > 0 });
+}
+
+async function existing(term: TermOfOffice, id: string): Promise<StartMigrationResponse | undefined> {
+  await term.migrations.store.refresh();
+  const found = describeMigration(term, id);
+  return found && { migration: found.migration, partitions: found.partitions };
+}
+
+/** The job with its partitions as they stand; undefined when there is none. */
+export function describeMigration(term: TermOfOffice, id: string): Required<StartMigrationResponse> | undefined {
+  const { store, transfers } = term.migrations;
+  const job = store.job(id);
+  if (job === undefined) return undefined;
+  const running = store.operators().filter((operator) => operator.job === id);
+  return {
+    migration: toMigration(job, running.map((operator) => transfers.of(operator))),
+    partitions: store.operatorsOf(id).map((operator) => toPartitionMigration(operator, transfers.of(operator))),
+  };
+}
+
+/** Throws MIGRATION_NOT_FOUND, and INVALID_ARGUMENT for an empty id. */
+export async function requireMigration(term: TermOfOffice, id: string): Promise<Required<StartMigrationResponse>> {
+  if (id === '') throw invalidArgument('id', 'is missing');
+  await term.migrations.store.refresh();
+  const found = describeMigration(term, id);
+  if (found === undefined) throw new AtollError('MIGRATION_NOT_FOUND', `id: there is no migration ${JSON.stringify(id.slice(0, 80))}`, { metadata: { field: 'id', migration: id.slice(0, 80) } });
+  return found;
+}

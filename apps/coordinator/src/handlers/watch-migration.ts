@@ -1,0 +1,56 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import type { PartitionMigration, WatchMigrationRequest, WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
+import { AtollError, invalidArgument } from '@atoll/core-errors';
+import { isEnded } from '@atoll/core-migration';
+import { writeWithBackpressure, type ServerStreamHandler } from '@atoll/platform-grpc';
+import { requireTerm, type AdminContext } from '../admin-context.ts';
+import { CopyRate } from '../migration/copy-rate.ts';
+import { requireMigration } from './start-migration.ts';
+
+const INTERVAL_MS_DEFAULT = 500;
+const INTERVAL_MS_MIN = 100;
+const INTERVAL_MS_MAX = 60_000;
+/** Watchers of this process; one more is refused as OVERLOADED (I10). */
+const WATCHERS_MAX = 64;
+
+export function watchMigration(context: AdminContext): ServerStreamHandler<WatchMigrationRequest, WatchMigrationResponse> {
+  let watchers = 0;
+  return async (call, { signal }) => {
+    const { id, intervalMs } = call.request;
+    if (intervalMs !== 0 && (intervalMs < INTERVAL_MS_MIN || intervalMs > INTERVAL_MS_MAX)) throw invalidArgument('interval_ms', `must be 0 or ${INTERVAL_MS_MIN} to ${INTERVAL_MS_MAX}`);
+    if (watchers >= WATCHERS_MAX) throw new AtollError('OVERLOADED', `${WATCHERS_MAX} clients watch migrations already`);
+    watchers += 1;
+    try {
+      const rate = new CopyRate();
+      const told = new Map<string, string>();
+      let last = '';
+      for (;;) {
+        // Whoever was elected since is asked by the client.
+        const { term } = requireTerm(context);
+        const { migration, partitions } = await requireMigration(term, id);
+        const bytesPerSecond = rate.note(migration!.bytes, performance.now());
+        const news = partitions.filter((partition) => isNews(told, partition));
+        const text = JSON.stringify(migration);
+        const hasEnded = isEnded(term.migrations.store.job(id)!);
+        if (text !== last || news.length > 0 || bytesPerSecond > 0) {
+          const left = partitions.reduce((sum, { bytesTotal, bytes }) => sum + Math.max(0, bytesTotal - bytes), 0);
+          const remainingMs = bytesPerSecond > 0 ? (left / bytesPerSecond) * 1000 : undefined;
+          await writeWithBackpressure(call, { migration, partitions: news, bytesPerSecond, remainingMs }, signal);
+        }
+        last = text;
+        if (hasEnded) return;
+        await pause(intervalMs || INTERVAL_MS_DEFAULT, undefined, { signal });
+      }
+    } finally {
+      watchers -= 1;
+    }
+  };
+}
+
+function isNews(told: Map<string, string>, partition: PartitionMigration): boolean {
+  const name = `${partition.keyspace}/${partition.partition}`;
+  const text = JSON.stringify(partition);
+  if (told.get(name) === text) return false;
+  told.set(name, text);
+  return true;
+}

@@ -1,0 +1,29 @@
+import type { NodeMemory } from '@atoll/core-migration';
+import { partitionName, type NodeRecord } from '@atoll/core-membership';
+import type { TransferPeers } from './transfer-peers.ts';
+
+/** What the partitions take and what room the nodes have, as they said just now. A node that did not answer is missing. */
+export interface ClusterSurvey {
+  readonly memory: ReadonlyMap<string, NodeMemory>;
+  /** By `partitionName`. */
+  readonly sizes: ReadonlyMap<string, { readonly bytes: number; readonly entries: number }>;
+  /** Bound on what each node sends of snapshots; 0: none. */
+  readonly sendBytesPerSecond: ReadonlyMap<string, number>;
+}
+
+/** Asks every node that is registered. */
+export async function surveyCluster(peers: TransferPeers, nodes: ReadonlyMap<string, NodeRecord>): Promise<ClusterSurvey> {
+  const memory = new Map<string, NodeMemory>();
+  const sizes = new Map<string, { readonly bytes: number; readonly entries: number }>();
+  const sendBytesPerSecond = new Map<string, number>();
+  await Promise.all(
+    [...nodes.values()].map(async ({ id, address }) => {
+      const answer = await peers.ask(address).catch(() => undefined);
+      if (answer === undefined) return;
+      memory.set(id, { usedBytes: answer.memoryUsedBytes, limitBytes: answer.memoryLimitBytes });
+      sendBytesPerSecond.set(id, answer.sendBytesPerSecond);
+      for (const { keyspace, partition, bytes, entries } of answer.sizes) sizes.set(partitionName(keyspace, partition), { bytes, entries });
+    }),
+  );
+  return { memory, sizes, sendBytesPerSecond };
+}

@@ -1,0 +1,123 @@
+// How far the copies of running operators are, as the nodes that receive them say, and the bound that jobs set on the
+// nodes that send them.
+import type { GetTransfersResponse, ReplicaTransfer } from '@atoll/contracts/atoll/v1/transfer';
+import { partitionName, type NodeRecord, type PartitionRecord } from '@atoll/core-membership';
+import { isFilling, targetsOf, type MigrationJob, type MigrationOperator } from '@atoll/core-migration';
+import type { TransferPeers } from './transfer-peers.ts';
+
+/** Time between two questions to a node. */
+const ASK_MS = 500;
+/** A bound holds for so long unless it is repeated, which it is with every question. */
+const LIMIT_VALID_MS = 10_000;
+
+export interface CopyProgress {
+  readonly bytes: number;
+  readonly entries: number;
+  /** 0 to 1. */
+  readonly progress: number;
+}
+
+const NOTHING: CopyProgress = { bytes: 0, entries: 0, progress: 0 };
+
+export interface TransferWatchOptions {
+  readonly peers: TransferPeers;
+  /** There is something new. */
+  readonly onNews: () => void;
+  readonly onProblem: (node: string, error: unknown) => void;
+}
+
+export class TransferWatch {
+  readonly #options: TransferWatchOptions;
+  /** By node, the latest answer. */
+  readonly #answers = new Map<string, GetTransfersResponse>();
+  readonly #limited = new Set<string>();
+  #askedMs = -Infinity;
+  #isAsking = false;
+
+  constructor(options: TransferWatchOptions) {
+    this.#options = options;
+  }
+
+  /** Summed over the operator's targets; the least progress of them. */
+  of(operator: MigrationOperator): CopyProgress {
+    const name = partitionName(operator.keyspace, operator.partition);
+    const copies = targetsOf(operator).map((node) => this.#copyOn(node, name));
+    if (copies.every((copy) => copy === undefined)) return { bytes: operator.bytes, entries: operator.entries, progress: operator.bytes > 0 ? 1 : 0 };
+    return copies.reduce<CopyProgress>(
+      (sum, copy) => ({ bytes: sum.bytes + (copy?.bytes ?? 0), entries: sum.entries + (copy?.entries ?? 0), progress: Math.min(sum.progress, copy?.progress ?? 0) }),
+      { ...NOTHING, progress: 1 },
+    );
+  }
+
+  /** What the node last said of its memory; undefined before. */
+  memoryOf(node: string): { readonly usedBytes: number; readonly limitBytes: number } | undefined {
+    const answer = this.#answers.get(node);
+    return answer && { usedBytes: answer.memoryUsedBytes, limitBytes: answer.memoryLimitBytes };
+  }
+
+  /** Asks the nodes that receive, and bounds those that send, if it is time. Does not wait. */
+  tick(
+    operators: readonly MigrationOperator[],
+    jobs: ReadonlyMap<string, MigrationJob>,
+    cluster: { readonly nodes: ReadonlyMap<string, NodeRecord>; readonly recordOf: (operator: MigrationOperator) => PartitionRecord | undefined },
+    nowMs: number,
+  ): void {
+    const filling = operators.filter(isFilling);
+    if (this.#isAsking || nowMs - this.#askedMs < ASK_MS || (filling.length === 0 && this.#limited.size === 0)) return;
+    this.#askedMs = nowMs;
+    this.#isAsking = true;
+    const receivers = new Set(filling.flatMap((operator) => targetsOf(operator)));
+    const bounds = boundsOf(filling, jobs, cluster.recordOf);
+    void Promise.all([...[...receivers].map((node) => this.#ask(node, cluster.nodes.get(node))), ...this.#limit(bounds, cluster.nodes)]).finally(() => {
+      this.#isAsking = false;
+      this.#options.onNews();
+    });
+  }
+
+  async #ask(node: string, record: NodeRecord | undefined): Promise<void> {
+    if (record === undefined) return;
+    try {
+      const answer = await this.#options.peers.ask(record.address);
+      if (answer.incarnation === record.incarnation) this.#answers.set(node, answer);
+    } catch (error) {
+      this.#options.onProblem(node, error);
+    }
+  }
+
+  #limit(bounds: ReadonlyMap<string, number>, nodes: ReadonlyMap<string, NodeRecord>): Promise<void>[] {
+    const calls: Promise<void>[] = [];
+    for (const node of new Set([...bounds.keys(), ...this.#limited])) {
+      const bytesPerSecond = bounds.get(node) ?? 0;
+      const address = nodes.get(node)?.address;
+      if (bytesPerSecond === 0) this.#limited.delete(node);
+      else this.#limited.add(node);
+      if (address === undefined) continue;
+      calls.push(this.#options.peers.limit(address, bytesPerSecond, LIMIT_VALID_MS).catch((error: unknown) => this.#options.onProblem(node, error)));
+    }
+    return calls;
+  }
+
+  #copyOn(node: string, name: string): ReplicaTransfer | undefined {
+    return this.#answers.get(node)?.replicas.find(({ keyspace, partition }) => partitionName(keyspace, partition) === name);
+  }
+}
+
+/** What each node may send: a job's bound is shared by the nodes that send for it. A node that sends for a job without one is not bounded. */
+function boundsOf(filling: readonly MigrationOperator[], jobs: ReadonlyMap<string, MigrationJob>, recordOf: (operator: MigrationOperator) => PartitionRecord | undefined): ReadonlyMap<string, number> {
+  const sendersOf = new Map<string, Set<string>>();
+  for (const operator of filling) {
+    const sender = recordOf(operator)?.leader?.node;
+    if (sender !== undefined) sendersOf.set(operator.job, (sendersOf.get(operator.job) ?? new Set()).add(sender));
+  }
+  const bounds = new Map<string, number>();
+  const unbounded = new Set<string>();
+  for (const [id, senders] of sendersOf) {
+    const total = jobs.get(id)?.bytesPerSecond ?? 0;
+    for (const node of senders) {
+      if (total === 0) unbounded.add(node);
+      else bounds.set(node, (bounds.get(node) ?? 0) + Math.max(1, Math.floor(total / senders.size)));
+    }
+  }
+  for (const node of unbounded) bounds.delete(node);
+  return bounds;
+}

@@ -1,0 +1,41 @@
+// Whether the targets of a migration have room for it, before anything is copied.
+import type { NodeId } from '@atoll/core-runtime';
+import { targetsOf, type MigrationOperator } from './operator.ts';
+
+/** What a node may use and uses, in bytes; a limit of 0 means none. */
+export interface NodeMemory {
+  readonly usedBytes: number;
+  readonly limitBytes: number;
+}
+
+/** Part of a node's memory that a migration may fill: the rest is for what clients write meanwhile. */
+export const FILL_SHARE_MAX = 0.95;
+
+export interface Shortage {
+  readonly node: NodeId;
+  readonly neededBytes: number;
+  readonly freeBytes: number;
+}
+
+/** Targets that would be filled beyond their share. Nodes of which nothing is known count as having room. `sizeOf`: memory that a copy takes. */
+export function findShortages(
+  operators: readonly Pick<MigrationOperator, 'keyspace' | 'partition' | 'before' | 'after'>[],
+  sizeOf: (keyspace: string, partition: number) => number,
+  memoryOf: (node: NodeId) => NodeMemory | undefined,
+): readonly Shortage[] {
+  const needed = new Map<NodeId, number>();
+  for (const operator of operators) {
+    const bytes = sizeOf(operator.keyspace, operator.partition);
+    for (const node of targetsOf(operator)) needed.set(node, (needed.get(node) ?? 0) + bytes);
+  }
+  const shortages: Shortage[] = [];
+  for (const [node, neededBytes] of needed) {
+    const memory = memoryOf(node);
+    if (memory === undefined || memory.limitBytes === 0) continue;
+    const freeBytes = Math.max(0, Math.floor(FILL_SHARE_MAX * memory.limitBytes) - memory.usedBytes);
+    if (neededBytes > freeBytes) shortages.push({ node, neededBytes, freeBytes });
+  }
+  return shortages;
+}
+
+export const shortageText = ({ node, neededBytes, freeBytes }: Shortage): string => `${node} has room for ${freeBytes} bytes and would get ${neededBytes}`;
