@@ -70,7 +70,7 @@ describe('atoll migrate start', () => {
     expect((await runCollected(['migrate', 'start', '--from', 'node-1', '--to', 'node-4', ...flags, '--coordinator', address])).code).toBe(0);
     expect((await runCollected(['migrate', 'start', '--from', 'node-1', '--to', 'node-4', '--all-keyspaces', '--coordinator', address])).code).toBe(0);
     expect(asked[0]).toEqual({ id: 'a', method: 1, keyspace: 's', partitions: [3, 7], allKeyspaces: false, from: 'node-1', to: 'node-4', bytesPerSecond: 50_000_000, fullVerify: true, dryRun: false });
-    expect(asked[1]).toMatchObject({ id: expect.stringMatching(/^m-[0-9a-f]{10}$/), keyspace: '', partitions: [], allKeyspaces: true, bytesPerSecond: 0 });
+    expect(asked[1]).toMatchObject({ id: expect.stringMatching(/^move-[0-9a-f]{8}$/), keyspace: '', partitions: [], allKeyspaces: true, bytesPerSecond: 0 });
   });
 
   it('asks the next coordinator for the same job, not for a second one, when an answer is lost', async () => {

@@ -84,7 +84,7 @@ function startCommand(io: Io, setExitCode: SetExitCode): Command {
 
 function startRequest(flags: StartFlags): StartMigrationRequest {
   return {
-    id: flags.id ?? newRequestId(),
+    id: flags.id ?? newRequestId('move'),
     method: MigrationMethod.MIGRATION_METHOD_MOVE,
     keyspace: flags.keyspace ?? '',
     partitions: flags.partition ?? [],
@@ -98,7 +98,7 @@ function startRequest(flags: StartFlags): StartMigrationRequest {
 }
 
 /** Made up here rather than by the coordinator: when an answer is lost, another coordinator is asked for the same job, not for a second one. */
-export const newRequestId = (): string => `m-${randomBytes(5).toString('hex')}`;
+export const newRequestId = (what: 'move' | 'rebalance'): string => `${what}-${randomBytes(4).toString('hex')}`;
 
 function listCommand(io: Io): Command {
   return adminCommand('list', 'migrations, newest first')

@@ -43,7 +43,7 @@ async function plan(io: Io, flags: RebalanceFlags): Promise<void> {
 
 async function rebalance(io: Io, setExitCode: SetExitCode, flags: RebalanceFlags): Promise<void> {
   const addresses = coordinatorAddresses(io, flags);
-  const request = { keyspace: flags.keyspace ?? '', id: newRequestId() };
+  const request = { keyspace: flags.keyspace ?? '', id: newRequestId('rebalance') };
   const { migration, refusals } = await askCoordinator(addresses, flags.timeout, (client, settings) => callUnary(client, 'rebalance', request, settings));
   // Something should be done, and nothing of it can be.
   if (migration === undefined && refusals.length > 0) setExitCode(EXIT_CODE.failed);
