@@ -21,6 +21,11 @@ const parseWeight = (value: string): number | undefined => {
   return weight >= 0.01 && weight <= 100 ? weight : undefined;
 };
 
+const parseImpact = (value: string): number | undefined => {
+  const impact = Number(value);
+  return value.trim() !== '' && (impact === 0 || (impact >= 1.1 && impact <= 100)) ? impact : undefined;
+};
+
 export const STORAGE_NODE_SETTINGS = {
   ...commonSettings({ id: 'node-1', listen: '127.0.0.1:7410' }),
   STORAGE_NODE_ZONE: text({
@@ -98,7 +103,11 @@ export const STORAGE_NODE_SETTINGS = {
     min: 0,
     max: 64 * GIB,
     default: '67108864',
-    description: 'Keys and values that full syncs from this node send in a second, all together; 0 means no limit. More fills replicas sooner and slows clients down.',
+    description: 'Keys and values that full syncs from this node send in a second at most, all together; 0 means no limit. The coordinator may ask for less; STORAGE_NODE_SYNC_MAX_IMPACT slows them further while clients feel them.',
+  }),
+  STORAGE_NODE_SYNC_MAX_IMPACT: defineSetting<number>('0, or a number from 1.1 to 100', parseImpact, {
+    default: '2',
+    description: 'Full syncs go slower when the p99 of clients of this node is beyond so many times what it was before; 0: only the bound of bytes counts.',
   }),
   STORAGE_NODE_SYNCS_MAX: integer({ min: 1, max: 1024, default: '8', description: 'Full syncs that this node sends at a time; others wait and come again.' }),
   STORAGE_NODE_RESULT_WINDOW_MS: durationMs({
@@ -134,6 +143,7 @@ export interface Config extends CommonConfig {
   readonly logBytesMax: number;
   readonly logTotalBytesMax: number;
   readonly syncBytesPerSecond: number;
+  readonly syncMaxImpact: number;
   readonly syncsMax: number;
   readonly results: ResultTableOptions;
   readonly watchesMax: number;
@@ -180,6 +190,7 @@ export function readConfig(env: Env): Config {
     logBytesMax: values.STORAGE_NODE_LOG_BYTES_MAX,
     logTotalBytesMax: values.STORAGE_NODE_LOG_TOTAL_BYTES_MAX,
     syncBytesPerSecond: values.STORAGE_NODE_SYNC_BYTES_PER_SECOND,
+    syncMaxImpact: values.STORAGE_NODE_SYNC_MAX_IMPACT,
     syncsMax: values.STORAGE_NODE_SYNCS_MAX,
     results: Object.freeze({ windowMs: values.STORAGE_NODE_RESULT_WINDOW_MS, countMax: values.STORAGE_NODE_RESULTS_MAX }),
     watchesMax: values.STORAGE_NODE_WATCHES_MAX,

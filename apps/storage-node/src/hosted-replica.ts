@@ -19,6 +19,8 @@ export class HostedReplica {
   wasNamed = false;
   /** Its data is gone: whatever still comes for it is too late. */
   isDropped = false;
+  /** Trace of the call that had it made, for the install that fills it. */
+  orderedBy: string | undefined;
   /** The role that streams and leases were last told of. */
   toldRole: ReplicaRole | undefined;
   /** Whether it led under a valid lease when that was last looked at. */

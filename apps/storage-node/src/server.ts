@@ -15,6 +15,7 @@ import { ManyOperations } from './cache/many-operations.ts';
 import type { OperationMetrics } from './cache/operation-metrics.ts';
 import { createScanHandler } from './cache/scan.ts';
 import type { ReplicaHandlers } from './handlers/replicas.ts';
+import type { TransferHandlers } from './handlers/transfers.ts';
 import type { Heartbeats } from './heartbeat/heartbeats.ts';
 import type { LeaderSessions } from './replication/leader-sessions.ts';
 import type { SnapshotSender } from './replication/snapshot-sender.ts';
@@ -27,6 +28,7 @@ import type { Watches } from './watch/watches.ts';
 export interface ServingParts {
   readonly verification: Verification;
   readonly snapshots: SnapshotSender;
+  readonly transfers: TransferHandlers;
   readonly clusterId: string;
   readonly view: ClusterView;
   readonly host: ReplicaHost;
@@ -83,7 +85,7 @@ export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOpt
   });
   server.addService(replicationService, {
     follow: handlers.bidiStream(replicationService.follow, async (call, context) => parts().sessions.follow(call, context)),
-    ensureReplicas: handlers.unary(ReplicationService.ensureReplicas, (request) => parts().replicas.ensure(request)),
+    ensureReplicas: handlers.unary(ReplicationService.ensureReplicas, (request, context) => parts().replicas.ensure(request, context)),
     listReplicas: handlers.unary(ReplicationService.listReplicas, () => parts().replicas.list()),
     listRecords: handlers.serverStream(ReplicationService.listRecords, async (call, context) => parts().replicas.listRecords(call, context)),
     digestReplica: handlers.unary(ReplicationService.digestReplica, (request, context) => parts().replicas.digest(request, context)),
@@ -101,6 +103,8 @@ export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOpt
   });
   server.addService(TransferService, {
     fetchSnapshot: handlers.serverStream(TransferService.fetchSnapshot, async (call, context) => parts().snapshots.send(call, context)),
+    getTransfers: handlers.unary(TransferService.getTransfers, async () => parts().transfers.get()),
+    limitTransfers: handlers.unary(TransferService.limitTransfers, async (request) => parts().transfers.limit(request)),
   });
   return addStandardServices(server, { services: [CacheService, ReplicationService, HeartbeatService, TransferService, VerificationService] });
 }

@@ -23,14 +23,17 @@ import { readClocks } from './heartbeat/clocks.ts';
 import { CoordinatorFence } from './heartbeat/coordinator-fence.ts';
 import { Heartbeats } from './heartbeat/heartbeats.ts';
 import { ReplicaHandlers } from './handlers/replicas.ts';
+import { TransferHandlers } from './handlers/transfers.ts';
 import { MarkFile } from './mark-file.ts';
 import { addNodeMetrics } from './node-metrics.ts';
 import { RecordKeeper } from './record-keeper.ts';
 import { ReplicaHost } from './replica-host.ts';
+import { ClientLatency } from './replication/client-latency.ts';
 import { LeaderLinks } from './replication/leader-links.ts';
 import { LeaderSessions } from './replication/leader-sessions.ts';
 import { SnapshotReceiver } from './replication/snapshot-receiver.ts';
 import { SnapshotSender } from './replication/snapshot-sender.ts';
+import { SyncThrottle, THROTTLE_INTERVAL_MS } from './replication/sync-throttle.ts';
 import { TracedWrites } from './replication/traced-writes.ts';
 import { addServices, type ServingParts } from './server.ts';
 import { TurnEnd, readMoment } from './turn.ts';
@@ -98,6 +101,7 @@ export async function startStorageNode(options: StorageNodeOptions): Promise<Sto
   const incarnation = randomHex(random, 8);
   const turn = new TurnEnd();
   const events = new StorageNodeEvents({ logger, telemetry });
+  const latency = new ClientLatency();
   const stopping = new AbortController();
   const failed = Promise.withResolvers<never>();
   failed.promise.catch(() => undefined);
@@ -110,7 +114,7 @@ export async function startStorageNode(options: StorageNodeOptions): Promise<Sto
     grpc,
     telemetry,
     turn,
-    metrics: new OperationMetrics(telemetry),
+    metrics: new OperationMetrics({ metrics: telemetry.metrics, latency }),
     parts: () => {
       if (running === undefined) throw new AtollError('METADATA_UNAVAILABLE', `the node waits for ${waitingFor}`);
       return running.parts;
@@ -144,6 +148,7 @@ export async function startStorageNode(options: StorageNodeOptions): Promise<Sto
       incarnation,
       turn,
       events,
+      latency,
       httpAddress: http === undefined ? '' : formatAddress(http.address),
       advertised: formatAddress(advertised),
       onFatal: (error) => failed.reject(error),
@@ -181,6 +186,7 @@ interface RunningOptions extends Omit<StorageNodeOptions, 'store'> {
   readonly incarnation: string;
   readonly turn: TurnEnd;
   readonly events: StorageNodeEvents;
+  readonly latency: ClientLatency;
   readonly httpAddress: string;
   readonly advertised: string;
   readonly onFatal: (error: unknown) => void;
@@ -195,6 +201,7 @@ class RunningNode {
   readonly #sessions: LeaderSessions;
   readonly #links: LeaderLinks;
   readonly #snapshots: SnapshotReceiver;
+  readonly #throttle: SyncThrottle;
   readonly #heartbeats: Heartbeats;
   readonly #discards: Discards;
   readonly #timers: NodeJS.Timeout[] = [];
@@ -202,7 +209,7 @@ class RunningNode {
   #unsubscribe: (() => void) | undefined;
 
   private constructor(options: RunningOptions, wal: Wal | undefined, disk: DiskHealth) {
-    const { config, view, store, logger, telemetry, random, incarnation, turn, events } = options;
+    const { config, view, store, logger, telemetry, random, incarnation, turn, events, latency } = options;
     this.#options = options;
     this.#wal = wal;
     this.#records = new RecordKeeper({ store, logger });
@@ -239,10 +246,11 @@ class RunningNode {
       isJournalFull: () => host.isJournalFull,
     });
     const fence = new CoordinatorFence();
-    this.#heartbeats = new Heartbeats({ config, incarnation, view, store, host, fence, disk, discards: this.#discards, turn, metrics: telemetry.metrics, logger, random: uniform, readClocks: options.readClocks ?? readClocks });
+    this.#heartbeats = new Heartbeats({ config, incarnation, view, store, host, fence, disk, discards: this.#discards, turn, metrics: telemetry.metrics, logger, random: uniform, readClocks: options.readClocks ?? readClocks, onLoopLag: (ms) => latency.recordLoopLag(ms) });
     host.connect(this.#sessions, this.#links, this.#heartbeats);
     const stalenessMs = this.#links.stalenessMs.bind(this.#links);
     const operations = new CacheOperations({ host, view, traces, stalenessMs });
+    this.#throttle = new SyncThrottle({ ...config, latency, metrics: telemetry.metrics });
     this.parts = {
       clusterId,
       view,
@@ -252,7 +260,8 @@ class RunningNode {
       sessions: this.#sessions,
       watches: new Watches({ host, operations, metrics: telemetry.metrics, watchesMax: config.watchesMax }),
       heartbeats: this.#heartbeats,
-      snapshots: new SnapshotSender({ ...config, host, clusterId }),
+      snapshots: new SnapshotSender({ syncsMax: config.syncsMax, host, clusterId, throttle: this.#throttle, metrics: telemetry.metrics }),
+      transfers: new TransferHandlers({ host, incarnation, fence, throttle: this.#throttle, received: this.#snapshots.received }),
       verification: new Verification({ host, fence, clusterId, addressOf, metrics: telemetry.metrics, logger }),
     };
     addNodeMetrics(telemetry.metrics, { host, wal, stalenessMs, installsRunning: () => this.#snapshots.runningCount });
@@ -308,7 +317,11 @@ class RunningNode {
       this.#discards.tick(now.monotonicMs);
       this.#sessions.tick(now.monotonicMs);
     });
-    every(SLOW_TICK_MS, () => this.#links.tick());
+    every(SLOW_TICK_MS, () => {
+      this.#links.tick();
+      this.#snapshots.tick(performance.now());
+    });
+    every(THROTTLE_INTERVAL_MS, () => this.#throttle.tick(performance.now()));
   }
 
   /** Tells the coordinator that this node may be given replicas; comes again while etcd is away. */

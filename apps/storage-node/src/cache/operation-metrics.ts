@@ -1,6 +1,7 @@
 import type { AtollError } from '@atoll/core-errors';
 import { OPERATION } from '@atoll/platform-wire';
 import type { Counter, Histogram, Telemetry } from '@atoll/platform-telemetry';
+import type { ClientLatency } from '../replication/client-latency.ts';
 
 const NAMES: Readonly<Record<number, string>> = {
   [OPERATION.GET]: 'get',
@@ -18,10 +19,12 @@ export function operationName(kind: number): string {
 /** Rate, errors and duration of operations on Execute streams, by kind. */
 export class OperationMetrics {
   readonly #durations: { with(kind: string): Histogram };
+  readonly #latency: ClientLatency;
   readonly #outcomes: { with(kind: string, reason: string): Counter };
   readonly #starts: readonly (((startMs: number) => (error: AtollError | undefined) => void) | undefined)[];
 
-  constructor({ metrics }: Pick<Telemetry, 'metrics'>) {
+  constructor({ metrics, latency }: Pick<Telemetry, 'metrics'> & { latency: ClientLatency }) {
+    this.#latency = latency;
     this.#durations = metrics.histogramFamily('atoll_operation_duration_seconds', ['operation'], {
       description: 'Time from the arrival of an operation to its answer.',
     });
@@ -37,10 +40,13 @@ export class OperationMetrics {
   }
 
   #starter(name: string): (startMs: number) => (error: AtollError | undefined) => void {
+    const latency = this.#latency;
     const durations = this.#durations.with(name);
     const succeeded = this.#outcomes.with(name, 'OK');
     return (startMs) => (error) => {
-      durations.record(performance.now() - startMs);
+      const tookMs = performance.now() - startMs;
+      durations.record(tookMs);
+      latency.recordOperation(tookMs);
       if (error === undefined) succeeded.add();
       else this.#outcomes.with(name, error.reason).add();
     };

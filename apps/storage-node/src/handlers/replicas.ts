@@ -38,13 +38,15 @@ export class ReplicaHandlers {
     this.listRecords = createListRecordsHandler(options);
   }
 
-  async ensure(request: EnsureReplicasRequest): Promise<EnsureReplicasResponse> {
+  /** What a traced call orders belongs to its trace: the replicas remember it until they are filled. */
+  async ensure(request: EnsureReplicasRequest, { traceparent }: Pick<CallContext, 'traceparent'>): Promise<EnsureReplicasResponse> {
     const { fence, store } = this.#options;
     store.requireSound();
     fence.accept(request.coordinatorRevision);
     const spec = await this.#spec(request.keyspace, request.keyspaceId);
     fence.accept(request.coordinatorRevision);
     const replicas = this.#options.host.ensure(spec, request.partitions);
+    if (traceparent !== undefined) for (const hosted of replicas) if (!hosted.replica.state.isInstalled) hosted.orderedBy = traceparent;
     // An id is told only once the disk knows it: a record must not name a replica that a crash forgets (R1).
     await this.#options.host.whenDurable();
     return { incarnation: this.#options.incarnation, replicas: replicas.map(describeReplica) };

@@ -38,6 +38,8 @@ export interface HeartbeatsOptions {
   readonly logger: Logger;
   readonly random: () => number;
   readonly readClocks: () => ClockReading;
+  /** By how many ms the event loop was late, 100 times a second. */
+  readonly onLoopLag: (lateMs: number) => void;
 }
 
 export class Heartbeats implements OfficeKeeper {
@@ -54,7 +56,7 @@ export class Heartbeats implements OfficeKeeper {
   readonly #etcd: EtcdContact;
   readonly #questions: RemovalQuestions;
   readonly #fenced = new FencedPartitions();
-  readonly #lag = new LoopLag();
+  readonly #lag: LoopLag;
   readonly #clockJumps: { add(): void };
   /** Nodes that said that they stop, gone by now or not, and have not come back. A name per node of the cluster. */
   readonly #stopped = new Set<string>();
@@ -62,6 +64,7 @@ export class Heartbeats implements OfficeKeeper {
 
   constructor(options: HeartbeatsOptions) {
     const { config, incarnation, view, store, host, fence, disk, discards, turn, metrics, random } = options;
+    this.#lag = new LoopLag(options.onLoopLag);
     const { clusterId } = view;
     const { leaseMs, clockDriftMs: driftMs } = config;
     this.#options = options;

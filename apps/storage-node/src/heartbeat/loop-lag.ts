@@ -10,8 +10,9 @@ export class LoopLag {
   readonly #timer: NodeJS.Timeout;
   #tickedMs = performance.now();
 
-  constructor() {
-    this.#timer = setInterval(() => this.#look(), INTERVAL_MS);
+  /** `onTick` hears with each tick of the probe by how many ms it was late: what who came at that moment had to wait. */
+  constructor(onTick?: (lateMs: number) => void) {
+    this.#timer = setInterval(() => onTick?.(Math.max(0, this.#look())), INTERVAL_MS);
     this.#timer.unref();
   }
 
@@ -27,12 +28,13 @@ export class LoopLag {
     this.#readers.clear();
   }
 
-  /** Who asks right after a stall may come before the timer. */
-  #look(): void {
+  /** Who asks right after a stall may come before the timer. Returns by how much the loop was late. */
+  #look(): number {
     const nowMs = performance.now();
     const lateMs = nowMs - this.#tickedMs - INTERVAL_MS;
     this.#tickedMs = nowMs;
     if (lateMs > 0) for (const reader of this.#readers) reader.note(lateMs);
+    return lateMs;
   }
 }
 

@@ -13,11 +13,14 @@ export function chunkBytes(chunk: SnapshotChunk): number {
 export class ChunkAssembler {
   #entries: StoredEntry[] = [];
   readonly #filled = new Map<number, number>();
+  /** Sum of the checksums of what has come. */
+  #checksum = 0;
 
   /** The chunk when this message was its last. Throws INTERNAL when its pieces or its checksum are wrong. */
   add(message: FetchSnapshotResponse): SnapshotChunk | undefined {
     for (const entry of message.entries) {
       if (entry.valueBytes > VALUE_BYTES_MAX) throw new AtollError('INTERNAL', `a snapshot chunk announces a value of ${entry.valueBytes} bytes`);
+      this.#checksum += checksum32(entry.key) + (entry.valueBytes > 0 ? 0 : checksum32(entry.value));
       this.#entries.push({
         key: entry.key,
         value: entry.valueBytes > 0 ? Buffer.allocUnsafeSlow(entry.valueBytes) : entry.value,
@@ -30,13 +33,14 @@ export class ChunkAssembler {
       const at = this.#filled.get(message.partOf) ?? 0;
       if (value === undefined || at + message.valuePart.length > value.length) throw new AtollError('INTERNAL', 'a piece of a value does not belong to its chunk');
       this.#filled.set(message.partOf, at + message.valuePart.copy(value, at));
+      this.#checksum += checksum32(message.valuePart);
     }
     if (message.continued) return undefined;
     const entries = this.#entries;
+    const checksum = this.#checksum % 2 ** 32;
     this.#entries = [];
     this.#filled.clear();
-    let checksum = 0;
-    for (const entry of entries) checksum = (checksum + checksum32(entry.key) + checksum32(entry.value)) >>> 0;
+    this.#checksum = 0;
     if (checksum !== message.checksum) throw new AtollError('INTERNAL', 'the checksum of a snapshot chunk is wrong');
     const to = message.toHigh === undefined || message.toLow === undefined ? undefined : { high: message.toHigh, low: message.toLow };
     return { from: { high: message.fromHigh, low: message.fromLow }, to, readSeq: message.readSeq, entries };

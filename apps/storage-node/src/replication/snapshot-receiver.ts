@@ -1,9 +1,10 @@
 import { AtollError } from '@atoll/core-errors';
 import { FenceTable } from '@atoll/core-locks';
 import { callServerStream } from '@atoll/platform-grpc';
-import type { Counter, Logger, Tracing } from '@atoll/platform-telemetry';
+import { traceparentOf, type Counter, type Logger, type Tracing } from '@atoll/platform-telemetry';
 import type { HostedReplica } from '../hosted-replica.ts';
 import { ChunkAssembler, chunkBytes } from './chunk-assembler.ts';
+import { ReceivedInstalls } from './received-installs.ts';
 import { ResultsAssembler } from './result-pieces.ts';
 import { SharedClients } from './shared-clients.ts';
 
@@ -28,6 +29,8 @@ export interface SnapshotReceiverOptions {
  * that cannot be fetched gives its place to the next and comes again.
  */
 export class SnapshotReceiver {
+  /** What came so far. */
+  readonly received = new ReceivedInstalls();
   readonly #options: SnapshotReceiverOptions;
   readonly #waiting = new Set<HostedReplica>();
   readonly #running = new Map<HostedReplica, AbortController>();
@@ -47,6 +50,7 @@ export class SnapshotReceiver {
   /** A new order, or another leader to go on with: a fetch that is under way is of no use any more. */
   install(hosted: HostedReplica): void {
     if (this.#isClosed) return;
+    this.received.began(hosted);
     clearTimeout(this.#retries.get(hosted));
     this.#retries.delete(hosted);
     this.#running.get(hosted)?.abort(new AtollError('CANCELLED', 'the full sync begins anew'));
@@ -60,6 +64,11 @@ export class SnapshotReceiver {
     this.#retries.delete(hosted);
     this.#waiting.delete(hosted);
     this.#running.get(hosted)?.abort(new AtollError('CANCELLED', 'the replica follows nobody'));
+  }
+
+  /** To be called about every second. */
+  tick(nowMs: number): void {
+    this.received.tick(nowMs);
   }
 
   close(): void {
@@ -103,18 +112,28 @@ export class SnapshotReceiver {
     const { logger, tracing } = this.#options;
     const { keyspace, partition } = hosted;
     const attributes = { 'atoll.keyspace': keyspace, 'atoll.partition': partition };
+    const { bytes, entries } = this.received.of(hosted);
     await tracing
-      .withSpan('atoll.replica.install', attributes, async (span) => {
-        await this.#fetch(hosted, signal);
-        span?.setAttribute('atoll.entries', hosted.replica.state.store.entryCount);
-      })
+      .withSpan(
+        'atoll.replica.install',
+        attributes,
+        async (span) => {
+          await this.#fetch(hosted, signal, span && traceparentOf(span)).finally(() => {
+            const after = this.received.of(hosted);
+            span?.setAttributes({ 'atoll.bytes': after.bytes - bytes, 'atoll.entries': after.entries - entries });
+          });
+          if (hosted.replica.state.hasAllData) hosted.orderedBy = undefined;
+        },
+        // Of the migration, if one asked for this replica; the call itself is long over.
+        { parent: hosted.orderedBy },
+      )
       .catch((error: unknown) => {
         if (!signal.aborted) logger.warn({ err: error, keyspace, partition }, 'a full sync was interrupted and goes on soon');
       });
   }
 
   /** Fetches from the present leader, from where the install stands, until the end or until either changes. */
-  async #fetch(hosted: HostedReplica, signal: AbortSignal): Promise<void> {
+  async #fetch(hosted: HostedReplica, signal: AbortSignal, traceparent: string | undefined): Promise<void> {
     const { role, state } = hosted.replica;
     const { install } = state;
     if (role.kind !== 'follower' || install?.next === undefined) return;
@@ -132,17 +151,20 @@ export class SnapshotReceiver {
         fromHigh: install.next.high,
         fromLow: install.next.low,
         wantsResults: state.results.isPartial,
+        logSeq: install.logSeq,
       };
       const assembler = new ChunkAssembler();
       const results = new ResultsAssembler();
-      for await (const message of callServerStream(client, 'fetchSnapshot', request, { signal })) {
+      for await (const message of callServerStream(client, 'fetchSnapshot', request, { signal, traceparent })) {
         if (signal.aborted || hosted.replica.role !== role || state.install !== install) return;
         results.add(message, state);
         if (message.fences !== undefined) state.fences.merge(FenceTable.decode(message.fences));
         const chunk = assembler.add(message);
         if (chunk === undefined) continue;
         hosted.replica.hearEpoch(message.epoch);
-        this.#options.bytesReceived.add(chunkBytes(chunk));
+        const bytes = chunkBytes(chunk);
+        this.#options.bytesReceived.add(bytes);
+        this.received.took(hosted, { bytes, entries: chunk.entries.length });
         if (signal.aborted || hosted.replica.role !== role || state.install !== install || !role.follower.onChunk(chunk, message.epoch)) return;
         this.#retryMs.delete(hosted);
         this.#options.onProgress(hosted);

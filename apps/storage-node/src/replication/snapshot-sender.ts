@@ -1,13 +1,15 @@
-import { setTimeout as pause } from 'node:timers/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { FetchSnapshotRequest, FetchSnapshotResponse, SnapshotEntry } from '@atoll/contracts/atoll/v1/transfer';
 import { AtollError } from '@atoll/core-errors';
 import { KIB, WIRE_PART_BYTES_MAX, checksum32, type Hash64, type ReplicaId } from '@atoll/core-runtime';
+import { chunkEntries } from '@atoll/core-replication';
 import type { StoredEntry } from '@atoll/core-store';
 import { writeWithBackpressure, type ServerStreamHandler } from '@atoll/platform-grpc';
+import type { Counter, Metrics } from '@atoll/platform-telemetry';
 import type { ReplicaHost } from '../replica-host.ts';
-import { ByteRate } from './byte-rate.ts';
 import { NO_RESULTS, resultPieces, type ResultPiece } from './result-pieces.ts';
+import type { SyncThrottle } from './sync-throttle.ts';
 
 const CHUNK_BYTES = 256 * KIB;
 const CHUNK_ENTRIES = 2000;
@@ -15,8 +17,9 @@ const CHUNK_ENTRIES = 2000;
 export interface SnapshotSenderOptions {
   readonly host: ReplicaHost;
   readonly clusterId: string;
-  /** Bytes of keys and values in a second, of all full syncs together; 0 means no limit. */
-  readonly syncBytesPerSecond: number;
+  /** Paces all full syncs together. */
+  readonly throttle: SyncThrottle;
+  readonly metrics: Metrics;
   /** Full syncs at a time; one more is refused as OVERLOADED, and comes again. */
   readonly syncsMax: number;
 }
@@ -24,35 +27,30 @@ export interface SnapshotSenderOptions {
 /** The leader's store by sub-ranges, each as of the moment at which it is read (R33). */
 export class SnapshotSender {
   readonly #options: SnapshotSenderOptions;
-  readonly #rate: ByteRate;
-  #running = 0;
+  readonly #sentBytes: Counter;
 
   constructor(options: SnapshotSenderOptions) {
     this.#options = options;
-    this.#rate = new ByteRate(options.syncBytesPerSecond, performance.now());
-  }
-
-  /** Full syncs under way. */
-  get runningCount(): number {
-    return this.#running;
+    this.#sentBytes = options.metrics.counter('atoll_sync_sent_bytes_total', { description: 'Bytes of keys and values that this node sent in full syncs.', unit: 'By' });
+    options.metrics.gauge('atoll_syncs_running', { description: 'Full syncs that this node sends at the moment.' }, () => options.throttle.runningCount);
   }
 
   /** Handler of `Transfer.FetchSnapshot`. A request for a sub-range is a repair, which its receiver bounds and paces itself. */
   readonly send: ServerStreamHandler<FetchSnapshotRequest, FetchSnapshotResponse> = async (call, context) => {
     const { request } = call;
-    const { clusterId, syncsMax } = this.#options;
+    const { clusterId, syncsMax, throttle } = this.#options;
     if (request.clusterId !== clusterId) throw new AtollError('WRONG_CLUSTER', `this node belongs to cluster ${clusterId}`);
     if (endOf(request) !== undefined) return this.#sendAll(call, context.signal, undefined);
-    if (this.#running >= syncsMax) throw new AtollError('OVERLOADED', `${syncsMax} full syncs are under way from this node`);
-    this.#running += 1;
+    if (throttle.runningCount >= syncsMax) throw new AtollError('OVERLOADED', `${syncsMax} full syncs are under way from this node`);
+    throttle.begin(performance.now());
     try {
-      return await this.#sendAll(call, context.signal, this.#rate);
+      return await this.#sendAll(call, context.signal, throttle);
     } finally {
-      this.#running -= 1;
+      throttle.end();
     }
   };
 
-  async #sendAll(call: ServerWritableStream<FetchSnapshotRequest, FetchSnapshotResponse>, signal: AbortSignal, rate: ByteRate | undefined): Promise<void> {
+  async #sendAll(call: ServerWritableStream<FetchSnapshotRequest, FetchSnapshotResponse>, signal: AbortSignal, throttle: SyncThrottle | undefined): Promise<void> {
     const { request } = call;
     let next: Hash64 | undefined = { high: request.fromHigh, low: request.fromLow };
     let { wantsResults } = request;
@@ -62,18 +60,26 @@ export class SnapshotSender {
       const from: Hash64 = next;
       const slice = readSlice(this.#options.host, request, from, wantsResults);
       wantsResults = false;
-      const messages = toMessages(from, slice);
-      if (isFirst) messages[0] = { ...messages[0]!, fences: slice.fences };
-      isFirst = false;
-      for (const each of messages) await writeWithBackpressure(call, each, signal);
       next = slice.next;
-      const delayMs = rate?.delayMs(bytesOf(slice), performance.now()) ?? 0;
-      if (delayMs > 0 && next !== undefined) await pause(delayMs, undefined, { signal });
+      for (const each of toMessages(from, slice)) {
+        await writeWithBackpressure(call, isFirst ? { ...each, fences: slice.fences } : each, signal);
+        isFirst = false;
+        if (throttle === undefined) await nextTurn();
+        else await this.#pace(bytesOf(each), throttle, signal, next === undefined && !each.continued);
+      }
     }
+  }
+
+  /** Between two messages others get their turn, at any rate: up to 16 of a MiB each would be encoded in one otherwise. */
+  async #pace(bytes: number, { rate }: SyncThrottle, signal: AbortSignal, isLast: boolean): Promise<void> {
+    this.#sentBytes.add(bytes);
+    if (isLast) return void rate.delayMs(bytes, performance.now());
+    await rate.wait(bytes, signal);
+    await nextTurn();
   }
 }
 
-const bytesOf = ({ entries }: Slice): number => entries.reduce((sum, { key, value }) => sum + key.length + value.length, 0);
+const bytesOf = ({ entries, valuePart }: FetchSnapshotResponse): number => entries.reduce((sum, { key, value }) => sum + key.length + value.length, valuePart.length);
 
 interface Slice {
   readonly entries: readonly StoredEntry[];
@@ -98,39 +104,43 @@ function readSlice(host: ReplicaHost, request: FetchSnapshotRequest, from: Hash6
   }
   if (leader.follower(request.replicaId as ReplicaId) === undefined) throw new AtollError('REPLICA_UNKNOWN', `replica ${request.replicaId} does not follow here`);
   const { entries, next } = state.store.readRange(from, endOf(request), { entriesMax: CHUNK_ENTRIES, bytesMax: CHUNK_BYTES });
-  return { entries, next, readSeq: state.appliedSeq, epoch: leader.epoch, results: withResults ? resultPieces(state) : [], fences: state.fences.isEmpty ? undefined : state.fences.encode() };
+  return { entries: request.logSeq === 0 ? entries : chunkEntries(entries, request.logSeq), next, readSeq: state.appliedSeq, epoch: leader.epoch, results: withResults ? resultPieces(state) : [], fences: state.fences.isEmpty ? undefined : state.fences.encode() };
 }
 
 function endOf({ toHigh, toLow }: FetchSnapshotRequest): Hash64 | undefined {
   return toHigh === undefined || toLow === undefined ? undefined : { high: toHigh, low: toLow };
 }
 
-function toMessages(from: Hash64, slice: Slice): FetchSnapshotResponse[] {
+/** Lazily: checksums of a value of 64 MiB take some 20 ms, in pieces of 1 MiB nobody waits for them. */
+function* toMessages(from: Hash64, slice: Slice): Generator<FetchSnapshotResponse> {
+  const base = message(from, slice);
+  for (const piece of slice.results) yield { ...base, ...piece, continued: true };
   const entries: SnapshotEntry[] = [];
-  const parts: FetchSnapshotResponse[] = [];
+  const large: { readonly index: number; readonly value: Buffer }[] = [];
   let checksum = 0;
-  slice.entries.forEach((entry, index) => {
-    const value = entry.value;
+  for (const [index, { key, value, version, expiresAtMs }] of slice.entries.entries()) {
     const isLarge = value.length > WIRE_PART_BYTES_MAX;
-    checksum = (checksum + checksum32(entry.key) + checksum32(value)) >>> 0;
+    checksum = (checksum + checksum32(key) + (isLarge ? 0 : checksum32(value))) >>> 0;
     entries.push({
-      key: entry.key as Buffer,
+      key: key as Buffer,
       value: isLarge ? EMPTY : value,
-      versionGeneration: entry.version.generation,
-      versionEpoch: entry.version.epoch,
-      versionSeq: entry.version.seq,
-      expiresAtMs: entry.expiresAtMs,
+      versionGeneration: version.generation,
+      versionEpoch: version.epoch,
+      versionSeq: version.seq,
+      expiresAtMs,
       valueBytes: isLarge ? value.length : 0,
     });
-    if (!isLarge) return;
+    if (isLarge) large.push({ index, value });
+  }
+  yield { ...base, entries, continued: large.length > 0, checksum };
+  for (const { index, value } of large) {
     for (let offset = 0; offset < value.length; offset += WIRE_PART_BYTES_MAX) {
-      parts.push({ ...message(from, slice), valuePart: value.subarray(offset, offset + WIRE_PART_BYTES_MAX), partOf: index, continued: true });
+      const valuePart = value.subarray(offset, offset + WIRE_PART_BYTES_MAX);
+      checksum = (checksum + checksum32(valuePart)) >>> 0;
+      const isLast = index === large.at(-1)!.index && offset + valuePart.length === value.length;
+      yield { ...base, valuePart, partOf: index, continued: !isLast, checksum };
     }
-  });
-  const results = slice.results.map((piece) => ({ ...message(from, slice), ...piece, continued: true }));
-  const messages = [...results, { ...message(from, slice), entries, continued: true }, ...parts];
-  messages[messages.length - 1] = { ...messages.at(-1)!, continued: false, checksum };
-  return messages;
+  }
 }
 
 function message(from: Hash64, slice: Slice): FetchSnapshotResponse {

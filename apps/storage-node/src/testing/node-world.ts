@@ -1,8 +1,10 @@
 // A small cluster in one process: storage nodes with real servers, one in-memory etcd, and the spec as coordinator.
 import { credentials } from '@grpc/grpc-js';
+import type { SpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { CacheClient, type GetRequest, type GetResponse, type SetRequest, type SetResponse } from '@atoll/contracts/atoll/v1/cache';
 import { HeartbeatClient } from '@atoll/contracts/atoll/v1/heartbeat';
 import { ReplicationClient, type DigestReplicaResponse, type HeldReplica } from '@atoll/contracts/atoll/v1/replication';
+import { TransferClient, type GetTransfersResponse, type LimitTransfersRequest } from '@atoll/contracts/atoll/v1/transfer';
 import { isAtollError, type AtollError } from '@atoll/core-errors';
 import { createKeyspaceSpec, type KeyspaceRequest, type KeyspaceSpec, type Member, type PartitionRecord, type VersionedRecord } from '@atoll/core-membership';
 import { MIB, SeededRandom, randomHex, toEpoch, toNodeId, toPartitionId, toReplicaId } from '@atoll/core-runtime';
@@ -64,6 +66,7 @@ export class WorldNode {
   readonly cache: CacheClient;
   readonly replication: ReplicationClient;
   readonly heartbeat: HeartbeatClient;
+  readonly transfer: TransferClient;
   #stopped: Promise<void> | undefined;
 
   constructor(options: { id: string; node: StorageNode; store: InMemoryMetadataStore; telemetry: Telemetry }) {
@@ -75,6 +78,7 @@ export class WorldNode {
     this.cache = new CacheClient(address, credentials.createInsecure(), { 'grpc.max_receive_message_length': 80 * MIB });
     this.replication = new ReplicationClient(address, credentials.createInsecure());
     this.heartbeat = new HeartbeatClient(address, credentials.createInsecure());
+    this.transfer = new TransferClient(address, credentials.createInsecure());
   }
 
   get(key: string, changes: Partial<GetRequest> = {}): Promise<GetResponse> {
@@ -98,6 +102,14 @@ export class WorldNode {
 
   digest(keyspace = 'default', partition = 0): Promise<DigestReplicaResponse> {
     return callUnary(this.replication, 'digestReplica', { keyspace, partition }, DEADLINE);
+  }
+
+  transfers(): Promise<GetTransfersResponse> {
+    return callUnary(this.transfer, 'getTransfers', {}, DEADLINE);
+  }
+
+  limitTransfers(changes: Partial<LimitTransfersRequest>): Promise<object> {
+    return callUnary(this.transfer, 'limitTransfers', { coordinatorRevision: COORDINATOR_REVISION, bytesPerSecond: 0, validMs: 60_000, ...changes }, DEADLINE);
   }
 
   openStreams(rpc: string): Promise<number> {
@@ -129,6 +141,7 @@ export class WorldNode {
     this.cache.close();
     this.replication.close();
     this.heartbeat.close();
+    this.transfer.close();
     await this.node.stop(AbortSignal.timeout(timeoutMs));
     await this.telemetry.shutdown();
   }
@@ -141,6 +154,8 @@ export interface NodeOptions {
   /** etcd cannot be reached by this node at first. Default false. */
   readonly isEtcdAway?: boolean;
   readonly readClocks?: StorageNodeOptions['readClocks'];
+  /** Hears of every span that the node ends. */
+  readonly spanProcessor?: SpanProcessor;
 }
 
 export class NodeWorld {
@@ -178,7 +193,7 @@ export class NodeWorld {
   }
 
   /** Resolves when the node listens. */
-  async launch(id: string, { env = {}, gate, isEtcdAway = false, readClocks }: NodeOptions = {}): Promise<WorldNode> {
+  async launch(id: string, { env = {}, gate, isEtcdAway = false, readClocks, spanProcessor }: NodeOptions = {}): Promise<WorldNode> {
     const config = readConfig({
       ATOLL_ID: id,
       ATOLL_LISTEN: '127.0.0.1:0',
@@ -189,7 +204,7 @@ export class NodeWorld {
       ...(gate !== undefined && { ATOLL_ADVERTISE: gate.address }),
       ...env,
     });
-    const telemetry = await startTelemetry({ service: 'storage-node', instanceId: id, version: '0', traceRatio: 0 });
+    const telemetry = await startTelemetry({ service: 'storage-node', instanceId: id, version: '0', traceRatio: 0, spanProcessors: spanProcessor === undefined ? [] : [spanProcessor] });
     const logger = createLogger({ service: 'storage-node', instanceId: id, level: process.env['SPEC_LOG'] === '1' ? 'debug' : 'silent', format: 'json' });
     const store = new InMemoryMetadataStore({ etcd: this.etcd });
     if (isEtcdAway) store.goAway();
@@ -247,16 +262,16 @@ export class NodeWorld {
     return spec;
   }
 
-  async ensure(node: WorldNode, spec: { readonly name: string; readonly id: string }, partitions: readonly number[] = [0], coordinatorRevision = COORDINATOR_REVISION) {
+  async ensure(node: WorldNode, spec: { readonly name: string; readonly id: string }, partitions: readonly number[] = [0], coordinatorRevision = COORDINATOR_REVISION, traceparent?: string) {
     const request = { keyspaceId: spec.id, keyspace: spec.name, partitions: [...partitions], coordinatorRevision };
-    const { incarnation, replicas } = await callUnary(node.replication, 'ensureReplicas', request, DEADLINE);
+    const { incarnation, replicas } = await callUnary(node.replication, 'ensureReplicas', request, { ...DEADLINE, traceparent });
     const members = replicas.map(({ replicaId }): Member => ({ node: toNodeId(node.id), replica: toReplicaId(replicaId) }));
     return { incarnation, members, member: members[0]! };
   }
 
   /** Has partition 0 filled at `node`, whose replica then comes in sync. */
-  async addLearner(node: WorldNode, spec: { readonly name: string; readonly id: string }): Promise<Member> {
-    const { member } = await this.ensure(node, spec);
+  async addLearner(node: WorldNode, spec: { readonly name: string; readonly id: string }, traceparent?: string): Promise<Member> {
+    const { member } = await this.ensure(node, spec, [0], COORDINATOR_REVISION, traceparent);
     this.change(() => ({ learners: [member] }));
     return member;
   }

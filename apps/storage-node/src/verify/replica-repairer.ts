@@ -107,6 +107,7 @@ export class ReplicaRepairer {
         toHigh: to?.high,
         toLow: to?.low,
         wantsResults: false,
+        logSeq: 0,
       };
       const assembler = new ChunkAssembler();
       for await (const message of callServerStream(client, 'fetchSnapshot', fetch, { signal })) {

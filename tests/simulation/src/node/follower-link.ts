@@ -1,5 +1,5 @@
 import { FenceTable } from '@atoll/core-locks';
-import type { FollowOutcome, ResultTable, SnapshotChunk } from '@atoll/core-replication';
+import { chunkEntries, type FollowOutcome, type ResultTable, type SnapshotChunk } from '@atoll/core-replication';
 import type { SimStream } from '../base/network.ts';
 import type { World } from '../world.ts';
 import type { HostedReplica } from './hosted-replica.ts';
@@ -147,8 +147,9 @@ export class FollowerLink {
     const { events, dice, network } = this.#world;
     const { node, partition, state } = this.#hosted;
     const { role } = this.#hosted.replica;
-    const from = state.install?.next;
-    if (from === undefined || role.kind !== 'follower' || this.#isClosed) return;
+    const { install } = state;
+    const from = install?.next;
+    if (install === undefined || from === undefined || role.kind !== 'follower' || this.#isClosed) return;
     if (this.#fetch !== undefined && events.nowMs - this.#fetch.atMs < FETCH_TIMEOUT_MS) return;
     const source = this.#world.nodeOf(role.of.node);
     if (source === undefined) return;
@@ -164,7 +165,7 @@ export class FollowerLink {
         from,
         to: next,
         readSeq: hosted.state.appliedSeq,
-        entries: entries.map((entry) => ({ ...entry, value: Buffer.from(entry.value) })),
+        entries: chunkEntries(entries, install.logSeq).map((entry) => ({ ...entry, value: Buffer.from(entry.value) })),
       };
       // What is remembered of writes and of fencing tokens travels with the first chunk that asks for it (R21, R38).
       const { results, fences } = hosted.state;
