@@ -1,0 +1,87 @@
+import { AdaptiveRate } from '@atoll/core-replication';
+import { GIB, MIB } from '@atoll/core-runtime';
+import type { Metrics } from '@atoll/platform-telemetry';
+import { ByteRate } from './byte-rate.ts';
+import type { ClientLatency } from './client-latency.ts';
+
+/** How often the rate is looked at, in ms. */
+export const THROTTLE_INTERVAL_MS = 500;
+const FLOOR_BYTES = 4 * MIB;
+const CEILING_BYTES = GIB;
+
+export interface SyncThrottleOptions {
+  /** Bytes of keys and values in a second, of all full syncs together; 0: no limit. */
+  readonly syncBytesPerSecond: number;
+  /** How often its value of before the clients' p99 may be; 0: they are not looked at. */
+  readonly syncMaxImpact: number;
+  readonly latency: ClientLatency;
+  readonly metrics: Metrics;
+}
+
+/**
+ * How fast this node sends snapshots, all together: at most the lower of its own bound and the one that the coordinator
+ * has set for some time, and slower while the clients feel it.
+ */
+export class SyncThrottle {
+  /** Of all full syncs together. */
+  readonly rate: ByteRate;
+  readonly #options: SyncThrottleOptions;
+  readonly #adaptive: AdaptiveRate;
+  #commanded: { readonly bytesPerSecond: number; readonly untilMs: number } | undefined;
+  #running = 0;
+  /** Whether some full sync was under way since the last interval began. */
+  #wasSending = false;
+
+  constructor(options: SyncThrottleOptions) {
+    this.#options = options;
+    this.#adaptive = new AdaptiveRate({ impactMax: options.syncMaxImpact, floorBytes: FLOOR_BYTES, ceilingBytes: CEILING_BYTES });
+    this.rate = new ByteRate(options.syncBytesPerSecond, performance.now());
+    options.metrics.gauge('atoll_sync_bytes_per_second', { description: 'What full syncs from this node may send in a second, all together; 0 means no limit.', unit: 'By' }, () => this.rate.bytesPerSecond);
+  }
+
+  /** Full syncs under way. */
+  get runningCount(): number {
+    return this.#running;
+  }
+
+  /** The coordinator's word: 0 leaves the node to its own bound. Holds at once, also for what is under way. */
+  limit({ bytesPerSecond, validMs }: { bytesPerSecond: number; validMs: number }, nowMs: number): void {
+    this.#commanded = bytesPerSecond === 0 ? undefined : { bytesPerSecond, untilMs: nowMs + validMs };
+    const bound = this.boundBytes(nowMs);
+    const { bytesPerSecond: present } = this.rate;
+    if (this.#running === 0 || (bound > 0 && (present === 0 || present > bound))) this.rate.setRate(bound, nowMs);
+  }
+
+  /** A full sync begins. */
+  begin(nowMs: number): void {
+    this.#running += 1;
+    this.#wasSending = true;
+    if (this.#running === 1) this.#setRate(nowMs);
+  }
+
+  end(): void {
+    this.#running -= 1;
+  }
+
+  /** To be called every THROTTLE_INTERVAL_MS. */
+  tick(nowMs: number): void {
+    this.#options.latency.endInterval(this.#wasSending);
+    this.#wasSending = this.#running > 0;
+    if (this.#running > 0) return this.#setRate(nowMs);
+    this.#adaptive.end();
+    this.rate.setRate(this.boundBytes(nowMs), nowMs);
+  }
+
+  #setRate(nowMs: number): void {
+    const { p99Ms, baselineMs } = this.#options.latency;
+    this.rate.setRate(this.#adaptive.next({ nowMs, boundBytes: this.boundBytes(nowMs), p99Ms, baselineMs }), nowMs);
+  }
+
+  /** Bytes in a second that may not be passed now; 0: no limit. */
+  boundBytes(nowMs: number): number {
+    const own = this.#options.syncBytesPerSecond;
+    if (this.#commanded !== undefined && nowMs >= this.#commanded.untilMs) this.#commanded = undefined;
+    const commanded = this.#commanded?.bytesPerSecond ?? 0;
+    return own === 0 || commanded === 0 ? Math.max(own, commanded) : Math.min(own, commanded);
+  }
+}
