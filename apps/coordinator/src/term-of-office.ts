@@ -36,6 +36,7 @@ import type { Events } from './events.ts';
 import { Failover } from './failover.ts';
 import { Wake } from './loops/wake.ts';
 import { ReplicaVerification } from './verify/replica-verification.ts';
+import { AGAIN_MS, AutomaticMigrations } from './migration/automatic-migrations.ts';
 import type { ClusterSurvey } from './migration/cluster-survey.ts';
 import { surveyCluster } from './migration/cluster-survey.ts';
 import type { MigrationSpans } from './migration/migration-spans.ts';
@@ -77,7 +78,10 @@ export class TermOfOffice {
   readonly #writer: RecordWriter;
   readonly #lastSeen = new LastSeen();
   readonly #attendance: Attendance;
-  readonly #plans = new PlacementPlans();
+  readonly #plans = new PlacementPlans({ movesByMigration: true });
+  readonly #automatic: AutomaticMigrations;
+  /** When to plan a keyspace anew, because a migration of it failed. */
+  readonly #replanAtMs = new Map<string, number>();
   readonly #wake = new Wake();
   readonly #loop: Promise<void>;
   /** Keyspaces that have, or had, records. */
@@ -135,10 +139,20 @@ export class TermOfOffice {
       isHeld: () => this.isHeld(),
       onReport: (report) => options.events.replicasCompared(report),
     });
-    const { migrations, peers, spans } = openMigrations({ ...options, metrics: options.metrics.migration, failover: this.failover, inventories: this.#inventories, onNews: () => this.#wake.now() });
+    const { migrations, peers, spans } = openMigrations({ ...options, metrics: options.metrics.migration, failover: this.failover, inventories: this.#inventories, onNews: () => this.#wake.now(), onEnded: (job) => this.#noteEnd(job) });
     this.migrations = migrations;
     this.#transferPeers = peers;
     this.#migrationSpans = spans;
+    this.#automatic = new AutomaticMigrations({
+      random: options.random,
+      nowMs: () => options.clock.monotonicMs(),
+      wallMs: () => options.clock.wallMs(),
+      survey: () => this.survey(),
+      begin: (job, operators) => this.beginMigration(job, operators),
+      onProblem: (reason, err) => {
+        if (!this.#isEnded) logger.warn({ reason, err }, 'a migration that is due could not be begun; it is tried again');
+      },
+    });
     this.#loop = this.#run();
   }
 
@@ -217,6 +231,12 @@ export class TermOfOffice {
     return new Set([...this.#watch.reports()].filter(([, { metadata }]) => metadata !== undefined && metadata.reasons.length > 0).map(([id]) => id));
   }
 
+  /** What a migration that nobody asked for did not bring about is planned again, after a while. */
+  #noteEnd(job: MigrationJob): void {
+    if (job.state !== 'FAILED' || job.reason === 'REQUESTED') return;
+    for (const { keyspace } of this.migrations.store.operatorsOf(job.id)) this.#replanAtMs.set(keyspace, this.#options.clock.monotonicMs() + AGAIN_MS);
+  }
+
   wallMs(): number {
     return this.#options.clock.wallMs();
   }
@@ -280,14 +300,20 @@ export class TermOfOffice {
     const state = this.failover.complete(base);
     const isSettled = this.#attendance.isSettled(nowMs) || [...state.partitions.values()].some((records) => records.length > 0);
     if (isSettled) await this.#ensureDefault(state);
+    for (const [name, atMs] of this.#replanAtMs) {
+      if (nowMs < atMs) continue;
+      this.#replanAtMs.delete(name);
+      this.#plans.replan(name);
+    }
     const migrating = this.migrations.placements();
     const actions = decide(state, { random, plans: this.#plans, isSettled, learnersPerNodeMax: config.learnersPerNodeMax, migrating });
-    if (actions.length > 0 || this.keyspaces.deletions().length > 0) {
+    if (actions.some(({ kind }) => kind !== 'migrate') || this.keyspaces.deletions().length > 0) {
       await telemetry.tracing.withSpan('coordinator.decisions', { 'atoll.actions': actions.length }, async () => {
         await this.#execute(actions, nowMs);
         await this.#finishDeletions();
       });
     }
+    this.#automatic.take(actions.filter((action) => action.kind === 'migrate'));
     const after = { ...this.#state(), failover: state.failover };
     await this.migrations.step(after, nowMs);
     this.failover.begin(after, new Set(this.migrations.placements().keys()));

@@ -1,8 +1,8 @@
 // The migrations of one term: takes jobs over, brings operators from step to step, and ends jobs. What an operator wants
 // of its partition's replicas is carried out by the ordinary decisions on records (`placements`); leaders move by planned
 // transfers. Everything that must survive is in etcd (migration-store.ts).
-import { hasEnded, isEnded, sourcesOf, targetsOf, admit, advance, placementOf, type MigrationJob, type MigrationOperator, type OperatorFacts } from '@atoll/core-migration';
-import { isUsable, nameOf, partitionName, type ClusterState, type PartitionRecord } from '@atoll/core-membership';
+import { destinationOf, hasEnded, isEnded, sourcesOf, targetsOf, admit, advance, placementOf, type MigrationJob, type MigrationOperator, type OperatorFacts } from '@atoll/core-migration';
+import { isUsable, nameOf, partitionName, type ClusterState, type MigratingPlacement, type PartitionRecord } from '@atoll/core-membership';
 import type { NodeId } from '@atoll/core-runtime';
 import type { MigrationMetrics } from './migration-metrics.ts';
 import type { MigrationSpans } from './migration-spans.ts';
@@ -62,9 +62,10 @@ export class Migrations {
     }
   }
 
-  /** By `partitionName`: the nodes that should hold the partition now, for `decide`. */
-  placements(): ReadonlyMap<string, readonly NodeId[]> {
-    return new Map(this.#options.store.operators().map((operator) => [partitionName(operator.keyspace, operator.partition), placementOf(operator)]));
+  /** By `partitionName`: the nodes that should hold the partition now and in the end, for `decide`. */
+  placements(): ReadonlyMap<string, MigratingPlacement> {
+    const operators = this.#options.store.operators();
+    return new Map(operators.map((operator) => [partitionName(operator.keyspace, operator.partition), { now: placementOf(operator), end: destinationOf(operator) }]));
   }
 
   /** To be called after every round of decisions, with the records as they are then. */

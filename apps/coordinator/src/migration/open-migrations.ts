@@ -1,5 +1,6 @@
 // The migrations of one term, put together.
 import type { NodeId } from '@atoll/core-runtime';
+import type { MigrationJob } from '@atoll/core-migration';
 import { nameOf, type PartitionRecord } from '@atoll/core-membership';
 import type { ClusterView, ElectionTerm, GuardedMetadataStore } from '@atoll/platform-etcd';
 import type { Logger, Telemetry } from '@atoll/platform-telemetry';
@@ -32,6 +33,7 @@ export interface OpenMigrationsOptions {
   readonly failover: Failover;
   readonly inventories: NodeInventories;
   readonly onNews: () => void;
+  readonly onEnded: (job: MigrationJob) => void;
 }
 
 export interface OpenMigrations {
@@ -77,6 +79,7 @@ export function openMigrations(options: OpenMigrationsOptions): OpenMigrations {
     onEnded: (job) => {
       for (const [name, { atMs }] of requested) if (clock.monotonicMs() - atMs > HAND_OVER_AGAIN_MS) requested.delete(name);
       options.events.migrationEnded(job);
+      options.onEnded(job);
     },
   });
   return { migrations, peers, spans };

@@ -29,7 +29,7 @@ export type { FailureDetectorOptions, TickOutcome, VerdictChange } from './failu
 export type { NodeReport, PartitionTerm, PeerSight, Probe, ProbeOutcome, RemovalQuestion, ReportedMark } from './failure/node-report.ts';
 export { NODE_VERDICT_STATES } from './failure/verdict.ts';
 export type { NodeVerdict, NodeVerdictState } from './failure/verdict.ts';
-export { PlacementPlans } from './decisions/placement-plans.ts';
+export { PlacementPlans, type DueMove, type MigratingPlacement } from './decisions/placement-plans.ts';
 export { judgeLeaves } from './verify/judge-leaves.ts';
 export type { LeafJudgement, ReplicaLeaves } from './verify/judge-leaves.ts';
 export { HighWaterMark, NO_MARK, olderThan, termOf } from './metadata/high-water-mark.ts';

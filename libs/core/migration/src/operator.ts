@@ -53,7 +53,7 @@ export const targetsOf = ({ before, after }: Pick<MigrationOperator, 'before' | 
 
 export const hasEnded = ({ step }: MigrationOperator): boolean => step === 'DONE' || step === 'ROLLED_BACK';
 /** Its targets are being filled: it counts against the limits. */
-export const isFilling = ({ step }: MigrationOperator): boolean => step === 'ADD' || step === 'CATCH_UP' || step === 'VERIFY';
+export const isFilling = ({ step }: MigrationOperator): boolean => step === 'ADD' || step === 'CATCH_UP';
 
 /**
  * Nodes that should hold the partition while the operator stands at its step. The source keeps its data until the
@@ -65,3 +65,6 @@ export function placementOf(operator: MigrationOperator): readonly NodeId[] {
   if (step === 'WAITING' || step === 'ROLL_BACK' || step === 'ROLLED_BACK') return before;
   return [...before, ...targetsOf(operator)];
 }
+
+/** Nodes that should hold the partition when the operator is over, as it looks now. */
+export const destinationOf = ({ step, before, after }: MigrationOperator): readonly NodeId[] => (step === 'ROLL_BACK' || step === 'ROLLED_BACK' ? before : after);

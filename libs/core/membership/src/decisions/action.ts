@@ -1,6 +1,7 @@
 import type { NodeId, PartitionId } from '@atoll/core-runtime';
 import type { NodeSpec } from '../node-record.ts';
 import type { PartitionRecord } from '../partition-record.ts';
+import type { DueMove } from './placement-plans.ts';
 
 /** Why a record is written; label of the coordinator's decisions in metrics. */
 export type DecisionKind =
@@ -33,6 +34,8 @@ export type Action =
       readonly modRevision: number;
     }
   | { readonly kind: 'removeRecord'; readonly decision: 'REMOVE'; readonly record: PartitionRecord; readonly modRevision: number }
+  /** Replicas should change their nodes: a migration is to be begun, unless one has the partition already. */
+  | { readonly kind: 'migrate'; readonly record: PartitionRecord; readonly move: DueMove }
   | { readonly kind: 'writeSpec'; readonly spec: NodeSpec; readonly previous: NodeSpec | undefined; readonly news: NodeNews };
 
 /** What happened to a node. UPDATED is not worth an event. */

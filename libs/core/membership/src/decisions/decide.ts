@@ -2,7 +2,7 @@
 // change and after every write; each answer rests on the records as they are, so that a write that was lost,
 // refused or applied late is simply decided anew (R7), and any coordinator can go on where another one died.
 import type { PlacementNode } from '@atoll/core-placement';
-import { toNodeId, toPartitionId, type NodeId, type PartitionId, type Random } from '@atoll/core-runtime';
+import { toNodeId, toPartitionId, type PartitionId, type Random } from '@atoll/core-runtime';
 import type { KeyspaceSpec } from '../keyspace-spec.ts';
 import type { PartitionRecord, VersionedRecord } from '../partition-record.ts';
 import type { Action } from './action.ts';
@@ -13,7 +13,7 @@ import { decideSuccessor, isSuccessorDue } from './leadership.ts';
 import { isUsable } from './member-status.ts';
 import { decideNodeSpecs } from './node-specs.ts';
 import { chooseSubstitute, countLoads } from './overdue.ts';
-import type { PlacementPlans } from './placement-plans.ts';
+import type { MigratingPlacement, PlacementPlans } from './placement-plans.ts';
 import { FillCounts, decideMoves } from './replica-moves.ts';
 
 export interface DecideOptions {
@@ -23,8 +23,8 @@ export interface DecideOptions {
   readonly isSettled: boolean;
   /** Replicas that one node fills at a time, 1 or more: more end sooner and slow the node's clients down. */
   readonly learnersPerNodeMax: number;
-  /** By `partitionName`: where a migration wants a partition to be at this moment; it decides instead of the plan. Default: none. */
-  readonly migrating?: ReadonlyMap<string, readonly NodeId[]>;
+  /** By `partitionName`: where migrations want partitions; they decide instead of the plan. Default: none. */
+  readonly migrating?: ReadonlyMap<string, MigratingPlacement>;
 }
 
 /** In order of urgency: nodes, leaders, first placements, moves. */
@@ -61,16 +61,28 @@ export function decide(state: ClusterState, options: DecideOptions): readonly Ac
     }
     const nodes = placementNodes(state);
     if (nodes.length === 0) continue;
-    plans.targets(keyspace, nodes, byPartition(keyspace, own));
+    plans.targets(keyspace, nodes, byPartition(keyspace, own), migratingOf(own, options));
     substituteOverdue(state, keyspace, healthy, plans);
     for (const versioned of healthy) {
       const wanted = options.migrating?.get(nameOf(versioned.record));
       if (wanted !== undefined) plans.follow(keyspace, versioned.record, wanted);
-      const target = wanted ?? plans.pinned(keyspace, versioned.record, (id) => state.specs.get(id)?.state === 'UP');
+      const target = wanted?.now ?? plans.pinned(keyspace, versioned.record, (id) => state.specs.get(id)?.state === 'UP');
       moves.push(...decideMoves(versioned, { state, target, fills, random }));
+      const due = plans.due(keyspace).get(versioned.record.partition);
+      if (due !== undefined) moves.push({ kind: 'migrate', record: versioned.record, move: due });
     }
   }
   return mergeEnsures([...urgent, ...placements, ...moves]);
+}
+
+function migratingOf(own: readonly VersionedRecord[], { migrating }: DecideOptions): ReadonlyMap<number, MigratingPlacement> {
+  const found = new Map<number, MigratingPlacement>();
+  if (migrating === undefined || migrating.size === 0) return found;
+  for (const { record } of own) {
+    const placement = migrating.get(nameOf(record));
+    if (placement !== undefined) found.set(record.partition, placement);
+  }
+  return found;
 }
 
 /** Nodes that should hold replicas, whether or not they can be reached at this moment. */

@@ -1,4 +1,4 @@
-import { planPlacement, type PlacementNode } from '@atoll/core-placement';
+import { planPlacement, type MoveReason, type PlacementNode, type PlacementPlan } from '@atoll/core-placement';
 import type { NodeId } from '@atoll/core-runtime';
 import type { KeyspaceSpec } from '../keyspace-spec.ts';
 import { isSameMember, type PartitionRecord } from '../partition-record.ts';
@@ -8,6 +8,29 @@ interface Plan {
   readonly fingerprint: string;
   /** By partition, the preferred leader first. */
   readonly targets: NodeId[][];
+  /** By partition: moves that a migration is to make. Nothing moves before one has the partition. */
+  readonly due: Map<number, DueMove>;
+  /** Made while migrations had partitions, or not carried out as made: to be made anew when none has any. */
+  isProvisional: boolean;
+}
+
+/** A move that is wanted, to be made by a migration. */
+export interface DueMove {
+  /** Nodes of the partition now and afterwards, the preferred leader first. */
+  readonly before: readonly NodeId[];
+  readonly after: readonly NodeId[];
+  readonly reason: MoveReason;
+}
+
+/** Where a migration wants a partition: at this moment, and when it is over. */
+export interface MigratingPlacement {
+  readonly now: readonly NodeId[];
+  readonly end: readonly NodeId[];
+}
+
+export interface PlacementPlansOptions {
+  /** Replicas change their nodes by migrations (`due`) and not by the plan itself. Default false. */
+  readonly movesByMigration?: boolean;
 }
 
 /**
@@ -17,16 +40,44 @@ interface Plan {
  */
 export class PlacementPlans {
   readonly #plans = new Map<string, Plan>();
+  readonly #movesByMigration: boolean;
 
-  /** `records` by partition; undefined where none is written yet. */
-  targets(keyspace: KeyspaceSpec, nodes: readonly PlacementNode[], records: readonly (PartitionRecord | undefined)[]): readonly (readonly NodeId[])[] {
+  constructor({ movesByMigration = false }: PlacementPlansOptions = {}) {
+    this.#movesByMigration = movesByMigration;
+  }
+
+  /** `records` by partition; undefined where none is written yet. `migrating` by partition. */
+  targets(
+    keyspace: KeyspaceSpec,
+    nodes: readonly PlacementNode[],
+    records: readonly (PartitionRecord | undefined)[],
+    migrating: ReadonlyMap<number, MigratingPlacement> = NONE,
+  ): readonly (readonly NodeId[])[] {
     const isFirst = records.includes(undefined);
     const fingerprint = JSON.stringify([keyspace.id, isFirst, nodes.map(({ id, zone, weight }) => `${id} ${zone} ${weight}`).toSorted()]);
     const known = this.#plans.get(keyspace.name);
-    if (known?.fingerprint === fingerprint) return known.targets;
-    const targets = makePlan(keyspace, nodes, records);
-    this.#plans.set(keyspace.name, { fingerprint, targets });
-    return targets;
+    if (known?.fingerprint === fingerprint && !(known.isProvisional && migrating.size === 0)) return known.targets;
+    const present = records.map((record, partition) => migrating.get(partition)?.end ?? (record === undefined ? [] : presentNodes(record)));
+    const { desired, moves, drops } = makePlan(keyspace, nodes, present);
+    const plan: Plan = { fingerprint, targets: desired, due: new Map(), isProvisional: migrating.size > 0 };
+    if (this.#movesByMigration && !isFirst) {
+      for (const { partition, reason } of [...moves, ...drops.map((drop) => ({ partition: drop.partition, reason: 'BALANCE' as const }))]) {
+        if (!plan.due.has(partition)) plan.due.set(partition, { before: present[partition]!, after: desired[partition]!, reason });
+      }
+      plan.targets.splice(0, desired.length, ...present.map((list) => [...list]));
+    }
+    this.#plans.set(keyspace.name, plan);
+    return plan.targets;
+  }
+
+  /** Moves that a migration is to make, by partition. */
+  due(keyspace: KeyspaceSpec): ReadonlyMap<number, DueMove> {
+    return this.#plans.get(keyspace.name)?.due ?? NO_MOVES;
+  }
+
+  /** What is due is planned anew: it was tried and did not come about. */
+  replan(keyspace: string): void {
+    this.#plans.delete(keyspace);
   }
 
   /** The target of one partition, bent so that its leader may stay. One whose node is not `kept` is to go: its office is transferred first (R29). */
@@ -40,15 +91,22 @@ export class PlacementPlans {
 
   /** From now on another node is to hold the partition. */
   substitute(keyspace: KeyspaceSpec, record: PartitionRecord, from: NodeId, to: NodeId): void {
-    const targets = this.#plans.get(keyspace.name)?.targets;
-    const target = targets?.[record.partition];
-    if (targets !== undefined && target !== undefined) targets[record.partition] = target.map((node) => (node === from ? to : node));
+    const plan = this.#plans.get(keyspace.name);
+    const target = plan?.targets[record.partition];
+    if (plan === undefined || target === undefined) return;
+    const after = target.map((node) => (node === from ? to : node));
+    if (!this.#movesByMigration) plan.targets[record.partition] = after;
+    else if (!plan.due.has(record.partition)) plan.due.set(record.partition, { before: target, after, reason: 'LOST' });
   }
 
   /** A migration moves the partition: the plan is behind it, so that nothing is moved back when it is over. */
-  follow(keyspace: KeyspaceSpec, record: PartitionRecord, target: readonly NodeId[]): void {
-    const targets = this.#plans.get(keyspace.name)?.targets;
-    if (targets !== undefined) targets[record.partition] = [...target];
+  follow(keyspace: KeyspaceSpec, record: PartitionRecord, { now, end }: MigratingPlacement): void {
+    const plan = this.#plans.get(keyspace.name);
+    if (plan === undefined) return;
+    const due = plan.due.get(record.partition);
+    if (due !== undefined && !isSameNodes(due.after, end)) plan.isProvisional = true;
+    plan.due.delete(record.partition);
+    plan.targets[record.partition] = [...now];
   }
 
   /** Forgets keyspaces that are no more. */
@@ -57,17 +115,20 @@ export class PlacementPlans {
   }
 }
 
-function makePlan(keyspace: KeyspaceSpec, nodes: readonly PlacementNode[], records: readonly (PartitionRecord | undefined)[]): NodeId[][] {
-  const { desired } = planPlacement({
+function makePlan(keyspace: KeyspaceSpec, nodes: readonly PlacementNode[], present: readonly (readonly NodeId[])[]): PlacementPlan {
+  return planPlacement({
     keyspace: keyspace.name,
     partitionCount: keyspace.partitionCount,
     replicationFactor: keyspace.replicationFactor,
-    present: records.map((record) => (record === undefined ? [] : presentNodes(record))),
+    present,
     nodes,
     keepLeaders: true,
   });
-  return [...desired];
 }
+
+const NONE: ReadonlyMap<number, MigratingPlacement> = new Map();
+const NO_MOVES: ReadonlyMap<number, DueMove> = new Map();
+const isSameNodes = (a: readonly NodeId[], b: readonly NodeId[]): boolean => a.length === b.length && a.every((node) => b.includes(node));
 
 /** Where the partition is or is on its way to, the leader first. */
 function presentNodes(record: PartitionRecord): NodeId[] {
