@@ -116,7 +116,7 @@ describe('atoll migrate start', () => {
   });
 
   it.each([
-    ['MIGRATION_CONFLICT', 1, 'atoll migrate list --active'],
+    ['MIGRATION_CONFLICT', 1, 'can be waited for or cancelled'],
     ['CAPACITY_SHORT', 3, 'choose another node'],
     ['NODE_NOT_FOUND', 1, 'atoll: NODE_NOT_FOUND: no'],
   ] as const)('%s: exit code %i, and what to do', async (reason, code, hint) => {

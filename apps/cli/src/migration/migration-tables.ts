@@ -1,5 +1,5 @@
 // Migrations as people read them, and as programs do: with --json every field is there, enums by name without prefix.
-import { migrationMethodToJSON, type Migration, type MigrationProof, type PartitionMigration, type PlannedMove, type WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
+import { MigrationStep, migrationMethodToJSON, type Migration, type MigrationProof, type PartitionMigration, type PlannedMove, type WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 import { bytesText, durationText } from '../output/quantities.ts';
 import { renderTable } from '../output/table.ts';
 import { hasEnded, stateName, stepName } from './migration-states.ts';
@@ -90,7 +90,8 @@ export function partitionsTable(partitions: readonly PartitionMigration[], nowMs
     partition.to.join(',') || '-',
     stepName(partition.step),
     partition.stepSinceMs === 0 ? '-' : durationText(nowMs - partition.stepSinceMs),
-    `${Math.floor(partition.progress * 100)}%`,
+    // An empty partition has nothing to copy, and is done all the same.
+    partition.step === MigrationStep.MIGRATION_STEP_DONE ? '100%' : `${Math.floor(partition.progress * 100)}%`,
     bytesText(partition.bytes),
     partition.entries,
     proofText(partition.proof),

@@ -17,7 +17,7 @@ export function explainError(error: unknown): { text: string; exitCode: ExitCode
 /** What to do about a failure, where its message cannot say: which commands help. */
 const HINTS: Readonly<Partial<Record<ErrorReason, string>>> = {
   MIGRATION_NOT_FOUND: 'atoll migrate list shows the known ones',
-  MIGRATION_CONFLICT: 'atoll migrate list --active shows the other one: wait for it, or cancel it',
+  MIGRATION_CONFLICT: 'atoll migrate list shows where migrations are; one that is in the way can be waited for or cancelled',
   CAPACITY_SHORT: 'choose another node, move fewer partitions, or add a node or memory; --dry-run shows how much would move',
 };
 

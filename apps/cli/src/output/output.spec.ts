@@ -66,7 +66,7 @@ describe('explainError', () => {
   });
 
   it.each([
-    ['MIGRATION_CONFLICT', 'atoll migrate list --active'],
+    ['MIGRATION_CONFLICT', 'can be waited for or cancelled'],
     ['CAPACITY_SHORT', '--dry-run'],
   ] as const)('%s says what to do', (reason, hint) => {
     expect(explainError(new AtollError(reason, 'no')).text).toContain(hint);
