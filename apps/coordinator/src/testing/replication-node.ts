@@ -12,11 +12,13 @@ import {
   type ListReplicasRequest,
   type ListReplicasResponse,
 } from '@atoll/contracts/atoll/v1/replication';
+import type { GetTransfersResponse } from '@atoll/contracts/atoll/v1/transfer';
 import { AtollError } from '@atoll/core-errors';
 import { hasReplica, partitionName, type Member, type NodeRecord, type PartitionRecord } from '@atoll/core-membership';
 import { SeededRandom, randomHex, toNodeId } from '@atoll/core-runtime';
 import { GuardedMetadataStore, encodeKeyspaceSpec, encodeNodeRecord, encodeNodeSpec, encodePartitionRecord, nodeKey, openClusterView, partitionKey, type ClusterView, type Lease, type MetadataStore } from '@atoll/platform-etcd';
 import { callUnary, probeTcp, toServiceError } from '@atoll/platform-grpc';
+import { addBulkServices } from './bulk-services.ts';
 
 interface Replica {
   readonly id: string;
@@ -63,6 +65,12 @@ export class ReplicationNode {
   readonly handOvers: HandOverRequest[] = [];
   /** Why it gives no office up; empty: it does. */
   handOverProblem = '';
+  /** What it says of its memory and partitions when asked. */
+  transfers: Partial<GetTransfersResponse> = {};
+  /** Why it compares nothing; empty: it finds everything equal. */
+  verifyProblem = '';
+  /** Bounds on what it sends that it was told, in order. */
+  readonly limits: number[] = [];
   readonly #store: GuardedMetadataStore;
   readonly #random: SeededRandom;
   readonly #replicas = new Map<string, Replica>();
@@ -112,6 +120,13 @@ export class ReplicationNode {
     };
     server.addService(ReplicationService, { listReplicas, ensureReplicas, listRecords });
     server.addService(HeartbeatService, this.#heartbeat());
+    addBulkServices(server, {
+      incarnation: () => this.incarnation,
+      recordOf: (keyspace, partition) => this.#view?.partition(keyspace, partition)?.record,
+      transfers: () => this.transfers,
+      verifyProblem: () => this.verifyProblem,
+      onLimit: ({ bytesPerSecond }) => this.limits.push(bytesPerSecond),
+    });
     const port = await new Promise<number>((resolve, reject) => {
       server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) => (error === null ? resolve(bound) : reject(error)));
     });

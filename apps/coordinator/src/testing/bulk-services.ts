@@ -1,0 +1,50 @@
+// Verification and Transfer of a storage node that holds no data: every replica is equal to its leader, and takes nothing.
+import type { Server, handleUnaryCall } from '@grpc/grpc-js';
+import { TransferService, type GetTransfersRequest, type GetTransfersResponse, type LimitTransfersRequest, type LimitTransfersResponse, type TransferServer } from '@atoll/contracts/atoll/v1/transfer';
+import { VerificationService, type DigestAtMarkerRequest, type DigestAtMarkerResponse, type PutMarkerRequest, type PutMarkerResponse, type VerificationServer } from '@atoll/contracts/atoll/v1/verify';
+import { AtollError } from '@atoll/core-errors';
+import type { PartitionRecord } from '@atoll/core-membership';
+import { toServiceError } from '@atoll/platform-grpc';
+
+const LEAVES = Array.from({ length: 128 }, () => 1);
+
+export interface BulkState {
+  readonly incarnation: () => string;
+  readonly recordOf: (keyspace: string, partition: number) => PartitionRecord | undefined;
+  /** What it says of its memory and its partitions, beside the incarnation. */
+  readonly transfers: () => Partial<GetTransfersResponse>;
+  /** Why it compares nothing; empty: it does. */
+  readonly verifyProblem: () => string;
+  readonly onLimit: (request: LimitTransfersRequest) => void;
+}
+
+export function addBulkServices(server: Server, state: BulkState): void {
+  const digestOf = (keyspace: string, partition: number, seq: number): PutMarkerResponse => {
+    const problem = state.verifyProblem();
+    if (problem !== '') throw new AtollError('REPLICA_NOT_READY', problem);
+    const record = state.recordOf(keyspace, partition);
+    if (record === undefined) throw new AtollError('NOT_LEADER', `there is no ${keyspace}/${partition}`);
+    return { digest: { replicaId: '', generation: { ...record.generation }, marker: { epoch: record.epoch, seq }, entries: 0, leaves: LEAVES } };
+  };
+  const putMarker: handleUnaryCall<PutMarkerRequest, PutMarkerResponse> = ({ request }, callback) => answer(callback, () => digestOf(request.keyspace, request.partition, 1));
+  const digestAtMarker: handleUnaryCall<DigestAtMarkerRequest, DigestAtMarkerResponse> = ({ request }, callback) => answer(callback, () => digestOf(request.keyspace, request.partition, request.marker?.seq ?? 0));
+  const getTransfers: handleUnaryCall<GetTransfersRequest, GetTransfersResponse> = (_call, callback) =>
+    callback(null, { incarnation: state.incarnation(), replicas: [], memoryUsedBytes: 0, memoryLimitBytes: 0, sizes: [], sendBytesPerSecond: 0, ...state.transfers() });
+  const limitTransfers: handleUnaryCall<LimitTransfersRequest, LimitTransfersResponse> = ({ request }, callback) => {
+    state.onLimit(request);
+    callback(null, {});
+  };
+  const unimplemented = (call: { emit(event: 'error', error: unknown): unknown }): void => void call.emit('error', toServiceError(new AtollError('INTERNAL', 'this node holds no data')));
+  const verification: VerificationServer = { putMarker, digestAtMarker, repairReplica: unimplemented };
+  const transfer: TransferServer = { getTransfers, limitTransfers, fetchSnapshot: unimplemented };
+  server.addService(VerificationService, verification);
+  server.addService(TransferService, transfer);
+}
+
+function answer<T>(callback: Parameters<handleUnaryCall<unknown, T>>[1], make: () => T): void {
+  try {
+    callback(null, make());
+  } catch (error) {
+    callback(toServiceError(error));
+  }
+}
