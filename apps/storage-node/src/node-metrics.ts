@@ -26,6 +26,11 @@ export function addNodeMetrics(
   metrics.gaugeFamily('atoll_entries', { description: 'Entries held, expired ones included until they are swept.' }, sum(({ replica }) => replica.state.store.entryCount));
   metrics.gaugeFamily('atoll_entry_bytes', { description: 'Memory of entries: keys, values, headers, index.', unit: 'By' }, sum(({ replica }) => replica.state.store.liveBytes));
   metrics.gaugeFamily('atoll_log_bytes', { description: 'Memory of replication logs.', unit: 'By' }, sum(({ replica }) => replica.state.log.bytes));
+  metrics.gaugeFamily(
+    'atoll_write_pause_seconds',
+    { description: 'Longest pause by which answers of writes are held back at the moment, for replicas that are catching up.', unit: 's' },
+    perKeyspace((replicas) => Math.max(0, ...replicas.map(({ replica }) => replica.leader?.answerPauseMs ?? 0)) / 1000),
+  );
   metrics.gaugeFamily('atoll_uncommitted_writes', { description: 'Writes that wait for their commit.' }, sum(({ replica }) => replica.leader?.pendingCount ?? 0));
   metrics.gauge('atoll_memory_bytes_max', { description: 'Memory for entries on this node.', unit: 'By' }, () => host.memory.bytesMax);
   metrics.gauge('atoll_memory_used_bytes', { description: 'Memory of entries of all keyspaces.', unit: 'By' }, () => host.memory.usedBytes);

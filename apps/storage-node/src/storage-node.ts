@@ -249,7 +249,7 @@ class RunningNode {
     this.#heartbeats = new Heartbeats({ config, incarnation, view, store, host, fence, disk, discards: this.#discards, turn, metrics: telemetry.metrics, logger, random: uniform, readClocks: options.readClocks ?? readClocks, onLoopLag: (ms) => latency.recordLoopLag(ms) });
     host.connect(this.#sessions, this.#links, this.#heartbeats);
     const stalenessMs = this.#links.stalenessMs.bind(this.#links);
-    const operations = new CacheOperations({ host, view, traces, stalenessMs });
+    const operations = new CacheOperations({ host, view, traces, metrics: telemetry.metrics, stalenessMs });
     this.#throttle = new SyncThrottle({ ...config, latency, metrics: telemetry.metrics });
     this.parts = {
       clusterId,

@@ -24,7 +24,7 @@ import { keyHash, type Hash64 } from '@atoll/core-runtime';
 import { isExpired, type SetCondition, type StoredEntry, type WriteAnswer, type WriteCommand } from '@atoll/core-store';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { checkDelete, checkGet, checkIncrement, checkSet, checkTouch, decodeVersion, encodeVersion, positionIn, toFenceOf } from '@atoll/platform-wire';
-import type { Span } from '@atoll/platform-telemetry';
+import type { Counter, Metrics, Span } from '@atoll/platform-telemetry';
 import type { HostedKeyspace } from '../hosted-keyspace.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
@@ -60,14 +60,17 @@ export class CacheOperations {
   readonly #host: ReplicaHost;
   readonly #view: ClusterView;
   readonly #traces: TracedWrites;
+  readonly #slowedWrites: Counter;
   readonly #stalenessMs: (hosted: HostedReplica, nowMs: number) => number;
 
   constructor(options: {
     host: ReplicaHost;
     view: ClusterView;
     traces: TracedWrites;
+    metrics: Metrics;
     stalenessMs: (hosted: HostedReplica, nowMs: number) => number;
   }) {
+    this.#slowedWrites = options.metrics.counter('atoll_slowed_writes_total', { description: 'Writes whose answers were held back for a replica that is catching up.' });
     this.#host = options.host;
     this.#view = options.view;
     this.#traces = options.traces;
@@ -291,7 +294,12 @@ export class CacheOperations {
       }
       const { answer, version } = outcome;
       const session = version === undefined ? hosted.appliedSession() : hosted.sessionAt(version.epoch, version.seq);
-      done(undefined, answer, version === undefined ? EMPTY : encodeVersion(version), session);
+      const answered = (): void => done(undefined, answer, version === undefined ? EMPTY : encodeVersion(version), session);
+      const pauseMs = leader.answerPauseMs;
+      if (pauseMs === 0) return answered();
+      // At most as many wait as may be under way (I10).
+      this.#slowedWrites.add();
+      setTimeout(answered, pauseMs);
     };
     const ack: AckLevel = request.ack === Ack.ACK_UNSPECIFIED ? keyspace.spec.ack : request.ack === Ack.ACK_LEADER ? 'LEADER' : 'IN_SYNC';
     const endSeq = hosted.replica.state.log.end.seq;

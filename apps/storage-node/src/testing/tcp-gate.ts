@@ -1,13 +1,19 @@
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { once } from 'node:events';
+import { Transform } from 'node:stream';
 
-/** A door in front of a server: closed, it ends every connection and refuses new ones; stalled, it passes nothing on. */
+/**
+ * A door in front of a server: closed, it ends every connection and refuses new ones; stalled, it passes nothing on;
+ * narrow, what comes from the server takes its time.
+ */
 export class TcpGate {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   #target: { readonly host: string; readonly port: number } | undefined;
   #isOpen = true;
   #isStalled = false;
+  #bytesPerSecond = 0;
+  #dueMs = 0;
 
   private constructor() {
     this.#server = createServer((socket) => this.#accept(socket));
@@ -40,6 +46,11 @@ export class TcpGate {
     for (const socket of this.#sockets) socket.pause();
   }
 
+  /** What comes from the server, over all connections together; 0: at any rate. */
+  narrow(bytesPerSecond: number): void {
+    this.#bytesPerSecond = bytesPerSecond;
+  }
+
   open(): void {
     this.#isOpen = true;
     this.#isStalled = false;
@@ -50,6 +61,18 @@ export class TcpGate {
     this.close();
     this.#server.close();
     await once(this.#server, 'close');
+  }
+
+  #pace(): Transform {
+    return new Transform({
+      highWaterMark: 1,
+      transform: (chunk: Buffer, _, done) => {
+        if (this.#bytesPerSecond === 0) return done(undefined, chunk);
+        const nowMs = performance.now();
+        this.#dueMs = Math.max(this.#dueMs, nowMs) + (chunk.length / this.#bytesPerSecond) * 1000;
+        setTimeout(() => done(undefined, chunk), this.#dueMs - nowMs);
+      },
+    });
   }
 
   #accept(socket: Socket): void {
@@ -66,7 +89,8 @@ export class TcpGate {
         this.#sockets.delete(from);
         to.destroy();
       });
-      from.pipe(to);
+      if (from === target) from.pipe(this.#pace()).pipe(to);
+      else from.pipe(to);
     }
     if (this.#isStalled) for (const each of [socket, target]) each.pause();
   }

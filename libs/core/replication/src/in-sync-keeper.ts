@@ -7,6 +7,7 @@ import { RecordInForce, withInSync, withoutInSync, type ChangeAttempt } from './
 import type { LogFeed } from './log-feed.ts';
 import type { ReplicaState } from './replica-state.ts';
 import type { LeaderHooks, ReplicaSettings } from './replica-types.ts';
+import type { LaggingLearner } from './write-brake.ts';
 
 export type ChangeOutcome = { readonly kind: 'succeeded'; readonly modRevision: number } | { readonly kind: 'refused' | 'unknown' };
 
@@ -21,6 +22,8 @@ export class InSyncKeeper {
   readonly #sinceMs: number;
   /** Replicas that this leader removed for being slow: they return only after a time without lag (R24). */
   readonly #removed = new Set<ReplicaId>();
+  /** Those of them that were in sync, and fell behind or silent. */
+  readonly #expelled = new Set<ReplicaId>();
   /** A compare-and-swap is on its way and unanswered. */
   #inFlight: ChangeAttempt | undefined;
   /** Next time that a change may be tried after a failure. */
@@ -104,6 +107,24 @@ export class InSyncKeeper {
     return isReleased;
   }
 
+  /**
+   * The slowest learner that is to come in sync and does not keep pace, or is being filled and pins the log. One that was taken out for being slow is not waited
+   * for: it would be slow again.
+   */
+  slowestLearner(): LaggingLearner | undefined {
+    const { learners, leaving } = this.record.record;
+    let slowest: LaggingLearner | undefined;
+    for (const { replica } of learners) {
+      const progress = this.#feed.get(replica);
+      if (progress === undefined || progress.caughtUpSinceMs !== undefined) continue;
+      if (this.#expelled.has(replica) || hasReplica(leaving, replica)) continue;
+      const { matchSeq } = progress;
+      if (progress.installing && progress.nextSeq > this.#state.appliedSeq) continue;
+      if (matchSeq < (slowest?.matchSeq ?? this.#state.log.end.seq)) slowest = { lagEntries: this.#state.log.end.seq - matchSeq, matchSeq };
+    }
+    return slowest;
+  }
+
   /** Lag up to which a learner keeps pace: well below the time that an in-sync follower may take. */
   measure(follower: FollowerProgress, nowMs: number): void {
     follower.measureLag(this.#state.log.end.seq, nowMs, this.#settings.followerAckTimeoutMs / 2);
@@ -150,6 +171,7 @@ export class InSyncKeeper {
     if (silent === undefined) this.#asked = undefined;
     else if (this.#mayRemove(silent, nowMs)) {
       this.#removed.add(silent.replica);
+      this.#expelled.add(silent.replica);
       this.#lagging(silent.replica);
       return withoutInSync(record, silent, this.#changeOptions());
     }
@@ -160,6 +182,7 @@ export class InSyncKeeper {
     const ready = record.learners.find((member) => !hasReplica(record.leaving, member.replica) && this.#isReady(member, nowMs));
     if (ready !== undefined) {
       this.#removed.delete(ready.replica);
+      this.#expelled.delete(ready.replica);
       return withInSync(record, ready, this.#changeOptions());
     }
     if (record.eligible.length > 0 && record.inSync.length >= this.#settings.minInSync) return { ...record, eligible: [], changeId: this.#changeOptions().changeId };

@@ -20,6 +20,7 @@ import { answerOf, earliestStampMs, opIdReused, resultForgotten } from './repeat
 import type { WriteResult } from './result-table.ts';
 import type { ReplicaState } from './replica-state.ts';
 import { SeqQueue } from './seq-queue.ts';
+import { WriteBrake } from './write-brake.ts';
 import { PendingWrite, UncommittedStates, toKeyText, type FailedWrite, type UncommittedState, type WriteOutcome } from './uncommitted.ts';
 
 const FIRST_HASH: Hash64 = { high: 0, low: 0 };
@@ -46,6 +47,7 @@ export class Leader {
   readonly #lease: LeaderLease;
   readonly #pending = new SeqQueue<PendingWrite>();
   readonly #uncommitted = new UncommittedStates();
+  readonly #brake = new WriteBrake();
   readonly #officeEndSeq: number;
   #pendingBytes = 0;
   #reservedBytes = 0;
@@ -120,6 +122,11 @@ export class Leader {
 
   follower(replica: ReplicaId): FollowerProgress | undefined {
     return this.#feed.get(replica);
+  }
+
+  /** How long the answer of a write is to be held back for the sake of replicas that are catching up, in ms, 0 to 500 (R33). */
+  get answerPauseMs(): number {
+    return this.#brake.pauseMs({ bytes: this.#state.log.bytes, bytesMax: this.#settings.logBytesMax });
   }
 
   /** No new writes from now on; what was appended still commits. */
@@ -513,6 +520,7 @@ export class Leader {
     if (this.#keeper.tick(nowMs)) this.#advanceCommit(nowMs);
     this.#sweepExpired(now);
     this.#trimLog(nowMs);
+    this.#brake.look(this.#keeper.slowestLearner(), nowMs);
   }
 
   // --- planned transfer (R29) -------------------------------------------------------------------------------------

@@ -168,12 +168,15 @@ export class LogFeed {
     log.trim(seq, this.#settings.logBytesMax);
   }
 
-  /** Whether one of `named` is away, or stands still, who can still go on with what the log holds (R33). */
+  /** Whether one of `named` is away, stands still or does not keep pace, who can still go on with what the log holds (R33). */
   isNeeded(named: readonly Member[], nowMs: number): boolean {
     const { log } = this.#state;
     return named.some(({ replica }) => {
       const progress = this.#followers.get(replica);
-      if (progress !== undefined) return progress.installing || (progress.matchSeq < log.end.seq && nowMs - progress.lastProgressMs > STANDS_STILL_MS);
+      if (progress !== undefined) {
+        const isLate = progress.caughtUpSinceMs === undefined || nowMs - progress.lastProgressMs > STANDS_STILL_MS;
+        return progress.installing || (progress.matchSeq < log.end.seq && isLate);
+      }
       const lost = this.#lost.get(replica);
       return lost !== undefined && lost.matchSeq >= log.base.seq;
     });

@@ -18,7 +18,7 @@ export const PINNED_SEEDS: Readonly<Record<string, PinnedSeed>> = {
   'a required member is not waited for (I2)': { seed: 2, breaks: /\(I2\)/ },
   'acknowledgements before the flush (R25)': { seed: 2, breaks: /\(I2\)/ },
   'the step of KIP-279 dropped: a log is judged by its length alone (R28)': { seed: 19, breaks: /two different entries .* \(I2\)/ },
-  'no tombstones during an install (R33)': { seed: 39, breaks: /\(I6, I7\)|\(I6\)/ },
+  'no tombstones during an install (R33)': { seed: 54, breaks: /\(I6, I7\)|\(I6\)/ },
   'a follower evicts by itself (R22)': { seed: 12, breaks: /\(I6\)/ },
   'expiry by the local clock (R23)': { seed: 1, breaks: /\(I6\)/ },
   'a lost compare-and-swap settled by a read (R7)': { seed: 133, plan: STORMY, breaks: /\(I2\)/ },
