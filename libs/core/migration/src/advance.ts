@@ -31,11 +31,9 @@ export function advance(operator: MigrationOperator, job: MigrationJob, facts: O
     case 'ROLLED_BACK':
       return undefined;
     case 'ROLL_BACK':
-      return rollBack(operator, record, isStuck, to);
+      return rollBack(operator, record, { isStuck, to });
     case 'REMOVE':
-      // Past the point of return: the target leads or follows with everything, and the source may be gone already.
-      if (STEPS.REMOVE.isFinished!(operator, record)) return to('DONE');
-      return isStuck && operator.problem === '' ? { ...operator, problem: 'the source is not let go: a replica of the target is not in sync' } : undefined;
+      return remove(operator, record, { isStuck, to });
     case 'WAITING':
       if (job.state === 'CANCELLING') return to('ROLLED_BACK', { problem: job.problem });
       if (facts.obstacle !== undefined) return to('ROLLED_BACK', { problem: facts.obstacle });
@@ -46,24 +44,46 @@ export function advance(operator: MigrationOperator, job: MigrationJob, facts: O
   if (job.state === 'CANCELLING') return to('ROLL_BACK', { problem: job.problem });
   if (facts.obstacle !== undefined) return to('ROLL_BACK', { problem: facts.obstacle });
   if (job.state !== 'RUNNING') return undefined;
+  // A target that fell out of the in-sync set is compared when it is back: with other data, perhaps.
+  if ((operator.step === 'VERIFY' || operator.step === 'TRANSFER') && !isInSync(targetsOf(operator), record)) return to('CATCH_UP', { proof: undefined });
   if (operator.step === 'VERIFY') {
-    // A target that fell out of the in-sync set is compared when it is back.
-    if (!STEPS.CATCH_UP.isFinished!(operator, record)) return to('CATCH_UP');
     if (targetsOf(operator).length === 0) return to('TRANSFER');
     if (typeof facts.verdict === 'string') return to('ROLL_BACK', { problem: facts.verdict });
     if (facts.verdict !== undefined) return to('TRANSFER', { proof: facts.verdict });
   } else if (STEPS[operator.step].isFinished!(operator, record)) {
     const { next } = STEPS[operator.step];
-    return next === 'REMOVE' ? to(next, { pauseMs: facts.pauseMs ?? operator.pauseMs }) : to(next);
+    return next === 'REMOVE' ? to(next, { pauseMs: pauseOf(operator, record, facts) }) : to(next);
   }
   return isStuck ? to('ROLL_BACK', { problem: `no progress in step ${operator.step} for ${Math.round(STEPS[operator.step].patienceMs / 1000)} s` }) : undefined;
 }
 
-function rollBack(operator: MigrationOperator, record: PartitionRecord, isStuck: boolean, to: (step: OperatorStep, changes?: Partial<MigrationOperator>) => MigrationOperator): MigrationOperator | undefined {
+interface Moving {
+  readonly isStuck: boolean;
+  readonly to: (step: OperatorStep, changes?: Partial<MigrationOperator>) => MigrationOperator;
+}
+
+const isInSync = (nodes: readonly string[], { inSync }: PartitionRecord): boolean => nodes.every((node) => inSync.some((member) => member.node === node));
+
+/** An epoch after the comparison was brought about by this operator; an earlier transfer is none of its business. */
+function pauseOf({ proof, pauseMs }: MigrationOperator, { epoch }: PartitionRecord, facts: OperatorFacts): number | undefined {
+  return proof !== undefined && proof.epoch === epoch ? pauseMs : (facts.pauseMs ?? pauseMs);
+}
+
+/** Past the point of return as soon as a source is gone: until then a target that is lost is waited for, or given up, beside its source. */
+function remove(operator: MigrationOperator, record: PartitionRecord, { isStuck, to }: Moving): MigrationOperator | undefined {
+  if (STEPS.REMOVE.isFinished!(operator, record)) return to('DONE');
+  const isServed = isInSync(targetsOf(operator), record);
+  if (!isServed && isInSync(sourcesOf(operator), record)) return to('CATCH_UP', { proof: undefined });
+  if (!isStuck) return undefined;
+  // What is missing is made good by the ordinary placement.
+  if (!isServed) return to('ROLLED_BACK', { problem: 'neither the source nor the target is in sync' });
+  return operator.problem === '' ? { ...operator, problem: 'the source is not let go, although the target is in sync' } : undefined;
+}
+
+function rollBack(operator: MigrationOperator, record: PartitionRecord, { isStuck, to }: Moving): MigrationOperator | undefined {
   if (STEPS.ROLL_BACK.isFinished!(operator, record)) return to('ROLLED_BACK');
-  const isInSync = (nodes: readonly string[]): boolean => nodes.every((node) => record.inSync.some((member) => member.node === node));
-  // The source was lost meanwhile and the target has everything: going back would lose redundancy.
-  if (!isInSync(sourcesOf(operator)) && isInSync(targetsOf(operator))) return to('REMOVE', { problem: `${operator.problem}; went on, since the source was lost` });
+  // The source was lost meanwhile and the target was found to have everything: going back would lose redundancy.
+  if (operator.proof !== undefined && !isInSync(sourcesOf(operator), record) && isInSync(targetsOf(operator), record)) return to('REMOVE', { problem: `${operator.problem}; went on, since the source was lost` });
   // What is left over is cleaned up by the ordinary placement.
   return isStuck ? to('ROLLED_BACK') : undefined;
 }

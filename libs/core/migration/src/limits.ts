@@ -10,29 +10,31 @@ export interface MigrationLimits {
   readonly perCluster: number;
 }
 
-/** Those that wait and may begin now. `canTake`: new replicas may go to the node. */
+/** Those that wait and may begin now. `canTake`: new replicas may go to the node. `otherFills`: replicas that it fills beside those of migrations. */
 export function admit(
   operators: Iterable<MigrationOperator>,
   jobs: ReadonlyMap<string, MigrationJob>,
   limits: MigrationLimits,
   canTake: (node: NodeId) => boolean,
+  otherFills: (node: NodeId) => number = () => 0,
 ): ReadonlySet<MigrationOperator> {
   const filling = new Map<NodeId, number>();
+  const fillsOf = (node: NodeId): number => filling.get(node) ?? otherFills(node);
   let total = 0;
   const waiting: MigrationOperator[] = [];
   for (const operator of operators) {
     if (operator.step === 'WAITING' && jobs.get(operator.job)?.state === 'RUNNING') waiting.push(operator);
     if (!isFilling(operator)) continue;
     total += 1;
-    for (const node of targetsOf(operator)) filling.set(node, (filling.get(node) ?? 0) + 1);
+    for (const node of targetsOf(operator)) filling.set(node, fillsOf(node) + 1);
   }
   waiting.sort((a, b) => MIGRATION_REASONS.indexOf(a.reason) - MIGRATION_REASONS.indexOf(b.reason) || createdMsOf(jobs, a) - createdMsOf(jobs, b) || a.partition - b.partition);
   const admitted = new Set<MigrationOperator>();
   for (const operator of waiting) {
     if (total >= limits.perCluster) break;
     const targets = targetsOf(operator);
-    if (!targets.every((node) => canTake(node) && (filling.get(node) ?? 0) < limits.perTarget)) continue;
-    for (const node of targets) filling.set(node, (filling.get(node) ?? 0) + 1);
+    if (!targets.every((node) => canTake(node) && fillsOf(node) < limits.perTarget)) continue;
+    for (const node of targets) filling.set(node, fillsOf(node) + 1);
     total += 1;
     admitted.add(operator);
   }

@@ -12,7 +12,7 @@ import { LeaderCounts } from '../decisions/leader-counts.ts';
 import { promote } from '../decisions/succession.ts';
 import { nameOf, partitionName, type ClusterState, type HeldReplica, type NodeInventory } from '../decisions/cluster-state.ts';
 import { decide } from '../decisions/decide.ts';
-import { PlacementPlans } from '../decisions/placement-plans.ts';
+import { PlacementPlans, type MigratingPlacement } from '../decisions/placement-plans.ts';
 
 interface ToyReplica extends HeldReplica {
   /** Writes that it holds: a count stands for the data. */
@@ -37,6 +37,8 @@ export class ToyCluster {
   failover: FailoverState = CALM;
   active: ActiveFailover = 'drain-only';
   readonly requested = new Map<string, string>();
+  /** By `partitionName`: where migrations want partitions. */
+  migrating: ReadonlyMap<string, MigratingPlacement> = new Map();
   /** Incarnation of each node's process as long as it may hold offices, registered or not. */
   readonly living = new Map<string, string>();
   learnersPerNodeMax = 8;
@@ -124,8 +126,8 @@ export class ToyCluster {
   }
 
   decide(): readonly Action[] {
-    const { random, plans, isSettled, learnersPerNodeMax } = this;
-    return decide(this.state(), { random, plans, isSettled, learnersPerNodeMax });
+    const { random, plans, isSettled, learnersPerNodeMax, migrating } = this;
+    return decide(this.state(), { random, plans, isSettled, learnersPerNodeMax, migrating });
   }
 
   planHandOvers(): readonly HandOver[] {

@@ -1,0 +1,1 @@
+export { ToyCluster, nodeId } from './toy-cluster.ts';
