@@ -1,9 +1,8 @@
 import { LatencyWindow } from '@atoll/core-replication';
 
-/** Operations of the last interval, weighted with those before, below which there is no p99 to speak of. */
+/** Operations of an interval below which there is no p99 to speak of. */
 const OPERATIONS_MIN = 10;
-/** Of the last intervals, about two, and of the last ones without a transfer, about ten. */
-const RECENT_FADING = 0.5;
+/** Of the intervals without a transfer the last ten count, about. Of those with one the last alone: who is slowed down by what was would stand at the floor. */
 const BASELINE_FADING = 0.9;
 
 /**
@@ -51,7 +50,7 @@ export class ClientLatency {
 
 class PhasedWindow {
   readonly interval = new LatencyWindow(0);
-  readonly recent = new LatencyWindow(RECENT_FADING);
+  readonly recent = new LatencyWindow(0);
   readonly baseline = new LatencyWindow(BASELINE_FADING);
 
   endInterval(wasSending: boolean): void {

@@ -21,10 +21,10 @@ describe(`replicas that are added under writes (R33; seed ${SEED})`, () => {
     const a = await world.start('a', { gate, env: { STORAGE_NODE_MEMORY_BYTES_MAX: '256MiB' } });
     const b = await world.start('b', { env: { STORAGE_NODE_MEMORY_BYTES_MAX: '256MiB' } });
     const spec = await world.createKeyspace({ replicationFactor: 2 }, [a]);
-    let isOver = false;
+    const stop = new AbortController();
     const problems: AtollError[] = [];
     const write = async (writer: number): Promise<void> => {
-      for (let count = 0; !isOver; count += 1) {
+      for (let count = 0; !stop.signal.aborted; count += 1) {
         await a.set(`key-${writer}-${count % 200}`, VALUE).catch((error: AtollError) => problems.push(error));
       }
     };
@@ -38,7 +38,7 @@ describe(`replicas that are added under writes (R33; seed ${SEED})`, () => {
       gate.narrow(0);
       await eventually('b is in sync', () => world.record().record.inSync.length === 2, 60_000);
     } finally {
-      isOver = true;
+      stop.abort();
       gate.narrow(0);
       await Promise.all(writers);
     }
@@ -53,14 +53,14 @@ describe(`replicas that are added under writes (R33; seed ${SEED})`, () => {
     const spec = await world.createKeyspace({ replicationFactor: 2 }, [a]);
     await Promise.all(Array.from({ length: 128 }, (_, index) => a.set(`first-${index}`, VALUE)));
     let count = 0;
-    let isOver = false;
+    const stop = new AbortController();
     const write = async (): Promise<void> => {
-      while (!isOver) await a.set(`key-${(count += 1)}`, VALUE);
+      while (!stop.signal.aborted) await a.set(`key-${(count += 1)}`, VALUE);
     };
     const writers = Array.from({ length: 4 }, write);
     await world.addLearner(b, spec);
     await eventually('b is in sync', () => world.record().record.inSync.length === 2, 60_000);
-    isOver = true;
+    stop.abort();
     await Promise.all(writers);
     const { bytes } = (await b.transfers()).replicas[0]!;
     // A MiB was there when the install was ordered; some is written before that.
