@@ -25,7 +25,7 @@ function run(options: { readonly obeysPause: boolean; readonly wasExpelled?: boo
   // What was written while it was being filled.
   for (let index = 0; index < 2000; index += 1) solo.write(`key-${index % 500}`, setTo(VALUE), momentAt(startMs));
   learner.subscribe(startMs);
-  const nextMs = Array.from({ length: CLIENTS }, () => startMs);
+  const nextMs = Array.from({ length: CLIENTS }, (): number => startMs);
   const outcomes: (WriteOutcome[] | undefined)[] = Array.from({ length: CLIENTS }, () => undefined);
   const failures: WriteOutcome[] = [];
   let budget = 0;
