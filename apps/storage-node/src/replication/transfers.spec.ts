@@ -113,7 +113,7 @@ describe(`transfers of a node, seen and bounded (seed ${SEED})`, () => {
     });
     stop.abort();
     await serving;
-    await eventually('the bound counts alone', async () => (await rate()) === bound);
+    expect(await eventually('the bound counts alone', async () => (await rate()) === bound)).toBe(true);
   });
 
   it('the install belongs to the trace of the call that had the replica made, with what it brought', async () => {
