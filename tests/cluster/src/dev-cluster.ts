@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { credentials } from '@grpc/grpc-js';
 import { createClient, type AtollClient, type ClientOptions } from '@atoll/client';
 import { AdminClient, type Event, type Keyspace, type Node, type Partition } from '@atoll/contracts/atoll/v1/admin';
+import { StartMigrationRequest, type Migration, type PartitionMigration, type StartMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 import { CacheClient } from '@atoll/contracts/atoll/v1/cache';
 import { ReplicationClient, type HeldReplica } from '@atoll/contracts/atoll/v1/replication';
 import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
@@ -203,6 +204,35 @@ export class DevCluster {
 
   async events(kind: string): Promise<Event[]> {
     return (await this.#ask((admin) => callUnary(admin, 'listEvents', { kind, limit: 1000 }, { deadlineMs: ASK_MS }))).events;
+  }
+
+  async startMigration(request: Partial<StartMigrationRequest>): Promise<StartMigrationResponse> {
+    return this.#ask((admin) => callUnary(admin, 'startMigration', StartMigrationRequest.fromPartial(request), { deadlineMs: CALL_MS }));
+  }
+
+  async migration(id: string): Promise<{ readonly migration: Migration; readonly partitions: readonly PartitionMigration[] }> {
+    const { migration, partitions } = await this.#ask((admin) => callUnary(admin, 'getMigration', { id }, { deadlineMs: ASK_MS }));
+    return { migration: migration!, partitions };
+  }
+
+  async migrations(): Promise<Migration[]> {
+    return (await this.#ask((admin) => callUnary(admin, 'listMigrations', { limit: 200, active: false }, { deadlineMs: ASK_MS }))).migrations;
+  }
+
+  async cancelMigration(id: string): Promise<void> {
+    await this.#ask((admin) => callUnary(admin, 'cancelMigration', { id }, { deadlineMs: CALL_MS }));
+  }
+
+  async resumeMigration(id: string, bytesPerSecond?: number): Promise<void> {
+    await this.#ask((admin) => callUnary(admin, 'resumeMigration', { id, bytesPerSecond }, { deadlineMs: CALL_MS }));
+  }
+
+  async drainNode(node: string): Promise<void> {
+    await this.#ask((admin) => callUnary(admin, 'drainNode', { node, undo: false }, { deadlineMs: CALL_MS }));
+  }
+
+  async removeNode(node: string): Promise<void> {
+    await this.#ask((admin) => callUnary(admin, 'removeNode', { node, dataIsLost: false }, { deadlineMs: CALL_MS }));
   }
 
   async replicas(node: string): Promise<HeldReplica[]> {

@@ -6,7 +6,7 @@ import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { draftMigration, requireCapacity } from '../migration/begin-migration.ts';
 import type { ClusterSurvey } from '../migration/cluster-survey.ts';
 import type { TermOfOffice } from '../term-of-office.ts';
-import { describeMigration } from './start-migration.ts';
+import { beginOnce, checkMigrationId, describeMigration } from './start-migration.ts';
 
 export async function planRebalance(context: AdminContext, { keyspace }: PlanRebalanceRequest): Promise<PlanRebalanceResponse> {
   const { term, names } = scope(context, keyspace);
@@ -24,6 +24,7 @@ export async function planRebalance(context: AdminContext, { keyspace }: PlanReb
 
 export async function rebalance(context: AdminContext, { keyspace, id }: RebalanceRequest): Promise<RebalanceResponse> {
   const { term, names } = scope(context, keyspace);
+  checkMigrationId(id);
   await term.migrations.store.refresh();
   const known = id === '' ? undefined : describeMigration(term, id);
   if (known !== undefined) return { migration: known.migration, refusals: [] };
@@ -33,7 +34,7 @@ export async function rebalance(context: AdminContext, { keyspace, id }: Rebalan
   const ask = { id: id || `rebalance-${randomHex(context.random, 8)}`, reason: 'REQUESTED', description: 'rebalance', planned, bytesPerSecond: 0, fullVerify: false } as const;
   const { job, operators } = draftMigration(ask, survey, term.wallMs());
   requireCapacity(operators, survey);
-  await term.beginMigration(job, operators);
+  await beginOnce(term, job, operators);
   return { migration: describeMigration(term, job.id)?.migration, refusals: [...refusals] };
 }
 

@@ -1,7 +1,7 @@
-import type { StartMigrationRequest, StartMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
-import { AtollError, invalidArgument } from '@atoll/core-errors';
+import { MigrationMethod, type StartMigrationRequest, type StartMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
+import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
 import { keyspaceNotFound, type PartitionRecord } from '@atoll/core-membership';
-import { planMove, type PlannedMoves } from '@atoll/core-migration';
+import { planMove, type MigrationJob, type MigrationOperator, type PlannedMoves } from '@atoll/core-migration';
 import { DEFAULT_KEYSPACE, randomHex, toNodeId } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
@@ -33,16 +33,31 @@ export async function startMigration(context: AdminContext, request: StartMigrat
   const { job, operators } = draftMigration(ask, survey, term.wallMs());
   requireCapacity(operators, survey);
   if (!request.dryRun) {
-    await term.beginMigration(job, operators);
+    await beginOnce(term, job, operators);
     const written = await existing(term, job.id);
     if (written !== undefined) return written;
   }
   return { migration: toMigration(job, []), partitions: operators.map((operator) => toPartitionMigration(operator, { bytes: 0, entries: 0, progress: 0 })) };
 }
 
-/** Throws INVALID_ARGUMENT that names the field. */
-function checkRequest({ id, from, to, bytesPerSecond, partitions, allKeyspaces, keyspace, fullVerify }: StartMigrationRequest): void {
+/** Throws INVALID_ARGUMENT for an id that cannot stand in a key; an empty one is made up. */
+export function checkMigrationId(id: string): void {
   if (id !== '' && !ID.test(id)) throw invalidArgument('id', 'must be 1 to 64 characters of [A-Za-z0-9_-]');
+}
+
+/** Begins a job, unless the same request made it a moment ago. Throws as `beginMigration`. */
+export async function beginOnce(term: TermOfOffice, job: MigrationJob, operators: readonly MigrationOperator[]): Promise<void> {
+  try {
+    await term.beginMigration(job, operators);
+  } catch (error) {
+    if (!isAtollError(error) || error.reason !== 'MIGRATION_CONFLICT' || error.metadata['field'] !== 'id') throw error;
+  }
+}
+
+/** Throws INVALID_ARGUMENT that names the field. */
+function checkRequest({ id, method, from, to, bytesPerSecond, partitions, allKeyspaces, keyspace, fullVerify }: StartMigrationRequest): void {
+  checkMigrationId(id);
+  if (method !== MigrationMethod.MIGRATION_METHOD_UNSPECIFIED && method !== MigrationMethod.MIGRATION_METHOD_MOVE) throw invalidArgument('method', 'must be MOVE');
   if (from !== '' && from === to) throw invalidArgument('to', `is the same node as from, ${from}`);
   if (bytesPerSecond !== 0 && (bytesPerSecond < BYTES_PER_SECOND_MIN || !Number.isSafeInteger(bytesPerSecond))) throw invalidArgument('bytes_per_second', `must be 0 or at least ${BYTES_PER_SECOND_MIN}`);
   if (allKeyspaces && (keyspace !== '' || partitions.length > 0)) throw invalidArgument('all_keyspaces', 'cannot stand beside keyspace or partitions');

@@ -39,7 +39,9 @@ export function watchMigration(context: AdminContext): ServerStreamHandler<Watch
         }
         last = text;
         if (hasEnded) return;
-        await pause(intervalMs || INTERVAL_MS_DEFAULT, undefined, { signal });
+        // A client that goes away is nothing to tell of.
+        await pause(intervalMs || INTERVAL_MS_DEFAULT, undefined, { signal }).catch(() => undefined);
+        if (signal.aborted) return;
       }
     } finally {
       watchers -= 1;

@@ -16,7 +16,7 @@ export function createMigrationMetrics(metrics: Metrics, read: { readonly jobs: 
   const partitions = metrics.counterFamily('atoll_migration_partitions_total', ['result'], { description: 'Partitions whose migration ended: done, rolled_back.' });
   const bytes = metrics.counter('atoll_migration_bytes_total', { description: 'Keys and values that migrations that ended copied.', unit: 'By' });
   const jobs = metrics.counterFamily('atoll_migrations_total', ['state'], { description: 'Migrations that ended: succeeded, failed, cancelled.' });
-  const pauses = metrics.histogram('atoll_migration_pause_seconds', { description: 'Time for which writes to one partition waited for its leader to change in a migration.' });
+  const pauses = metrics.histogram('atoll_migration_pause_seconds', { description: 'Time for which writes to one partition waited for its leader to change in a migration.', unit: 's' });
   return {
     stepped: (from, to) => {
       if (from.step === 'TRANSFER' && to.pauseMs !== undefined) pauses.record(to.pauseMs);

@@ -22,6 +22,8 @@ import {
 /** Ended jobs that are kept, and of how many of them the partitions are kept too. */
 export const JOBS_KEPT = 200;
 export const RESULTS_KEPT = 20;
+/** Times that a write is tried whose outcome is unknown, each on what was read again (R7). */
+const WRITES_MAX = 3;
 /** Operators per transaction: each takes at most two of the 128 changes that etcd allows. */
 const OPERATORS_PER_TRANSACTION = 50;
 const DELETES_PER_TRANSACTION = 100;
@@ -121,23 +123,46 @@ export class MigrationStore {
     this.#checkFree(job, operators);
     const isOneWrite = operators.length <= OPERATORS_PER_TRANSACTION;
     const first: MigrationJob = { ...job, state: isOneWrite ? job.state : 'PREPARING' };
-    await this.#must(`begin migration ${job.id}`, first, operators.slice(0, OPERATORS_PER_TRANSACTION));
-    for (let start = OPERATORS_PER_TRANSACTION; start < operators.length; start += OPERATORS_PER_TRANSACTION) {
-      const isLast = start + OPERATORS_PER_TRANSACTION >= operators.length;
-      await this.#must(`begin migration ${job.id}`, isLast ? job : undefined, operators.slice(start, start + OPERATORS_PER_TRANSACTION));
+    await this.#take(first, operators.slice(0, OPERATORS_PER_TRANSACTION));
+    try {
+      for (let start = OPERATORS_PER_TRANSACTION; start < operators.length; start += OPERATORS_PER_TRANSACTION) {
+        const isLast = start + OPERATORS_PER_TRANSACTION >= operators.length;
+        await this.#take(isLast ? job : first, operators.slice(start, start + OPERATORS_PER_TRANSACTION));
+      }
+    } catch (error) {
+      // What was taken is given back; where this cannot be written, the next coordinator does it.
+      await this.#change(job.id, (known) => (known.state === 'PREPARING' ? { ...known, state: 'CANCELLING', problem: 'it could not be written as a whole' } : known)).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** Writes some operators of a job that begins, once. */
+  async #take(job: MigrationJob, operators: readonly MigrationOperator[]): Promise<void> {
+    const changes = operators.map((operator): OperatorChange => ({ from: operator, to: operator }));
+    for (let attempt = 1; ; attempt += 1) {
+      const known = this.job(job.id);
+      const isSame = known?.traceparent === job.traceparent && known.createdMs === job.createdMs && known.state === job.state;
+      if (isSame && operators.every(({ keyspace, partition }) => this.operatorOf(keyspace, partition)?.job === job.id)) return;
+      if (await this.#transact(changes, operators, job)) return;
+      if (attempt === WRITES_MAX) throw notKnownToBeWritten(`begin migration ${job.id}`);
+      await this.#refresh();
     }
   }
 
   /** Changes a job; `change` answers the same one where there is nothing to do. Throws MIGRATION_NOT_FOUND, METADATA_CONFLICT. */
   update(id: string, change: (job: MigrationJob) => MigrationJob): Promise<MigrationJob> {
-    return this.#inTurn(async () => {
+    return this.#inTurn(() => this.#change(id, change));
+  }
+
+  async #change(id: string, change: (job: MigrationJob) => MigrationJob): Promise<MigrationJob> {
+    for (let attempt = 1; ; attempt += 1) {
       await this.#refresh();
       const job = this.job(id);
       if (job === undefined) throw migrationNotFound(id);
       const next = change(job);
-      if (next !== job) await this.#must(`change migration ${id}`, next, []);
-      return next;
-    });
+      if (next === job || (await this.#transact([], [], next))) return next;
+      if (attempt === WRITES_MAX) throw notKnownToBeWritten(`change migration ${id}`);
+    }
   }
 
   /** Writes what can be written; returns what certainly was. What was not is decided anew, on what is read again. */
@@ -186,12 +211,6 @@ export class MigrationStore {
     if (taken.length === 0) return;
     const text = taken.slice(0, 5).map(({ keyspace, partition, job: other }) => `${keyspace}/${partition} (migration ${other})`).join(', ');
     throw new AtollError('MIGRATION_CONFLICT', `partitions: ${taken.length} of ${operators.length} are being migrated: ${text}`, { metadata: { field: 'partitions', migration: taken[0]!.job } });
-  }
-
-  async #must(what: string, job: MigrationJob | undefined, operators: readonly MigrationOperator[]): Promise<void> {
-    const taken = operators.map((operator): OperatorChange => ({ from: operator, to: operator }));
-    if (await this.#transact(taken, operators, job)) return;
-    throw new AtollError('METADATA_CONFLICT', `${what}: it is not known whether this was written, or another coordinator was elected; look at the list of migrations`);
   }
 
   async #writeBatch(batch: readonly OperatorChange[]): Promise<boolean> {
@@ -259,5 +278,8 @@ export class MigrationStore {
     for (const { id } of ended.slice(JOBS_KEPT)) this.#jobs.delete(id);
   }
 }
+
+const notKnownToBeWritten = (what: string): AtollError =>
+  new AtollError('METADATA_CONFLICT', `${what}: it is not known whether this was written, or another coordinator was elected; look at the list of migrations`);
 
 export const migrationNotFound = (id: string): AtollError => new AtollError('MIGRATION_NOT_FOUND', `id: there is no migration ${id}`, { metadata: { field: 'id', migration: id } });

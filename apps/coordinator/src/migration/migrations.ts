@@ -1,7 +1,7 @@
 // The migrations of one term: takes jobs over, brings operators from step to step, and ends jobs. What an operator wants
 // of its partition's replicas is carried out by the ordinary decisions on records (`placements`); leaders move by planned
 // transfers. Everything that must survive is in etcd (migration-store.ts).
-import { destinationOf, hasEnded, isEnded, sourcesOf, targetsOf, admit, advance, placementOf, type MigrationJob, type MigrationOperator, type OperatorFacts } from '@atoll/core-migration';
+import { destinationOf, hasEnded, isEnded, isFilling, sourcesOf, targetsOf, admit, advance, placementOf, type MigrationJob, type MigrationOperator, type OperatorFacts } from '@atoll/core-migration';
 import { isUsable, nameOf, partitionName, type ClusterState, type MigratingPlacement, type PartitionRecord } from '@atoll/core-membership';
 import type { NodeId } from '@atoll/core-runtime';
 import type { MigrationMetrics } from './migration-metrics.ts';
@@ -27,6 +27,8 @@ export interface MigrationsOptions {
   readonly pauseMsOf: (record: PartitionRecord) => number | undefined;
   /** Why the node refuses replicas of the keyspace. */
   readonly refusalOf: (keyspaceId: string, node: NodeId) => string | undefined;
+  /** It is asked again from now on. */
+  readonly forgetRefusal: (keyspaceId: string, node: NodeId) => void;
   /** A job ended. */
   readonly onEnded: (job: MigrationJob) => void;
 }
@@ -75,16 +77,19 @@ export class Migrations {
     const operators = store.operators();
     const jobs = store.jobsById();
     const recordOf = recordsOf(state);
-    const admitted = admit(operators, jobs, { perTarget: config.learnersPerNodeMax, perCluster: config.migrationsMax }, (node) => isUsable(state, node));
+    const limits = { perTarget: config.learnersPerNodeMax, perCluster: config.migrationsMax };
+    const otherFills = countOtherFills(state, operators);
+    const admitted = admit(operators, jobs, limits, (node) => isUsable(state, node), (node) => otherFills.get(node) ?? 0);
     const changes: OperatorChange[] = [];
     for (const from of operators) {
       const job = jobs.get(from.job);
       if (job === undefined) continue;
       const facts = this.#facts(from, job, { state, record: recordOf(from), mayBegin: admitted.has(from), nowMs });
       const to = advance(from, job, facts, this.#options.wallMs());
-      if (to !== undefined) changes.push({ from, to: this.#prepare(job, from, to) });
+      if (to !== undefined) changes.push({ from, to });
     }
-    this.#note(await store.write(changes));
+    await transfers.refresh(changes.filter(({ from }) => from.step === 'CATCH_UP').flatMap(({ from }) => targetsOf(from)), state.nodes);
+    this.#note(await store.write(changes.map(({ from, to }) => ({ from, to: this.#prepare(jobs.get(from.job)!, from, to) }))));
     const current = store.operators();
     const verifying = current.flatMap((operator) => {
       const record = recordOf(operator);
@@ -122,7 +127,8 @@ export class Migrations {
     for (const node of targetsOf(operator)) {
       const spec = state.specs.get(node);
       if (spec?.state !== 'UP') return `${node} is ${spec?.state ?? 'unknown'}: it gets nothing`;
-      const refusal = refusalOf(operator.keyspaceId, node);
+      if (state.writtenOff.has(node)) return `${node} is gone: it gets nothing`;
+      const refusal = isFilling(operator) ? refusalOf(operator.keyspaceId, node) : undefined;
       if (refusal !== undefined) return `${node} refuses it: ${refusal}`;
       const memory = transfers.memoryOf(node);
       if (memory !== undefined && memory.limitBytes > 0 && memory.usedBytes > MEMORY_SHARE_MAX * memory.limitBytes && operator.step !== 'VERIFY' && operator.step !== 'TRANSFER') {
@@ -134,7 +140,7 @@ export class Migrations {
 
   #stuckMs(operator: MigrationOperator, job: MigrationJob, record: PartitionRecord | undefined, nowMs: number): number {
     const name = partitionName(operator.keyspace, operator.partition);
-    const isWaitedFor = job.state === 'RUNNING' || job.state === 'CANCELLING';
+    const isWaitedFor = (job.state === 'RUNNING' || job.state === 'CANCELLING') && !this.#options.proofs.isInQueue(operator);
     const mark = isWaitedFor ? `${operator.job} ${operator.step} ${record?.changeId} ${this.#options.transfers.of(operator).bytes}` : `at rest ${nowMs}`;
     const known = this.#progress.get(name);
     if (known?.mark === mark) return nowMs - known.sinceMs;
@@ -144,7 +150,10 @@ export class Migrations {
 
   /** What is written with the step beside what `advance` decided. */
   #prepare(job: MigrationJob, from: MigrationOperator, to: MigrationOperator): MigrationOperator {
-    const { bytes, entries } = this.#options.transfers.of(from);
+    if (to.step === 'ADD') for (const node of targetsOf(to)) this.#options.forgetRefusal(to.keyspaceId, node);
+    const copied = this.#options.transfers.of(from);
+    // Nodes tell of a copy for a minute; what was written down before stays.
+    const [bytes, entries] = [Math.max(from.bytes, copied.bytes), Math.max(from.entries, copied.entries)];
     const traceparent = from.step === 'WAITING' && !hasEnded(to) ? this.#options.spans.began(job, to) : to.traceparent;
     return { ...to, bytes, entries, traceparent };
   }
@@ -179,6 +188,18 @@ export class Migrations {
 
 /** Whether some job has not ended. */
 export const hasActive = (store: MigrationStore): boolean => store.jobs().some((job) => !isEnded(job));
+
+/** Learners by node that no migration fills: of processes that came back without their data, for example. */
+function countOtherFills(state: ClusterState, operators: readonly MigrationOperator[]): ReadonlyMap<NodeId, number> {
+  const own = new Set(operators.filter(isFilling).flatMap((operator) => targetsOf(operator).map((node) => `${node} ${partitionName(operator.keyspace, operator.partition)}`)));
+  const counts = new Map<NodeId, number>();
+  for (const records of state.partitions.values()) {
+    for (const { record } of records) {
+      for (const { node } of record.learners) if (!own.has(`${node} ${nameOf(record)}`)) counts.set(node, (counts.get(node) ?? 0) + 1);
+    }
+  }
+  return counts;
+}
 
 function recordsOf(state: ClusterState): (operator: MigrationOperator) => PartitionRecord | undefined {
   const byName = new Map<string, PartitionRecord>();

@@ -72,10 +72,8 @@ export function openMigrations(options: OpenMigrationsOptions): OpenMigrations {
       failover.request(record, node);
     },
     pauseMsOf: (record: PartitionRecord) => failover.pauseMsOf(record),
-    refusalOf: (keyspaceId: string, node: NodeId) => {
-      const refusal = inventories.refusalOf(keyspaceId);
-      return refusal?.node === node ? refusal.error.message : undefined;
-    },
+    refusalOf: (keyspaceId: string, node: NodeId) => inventories.refusalBy(node, keyspaceId)?.message,
+    forgetRefusal: (keyspaceId: string, node: NodeId) => inventories.forgetRefusal(node, keyspaceId),
     onEnded: (job) => {
       for (const [name, { atMs }] of requested) if (clock.monotonicMs() - atMs > HAND_OVER_AGAIN_MS) requested.delete(name);
       options.events.migrationEnded(job);

@@ -18,6 +18,8 @@ export interface ProofsOptions {
 
 interface Attempt {
   readonly job: string;
+  /** Of the operator: one that left the step and came back is compared anew. */
+  readonly stepSinceMs: number;
   /** Undefined while it runs, and after an attempt that came to nothing. */
   verdict: MigrationProof | string | undefined;
   isRunning: boolean;
@@ -34,8 +36,12 @@ export class Proofs {
   }
 
   verdictOf(operator: MigrationOperator): MigrationProof | string | undefined {
-    const attempt = this.#attempts.get(nameOf(operator));
-    return attempt?.job === operator.job ? attempt.verdict : undefined;
+    return this.#attemptOf(operator)?.verdict;
+  }
+
+  /** Others are compared before it. */
+  isInQueue(operator: MigrationOperator): boolean {
+    return operator.step === 'VERIFY' && this.#attemptOf(operator) === undefined;
   }
 
   /** Begins what is due. `verifying`: the operators at that step now; what is known of others is forgotten. */
@@ -45,8 +51,10 @@ export class Proofs {
     let running = [...this.#attempts.values()].filter(({ isRunning }) => isRunning).length;
     for (const { operator, record } of verifying) {
       if (running >= AT_ONCE || this.#ending.signal.aborted) return;
-      const known = this.#attempts.get(nameOf(operator));
-      if (known?.job === operator.job && (known.isRunning || known.verdict !== undefined || this.#options.nowMs() - known.atMs < RETRY_MS)) continue;
+      const known = this.#attemptOf(operator);
+      // One that runs is let end, even if it is of no interest any more.
+      if (known === undefined && this.#attempts.get(nameOf(operator))?.isRunning === true) continue;
+      if (known !== undefined && (known.isRunning || known.verdict !== undefined || this.#options.nowMs() - known.atMs < RETRY_MS)) continue;
       running += 1;
       void this.#compare(operator, record);
     }
@@ -57,9 +65,14 @@ export class Proofs {
     this.#options.verifier.close();
   }
 
+  #attemptOf(operator: MigrationOperator): Attempt | undefined {
+    const attempt = this.#attempts.get(nameOf(operator));
+    return attempt?.job === operator.job && attempt.stepSinceMs === operator.stepSinceMs ? attempt : undefined;
+  }
+
   async #compare(operator: MigrationOperator, record: PartitionRecord): Promise<void> {
     const { verifier, nowMs, onReport, onNews } = this.#options;
-    const attempt: Attempt = { job: operator.job, verdict: undefined, isRunning: true, atMs: nowMs() };
+    const attempt: Attempt = { job: operator.job, stepSinceMs: operator.stepSinceMs, verdict: undefined, isRunning: true, atMs: nowMs() };
     this.#attempts.set(nameOf(operator), attempt);
     try {
       const how = { reportOnly: false, node: undefined, everything: false, trustLeader: false };

@@ -2,7 +2,8 @@
 // nodes that send them.
 import type { GetTransfersResponse, ReplicaTransfer } from '@atoll/contracts/atoll/v1/transfer';
 import { partitionName, type NodeRecord, type PartitionRecord } from '@atoll/core-membership';
-import { isFilling, targetsOf, type MigrationJob, type MigrationOperator } from '@atoll/core-migration';
+import { hasEnded, isFilling, targetsOf, type MigrationJob, type MigrationOperator } from '@atoll/core-migration';
+import { toNodeId } from '@atoll/core-runtime';
 import type { TransferPeers } from './transfer-peers.ts';
 
 /** Time between two questions to a node. */
@@ -40,6 +41,7 @@ export class TransferWatch {
 
   /** Summed over the operator's targets; the least progress of them. */
   of(operator: MigrationOperator): CopyProgress {
+    if (operator.step === 'WAITING' || hasEnded(operator)) return { bytes: operator.bytes, entries: operator.entries, progress: operator.step === 'DONE' ? 1 : 0 };
     const name = partitionName(operator.keyspace, operator.partition);
     const copies = targetsOf(operator).map((node) => this.#copyOn(node, name));
     if (copies.every((copy) => copy === undefined)) return { bytes: operator.bytes, entries: operator.entries, progress: operator.bytes > 0 ? 1 : 0 };
@@ -63,15 +65,22 @@ export class TransferWatch {
     nowMs: number,
   ): void {
     const filling = operators.filter(isFilling);
-    if (this.#isAsking || nowMs - this.#askedMs < ASK_MS || (filling.length === 0 && this.#limited.size === 0)) return;
+    // Also those that were filled just now: how much it was is told behind the end of the copy.
+    const receivers = new Set(operators.filter(({ step }) => step !== 'WAITING').flatMap((operator) => targetsOf(operator)));
+    for (const node of this.#answers.keys()) if (!receivers.has(toNodeId(node))) this.#answers.delete(node);
+    if (this.#isAsking || nowMs - this.#askedMs < ASK_MS || (receivers.size === 0 && this.#limited.size === 0)) return;
     this.#askedMs = nowMs;
     this.#isAsking = true;
-    const receivers = new Set(filling.flatMap((operator) => targetsOf(operator)));
     const bounds = boundsOf(filling, jobs, cluster.recordOf);
     void Promise.all([...[...receivers].map((node) => this.#ask(node, cluster.nodes.get(node))), ...this.#limit(bounds, cluster.nodes)]).finally(() => {
       this.#isAsking = false;
       this.#options.onNews();
     });
+  }
+
+  /** Asks these nodes now: what they copied is written down with the step that is over. */
+  async refresh(nodes: Iterable<string>, registered: ReadonlyMap<string, NodeRecord>): Promise<void> {
+    await Promise.all([...new Set(nodes)].map((node) => this.#ask(node, registered.get(node))));
   }
 
   async #ask(node: string, record: NodeRecord | undefined): Promise<void> {

@@ -85,9 +85,15 @@ function migratingOf(own: readonly VersionedRecord[], { migrating }: DecideOptio
   return found;
 }
 
-/** Nodes that should hold replicas, whether or not they can be reached at this moment. */
+/**
+ * Nodes that should hold replicas, whether or not they can be reached at this moment. One that is drained has weight 0:
+ * it keeps what the others are too few for.
+ */
 export function placementNodes(state: ClusterState): PlacementNode[] {
-  return [...state.specs.values()].filter((spec) => spec.state === 'UP' && !state.writtenOff.has(spec.id));
+  return [...state.specs.values()].flatMap((spec) => {
+    if (spec.state === 'REMOVED' || state.writtenOff.has(spec.id)) return [];
+    return [spec.state === 'UP' ? spec : { ...spec, weight: 0 }];
+  });
 }
 
 /** Another node takes the place of one whose replica does not come in sync (R31). */

@@ -10,6 +10,8 @@ interface Plan {
   readonly targets: NodeId[][];
   /** By partition: moves that a migration is to make. Nothing moves before one has the partition. */
   readonly due: Map<number, DueMove>;
+  /** By partition: those that a migration had when this was asked last. */
+  readonly followed: Set<number>;
   /** Made while migrations had partitions, or not carried out as made: to be made anew when none has any. */
   isProvisional: boolean;
 }
@@ -40,6 +42,8 @@ export interface PlacementPlansOptions {
  */
 export class PlacementPlans {
   readonly #plans = new Map<string, Plan>();
+  /** Ids of keyspaces that were planned before. */
+  readonly #planned = new Set<string>();
   readonly #movesByMigration: boolean;
 
   constructor({ movesByMigration = false }: PlacementPlansOptions = {}) {
@@ -56,16 +60,24 @@ export class PlacementPlans {
     const isFirst = records.includes(undefined);
     const fingerprint = JSON.stringify([keyspace.id, isFirst, nodes.map(({ id, zone, weight }) => `${id} ${zone} ${weight}`).toSorted()]);
     const known = this.#plans.get(keyspace.name);
+    if (known !== undefined) settleFollowed(known, keyspace, records, migrating);
     if (known?.fingerprint === fingerprint && !(known.isProvisional && migrating.size === 0)) return known.targets;
     const present = records.map((record, partition) => migrating.get(partition)?.end ?? (record === undefined ? [] : presentNodes(record)));
     const { desired, moves, drops } = makePlan(keyspace, nodes, present);
-    const plan: Plan = { fingerprint, targets: desired, due: new Map(), isProvisional: migrating.size > 0 };
+    const plan: Plan = { fingerprint, targets: desired, due: new Map(), followed: new Set(migrating.keys()), isProvisional: migrating.size > 0 };
     if (this.#movesByMigration && !isFirst) {
-      for (const { partition, reason } of [...moves, ...drops.map((drop) => ({ partition: drop.partition, reason: 'BALANCE' as const }))]) {
-        if (!plan.due.has(partition)) plan.due.set(partition, { before: present[partition]!, after: desired[partition]!, reason });
-      }
+      const due = (partition: number, reason: MoveReason): void => {
+        const before = present[partition]!;
+        // With too few nodes for all replicas, nothing is won by giving up those that may come back.
+        const after = [...new Set([...desired[partition]!, ...before])].slice(0, Math.max(keyspace.replicationFactor, desired[partition]!.length));
+        if (!plan.due.has(partition) && !isSameNodes(before, after)) plan.due.set(partition, { before, after, reason });
+      };
+      // What a coordinator finds when it is elected is as somebody left it: an operator's own moves are not taken back.
+      for (const { partition, reason } of moves) if (reason !== 'BALANCE' || this.#planned.has(keyspace.id)) due(partition, reason);
+      for (const { partition } of drops) due(partition, 'BALANCE');
       plan.targets.splice(0, desired.length, ...present.map((list) => [...list]));
     }
+    if (!isFirst) this.#planned.add(keyspace.id);
     this.#plans.set(keyspace.name, plan);
     return plan.targets;
   }
@@ -106,12 +118,27 @@ export class PlacementPlans {
     const due = plan.due.get(record.partition);
     if (due !== undefined && !isSameNodes(due.after, end)) plan.isProvisional = true;
     plan.due.delete(record.partition);
+    plan.followed.add(record.partition);
     plan.targets[record.partition] = [...now];
   }
 
   /** Forgets keyspaces that are no more. */
   retain(keyspaces: ReadonlyMap<string, KeyspaceSpec>): void {
     for (const name of this.#plans.keys()) if (!keyspaces.has(name)) this.#plans.delete(name);
+  }
+}
+
+/**
+ * Partitions whose migration has ended stay where it left them: how it ended is seen in the record alone. Where that is
+ * not as many replicas as there should be, the plan is made anew.
+ */
+function settleFollowed(plan: Plan, keyspace: KeyspaceSpec, records: readonly (PartitionRecord | undefined)[], migrating: ReadonlyMap<number, MigratingPlacement>): void {
+  for (const partition of plan.followed) {
+    const record = records[partition];
+    if (migrating.has(partition) || record === undefined) continue;
+    plan.followed.delete(partition);
+    plan.targets[partition] = presentNodes(record);
+    if (plan.targets[partition].length !== keyspace.replicationFactor) plan.isProvisional = true;
   }
 }
 

@@ -1,0 +1,170 @@
+// Partitions move between real processes while clients read and write, and while something is done to whoever takes
+// part. Whatever happens: the job ends, the history of every key is linearizable, nothing acknowledged is lost, and no
+// client sees an error (I8).
+import { jest } from '@jest/globals';
+import { MigrationState, MigrationStep, type Migration, type PartitionMigration } from '@atoll/contracts/atoll/v1/migration';
+import { eventually } from '@atoll/platform-etcd/testing';
+import { ChaosClients } from './chaos-clients.ts';
+import { NO_HARM, harmOf } from './chaos-harm.ts';
+import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
+
+jest.setTimeout(240_000);
+
+const SEED = Number(process.env['CHAOS_SEED'] ?? 7301);
+const END_MS = 120_000;
+/** The bulk of the data: enough for a bounded copy to last for seconds. */
+const FILL_KEYS = 4000;
+const FILL_VALUE = 'v'.repeat(2000);
+/** A copy of half of it takes some ten seconds. */
+const SLOW_BYTES_PER_SECOND = 400_000;
+
+let cluster: DevCluster;
+let chaos: ChaosClients;
+let round = 0;
+
+beforeAll(async () => {
+  cluster = await DevCluster.start({ nodes: 4, routers: 2, coordinators: 2 });
+  await cluster.untilRedundant();
+  const client = cluster.client();
+  for (let start = 0; start < FILL_KEYS; start += 500) {
+    const entries = Array.from({ length: 500 }, (_, index) => ({ key: `fill-${start + index}`, value: `${start + index} ${FILL_VALUE}` }));
+    expect((await client.setMany(entries, { deadlineMs: 30_000 })).filter(({ ok }) => !ok)).toEqual([]);
+  }
+}, START_MS);
+
+afterAll(() => cluster?.stop(), STOP_MS);
+
+beforeEach(async () => {
+  await eventually('no migration runs', async () => (await cluster.migrations()).every(({ endedAtMs }) => endedAtMs > 0), END_MS);
+  await cluster.untilRedundant();
+  round += 1;
+  chaos = new ChaosClients({ clients: [cluster.client(), cluster.client()], seed: SEED + 100 * round });
+  await chaos.progress();
+});
+
+afterEach(async () => {
+  expect(await harmOf(cluster, chaos)).toEqual(NO_HARM);
+  const client = cluster.client();
+  const kept = await client.getMany(Array.from({ length: FILL_KEYS }, (_, index) => `fill-${index}`), { deadlineMs: 30_000 });
+  expect(kept.filter((outcome, index) => !outcome.ok || outcome.value?.value.toString() !== `${index} ${FILL_VALUE}`)).toEqual([]);
+});
+
+const holdersOf = async (node: string): Promise<number> => (await cluster.partitions()).filter(({ inSync, learners }) => inSync.includes(node) || learners.includes(node)).length;
+
+/** From the node that holds most to the one that holds least. */
+async function ends(): Promise<{ from: string; to: string }> {
+  const held = await Promise.all(cluster.up.storageNodes.map(async ({ id }) => ({ id, count: await holdersOf(id) })));
+  const sorted = held.toSorted((a, b) => b.count - a.count);
+  return { from: sorted[0]!.id, to: sorted.at(-1)!.id };
+}
+
+/** A slow move of all that can go, and the moment at which some of it is done and some is being copied. */
+async function begunMove(): Promise<{ id: string; from: string; to: string; total: number; done: readonly PartitionMigration[] }> {
+  const { from, to } = await ends();
+  const { migration, partitions } = await cluster.startMigration({ from, to, bytesPerSecond: SLOW_BYTES_PER_SECOND });
+  const id = migration!.id;
+  expect(partitions.length).toBeGreaterThan(4);
+  const isDone = ({ step }: PartitionMigration): boolean => step === MigrationStep.MIGRATION_STEP_DONE;
+  const done = await eventually(`some partitions of ${id} are done, others are being copied`, async () => {
+    const now = (await cluster.migration(id)).partitions;
+    return now.some(isDone) && now.some(({ step }) => step === MigrationStep.MIGRATION_STEP_CATCH_UP) ? now.filter(isDone) : undefined;
+  }, END_MS);
+  return { id, from, to, total: partitions.length, done };
+}
+
+async function ended(id: string): Promise<{ migration: Migration; partitions: readonly PartitionMigration[] }> {
+  await eventually(`${id} has ended`, async () => ((await cluster.migration(id).catch(() => undefined))?.migration.endedAtMs ?? 0) > 0, END_MS);
+  return cluster.migration(id);
+}
+
+/** Lets the job copy as fast as the nodes like, as soon as somebody is elected; unless it has ended meanwhile. */
+const unbound = (id: string): Promise<boolean> =>
+  eventually(`${id} is not bounded any more`, () => cluster.resumeMigration(id, 0).then(() => true, () => cluster.migration(id).then(({ migration }) => migration.endedAtMs > 0, () => false)), END_MS);
+
+const byPartition = (partitions: readonly PartitionMigration[]): Map<number, PartitionMigration> => new Map(partitions.map((partition) => [partition.partition, partition]));
+
+it('a move under load: every partition is compared before its source lets go, the source is left empty', async () => {
+  const { from, to } = await ends();
+  const { migration, partitions } = await cluster.startMigration({ id: 'plain', from, to });
+  expect((await cluster.startMigration({ id: 'plain', from, to })).migration!.createdAtMs).toBe(migration!.createdAtMs);
+  const after = await ended('plain');
+  expect(after.migration).toMatchObject({ state: MigrationState.MIGRATION_STATE_SUCCEEDED, partitionsDone: partitions.length, partitionsRolledBack: 0 });
+  for (const { step, proof, from: sources, to: targets } of after.partitions) {
+    expect({ step, sources, targets, equal: (proof?.equal ?? 0) + (proof?.repaired ?? 0) }).toEqual({ step: MigrationStep.MIGRATION_STEP_DONE, sources: [from], targets: [to], equal: 64 });
+  }
+  expect(after.partitions.reduce((sum, { entries }) => sum + entries, 0)).toBeGreaterThan(100);
+  const moved = new Set(partitions.map(({ partition }) => partition));
+  const stayed = (await cluster.partitions()).filter(({ id, inSync }) => moved.has(id) && (inSync.includes(from) || !inSync.includes(to)));
+  expect(stayed).toEqual([]);
+});
+
+it('SIGKILL of the coordinator in the middle: the other one goes on, and copies nothing again that was done', async () => {
+  const { id, total, done } = await begunMove();
+  const elected = await cluster.electedCoordinator();
+  const killedMs = performance.now();
+  await cluster.kill(elected);
+  await eventually('the job is told of again', () => cluster.migration(id).then(() => true, () => false), END_MS);
+  expect(performance.now() - killedMs).toBeLessThan(30_000);
+  await unbound(id);
+  const { migration, partitions } = await ended(id);
+  expect(migration).toMatchObject({ state: MigrationState.MIGRATION_STATE_SUCCEEDED, partitionsDone: total });
+  const after = byPartition(partitions);
+  for (const before of done) expect(after.get(before.partition)).toEqual(before);
+  await cluster.startProcess(elected);
+});
+
+it('SIGKILL of the target in the middle: what it cannot take goes back or is taken when it returns, and the job ends', async () => {
+  const { id, to } = await begunMove();
+  await cluster.kill(to);
+  await chaos.progress();
+  await cluster.startProcess(to);
+  await unbound(id);
+  const { migration } = await ended(id);
+  expect(migration.partitionsDone + migration.partitionsRolledBack).toBe(migration.partitionsTotal);
+});
+
+it('SIGKILL of the source in the middle: others lead, and the job ends', async () => {
+  const { id, from } = await begunMove();
+  await cluster.kill(from);
+  await chaos.progress();
+  await cluster.startProcess(from);
+  await unbound(id);
+  const { migration } = await ended(id);
+  expect(migration.partitionsDone + migration.partitionsRolledBack).toBe(migration.partitionsTotal);
+});
+
+it('etcd away in the middle: reads and writes go on, and so does the job afterwards', async () => {
+  const { id, total } = await begunMove();
+  await cluster.pause('etcd');
+  const awayMs = performance.now();
+  while (performance.now() - awayMs < 5000) await chaos.progress(50);
+  await cluster.resume('etcd');
+  await unbound(id);
+  expect((await ended(id)).migration).toMatchObject({ state: MigrationState.MIGRATION_STATE_SUCCEEDED, partitionsDone: total });
+});
+
+it('cancelled in the middle: what is not done is back at its source, and the target is cleaned of it', async () => {
+  const { id, from, to } = await begunMove();
+  await cluster.cancelMigration(id);
+  await cluster.cancelMigration(id);
+  const { migration, partitions } = await ended(id);
+  expect(migration).toMatchObject({ state: MigrationState.MIGRATION_STATE_CANCELLED });
+  expect(migration.partitionsRolledBack).toBeGreaterThan(0);
+  const records = new Map((await cluster.partitions()).map((record) => [record.id, record]));
+  for (const { partition, step } of partitions) {
+    const members = [...records.get(partition)!.inSync, ...records.get(partition)!.learners];
+    const isBack = step === MigrationStep.MIGRATION_STEP_ROLLED_BACK;
+    expect({ partition, isOnSource: members.includes(from), isOnTarget: members.includes(to) }).toEqual({ partition, isOnSource: isBack, isOnTarget: !isBack });
+  }
+});
+
+it('a node that is drained ends empty, can be stopped and removed, and nothing is lost', async () => {
+  const { from } = await ends();
+  await cluster.drainNode(from);
+  await eventually(`${from} holds nothing`, async () => (await holdersOf(from)) === 0, END_MS);
+  const drain = (await cluster.migrations()).find(({ reason }) => reason === 'DRAIN');
+  expect(drain).toBeDefined();
+  await ended(drain!.id);
+  await cluster.terminate(from);
+  await eventually(`${from} is removed`, () => cluster.removeNode(from).then(() => true, () => false));
+});
