@@ -105,6 +105,16 @@ export class NodeInventories {
     return undefined;
   }
 
+  /** Why this node makes no replicas of the keyspace; undefined when it did, or was not asked since `forgetRefusal`. */
+  refusalBy(node: string, keyspaceId: string): AtollError | undefined {
+    return this.#nodes.get(node)?.refusals.get(keyspaceId);
+  }
+
+  /** The node is to be asked again: what stood in the way may be gone. */
+  forgetRefusal(node: string, keyspaceId: string): void {
+    this.#nodes.get(node)?.refusals.delete(keyspaceId);
+  }
+
   /** A replica that no record names any more is about to be dropped by its node: it must be asked for again. */
   forget(id: NodeId, partition: string): void {
     const node = this.#nodes.get(id);

@@ -15,10 +15,10 @@ export async function drainNode(context: AdminContext, { node, undo }: DrainNode
   return { node: listNodes(context).nodes.find(({ id }) => id === node) };
 }
 
-/** Throws NODE_NOT_FOUND, and INVALID_ARGUMENT for an empty name. */
-export function requireSpec(view: ClusterView, node: string): NodeSpec {
-  if (node === '') throw invalidArgument('node', 'is missing');
+/** Throws NODE_NOT_FOUND, and INVALID_ARGUMENT for an empty name, which name the field of the request. */
+export function requireSpec(view: ClusterView, node: string, field = 'node'): NodeSpec {
+  if (node === '') throw invalidArgument(field, 'is missing');
   const spec = view.nodeSpecs().get(node);
-  if (spec === undefined) throw new AtollError('NODE_NOT_FOUND', `node: there is none named ${JSON.stringify(node.slice(0, 80))}`, { metadata: { field: 'node', node: node.slice(0, 80) } });
+  if (spec === undefined) throw new AtollError('NODE_NOT_FOUND', `${field}: there is no node named ${JSON.stringify(node.slice(0, 80))}`, { metadata: { field, node: node.slice(0, 80) } });
   return spec;
 }

@@ -66,9 +66,8 @@ function checkRequest({ id, method, from, to, bytesPerSecond, partitions, allKey
 
 function plan(context: AdminContext, view: ClusterView, request: StartMigrationRequest): PlannedMoves {
   const { partitions } = request;
-  for (const [field, node] of [['from', request.from], ['to', request.to]] as const) if (node === '') throw invalidArgument(field, 'is missing');
-  requireSpec(view, request.from);
-  const target = requireSpec(view, request.to);
+  requireSpec(view, request.from, 'from');
+  const target = requireSpec(view, request.to, 'to');
   if (target.state !== 'UP' || context.judge(target.id).state !== 'UP') throw invalidArgument('to', `${target.id} cannot get replicas: it is ${target.state === 'UP' ? context.judge(target.id).state : target.state}`);
   const names = request.allKeyspaces ? [...view.keyspaces().keys()] : [request.keyspace || DEFAULT_KEYSPACE];
   const records: PartitionRecord[] = [];

@@ -69,6 +69,8 @@ export class ReplicationNode {
   transfers: Partial<GetTransfersResponse> = {};
   /** Why it compares nothing; empty: it finds everything equal. */
   verifyProblem = '';
+  /** False: it is asked for replicas and makes none. */
+  makesReplicas = true;
   /** Bounds on what it sends that it was told, in order. */
   readonly limits: number[] = [];
   readonly #store: GuardedMetadataStore;
@@ -77,6 +79,7 @@ export class ReplicationNode {
   readonly #isDurable: boolean;
   /** Revision of each record that was last written on, so that one state is answered once. */
   readonly #writtenAt = new Map<string, number>();
+  #isLeaderAtWork = true;
   readonly #streams = new Set<{ end(): unknown }>();
   #server: Server | undefined;
   #lease: Lease | undefined;
@@ -106,6 +109,7 @@ export class ReplicationNode {
       const { keyspace, partitions, coordinatorRevision } = call.request;
       this.revisions.push(coordinatorRevision);
       if (!this.isAnswering) return callback({ code: status.UNAVAILABLE, details: 'told not to answer' });
+      if (!this.makesReplicas) return callback({ code: status.UNAVAILABLE, details: 'told to make no replicas' });
       if (this.refused.has(keyspace)) return callback(toServiceError(new AtollError('INVALID_ARGUMENT', `no disk for ${keyspace}`)));
       for (const partition of partitions) {
         const name = partitionName(keyspace, partition);
@@ -164,6 +168,12 @@ export class ReplicationNode {
   /** As if clients had written to every replica here. */
   write(): void {
     for (const replica of this.#replicas.values()) replica.writes += 1;
+  }
+
+  /** False: as a leader it takes nobody into the in-sync set and lets nobody go. */
+  set isLeaderAtWork(is: boolean) {
+    this.#isLeaderAtWork = is;
+    if (is) this.#followRecords();
   }
 
   /** Ends every stream of reports from this side. */
@@ -242,6 +252,7 @@ export class ReplicationNode {
   /** What a leader writes: learners that it brought in sync, leaving and lost members that it let go (R6). */
   #followRecords(): void {
     const view = this.#view!;
+    if (!this.#isLeaderAtWork) return;
     for (const name of view.keyspaces().keys()) {
       for (const { record, modRevision } of view.partitions(name)) {
         const key = partitionKey(record.keyspace, record.partition);

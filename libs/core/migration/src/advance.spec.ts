@@ -66,7 +66,8 @@ const ROWS: Row[] = [
   { title: 'goes on for a job that is cancelled while the target is in sync', step: 'REMOVE', state: 'CANCELLING', facts: { record: record({ leader: 'd', inSync: 'abd', leaving: 'a' }), obstacle: 'd is DRAINING' }, to: undefined },
   { title: 'fills the target again when it is lost while the source is there', step: 'REMOVE', fields: { proof: PROOF }, facts: { record: record({ leader: 'b', inSync: 'ab', leaving: 'a' }) }, to: 'CATCH_UP', gets: { proof: undefined } },
   { title: 'waits while neither is in sync', step: 'REMOVE', facts: { record: record({ leader: 'b', inSync: 'b', learners: 'ad' }) }, to: undefined },
-  { title: 'is given up when neither is in sync for long', step: 'REMOVE', facts: { record: record({ leader: 'b', inSync: 'b', learners: 'ad' }), stuckMs: 120_001 }, to: 'ROLLED_BACK', gets: { problem: 'neither the source nor the target is in sync' } },
+  { title: 'is given up when neither is in sync for long', step: 'REMOVE', facts: { record: record({ leader: 'b', inSync: 'b', learners: 'ad' }), stuckMs: 120_001 }, to: 'ROLLED_BACK', gets: { problem: 'the source is not let go: d is not in sync' } },
+  { title: 'is given up when one that stays is not in sync for long: its loss is made good otherwise', step: 'REMOVE', fields: { proof: PROOF }, facts: { record: record({ leader: 'd', inSync: 'ad', learners: 'b' }), stuckMs: 120_001 }, to: 'ROLLED_BACK', gets: { problem: 'the source is not let go: b is not in sync' } },
   { title: 'tells that it is stuck', step: 'REMOVE', facts: { record: record({ leader: 'd', inSync: 'abd' }), stuckMs: 120_001 }, to: 'REMOVE', gets: { stepSinceMs: 1000, problem: 'the source is not let go, although the target is in sync' } },
   { title: 'tells it once', step: 'REMOVE', fields: { problem: 'told' }, facts: { record: record({ leader: 'd', inSync: 'abd' }), stuckMs: 120_001 }, to: undefined },
 

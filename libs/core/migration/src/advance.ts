@@ -1,6 +1,6 @@
 // The next step of an operator. Pure: the same operator, record and facts give the same answer, whoever asks.
 import type { PartitionRecord } from '@atoll/core-membership';
-import type { MigrationJob } from './migration-job.ts';
+import { isEnded, type MigrationJob } from './migration-job.ts';
 import { sourcesOf, targetsOf, type MigrationOperator, type MigrationProof, type OperatorStep } from './operator.ts';
 import { STEPS } from './steps.ts';
 
@@ -75,8 +75,9 @@ function remove(operator: MigrationOperator, record: PartitionRecord, { isStuck,
   const isServed = isInSync(targetsOf(operator), record);
   if (!isServed && isInSync(sourcesOf(operator), record)) return to('CATCH_UP', { proof: undefined });
   if (!isStuck) return undefined;
-  // What is missing is made good by the ordinary placement.
-  if (!isServed) return to('ROLLED_BACK', { problem: 'neither the source nor the target is in sync' });
+  // What is missing is made good by the ordinary placement, which cannot touch the partition before.
+  const missing = operator.after.filter((node) => !isInSync([node], record));
+  if (missing.length > 0) return to('ROLLED_BACK', { problem: `the source is not let go: ${missing.join(', ')} is not in sync` });
   return operator.problem === '' ? { ...operator, problem: 'the source is not let go, although the target is in sync' } : undefined;
 }
 
@@ -90,7 +91,7 @@ function rollBack(operator: MigrationOperator, record: PartitionRecord, { isStuc
 
 /** The job, given how its operators stand; the same one where nothing changes. */
 export function settleJob(job: MigrationJob, running: number, wallMs: number): MigrationJob {
-  if (running > 0 || job.state === 'PREPARING' || job.endedMs > 0) return job;
+  if (running > 0 || job.state === 'PREPARING' || isEnded(job)) return job;
   const state = job.state === 'CANCELLING' && job.rolledBack > 0 ? 'CANCELLED' : job.rolledBack > 0 ? 'FAILED' : 'SUCCEEDED';
   return { ...job, state, endedMs: wallMs, problem: state === 'SUCCEEDED' ? '' : job.problem };
 }

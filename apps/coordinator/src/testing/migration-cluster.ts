@@ -1,0 +1,155 @@
+// A cluster of nodes that hold no data and coordinators over one etcd in memory, for specs of migrations.
+import { credentials } from '@grpc/grpc-js';
+import { AdminClient, type Partition } from '@atoll/contracts/atoll/v1/admin';
+import { MigrationMethod, MigrationState, MigrationStep, type Migration, type PartitionMigration, type StartMigrationRequest } from '@atoll/contracts/atoll/v1/migration';
+import { isAtollError, type AtollError } from '@atoll/core-errors';
+import { SeededRandom } from '@atoll/core-runtime';
+import { formatAddress } from '@atoll/platform-config';
+import { OPERATORS_PREFIX, parseMigrationOperator } from '@atoll/platform-etcd';
+import { InMemoryEtcd, InMemoryMetadataStore, eventually } from '@atoll/platform-etcd/testing';
+import { callUnary } from '@atoll/platform-grpc';
+import { createLogger, startTelemetry, type Telemetry, type TelemetryOptions } from '@atoll/platform-telemetry';
+import { parseConfig } from '../config.ts';
+import { startCoordinator, type Coordinator } from '../coordinator.ts';
+import { ReplicationNode } from './replication-node.ts';
+
+export const DEADLINE = { deadlineMs: 10_000 };
+
+export interface RunningCoordinator {
+  readonly coordinator: Coordinator;
+  readonly admin: AdminClient;
+  readonly store: InMemoryMetadataStore;
+  readonly telemetry: Telemetry;
+  stop(): Promise<void>;
+}
+
+export class MigrationCluster {
+  readonly etcd = new InMemoryEtcd();
+  readonly nodes = new Map<string, ReplicationNode>();
+  readonly #random: SeededRandom;
+  readonly #stops: (() => Promise<void>)[] = [];
+
+  constructor(seed: number) {
+    this.#random = new SeededRandom(seed);
+  }
+
+  async coordinator(id: string, env: Record<string, string> = {}, telemetryOptions: Partial<TelemetryOptions> = {}): Promise<RunningCoordinator> {
+    const config = parseConfig({
+      ATOLL_ID: id,
+      ATOLL_LISTEN: '127.0.0.1:0',
+      COORDINATOR_TICK_MS: '20',
+      COORDINATOR_GRACE_MS: '0',
+      COORDINATOR_SETTLE_MS: '50',
+      COORDINATOR_INVENTORY_MS: '200',
+      COORDINATOR_ELECTION_TTL_MS: '1000',
+      COORDINATOR_NODE_CALL_MS: '1000',
+      COORDINATOR_FAILOVER_ACTIVE: 'drain-only',
+      COORDINATOR_VERIFY_EVERY_MS: '0',
+      ...env,
+    });
+    const store = new InMemoryMetadataStore({ etcd: this.etcd });
+    const telemetry = await startTelemetry({ service: 'coordinator', instanceId: id, version: '0', traceRatio: 0, ...telemetryOptions });
+    const logger = createLogger({ service: 'coordinator', instanceId: id, level: 'silent', format: 'json' });
+    const coordinator = await startCoordinator({ config, logger, telemetry, store, random: new SeededRandom(this.#random.nextUint32()) });
+    const admin = new AdminClient(formatAddress(coordinator.address), credentials.createInsecure());
+    let isStopped = false;
+    const stop = async (): Promise<void> => {
+      if (isStopped) return;
+      isStopped = true;
+      admin.close();
+      await coordinator.stop(AbortSignal.timeout(2000));
+      await telemetry.shutdown();
+    };
+    this.#stops.push(stop);
+    return { coordinator, admin, store, telemetry, stop };
+  }
+
+  async node(id: string): Promise<ReplicationNode> {
+    const store = new InMemoryMetadataStore({ etcd: this.etcd });
+    const node = new ReplicationNode(id, { store, seed: this.#random.nextUint32() });
+    await eventually('the cluster has an id', () => this.etcd.get('cluster'));
+    await node.start();
+    this.nodes.set(id, node);
+    this.#stops.push(async () => {
+      await node.kill();
+      await store.close();
+    });
+    return node;
+  }
+
+  /** A coordinator and three nodes that hold `default`, placed. */
+  async start(env: Record<string, string> = {}, telemetryOptions: Partial<TelemetryOptions> = {}): Promise<RunningCoordinator> {
+    const running = await this.coordinator('c1', env, telemetryOptions);
+    await Promise.all(['a', 'b', 'c'].map((id) => this.node(id)));
+    await eventually('default is placed', async () => (await tableOf(running.admin).catch(() => [])).filter((partition) => partition.leader !== '' && partition.inSync.length === 2).length === 64, 20_000);
+    return running;
+  }
+
+  async stop(): Promise<void> {
+    for (const stop of this.#stops.reverse()) await stop();
+  }
+
+  /** Operators as they stand in etcd: by keyspace and partition, job and step. */
+  operators(): { readonly name: string; readonly job: string; readonly step: string }[] {
+    return this.etcd.list(OPERATORS_PREFIX).flatMap(({ value }) => {
+      const parsed = parseMigrationOperator(value);
+      return parsed.kind === 'parsed' ? [{ name: `${parsed.value.keyspace}/${parsed.value.partition}`, job: parsed.value.job, step: parsed.value.step }] : [];
+    });
+  }
+
+  /** A partition that `from` holds and `to` does not. */
+  async movable(admin: AdminClient, from: string, to: string, isLed = true): Promise<number> {
+    const found = (await tableOf(admin)).find(({ inSync, leader }) => inSync.includes(from) && !inSync.includes(to) && (leader === from) === isLed);
+    if (found === undefined) throw new Error(`nothing goes from ${from} to ${to}`);
+    return found.id;
+  }
+}
+
+export const tableOf = async (admin: AdminClient, keyspace = 'default'): Promise<Partition[]> => (await callUnary(admin, 'listPartitions', { keyspace }, DEADLINE)).partitions;
+
+export const ask = (fields: Partial<StartMigrationRequest>): StartMigrationRequest => ({
+  id: '',
+  method: MigrationMethod.MIGRATION_METHOD_UNSPECIFIED,
+  keyspace: '',
+  partitions: [],
+  allKeyspaces: false,
+  from: '',
+  to: '',
+  bytesPerSecond: 0,
+  fullVerify: false,
+  dryRun: false,
+  ...fields,
+});
+
+export const failureOf = (call: Promise<unknown>): Promise<AtollError | undefined> =>
+  call.then(
+    () => undefined,
+    (error: unknown) => (isAtollError(error) ? error : undefined),
+  );
+
+export interface Shown {
+  readonly migration: Migration;
+  readonly partitions: readonly PartitionMigration[];
+}
+
+export async function shown(admin: AdminClient, id: string): Promise<Shown> {
+  const { migration, partitions } = await callUnary(admin, 'getMigration', { id }, DEADLINE);
+  return { migration: migration!, partitions };
+}
+
+const nameIn = (names: Readonly<Record<string, number>>, value: number): string => Object.entries(names).find(([, number]) => number === value)![0].replace(/^MIGRATION_(STEP|STATE)_/, '');
+export const stepOf = ({ step }: PartitionMigration): string => nameIn(MigrationStep, step);
+export const stateOf = ({ state }: Migration): string => nameIn(MigrationState, state);
+
+/** Polls until the job stands as wanted; while nobody is elected, too. */
+export const eventuallyShown = (admin: AdminClient, id: string, what: string, isWanted: (job: Shown) => boolean, timeoutMs = 20_000): Promise<Shown> =>
+  eventually(
+    what,
+    async () => {
+      const job = await shown(admin, id).catch(() => undefined);
+      return job !== undefined && isWanted(job) ? job : undefined;
+    },
+    timeoutMs,
+  );
+
+export const hasEnded = ({ migration: { endedAtMs } }: Shown): boolean => endedAtMs > 0;
