@@ -2,6 +2,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 
 /** A wait is looked at again after so long, so that another rate takes effect on it, in ms. */
 const WAIT_STEP_MS = 100;
+/** Less is not waited for but added to the next wait: timers come up to a ms late, and what they waste is not made up for. */
+const WAIT_MS_MIN = 10;
 
 /** Paces transfers that share it: each waits behind its pieces until the mean stays within the rate, which may change meanwhile. */
 export class ByteRate {
@@ -35,9 +37,11 @@ export class ByteRate {
   /** As `delayMs`, and waits. Throws the signal's reason when it aborts. */
   async wait(bytes: number, signal: AbortSignal): Promise<void> {
     const endBytes = this.#take(bytes, performance.now());
+    let hasWaited = false;
     for (;;) {
       const delayMs = this.#untilCoveredMs(endBytes, performance.now());
-      if (delayMs <= 0) return;
+      if (delayMs < (hasWaited ? 1 : WAIT_MS_MIN)) return;
+      hasWaited = true;
       await pause(Math.min(Math.ceil(delayMs), WAIT_STEP_MS), undefined, { signal }).catch(() => signal.throwIfAborted());
     }
   }

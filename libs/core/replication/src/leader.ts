@@ -126,6 +126,7 @@ export class Leader {
 
   /** How long the answer of a write is to be held back for the sake of replicas that are catching up, in ms, 0 to 500 (R33). */
   get answerPauseMs(): number {
+    if (!this.#brake.isOn) return 0;
     return this.#brake.pauseMs({ bytes: this.#state.log.bytes, bytesMax: this.#settings.logBytesMax });
   }
 

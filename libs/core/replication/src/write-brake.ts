@@ -62,6 +62,11 @@ export class WriteBrake {
     this.#lagPauseMs = Math.min(PAUSE_MS_MAX, Math.max(PAUSE_MS_FIRST, this.#lagPauseMs * factor));
   }
 
+  /** Whether `pauseMs` may be above 0. */
+  get isOn(): boolean {
+    return this.#isPinned || this.#lagPauseMs > 0;
+  }
+
   #ease(nowMs: number): void {
     if (nowMs - this.#easedMs < LOOK_MS) return;
     this.#lagPauseMs /= 2 ** Math.min(1, (nowMs - this.#easedMs) / HALVING_MS);
