@@ -71,6 +71,11 @@ export class Failover {
     });
   }
 
+  /** Whether offices are being handed over, some at a time. */
+  get isSpreading(): boolean {
+    return this.#driver.isSpreading;
+  }
+
   /** The state to decide on. Answers the nodes that ask. */
   complete(base: Omit<ClusterState, 'failover'>): ClusterState {
     const { config, watch, nowMs: clock } = this.#options;

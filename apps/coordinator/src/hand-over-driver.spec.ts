@@ -23,7 +23,7 @@ const recordOf = (partition: number): PartitionRecord => ({
   leaving: [],
   changeId: 'c',
 });
-const handOver = (partition: number): HandOver => ({ record: recordOf(partition), modRevision: 10, target: member('b'), reason: 'DRAINING' });
+const handOver = (partition: number, reason: HandOver['reason'] = 'DRAINING'): HandOver => ({ record: recordOf(partition), modRevision: 10, target: member('b'), reason });
 const given = (modRevision: number): HandOverResult => ({ givenUp: true, modRevision, end: { epoch: 3, seq: 9 }, problem: '' });
 const PARTITIONS = [0, 1, 2, 3, 4, 5, 6, 7];
 
@@ -91,8 +91,26 @@ describe('planned transfers (R29)', () => {
 
   it('are done a few at a time', async () => {
     const desk = new Desk(3);
-    await desk.run(PARTITIONS.map(handOver));
+    await desk.run(PARTITIONS.map((partition) => handOver(partition)));
     expect(desk.asked.map((items) => items.length)).toEqual([3]);
+  });
+
+  it('have a rest behind them, of which the end is told; what is urgent does not wait for it', async () => {
+    const desk = new Desk(2);
+    const planned = PARTITIONS.map((partition) => handOver(partition));
+    await desk.run(planned);
+    expect(desk.driver.isSpreading).toBe(true);
+    // The timer of the rest has run, the clock of the transfers has not.
+    desk.driver.begin(planned.slice(2));
+    expect(desk.asked).toHaveLength(1);
+    desk.driver.begin([handOver(7, 'DEGRADED')]);
+    expect(desk.asked).toHaveLength(2);
+    await eventually('the transfer ended', () => desk.driver.handingOver.size === 0);
+    desk.nowMs = 150;
+    await desk.run(planned.slice(2));
+    expect(desk.asked.map((items) => items.map(({ partition }) => partition))).toEqual([[0, 1], [7], [2, 3]]);
+    desk.driver.begin([]);
+    expect(desk.driver.isSpreading).toBe(false);
   });
 
   it('take the record from etcd where the leader has named a later revision than the view has', async () => {

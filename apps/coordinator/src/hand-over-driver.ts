@@ -5,6 +5,7 @@ import type { HandOverItem, HandOverResult } from '@atoll/contracts/atoll/v1/hea
 import { LeaderCounts, hasReplica, isReachable, nameOf, promote, type ClusterState, type HandOver, type VersionedRecord } from '@atoll/core-membership';
 import type { Random } from '@atoll/core-runtime';
 import type { RecordAction, Written } from './adapters/record-writer.ts';
+import { HandOverPace } from './domain/hand-over-pace.ts';
 
 export interface HandOverDriverOptions {
   readonly random: Random;
@@ -23,7 +24,7 @@ export interface HandOverDriverOptions {
   readonly write: (actions: readonly RecordAction[]) => Promise<readonly Written<RecordAction>[]>;
   /** Tells of what was certainly written, and resolves when the view shows it. */
   readonly onWritten: (written: readonly Written<RecordAction>[], handOvers: readonly HandOver[]) => Promise<void>;
-  /** Something ended: more may begin. */
+  /** Something ended, or a rest behind it: more may begin. */
   readonly onEnd: () => void;
   readonly onProblem: (handOver: HandOver, problem: string) => void;
 }
@@ -46,10 +47,13 @@ export class HandOverDriver {
   readonly #failures = new Map<string, Failure>();
   /** By partition: the transfer that led to the present epoch. */
   readonly #pauses = new Map<string, { readonly epoch: number; readonly ms: number }>();
+  readonly #pace: HandOverPace;
+  #restTimer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
   constructor(options: HandOverDriverOptions) {
     this.#options = options;
+    this.#pace = new HandOverPace(options.config);
   }
 
   /** Partitions in transfer, by `partitionName`. */
@@ -73,12 +77,13 @@ export class HandOverDriver {
   begin(planned: readonly HandOver[]): void {
     if (this.#isClosed) return;
     const nowMs = this.#options.nowMs();
+    const ready = planned.filter(({ record }) => !this.#busy.has(nameOf(record)) && !this.#isBackingOff(nameOf(record), record.epoch, nowMs));
+    this.#pace.plan(ready, nowMs);
     const due: HandOver[] = [];
-    for (const handOver of planned) {
+    for (const handOver of ready) {
       if (this.#busy.size >= this.#options.config.handOversMax) break;
-      const name = nameOf(handOver.record);
-      if (this.#busy.has(name) || this.#isBackingOff(name, handOver.record.epoch, nowMs)) continue;
-      this.#busy.set(name, handOver);
+      if (!this.#pace.mayBegin(handOver, nowMs)) continue;
+      this.#busy.set(nameOf(handOver.record), handOver);
       due.push(handOver);
     }
     for (const batch of Map.groupBy(due, ({ record }) => record.leader!.node).values()) void this.#run(batch);
@@ -94,6 +99,12 @@ export class HandOverDriver {
 
   close(): void {
     this.#isClosed = true;
+    clearTimeout(this.#restTimer);
+  }
+
+  /** Whether transfers go on that are spread over time: one is under way, or the rest before the next. */
+  get isSpreading(): boolean {
+    return this.#pace.isSpreading;
   }
 
   #isBackingOff(name: string, epoch: number, nowMs: number): boolean {
@@ -118,8 +129,16 @@ export class HandOverDriver {
       for (const handOver of batch) this.#fail(handOver, error instanceof Error ? error.message : String(error));
     } finally {
       for (const { record } of batch) this.#busy.delete(nameOf(record));
-      if (!this.#isClosed) this.#options.onEnd();
+      if (!this.#isClosed) this.#rest(batch);
     }
+  }
+
+  #rest(batch: readonly HandOver[]): void {
+    const nowMs = this.#options.nowMs();
+    const restMs = this.#pace.end(batch, nowMs);
+    // What one transfer has left to do for every process comes to its end before the next one begins.
+    clearTimeout(this.#restTimer);
+    this.#restTimer = setTimeout(() => this.#options.onEnd(), Math.ceil(restMs) + 1);
   }
 
   #ask(batch: readonly HandOver[]): Promise<readonly HandOverResult[]> {

@@ -47,6 +47,8 @@ import { NodeWatch } from './node-watch.ts';
 
 /** A new term hears every node before it decides, or waits for so many times the verdict that a node is DOWN (R13). */
 const HEAR_DOWNS_MAX = 2;
+/** While offices are handed over, changes of records are looked at so often only, in ms. */
+const SPREADING_ROUND_MS = 100;
 /** Longest wait for the view to show what was just written; then the next decision rests on less and may be refused. */
 const VIEW_LAG_MS_MAX = 2000;
 
@@ -181,7 +183,11 @@ export class TermOfOffice {
 
   async #run(): Promise<void> {
     const { view, config, logger, store } = this.#options;
-    const unsubscribe = view.subscribe(() => this.#wake.now());
+    const unsubscribe = view.subscribe((changes) => {
+      // Records that offices which go on bring forth: writes wait meanwhile, and decisions take the processor away from them (R29).
+      if (this.failover.isSpreading && changes.every(({ kind }) => kind === 'partition')) this.#wake.soon(SPREADING_ROUND_MS);
+      else this.#wake.now();
+    });
     try {
       await this.#pause(config.graceMs);
       await this.#takeOver();

@@ -10,7 +10,6 @@ import { callServerStream, callUnary } from '@atoll/platform-grpc';
 import { DEADLINE, NodeWorld, failureOf, setRequest, type WorldNode } from './testing/node-world.ts';
 import { RawCoordinator } from './testing/raw-coordinator.ts';
 
-jest.setTimeout(30_000);
 
 const SEED = 20_260_914;
 

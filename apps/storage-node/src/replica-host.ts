@@ -16,6 +16,7 @@ import { PartitionStore, StoreMemory } from '@atoll/core-store';
 import type { ClusterView } from '@atoll/platform-etcd';
 import type { Logger } from '@atoll/platform-telemetry';
 import { restoreChunk } from './checkpoint-codec.ts';
+import { Departures } from './departures.ts';
 import type { Discards } from './discards/discards.ts';
 import type { DiskHealth } from './disk-health.ts';
 import { DueOffices } from './due-offices.ts';
@@ -32,8 +33,6 @@ import type { Wal, WalReplicaState } from './wal/index.ts';
 
 /** A replica that no record has named for this long after it was made is given up. */
 const UNNAMED_MS_MAX = 120_000;
-/** The partings of a whole node are spread over so many ticks, about a second: its leaders serve meanwhile. */
-const PARTING_TICKS = 10;
 /** Share of a keyspace's memory below which nothing is kept that is not served. */
 const FREE_SHARE_MIN = 1 / 16;
 /** Bytes of the write-ahead log that may wait for the disk before no more is taken in: half of what it bears (I10). */
@@ -114,11 +113,11 @@ export class ReplicaHost {
   /** What the last life of this process promised is not known: data that it left behind promises a full lease (R14). */
   readonly #formerPromiseUntilMs: number;
   #isStopping = false;
-  /** Members that may still be taken out of in-sync sets in this tick because they are to go. */
-  #partings = 0;
+  readonly #departures: Departures;
 
   constructor(options: ReplicaHostOptions) {
     this.#options = options;
+    this.#departures = new Departures({ view: options.view, hasStopped: (node) => this.#keeper?.hasStopped(node) === true });
     this.memory = new StoreMemory({ bytesMax: options.memoryBytesMax });
     this.#formerPromiseUntilMs = performance.now() + options.leaseMs;
     const { wal, disk, logger } = options;
@@ -277,16 +276,10 @@ export class ReplicaHost {
       leaseUntilMs: (member, epoch) => this.#keeper?.leaseUntilMs(self(), member, epoch) ?? Number.NEGATIVE_INFINITY,
       fenceUntilMs: () => this.#keeper?.fenceUntilMs(self(), keyspace) ?? Number.NEGATIVE_INFINITY,
       // Nodes that stop together keep their sets: each of them counts when they are back with their data.
-      mayPart: () => this.#takeParting(),
+      mayPart: (member) => this.#departures.mayGo(member),
       isStopping: ({ node }) => !this.#isStopping && this.#keeper?.hasStopped(node) === true,
       askRemoval: (member) => this.#keeper?.askRemoval(self(), member),
     };
-  }
-
-  #takeParting(): boolean {
-    if (this.#partings === 0) return false;
-    this.#partings -= 1;
-    return true;
   }
 
   async #change(hosted: HostedReplica, attempt: ChangeAttempt): Promise<void> {
@@ -408,7 +401,7 @@ export class ReplicaHost {
   // --- time -------------------------------------------------------------------------------------------------------
 
   tick(now: Moment): void {
-    this.#partings = Math.max(2, Math.ceil(this.#byId.size / PARTING_TICKS));
+    this.#departures.tick(this.#byId.size, now.monotonicMs);
     for (const hosted of this.replicas()) {
       this.#tickReplica(hosted, now);
       if (!hosted.wasNamed && now.monotonicMs - hosted.createdMs > UNNAMED_MS_MAX) this.#dropUnnamed(hosted);

@@ -72,7 +72,7 @@ describe(`the life of storage nodes (seed ${SEED})`, () => {
     expect(await a.metric('atoll_memory_used_bytes')).toBeGreaterThan(100_000);
     world.etcd.transact([], [{ kind: 'delete', key: keyspaceKey('default') }, ...[0, 1].map((partition) => ({ kind: 'delete' as const, key: partitionKey('default', partition) }))]);
     await eventually('dropped', async () => (await a.held()).length === 0);
-    expect(await a.metric('atoll_memory_used_bytes')).toBe(0);
+    await eventually('the memory is given back', async () => (await a.metric('atoll_memory_used_bytes')) === 0);
     expect((await failureOf(a.get('k'))).reason).toBe('KEYSPACE_NOT_FOUND');
     await world.createKeyspace({ partitionCount: 1 }, [a]);
     expect(await a.text('k')).toBeUndefined();
@@ -213,7 +213,8 @@ describe(`the life of storage nodes (seed ${SEED})`, () => {
       world.resign();
       const startedAt = performance.now();
       await a.stop(9000);
-      expect(performance.now() - startedAt).toBeLessThan(2500);
+      // A hand-over is waited for 5 s.
+      expect(performance.now() - startedAt).toBeLessThan(5000);
     });
 
     it('ends in time while etcd is away and nobody takes over', async () => {
@@ -222,7 +223,7 @@ describe(`the life of storage nodes (seed ${SEED})`, () => {
       a.store.goAway();
       const startedAt = performance.now();
       await a.stop(1500);
-      expect(performance.now() - startedAt).toBeLessThan(4000);
+      expect(performance.now() - startedAt).toBeLessThan(8000);
     });
 
     it('ends a node that waits for etcd', async () => {

@@ -297,5 +297,5 @@ describe('close', () => {
     const child = spawn(process.execPath, ['--input-type=module', '-e', program], { stdio: 'inherit' });
     const [code] = (await once(child, 'exit')) as [number];
     expect(code).toBe(0);
-  }, 15_000);
+  });
 });

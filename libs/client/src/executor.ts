@@ -1,8 +1,10 @@
 import { ErrorDetail } from '@atoll/contracts/atoll/v1/cache';
 import { AtollError } from '@atoll/core-errors';
+import { NumberMap } from '@atoll/core-runtime';
 import { RESULT } from '@atoll/platform-wire';
 import { inDoubt, toError } from './errors.ts';
 import { STATE, type Operation } from './operation.ts';
+import { OperationQueue } from './operation-queue.ts';
 import type { Picker, TransportListener } from './transport.ts';
 
 export interface ExecutorOptions {
@@ -35,8 +37,10 @@ const ELSEWHERE: ReadonlySet<string> = new Set(['SHUTTING_DOWN', 'METADATA_UNAVA
 export class Executor implements TransportListener {
   readonly #options: ExecutorOptions;
   readonly #picker: Picker;
-  readonly #underWay = new Set<Operation>();
-  readonly #queue = new Set<Operation>();
+  /** By `Operation.number`. */
+  readonly #underWay = new NumberMap<Operation>();
+  readonly #queue = new OperationQueue();
+  #lastNumber = 0;
   /** In the pause before their next try, with the time when it ends. */
   readonly #paused = new Map<Operation, number>();
   #earliestDeadlineMs = Infinity;
@@ -54,18 +58,18 @@ export class Executor implements TransportListener {
 
   /** Operations without an answer yet. */
   get count(): number {
-    return this.#underWay.size + this.#queue.size;
+    return this.#underWay.size + this.#queue.count;
   }
 
   submit(operation: Operation): void {
     const { maxInFlight, maxQueued } = this.#options;
     if (this.#isClosed) return this.#finish(operation, new AtollError('CANCELLED', 'the client is closed'));
-    if (this.#underWay.size >= maxInFlight && this.#queue.size >= maxQueued) {
+    if (this.#underWay.size >= maxInFlight && this.#queue.count >= maxQueued) {
       return this.#finish(operation, new AtollError('OVERLOADED', `more than ${maxQueued} operations wait in this client`));
     }
     this.#earliestDeadlineMs = Math.min(this.#earliestDeadlineMs, operation.deadlineAtMs);
     this.#timer ??= setInterval(() => this.#tick(), TICK_MS);
-    if (this.#underWay.size >= maxInFlight) this.#queue.add(operation);
+    if (this.#underWay.size >= maxInFlight) this.#queue.push(operation);
     else this.#start(operation);
   }
 
@@ -79,7 +83,7 @@ export class Executor implements TransportListener {
   close(): void {
     this.#isClosed = true;
     const closed = new AtollError('CANCELLED', 'the client was closed');
-    for (const operation of [...this.#queue, ...this.#underWay]) this.#end(operation, closed);
+    for (const operation of this.#all()) this.#end(operation, closed);
     for (const transport of this.#picker.transports()) transport.close();
     clearInterval(this.#timer);
     this.#timer = undefined;
@@ -102,7 +106,9 @@ export class Executor implements TransportListener {
   }
 
   #start(operation: Operation): void {
-    this.#underWay.add(operation);
+    this.#lastNumber += 1;
+    operation.number = this.#lastNumber;
+    this.#underWay.set(operation.number, operation);
     this.#send(operation);
   }
 
@@ -134,13 +140,17 @@ export class Executor implements TransportListener {
     }
     if (nowMs < this.#earliestDeadlineMs) return;
     let earliestMs = Infinity;
-    for (const operations of [this.#underWay, this.#queue]) {
-      for (const operation of operations) {
-        if (operation.deadlineAtMs <= nowMs) this.#end(operation, deadlineError(operation));
-        else earliestMs = Math.min(earliestMs, operation.deadlineAtMs);
-      }
+    for (const operation of this.#all()) {
+      if (operation.deadlineAtMs <= nowMs) this.#end(operation, deadlineError(operation));
+      else earliestMs = Math.min(earliestMs, operation.deadlineAtMs);
     }
     this.#earliestDeadlineMs = earliestMs;
+  }
+
+  #all(): Operation[] {
+    const all = [...this.#underWay.values()];
+    for (let next = this.#queue.first; next !== undefined; next = next.queueNext) all.push(next);
+    return all;
   }
 
   /** Ends an operation from this side. */
@@ -154,7 +164,8 @@ export class Executor implements TransportListener {
     if (operation.state === STATE.DONE) return;
     operation.state = STATE.DONE;
     this.#paused.delete(operation);
-    if (!this.#queue.delete(operation) && this.#underWay.delete(operation)) this.#startNext();
+    if (this.#underWay.delete(operation.number)) this.#startNext();
+    else this.#queue.remove(operation);
     if (this.count === 0) {
       clearInterval(this.#timer);
       this.#timer = undefined;
@@ -167,11 +178,10 @@ export class Executor implements TransportListener {
 
   #startNext(): void {
     if (this.#isClosed) return;
-    for (const next of this.#queue) {
-      this.#queue.delete(next);
-      this.#start(next);
-      return;
-    }
+    const next = this.#queue.first;
+    if (next === undefined) return;
+    this.#queue.remove(next);
+    this.#start(next);
   }
 }
 

@@ -24,6 +24,11 @@ export class Operation {
   readonly onDone: (error: AtollError | undefined, body: Buffer, parts: readonly Buffer[] | undefined) => void;
 
   state: (typeof STATE)[keyof typeof STATE] = STATE.NEW;
+  /** Its number among those under way. */
+  number = 0;
+  isQueued = false;
+  queuePrevious: Operation | undefined = undefined;
+  queueNext: Operation | undefined = undefined;
   /** Id on the stream that it was sent on. */
   wireId = 0;
   attempts = 0;

@@ -1,10 +1,11 @@
 import { Client, Metadata, connectivityState, credentials, type ClientDuplexStream } from '@grpc/grpc-js';
 import { CacheService } from '@atoll/contracts/atoll/v1/cache';
 import { AtollError } from '@atoll/core-errors';
-import { MIB } from '@atoll/core-runtime';
+import { MIB, NumberMap } from '@atoll/core-runtime';
 import { createChannelOptions, fromServiceError } from '@atoll/platform-grpc';
 import { BATCH_OPERATIONS_MAX, encodeExecuteRequest, readExecuteResponse, type OutgoingOperation, type ResultVisitor } from '@atoll/platform-wire';
 import { STATE, type Operation } from './operation.ts';
+import { OperationQueue } from './operation-queue.ts';
 import type { Transport, TransportListener } from './transport.ts';
 
 export interface RouterTransportOptions {
@@ -28,9 +29,9 @@ export class RouterTransport implements Transport, ResultVisitor {
   readonly client: Client;
   readonly #nowMs: () => number;
   readonly #listener: TransportListener;
-  /** Handed to the stream, by the id there; in the order of handing over. */
-  readonly #sent = new Map<number, Operation>();
-  readonly #queue = new Set<Operation>();
+  /** Handed to the stream, by the id there. */
+  readonly #sent = new NumberMap<Operation>();
+  readonly #queue = new OperationQueue();
   readonly #sendingParts = new Map<Operation, number>();
   #lastId = 0;
   #stream: ExecuteStream | undefined;
@@ -53,12 +54,12 @@ export class RouterTransport implements Transport, ResultVisitor {
 
   submit(operation: Operation): void {
     operation.state = STATE.QUEUED;
-    this.#queue.add(operation);
+    this.#queue.push(operation);
     this.#scheduleFlush();
   }
 
   drop(operation: Operation): void {
-    if (!this.#queue.delete(operation)) this.#forget(operation);
+    if (!this.#queue.remove(operation)) this.#forget(operation);
   }
 
   close(): void {
@@ -111,20 +112,20 @@ export class RouterTransport implements Transport, ResultVisitor {
     this.#isFlushScheduled = false;
     if (this.#isClosed) return;
     if (this.#stream === undefined) {
-      if (this.#queue.size > 0) this.#connect();
+      if (this.#queue.count > 0) this.#connect();
       return;
     }
     while (!this.#isBlocked && this.#stream !== undefined && (this.#sendBatch(this.#stream) || this.#sendParts(this.#stream)));
   };
 
   #sendBatch(stream: ExecuteStream): boolean {
-    if (this.#queue.size === 0) return false;
+    if (this.#queue.count === 0) return false;
     const nowMs = this.#nowMs();
     const batch: OutgoingOperation[] = [];
     let bytes = 0;
-    for (const operation of this.#queue) {
+    for (let operation = this.#queue.first; operation !== undefined; operation = this.#queue.first) {
       if (batch.length >= BATCH_OPERATIONS_MAX || (batch.length > 0 && bytes + operation.body.length > BATCH_BYTES_MAX)) break;
-      this.#queue.delete(operation);
+      this.#queue.remove(operation);
       bytes += operation.body.length;
       batch.push(this.#takeOff(operation, nowMs));
     }
@@ -175,7 +176,7 @@ export class RouterTransport implements Transport, ResultVisitor {
     this.#isConnecting = true;
     channel.watchConnectivityState(state, Date.now() + CONNECT_CHECK_MS, () => {
       this.#isConnecting = false;
-      if (!this.#isClosed && this.#queue.size > 0) this.#connect();
+      if (!this.#isClosed && this.#queue.count > 0) this.#connect();
     });
   }
 
@@ -209,22 +210,21 @@ export class RouterTransport implements Transport, ResultVisitor {
     this.#stream = undefined;
     this.#reopenTimer = setTimeout(() => {
       this.#reopenTimer = undefined;
-      if (this.#queue.size > 0) this.#connect();
+      if (this.#queue.count > 0) this.#connect();
     }, REOPEN_PAUSE_MS);
     // A router that stops answers all that it read before it ends the stream: the rest never left it.
     this.#loseSent(cause.reason !== 'SHUTTING_DOWN', cause);
   }
 
   #loseSent(wasTaken: boolean, cause: AtollError): void {
-    const lost = [...this.#sent.values()];
+    // In the order in which they were handed over.
+    const lost = [...this.#sent.values()].sort((a, b) => a.wireId - b.wireId);
     this.#sent.clear();
     this.#sendingParts.clear();
     for (const operation of lost) if (operation.state !== STATE.DONE) this.#listener.onLost(operation, wasTaken, cause);
   }
 
   #loseQueue(cause: AtollError): void {
-    const lost = [...this.#queue];
-    this.#queue.clear();
-    for (const operation of lost) if (operation.state !== STATE.DONE) this.#listener.onLost(operation, false, cause);
+    for (const operation of this.#queue.drain()) if (operation.state !== STATE.DONE) this.#listener.onLost(operation, false, cause);
   }
 }

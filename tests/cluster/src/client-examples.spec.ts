@@ -50,7 +50,7 @@ afterAll(async () => {
   client?.close();
   await atoll('dev', 'down', '--data-dir', dataDir);
   await rm(dataDir, { recursive: true, force: true });
-}, 30_000);
+});
 
 /** Other programs may hold a port of the range: then another range is tried. */
 async function up(triesLeft = 3): Promise<{ stdout: string }> {

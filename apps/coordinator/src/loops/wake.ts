@@ -2,11 +2,19 @@
 export class Wake {
   #isDue = false;
   #rouse: (() => void) | undefined;
+  #soon: NodeJS.Timeout | undefined;
 
   /** May be called at any time, as often as one likes. */
   now(): void {
+    clearTimeout(this.#soon);
+    this.#soon = undefined;
     this.#isDue = true;
     this.#rouse?.();
+  }
+
+  /** As `now`, after `ms`: what happens until then is looked at once. */
+  soon(ms: number): void {
+    this.#soon ??= setTimeout(() => this.now(), ms).unref();
   }
 
   async wait(ms: number): Promise<void> {

@@ -12,7 +12,7 @@ import { startCoordinator } from '../coordinator.ts';
 import { ReplicationNode } from '../testing/replication-node.ts';
 
 const SEED = 20_260_913;
-const DEADLINE = { deadlineMs: 10_000 };
+const DEADLINE = { deadlineMs: 30_000 };
 
 let stops: (() => Promise<void>)[];
 let etcd: InMemoryEtcd;

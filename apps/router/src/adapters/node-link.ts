@@ -1,5 +1,6 @@
 import { Client, Metadata, connectivityState, credentials, type ClientDuplexStream } from '@grpc/grpc-js';
 import { CacheService } from '@atoll/contracts/atoll/v1/cache';
+import { NumberMap } from '@atoll/core-runtime';
 import { createChannelOptions } from '@atoll/platform-grpc';
 import { traceparentOf } from '@atoll/platform-telemetry';
 import {
@@ -58,7 +59,8 @@ export class NodeLink implements OperationHolder, ResultVisitor {
   readonly client: Client;
   readonly #options: NodeLinkOptions;
   readonly #queue = new OperationQueue();
-  readonly #inFlight = new Map<number, RoutedOperation>();
+  /** By the id on the stream. */
+  readonly #inFlight = new NumberMap<RoutedOperation>();
   /** Operations whose announced value is still leaving in parts. */
   readonly #sendingParts = new Map<RoutedOperation, number>();
   #inFlightBytes = 0;
@@ -94,7 +96,7 @@ export class NodeLink implements OperationHolder, ResultVisitor {
   }
 
   operations(): RoutedOperation[] {
-    const all = [...this.#inFlight.values()];
+    const all = this.#inOrder();
     for (let next = this.#queue.first; next !== undefined; next = next.queueNext) all.push(next);
     return all;
   }
@@ -288,13 +290,18 @@ export class NodeLink implements OperationHolder, ResultVisitor {
     this.#loseInFlight(cause);
   }
 
+  /** What is in flight, in the order in which it was handed over. */
+  #inOrder(): RoutedOperation[] {
+    return [...this.#inFlight.values()].sort((a, b) => a.wireId - b.wireId);
+  }
+
   #loseAll(cause: string): void {
     this.#loseInFlight(cause);
     this.#loseQueue(cause);
   }
 
   #loseInFlight(cause: string): void {
-    const lost = [...this.#inFlight.values()];
+    const lost = this.#inOrder();
     this.#inFlight.clear();
     this.#sendingParts.clear();
     this.#inFlightBytes = 0;

@@ -1,3 +1,4 @@
+import { NumberMap } from '@atoll/core-runtime';
 import type { RoutedOperation } from './routed-operation.ts';
 
 // Operations on one key that come on one stream take effect in the order sent, also when some are refused and
@@ -43,7 +44,7 @@ const UNCHANGED: Settled = { overtaken: NOTHING, released: NOTHING };
 
 /** The order of one stream. Keys are told apart by half of their token: a collision only orders more than needed. */
 export class KeyOrder {
-  readonly #chains = new Map<number, Chain>();
+  readonly #chains = new NumberMap<Chain>();
 
   /** Number of keys with operations under way. */
   get keyCount(): number {

@@ -22,7 +22,18 @@ export const isForgotten = ({ reason, metadata }: AtollError): boolean => reason
 /** What a node says about a failed operation; a reason of a newer release becomes INTERNAL and keeps its name as a fact. */
 export function fromErrorDetail(body: Buffer): AtollError {
   const { reason, message, metadata } = ErrorDetail.decode(body);
-  return isErrorReason(reason) ? new AtollError(reason, message, { metadata }) : new AtollError('INTERNAL', message, { metadata: { ...metadata, reason } });
+  return withoutStack(() => (isErrorReason(reason) ? new AtollError(reason, message, { metadata }) : new AtollError('INTERNAL', message, { metadata: { ...metadata, reason } })));
+}
+
+/** The stack of whoever reads an answer says nothing, and was half of what a router does while a leader changes. */
+function withoutStack(make: () => AtollError): AtollError {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  try {
+    return make();
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
+  }
 }
 
 /** An answer that does not fit the question: a write may have been taken all the same. */

@@ -1,6 +1,6 @@
 import { ErrorDetail } from '@atoll/contracts/atoll/v1/cache';
 import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
-import { MIB, WIRE_PART_BYTES_MAX } from '@atoll/core-runtime';
+import { MIB, NumberMap, WIRE_PART_BYTES_MAX } from '@atoll/core-runtime';
 import type { Span, Tracing } from '@atoll/platform-telemetry';
 import { failSpan } from '@atoll/platform-telemetry';
 import {
@@ -68,7 +68,7 @@ export class ExecuteStream implements OperationVisitor {
   readonly #options: ExecuteStreamOptions;
   readonly #order = new KeyOrder();
   /** Under way, by the client's id. */
-  readonly #operations = new Map<number, RoutedOperation>();
+  readonly #operations = new NumberMap<RoutedOperation>();
   /** Read, but beyond the window. At most one message of them. */
   #pending: Waiting[] = [];
   #pendingIndex = 0;

@@ -45,14 +45,15 @@ describe(`what a node tells and does for its coordinator (seed ${SEED})`, () => 
   it('tells how it does, and what it hears of the others', async () => {
     await a.set('k', 'v'.repeat(100_000));
     const reports = coordinator(a);
-    const report = await reports.report();
+    const report = await eventually('all is heard', async () => {
+      const heard = await reports.report();
+      return heard.etcdSilentMs < 2000 && heard.peers[0]!.silentMs < 1000 && heard;
+    });
     expect(report).toMatchObject({ diskError: '', diskFlushMs: 0, stuckOffices: [], questions: [], stopped: [] });
     expect(report.incarnation).toHaveLength(16);
     expect(report.memoryUsed).toBeGreaterThan(0.001);
     expect(report.memoryUsed).toBeLessThan(1);
-    expect(report.etcdSilentMs).toBeLessThan(2000);
     expect(report.peers.map(({ node, refused }) => ({ node, refused }))).toEqual([{ node: 'b', refused: false }]);
-    expect(report.peers[0]!.silentMs).toBeLessThan(1000);
     // b leads nothing: it hears the beats of a, but has asked it nothing, and so does not know whether one gets through.
     expect((await coordinator(b).report()).peers).toEqual([]);
     a.store.goAway();
@@ -74,7 +75,7 @@ describe(`what a node tells and does for its coordinator (seed ${SEED})`, () => 
     while (performance.now() < endsMs);
     for (const reports of [first, second]) {
       await eventually('the stall', async () => (await reports.report()).loopLagMs > 100);
-      expect((await reports.report()).loopLagMs).toBeLessThan(100);
+      await eventually('it is told no more', async () => (await reports.report()).loopLagMs < 100);
     }
   });
 

@@ -18,7 +18,7 @@ import type { HostedReplica } from '../hosted-replica.ts';
 import { startStorageNode, type StorageNode, type StorageNodeOptions } from '../storage-node.ts';
 import { TcpGate } from './tcp-gate.ts';
 
-export const DEADLINE = { deadlineMs: 10_000 };
+export const DEADLINE = { deadlineMs: 30_000 };
 const EMPTY = Buffer.alloc(0);
 const COORDINATOR_REVISION = 10;
 const ELECTION_KEY = 'coordinator/the-spec';

@@ -28,7 +28,9 @@ export class FrameReader {
   readonly #salt: number;
   /** Position of the file's byte 0. */
   readonly #base: number;
-  #window = Buffer.alloc(0);
+  /** Nobody writes to a file that is read back. */
+  #fileBytes: number | undefined;
+  #window: Buffer = Buffer.alloc(0);
   #windowOffset = 0;
   #offset: number;
 
@@ -61,10 +63,9 @@ export class FrameReader {
 
   /** Whether an intact frame of a group above `group` begins behind `offset`. */
   async hasLaterGroup(offset: number, group: number): Promise<boolean> {
-    const window = Buffer.alloc(WINDOW_BYTES);
     let from = offset + 1;
     for (;;) {
-      const filled = window.subarray(0, await this.#file.read(window, from));
+      const filled = await this.#read(from, WINDOW_BYTES);
       let at = filled.indexOf(FRAME_MAGIC);
       for (; at >= 0; at = filled.indexOf(FRAME_MAGIC, at + 1)) {
         const header = decodeFrameHeader(filled.subarray(at), this.#salt, this.#base + from + at);
@@ -80,10 +81,9 @@ export class FrameReader {
    * that was never written (etcd judges the same way: server/storage/wal/decoder.go, isTornEntry).
    */
   async hasUnwrittenSector(from: number, to: number): Promise<boolean> {
-    const window = Buffer.alloc(WINDOW_BYTES);
     for (let start = from; start < to; start = nextMultiple(start, WINDOW_BYTES)) {
       const end = Math.min(to, nextMultiple(start, WINDOW_BYTES));
-      const filled = window.subarray(0, await this.#file.read(window.subarray(0, end - start), start));
+      const filled = await this.#read(start, end - start);
       for (let at = start; at < start + filled.length; at = nextMultiple(at, SECTOR_BYTES)) {
         if (filled.subarray(at - start, nextMultiple(at, SECTOR_BYTES) - start).every((byte) => byte === 0)) return true;
       }
@@ -97,10 +97,16 @@ export class FrameReader {
   }
 
   async #fill(offset: number, length: number): Promise<Buffer> {
-    const target = Buffer.allocUnsafeSlow(Math.max(length, WINDOW_BYTES));
-    this.#window = target.subarray(0, await this.#file.read(target, offset));
+    this.#window = await this.#read(offset, Math.max(length, WINDOW_BYTES));
     this.#windowOffset = offset;
     return this.#window.subarray(0, length);
+  }
+
+  /** What the file has of these bytes; takes no more memory than that. */
+  async #read(offset: number, length: number): Promise<Buffer> {
+    this.#fileBytes ??= await this.#file.sizeBytes();
+    const target = Buffer.allocUnsafeSlow(Math.max(0, Math.min(length, this.#fileBytes - offset)));
+    return target.subarray(0, await this.#file.read(target, offset));
   }
 }
 

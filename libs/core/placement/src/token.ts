@@ -20,10 +20,16 @@ export interface TokenRange {
  * The result is a view of `key`. Redis Cluster specification, "Hash tags".
  */
 export function hashTagOf(key: Uint8Array): Uint8Array {
-  const opening = key.indexOf(OPENING_BRACE);
+  const opening = indexOfByte(key, OPENING_BRACE, 0);
   if (opening < 0) return key;
-  const closing = key.indexOf(CLOSING_BRACE, opening + 1);
+  const closing = indexOfByte(key, CLOSING_BRACE, opening + 1);
   return closing > opening + 1 ? key.subarray(opening + 1, closing) : key;
+}
+
+/** As `indexOf`, which for a Buffer is a call of the engine: for a key of ten bytes that costs more than the look. */
+function indexOfByte(bytes: Uint8Array, byte: number, from: number): number {
+  for (let index = from; index < bytes.length; index += 1) if (bytes[index] === byte) return index;
+  return -1;
 }
 
 /** Token of a key: decides the partition and nothing else (R32). */

@@ -178,7 +178,7 @@ export class InSyncKeeper {
     // One that stops goes before it falls silent: until then writes commit with it, and afterwards none waits for it (R29).
     const surplus = record.inSync.find((member) => member.replica !== self && (hasReplica(record.leaving, member.replica) || this.#hooks.isStopping(member)));
     const isSpare = record.inSync.length > Math.max(1, this.#settings.minInSync);
-    if (surplus !== undefined && isSpare && this.#hooks.mayPart()) return withoutInSync(record, surplus, this.#changeOptions());
+    if (surplus !== undefined && isSpare && this.#hooks.mayPart(surplus)) return withoutInSync(record, surplus, this.#changeOptions());
     const ready = record.learners.find((member) => !hasReplica(record.leaving, member.replica) && this.#isReady(member, nowMs));
     if (ready !== undefined) {
       this.#removed.delete(ready.replica);

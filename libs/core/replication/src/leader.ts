@@ -21,7 +21,7 @@ import type { WriteResult } from './result-table.ts';
 import type { ReplicaState } from './replica-state.ts';
 import { SeqQueue } from './seq-queue.ts';
 import { WriteBrake } from './write-brake.ts';
-import { PendingWrite, UncommittedStates, toKeyText, type FailedWrite, type UncommittedState, type WriteOutcome } from './uncommitted.ts';
+import { EvictedState, PendingWrite, UncommittedStates, toKeyText, type FailedWrite, type UncommittedState, type WriteOutcome } from './uncommitted.ts';
 
 const FIRST_HASH: Hash64 = { high: 0, low: 0 };
 
@@ -146,7 +146,7 @@ export class Leader {
     const refusal = this.#refusalOfWrites(now.monotonicMs);
     if (refusal !== undefined) return done(refusal);
     const keyText = toKeyText(request.key);
-    const uncommitted = this.#uncommitted.size === 0 ? undefined : this.#uncommitted.get(keyText);
+    const uncommitted = this.#uncommitted.size === 0 ? undefined : this.#uncommitted.get(keyText, request.hash);
     const timeMs = this.#state.clock.lead(now.monotonicMs, now.wallMs);
     const repeatAgeMs = request.repeatAgeMs ?? 0;
     if (request.opId !== undefined) {
@@ -266,7 +266,7 @@ export class Leader {
   /** The entry, or undefined, or the write to wait for (R19). A STRONG read asks `refusalOfReads` before. */
   read(key: Uint8Array, hash: Hash64): StoredEntry | undefined | WaitForCommit {
     if (this.#uncommitted.size > 0) {
-      const uncommitted = this.#uncommitted.get(toKeyText(key));
+      const uncommitted = this.#uncommitted.get(toKeyText(key), hash);
       if (uncommitted !== undefined) return { kind: 'wait', write: uncommitted.write, entry: toEntry(key, uncommitted) };
     }
     return this.#state.store.get(key, hash);
@@ -322,7 +322,7 @@ export class Leader {
   ): void {
     const { mutation, answer } = evaluation;
     const bytesAfter = mutation.kind === 'put' ? this.#state.store.bytesOf(request.key.length, mutation.value.length) : 0;
-    const growth = bytesAfter - this.#bytesNow(request, this.#uncommitted.get(keyText));
+    const growth = bytesAfter - this.#bytesNow(request, this.#uncommitted.get(keyText, request.hash));
     const room = mutation.kind === 'put' ? this.#makeRoom(growth, keyText) : NO_VICTIMS;
     if (room === undefined) return done(failed('MEMORY_EXHAUSTED', `no room for ${bytesAfter} bytes in keyspace ${this.#state.identity.keyspace}`));
     const evicted = room.keys;
@@ -339,8 +339,8 @@ export class Leader {
     if (entry.fence !== undefined) this.#lastFence = write;
     this.#pendingBytes += bytes;
     this.#reservedBytes += reservedBytes;
-    this.#uncommitted.set(keyText, write);
-    for (const key of evicted) this.#uncommitted.set(toKeyText(key), { write, value: undefined, expiresAtMs: 0 });
+    this.#uncommitted.set(write);
+    for (const key of evicted) this.#uncommitted.set(new EvictedState(key, write));
     const outcome: WriteOutcome = { kind: 'done', answer, version };
     if (request.ack === 'LEADER' && this.#state.appendedSeq >= version.seq) done(outcome);
     else write.onSettled((committed) => done(committed ? outcome : inDoubt()));
@@ -366,7 +366,7 @@ export class Leader {
     const { store } = this.#state;
     const keys = store.pickVictims(Math.min(growth - freeBytes, growth * EVICT_FACTOR_MAX), (key) => {
       const text = toKeyText(key);
-      return text === own || this.#uncommitted.get(text) !== undefined;
+      return text === own || this.#uncommitted.get(text, keyHash(key)) !== undefined;
     });
     const bytes = keys.reduce((sum, key) => sum + (store.peekState(key, keyHash(key))?.bytes ?? 0), 0);
     // A write never makes a full store fuller.
@@ -475,8 +475,8 @@ export class Leader {
       this.#pending.shift();
       this.#pendingBytes -= write.bytes;
       this.#reservedBytes -= write.reservedBytes;
-      this.#uncommitted.settle(write.keyText, write);
-      for (const key of write.evicted) this.#uncommitted.settle(toKeyText(key), write);
+      this.#uncommitted.settle(write.keyText, write.hash, write);
+      for (const key of write.evicted) this.#uncommitted.settle(toKeyText(key), keyHash(key), write);
       settled.push(write);
     }
     this.#state.finishApply();

@@ -79,6 +79,6 @@ export interface LeaderHooks {
   askRemoval(member: Member): void;
   /** Whether the member's node has said that it stops: it leaves the set while it still acknowledges (R29). */
   isStopping(member: Member): boolean;
-  /** Whether one that stops may go now: many partitions that change at once would be felt. Asked again with each tick. */
-  mayPart(): boolean;
+  /** Whether one that is to go may go now: many partitions that change at once would be felt. Asked again with each tick. */
+  mayPart(member: Member): boolean;
 }

@@ -123,6 +123,18 @@ describe('a table of results (R21)', () => {
     expect([learner.isPartial, learner.knowsSince(1e15)]).toEqual([true, false]);
   });
 
+  it('grows and shrinks with its rows around the end of their ring, and loses none', () => {
+    const table = open();
+    let seq = 0;
+    let stampMs = 0;
+    for (const [rows, stepMs] of [[100, 20], [200, 2], [300, 50], [900, 1], [40, 40]] as const) {
+      for (let row = 0; row < rows; row += 1) add(table, ++seq, { stampMs: (stampMs += stepMs) });
+      const known = Array.from({ length: table.count }, (_, index) => table.find(opIdOf(seq - index))?.seq);
+      expect(known).toEqual(Array.from({ length: table.count }, (_, index) => seq - index));
+      expect(table.find(opIdOf(seq - table.count))).toBeUndefined();
+    }
+  });
+
   it('gives memory back after a burst', () => {
     const table = open();
     const before = table.bytes;

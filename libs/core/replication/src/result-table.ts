@@ -360,17 +360,16 @@ export class ResultTable {
   #resize(capacity: number): void {
     const { count } = this;
     const words = this.#words;
-    const oldSlots = this.#capacity - 1;
-    const begin = this.#begin;
+    const begin = this.#slot(this.#begin) * WORDS;
     this.#capacity = capacity;
     this.#doubles = new Float64Array(capacity * DOUBLES);
     this.#words = new Uint32Array(this.#doubles.buffer);
     this.#buckets = new Uint32Array(capacity);
-    for (let row = 0; row < count; row += 1) {
-      const from = ((begin + row) & oldSlots) * WORDS;
-      this.#words.set(words.subarray(from, from + WORDS), row * WORDS);
-      this.#link(row, this.#hashOf(row));
-    }
+    // In the ring the rows lie in one run, or in one up to its end and one from its beginning.
+    const run = words.subarray(begin, Math.min(begin + count * WORDS, words.length));
+    this.#words.set(run);
+    this.#words.set(words.subarray(0, count * WORDS - run.length), run.length);
+    for (let row = 0; row < count; row += 1) this.#link(row, this.#hashOf(row));
     this.#begin = 0;
     this.#end = count;
   }

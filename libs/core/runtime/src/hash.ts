@@ -3,6 +3,7 @@
 // Both are xxh64 (github.com/Cyan4973/xxHash, doc/xxhash_spec.md) with different fixed seeds. Changing a
 // seed moves every key, so they are part of the on-disk and wire format.
 import xxhash from 'xxhash-wasm';
+import { SHORT_HASH_BYTES_MAX, shortHash } from './short-hash.ts';
 
 // oxlint-disable-next-line typescript/unbound-method -- functions of a record, not methods: none uses `this`
 const { h64Raw, h32Raw } = await xxhash();
@@ -23,14 +24,17 @@ const toHalves = (hash: bigint): Hash64 => ({
   low: Number(hash & 0xffff_ffffn),
 });
 
+const TOKEN_SEED_HALVES = toHalves(TOKEN_SEED);
+const KEY_HASH_SEED_HALVES = toHalves(KEY_HASH_SEED);
+
 /** xxh64 of `bytes` with the token seed. Callers want `tokenOfKey` of core-placement, which knows hash tags. */
 export function tokenHash(bytes: Uint8Array): Hash64 {
-  return toHalves(h64Raw(bytes, TOKEN_SEED));
+  return bytes.length <= SHORT_HASH_BYTES_MAX ? shortHash(bytes, TOKEN_SEED_HALVES) : toHalves(h64Raw(bytes, TOKEN_SEED));
 }
 
 /** Order of a key inside its partition (R32). */
 export function keyHash(key: Uint8Array): Hash64 {
-  return toHalves(h64Raw(key, KEY_HASH_SEED));
+  return key.length <= SHORT_HASH_BYTES_MAX ? shortHash(key, KEY_HASH_SEED_HALVES) : toHalves(h64Raw(key, KEY_HASH_SEED));
 }
 
 /** General-purpose 64-bit hash for digests and ring points, with a caller's seed. */

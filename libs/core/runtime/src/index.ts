@@ -15,6 +15,7 @@ export {
   VALUE_BYTES_MAX,
   WIRE_PART_BYTES_MAX,
 } from './limits.ts';
+export { NumberMap } from './number-map.ts';
 export { SeededRandom, randomBelow, randomHex } from './random.ts';
 export type { Random } from './random.ts';
 export { GIB, KIB, MIB, MINUTE_MS, SECOND_MS } from './units.ts';

@@ -14,7 +14,7 @@ describe('EtcdMetadataStore on a cluster of three', () => {
     const endpoints = members.map((member) => member.client);
     store = connectEtcd({ endpoints, requestTimeoutMs: 1500 });
     other = connectEtcd({ endpoints: endpoints.slice(1), requestTimeoutMs: 1500 });
-  }, 40_000);
+  });
   afterEach(async () => {
     await Promise.all([store.close(), other.close()]);
     await Promise.all(members.map((member) => member.stop()));

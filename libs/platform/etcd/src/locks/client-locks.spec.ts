@@ -1,7 +1,6 @@
 import { isAtollError } from '@atoll/core-errors';
 
-import { connectEtcd } from '../etcd-metadata-store.ts';
-import { InMemoryEtcd, InMemoryMetadataStore, eventually, startEtcd } from '../testing/index.ts';
+import { InMemoryEtcd, InMemoryMetadataStore, eventually } from '../testing/index.ts';
 import { clientLocksContract } from '../testing/client-locks-contract.ts';
 import { ClientLocks, LOCK_REQUESTS_PER_GROUP_MAX, type LockAsk } from './client-locks.ts';
 
@@ -9,20 +8,6 @@ clientLocksContract('InMemoryMetadataStore', async () => {
   const store = new InMemoryMetadataStore();
   const other = new InMemoryMetadataStore({ etcd: store.etcd });
   return { store, other, close: async () => void (await Promise.all([store.close(), other.close()])) };
-});
-
-clientLocksContract('EtcdMetadataStore', async () => {
-  const etcd = await startEtcd();
-  const store = connectEtcd({ endpoints: [etcd.client] });
-  const other = connectEtcd({ endpoints: [etcd.client] });
-  return {
-    store,
-    other,
-    close: async () => {
-      await Promise.all([store.close(), other.close()]);
-      await etcd.stop();
-    },
-  };
 });
 
 describe('locks of clients when etcd fails', () => {

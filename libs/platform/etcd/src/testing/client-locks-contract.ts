@@ -96,7 +96,7 @@ export function clientLocksContract(name: string, create: () => Promise<Contract
       expect(listed.map((each) => [each.mode, each.blocker === undefined])).toEqual([['SHARED', true], ['SHARED', true], ['EXCLUSIVE', false], ['SHARED', false]]);
       for (const end of [reader, beside, writer, late]) await end();
       expect(order).toEqual(['reader', 'reader beside', 'writer', 'late reader']);
-    }, 30_000);
+    });
 
     it('excludes ranges that overlap, and no others', async () => {
       const keyspace = `keyspace-${count}`;
@@ -112,7 +112,7 @@ export function clientLocksContract(name: string, create: () => Promise<Contract
       const lock = await first.acquire(held);
       const next = ask({ waitMs: 20_000 });
       const waiting = renewing(next, second.acquire(next));
-      for (let round = 0; round < 5; round += 1) {
+      for (let round = 0; round < 3; round += 1) {
         await eventually('half a ttl has passed', ((from) => () => performance.now() - from > TTL_MS / 2)(performance.now()));
         expect(await second.renew(held.scope, held.requestId)).toBe(TTL_MS);
       }
@@ -122,7 +122,7 @@ export function clientLocksContract(name: string, create: () => Promise<Contract
       expect(lockAfter.fencingToken).toBeGreaterThan(lock.fencingToken);
       expect(await failureOf(first.renew(held.scope, held.requestId))).toBe('LOCK_NOT_FOUND');
       expect(await first.release(held.scope, held.requestId)).toBe(false);
-    }, 30_000);
+    });
 
     it('lets a request that is not renewed leave the queue, and tells whoever waits on it', async () => {
       const held = ask({ ttlMs: 20_000 });
@@ -130,7 +130,7 @@ export function clientLocksContract(name: string, create: () => Promise<Contract
       expect(await failureOf(second.acquire(ask({ waitMs: 20_000 })))).toBe('LOCK_NOT_FOUND');
       await standing(1);
       await first.release(held.scope, held.requestId);
-    }, 20_000);
+    });
 
     it('keeps the place of a request that is repeated at another coordinator', async () => {
       const held = ask({ ttlMs: 20_000 });
@@ -150,7 +150,7 @@ export function clientLocksContract(name: string, create: () => Promise<Contract
       expect(await second.acquire(request)).toEqual(lock);
       await second.release(request.scope, request.requestId);
       expect((await later).fencingToken).toBeGreaterThan(lock.fencingToken);
-    }, 30_000);
+    });
 
     it('is not waited for longer than asked: LOCK_HELD names the holder, and the request is gone', async () => {
       const held = ask({ owner: 'the nightly job' });
@@ -170,7 +170,7 @@ export function clientLocksContract(name: string, create: () => Promise<Contract
         expect(await ended).toBe('CANCELLED');
         await standing(left);
       }
-    }, 20_000);
+    });
 
     it('refuses a request id that stands for something else', async () => {
       const held = ask();

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export async function eventually<T>(
   what: string,
   condition: () => T | false | undefined | Promise<T | false | undefined>,
-  timeoutMs = 10_000,
+  timeoutMs = 30_000,
 ): Promise<T> {
   const endsAtMs = performance.now() + timeoutMs;
   for (;;) {
