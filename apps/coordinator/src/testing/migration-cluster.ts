@@ -23,6 +23,9 @@ export interface RunningCoordinator {
   stop(): Promise<void>;
 }
 
+export const HELD_STEPS = ['WAITING', 'ADD', 'CATCH_UP', 'VERIFY', 'TRANSFER', 'REMOVE'] as const;
+export type HeldStep = (typeof HELD_STEPS)[number];
+
 export class MigrationCluster {
   readonly etcd = new InMemoryEtcd();
   readonly nodes = new Map<string, ReplicationNode>();
@@ -42,6 +45,8 @@ export class MigrationCluster {
       COORDINATOR_SETTLE_MS: '50',
       COORDINATOR_INVENTORY_MS: '200',
       COORDINATOR_ELECTION_TTL_MS: '1000',
+      COORDINATOR_SUSPECT_AFTER_MS: '2000',
+      COORDINATOR_DOWN_AFTER_MS: '5000',
       COORDINATOR_NODE_CALL_MS: '1000',
       COORDINATOR_FAILOVER_ACTIVE: 'drain-only',
       COORDINATOR_VERIFY_EVERY_MS: '0',
@@ -95,6 +100,53 @@ export class MigrationCluster {
       const parsed = parseMigrationOperator(value);
       return parsed.kind === 'parsed' ? [{ name: `${parsed.value.keyspace}/${parsed.value.partition}`, job: parsed.value.job, step: parsed.value.step }] : [];
     });
+  }
+
+  /** Begins the move `m` of one partition from a to b and has it stop at a step. Returns the partition. */
+  async hold(admin: AdminClient, step: HeldStep): Promise<number> {
+    const partition = await this.movable(admin, 'a', 'b');
+    const nodes = [...this.nodes.values()];
+    if (step === 'WAITING') {
+      // Another one fills the only place that the target has.
+      for (const node of nodes) node.isLeaderAtWork = false;
+      const other = (await tableOf(admin)).find(({ id, inSync }) => id !== partition && inSync.includes('a') && !inSync.includes('b'))!.id;
+      await callUnary(admin, 'startMigration', ask({ id: 'other', from: 'a', to: 'b', partitions: [other] }), DEADLINE);
+      await eventuallyShown(admin, 'other', 'the other one fills', ({ partitions }) => stepOf(partitions[0]!) === 'CATCH_UP');
+    }
+    for (const node of nodes) {
+      if (step === 'ADD') node.makesReplicas = false;
+      if (step === 'CATCH_UP') node.isLeaderAtWork = false;
+      if (step === 'VERIFY') node.verifyProblem = 'not now';
+      if (step === 'TRANSFER' || step === 'REMOVE') node.handOverProblem = 'not now';
+    }
+    await callUnary(admin, 'startMigration', ask({ id: 'm', from: 'a', to: 'b', partitions: [partition] }), DEADLINE);
+    await this.#arrived(admin, step === 'REMOVE' ? 'TRANSFER' : step);
+    if (step === 'REMOVE') {
+      for (const node of nodes) Object.assign(node, { isLeaderAtWork: false, handOverProblem: '' });
+      await this.#arrived(admin, 'REMOVE');
+    }
+    return partition;
+  }
+
+  /** Everybody does what is asked again. */
+  release(): void {
+    for (const node of this.nodes.values()) Object.assign(node, { makesReplicas: true, verifyProblem: '', handOverProblem: '', isLeaderAtWork: true });
+  }
+
+  async #arrived(admin: AdminClient, step: HeldStep): Promise<void> {
+    await eventuallyShown(admin, 'm', `it is at ${step}`, ({ partitions }) => stepOf(partitions[0]!) === step);
+  }
+
+  /** Calls back with every change below a prefix. */
+  async observe(prefix: string, onChange: () => void): Promise<{ close(): Promise<void> }> {
+    const store = new InMemoryMetadataStore({ etcd: this.etcd });
+    const watch = await store.watch(prefix, { onSnapshot: onChange, onChanges: onChange });
+    return {
+      close: async () => {
+        await watch.close();
+        await store.close();
+      },
+    };
   }
 
   /** A partition that `from` holds and `to` does not. */
