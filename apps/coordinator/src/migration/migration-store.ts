@@ -1,8 +1,7 @@
 // Migrations in etcd, and what this term knows of them. Only the elected coordinator writes them, so what it has read
 // and written is what stands there; a refusal or a lost answer has everything read again (R7, R11).
 import { AtollError } from '@atoll/core-errors';
-import { hasEnded, isEnded, noteEnd, settleJob, type MigrationJob, type MigrationOperator } from '@atoll/core-migration';
-import { partitionName } from '@atoll/core-membership';
+import { MigrationTable, hasEnded, isEnded, type MigrationJob, type MigrationOperator, type MigrationWrite, type OperatorChange } from '@atoll/core-migration';
 import {
   MIGRATIONS_PREFIX,
   OPERATORS_PREFIX,
@@ -28,26 +27,11 @@ const WRITES_MAX = 3;
 const OPERATORS_PER_TRANSACTION = 50;
 const DELETES_PER_TRANSACTION = 100;
 
-interface Versioned<T> {
-  value: T;
-  modRevision: number;
-}
-
-/** An operator at its next step, or at its end. */
-export interface OperatorChange {
-  readonly from: MigrationOperator;
-  readonly to: MigrationOperator;
-}
-
 export class MigrationStore {
   readonly #store: MetadataStore;
   readonly #election: Comparison;
   readonly #wallMs: () => number;
-  readonly #jobs = new Map<string, Versioned<MigrationJob>>();
-  /** By `partitionName`. */
-  readonly #operators = new Map<string, Versioned<MigrationOperator>>();
-  /** How operators ended, by job, then by `partitionName`. */
-  readonly #results = new Map<string, Map<string, MigrationOperator>>();
+  readonly #table = new MigrationTable();
   #isCurrent = false;
   /** One writer at a time: each compares what the one before it wrote. */
   #turn: Promise<unknown> = Promise.resolve();
@@ -59,30 +43,30 @@ export class MigrationStore {
   }
 
   job(id: string): MigrationJob | undefined {
-    return this.#jobs.get(id)?.value;
+    return this.#table.job(id);
   }
 
   /** Newest first. */
   jobs(): readonly MigrationJob[] {
-    return [...this.#jobs.values()].map(({ value }) => value).sort((a, b) => b.createdMs - a.createdMs || (a.id < b.id ? -1 : 1));
+    return this.#table.jobs();
   }
 
   jobsById(): ReadonlyMap<string, MigrationJob> {
-    return new Map([...this.#jobs].map(([id, { value }]) => [id, value]));
+    return this.#table.jobsById();
   }
 
   /** Of jobs that have not ended. */
   operators(): readonly MigrationOperator[] {
-    return [...this.#operators.values()].map(({ value }) => value);
+    return this.#table.operators();
   }
 
   operatorOf(keyspace: string, partition: number): MigrationOperator | undefined {
-    return this.#operators.get(partitionName(keyspace, partition))?.value;
+    return this.#table.operatorOf(keyspace, partition);
   }
 
   /** Operators of one job, ended or not, in order of keyspace, then partition. */
   operatorsOf(job: string): readonly MigrationOperator[] {
-    const all = [...(this.#results.get(job)?.values() ?? []), ...this.operators().filter((operator) => operator.job === job)];
+    const all = [...this.#table.resultsOf(job), ...this.operators().filter((operator) => operator.job === job)];
     return all.sort((a, b) => (a.keyspace === b.keyspace ? a.partition - b.partition : a.keyspace < b.keyspace ? -1 : 1));
   }
 
@@ -94,19 +78,20 @@ export class MigrationStore {
   async #refresh(): Promise<void> {
     if (this.#isCurrent) return;
     const [jobs, operators, results] = await Promise.all([this.#store.list(MIGRATIONS_PREFIX), this.#store.list(OPERATORS_PREFIX), this.#store.list(RESULTS_PREFIX)]);
-    for (const map of [this.#jobs, this.#operators, this.#results]) map.clear();
-    for (const { value, modRevision } of jobs.values) {
-      const parsed = parseMigrationJob(value);
-      if (parsed.kind === 'parsed') this.#jobs.set(parsed.value.id, { value: parsed.value, modRevision });
-    }
-    for (const { value, modRevision } of operators.values) {
-      const parsed = parseMigrationOperator(value);
-      if (parsed.kind === 'parsed') this.#operators.set(partitionName(parsed.value.keyspace, parsed.value.partition), { value: parsed.value, modRevision });
-    }
-    for (const { value } of results.values) {
-      const parsed = parseMigrationOperator(value);
-      if (parsed.kind === 'parsed') this.#noteResult(parsed.value);
-    }
+    this.#table.load({
+      jobs: jobs.values.flatMap(({ value, modRevision }) => {
+        const parsed = parseMigrationJob(value);
+        return parsed.kind === 'parsed' ? [{ job: parsed.value, modRevision }] : [];
+      }),
+      operators: operators.values.flatMap(({ value, modRevision }) => {
+        const parsed = parseMigrationOperator(value);
+        return parsed.kind === 'parsed' ? [{ operator: parsed.value, modRevision }] : [];
+      }),
+      results: results.values.flatMap(({ value }) => {
+        const parsed = parseMigrationOperator(value);
+        return parsed.kind === 'parsed' ? [parsed.value] : [];
+      }),
+    });
     this.#isCurrent = true;
   }
 
@@ -138,12 +123,11 @@ export class MigrationStore {
 
   /** Writes some operators of a job that begins, once. */
   async #take(job: MigrationJob, operators: readonly MigrationOperator[]): Promise<void> {
-    const changes = operators.map((operator): OperatorChange => ({ from: operator, to: operator }));
     for (let attempt = 1; ; attempt += 1) {
       const known = this.job(job.id);
       const isSame = known?.traceparent === job.traceparent && known.createdMs === job.createdMs && known.state === job.state;
       if (isSame && operators.every(({ keyspace, partition }) => this.operatorOf(keyspace, partition)?.job === job.id)) return;
-      if (await this.#transact(changes, operators, job)) return;
+      if (await this.#transact(this.#table.begin(operators, job))) return;
       if (attempt === WRITES_MAX) throw notKnownToBeWritten(`begin migration ${job.id}`);
       await this.#refresh();
     }
@@ -160,7 +144,7 @@ export class MigrationStore {
       const job = this.job(id);
       if (job === undefined) throw migrationNotFound(id);
       const next = change(job);
-      if (next === job || (await this.#transact([], [], next))) return next;
+      if (next === job || (await this.#transact(this.#table.update(next)))) return next;
       if (attempt === WRITES_MAX) throw notKnownToBeWritten(`change migration ${id}`);
     }
   }
@@ -174,7 +158,7 @@ export class MigrationStore {
     const written: OperatorChange[] = [];
     for (let start = 0; start < changes.length; start += OPERATORS_PER_TRANSACTION) {
       const batch = changes.slice(start, start + OPERATORS_PER_TRANSACTION);
-      if (!(await this.#writeBatch(batch))) return written;
+      if (!(await this.#transact(this.#table.change(batch)))) return written;
       written.push(...batch);
     }
     return written;
@@ -186,14 +170,10 @@ export class MigrationStore {
   }
 
   async #settle(): Promise<readonly MigrationJob[]> {
-    const running = new Map<string, number>();
-    for (const { value } of this.#operators.values()) running.set(value.job, (running.get(value.job) ?? 0) + 1);
     const ended: MigrationJob[] = [];
-    for (const { value } of this.#jobs.values()) {
-      const settled = settleJob(value, running.get(value.id) ?? 0, this.#wallMs());
-      if (settled === value) continue;
-      if (!(await this.#transact([], [], settled))) return ended;
-      ended.push(settled);
+    for (const job of this.#table.settled(this.#wallMs())) {
+      if (!(await this.#transact(this.#table.update(job)))) return ended;
+      ended.push(job);
     }
     if (ended.length > 0) await this.#forgetOldest();
     return ended;
@@ -206,37 +186,25 @@ export class MigrationStore {
   }
 
   #checkFree(job: MigrationJob, operators: readonly MigrationOperator[]): void {
-    if (this.#jobs.has(job.id)) throw new AtollError('MIGRATION_CONFLICT', `id: there is a migration ${job.id} already`, { metadata: { field: 'id', migration: job.id } });
+    if (this.job(job.id) !== undefined) throw new AtollError('MIGRATION_CONFLICT', `id: there is a migration ${job.id} already`, { metadata: { field: 'id', migration: job.id } });
     const taken = operators.flatMap(({ keyspace, partition }) => this.operatorOf(keyspace, partition) ?? []);
     if (taken.length === 0) return;
     const text = taken.slice(0, 5).map(({ keyspace, partition, job: other }) => `${keyspace}/${partition} (migration ${other})`).join(', ');
     throw new AtollError('MIGRATION_CONFLICT', `partitions: ${taken.length} of ${operators.length} are being migrated: ${text}`, { metadata: { field: 'partitions', migration: taken[0]!.job } });
   }
 
-  async #writeBatch(batch: readonly OperatorChange[]): Promise<boolean> {
-    const jobs = new Map<string, MigrationJob>();
-    for (const { to } of batch) {
-      const job = jobs.get(to.job) ?? this.job(to.job);
-      if (hasEnded(to) && job !== undefined) jobs.set(to.job, noteEnd(job, to));
-    }
-    return this.#transact(batch, [], ...jobs.values());
-  }
-
-  /** `created`: operators of `changes` that are new. */
-  async #transact(changes: readonly OperatorChange[], created: readonly MigrationOperator[], ...jobs: readonly (MigrationJob | undefined)[]): Promise<boolean> {
+  async #transact(write: MigrationWrite): Promise<boolean> {
     const comparisons: Comparison[] = [this.#election];
     const puts: Change[] = [];
-    const isNew = new Set(created);
-    for (const { to } of changes) {
-      const key = operatorKey(to.keyspace, to.partition);
-      const known = this.#operators.get(partitionName(to.keyspace, to.partition));
-      comparisons.push({ kind: 'modRevision', key, equals: isNew.has(to) ? 0 : (known?.modRevision ?? -1) });
-      if (hasEnded(to)) puts.push({ kind: 'delete', key }, { kind: 'put', key: resultKey(to.job, to.keyspace, to.partition), value: encodeMigrationOperator(to) });
-      else puts.push({ kind: 'put', key, value: encodeMigrationOperator(to) });
+    for (const { operator, modRevision } of write.operators) {
+      const { keyspace, partition } = operator;
+      const key = operatorKey(keyspace, partition);
+      comparisons.push({ kind: 'modRevision', key, equals: modRevision });
+      if (hasEnded(operator)) puts.push({ kind: 'delete', key }, { kind: 'put', key: resultKey(operator.job, keyspace, partition), value: encodeMigrationOperator(operator) });
+      else puts.push({ kind: 'put', key, value: encodeMigrationOperator(operator) });
     }
-    for (const job of jobs) {
-      if (job === undefined) continue;
-      comparisons.push({ kind: 'modRevision', key: migrationKey(job.id), equals: this.#jobs.get(job.id)?.modRevision ?? 0 });
+    for (const { job, modRevision } of write.jobs) {
+      comparisons.push({ kind: 'modRevision', key: migrationKey(job.id), equals: modRevision });
       puts.push({ kind: 'put', key: migrationKey(job.id), value: encodeMigrationJob(job) });
     }
     const outcome = await this.#store.transact(comparisons, puts);
@@ -244,29 +212,15 @@ export class MigrationStore {
       this.#isCurrent = false;
       return false;
     }
-    for (const { to } of changes) this.#noteOperator(to, outcome.revision);
-    for (const job of jobs) if (job !== undefined) this.#jobs.set(job.id, { value: job, modRevision: outcome.revision });
+    this.#table.note(write, outcome.revision);
     return true;
-  }
-
-  #noteOperator(operator: MigrationOperator, modRevision: number): void {
-    const name = partitionName(operator.keyspace, operator.partition);
-    if (hasEnded(operator)) {
-      this.#operators.delete(name);
-      this.#noteResult(operator);
-    } else this.#operators.set(name, { value: operator, modRevision });
-  }
-
-  #noteResult(operator: MigrationOperator): void {
-    const ofJob = this.#results.get(operator.job) ?? new Map<string, MigrationOperator>();
-    this.#results.set(operator.job, ofJob.set(partitionName(operator.keyspace, operator.partition), operator));
   }
 
   async #forgetOldest(): Promise<void> {
     const ended = this.jobs().filter(isEnded);
     const keys: string[] = [];
     for (const { id } of ended.slice(RESULTS_KEPT)) {
-      for (const { keyspace, partition } of this.#results.get(id)?.values() ?? []) keys.push(resultKey(id, keyspace, partition));
+      for (const { keyspace, partition } of this.#table.resultsOf(id)) keys.push(resultKey(id, keyspace, partition));
     }
     for (const { id } of ended.slice(JOBS_KEPT)) keys.push(migrationKey(id));
     for (let start = 0; start < keys.length; start += DELETES_PER_TRANSACTION) {
@@ -274,8 +228,8 @@ export class MigrationStore {
       const outcome = await this.#store.transact([this.#election], changes);
       if (outcome.kind !== 'succeeded') return;
     }
-    for (const { id } of ended.slice(RESULTS_KEPT)) this.#results.delete(id);
-    for (const { id } of ended.slice(JOBS_KEPT)) this.#jobs.delete(id);
+    for (const { id } of ended.slice(RESULTS_KEPT)) this.#table.forgetResults(id);
+    for (const { id } of ended.slice(JOBS_KEPT)) this.#table.forgetJob(id);
   }
 }
 

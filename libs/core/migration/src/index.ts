@@ -6,3 +6,6 @@ export { advance, noteEnd, settleJob, type OperatorFacts } from './advance.ts';
 export { admit, type MigrationLimits } from './limits.ts';
 export { placedOn, planMove, type MoveAsk, type PlannedMoves, type PlannedOperator } from './plan-move.ts';
 export { planRebalance, type PlannedRebalance } from './plan-rebalance.ts';
+export { MigrationTable, type MigrationWrite, type OperatorChange, type VersionedJob, type VersionedOperator } from './migration-table.ts';
+export { draftMigration, type MigrationAsk, type SizeOf } from './draft-migration.ts';
+export { MEMORY_SHARE_MAX, MigrationRounds, officeWanted, recordsOf, type RoundPorts } from './rounds.ts';

@@ -1,0 +1,44 @@
+import { toPartitionId } from '@atoll/core-runtime';
+import { MigrationTable } from './migration-table.ts';
+import { job, operator } from './testing/samples.ts';
+
+const on = (partition: number, fields = {}) => operator({ partition: toPartitionId(partition), ...fields });
+
+function table(): MigrationTable {
+  const made = new MigrationTable();
+  made.load({ jobs: [{ job: job({ total: 2 }), modRevision: 10 }], operators: [{ operator: on(1), modRevision: 10 }, { operator: on(2), modRevision: 12 }], results: [] });
+  return made;
+}
+
+describe('what a change of migrations compares (R11, R38)', () => {
+  it('a step: the revision of its operator; the job stays as it is', () => {
+    const step = { from: on(1), to: on(1, { step: 'ADD' }) };
+    expect(table().change([step])).toEqual({ operators: [{ operator: step.to, modRevision: 10 }], jobs: [] });
+  });
+
+  it('the ends of two operators: their job once, which counts both', () => {
+    const { jobs, operators } = table().change([1, 2].map((partition) => ({ from: on(partition), to: on(partition, { step: 'DONE', bytes: 5 }) })));
+    expect(operators.map(({ modRevision }) => modRevision)).toEqual([10, 12]);
+    expect(jobs).toEqual([{ job: job({ total: 2, done: 2, bytes: 10 }), modRevision: 10 }]);
+  });
+
+  it('an operator that is not known any more: a revision that nothing has', () => {
+    expect(table().change([{ from: on(3), to: on(3, { step: 'ADD' }) }]).operators[0]!.modRevision).toBe(-1);
+  });
+
+  it('a job that begins: that neither it nor its operators are there', () => {
+    const { jobs, operators } = table().begin([on(3, { job: 'other' })], job({ id: 'other' }));
+    expect([...jobs, ...operators].map(({ modRevision }) => modRevision)).toEqual([0, 0]);
+  });
+
+  it('goes on from what was written; a job is over with its last operator', () => {
+    const made = table();
+    expect(made.settled(2000)).toEqual([]);
+    made.note(made.change([{ from: on(1), to: on(1, { step: 'DONE' }) }]), 20);
+    expect(made.operators()).toEqual([on(2)]);
+    expect(made.resultsOf('job-1')).toEqual([on(1, { step: 'DONE' })]);
+    made.note(made.change([{ from: on(2), to: on(2, { step: 'ROLLED_BACK', problem: 'why' }) }]), 21);
+    expect(made.settled(2000)).toMatchObject([{ id: 'job-1', state: 'FAILED', done: 1, rolledBack: 1, endedMs: 2000 }]);
+    expect(made.update(made.settled(2000)[0]!).jobs[0]!.modRevision).toBe(21);
+  });
+});
