@@ -99,6 +99,7 @@ export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOpt
   server.addService(VerificationService, {
     putMarker: handlers.unary(VerificationService.putMarker, (request, context) => parts().verification.markers.putMarker(request, context)),
     digestAtMarker: handlers.unary(VerificationService.digestAtMarker, (request, context) => parts().verification.markers.digestAtMarker(request, context)),
+    digestContent: handlers.unary(VerificationService.digestContent, (request, context) => parts().verification.content.digest(request, context)),
     repairReplica: handlers.serverStream(VerificationService.repairReplica, async (call, context) => parts().verification.repairer.repair(call, context)),
   });
   server.addService(TransferService, {

@@ -36,6 +36,20 @@ describe('digests at markers (R34)', () => {
     expect(marks.wait(at(10), () => undefined)).toBeDefined();
   });
 
+  it('calls those who read at the next one once, none that called off, and not too many (I10)', () => {
+    const marks = new DigestMarks();
+    const told: unknown[] = [];
+    const calls = Array.from({ length: MARK_WAITERS_MAX }, () => marks.next((position) => told.push(position)));
+    expect(marks.next(() => undefined)).toBeUndefined();
+    for (const callOff of calls.slice(1)) callOff?.();
+    marks.keep(at(7), digest);
+    marks.keep(at(8), digest);
+    expect(told).toEqual([at(7)]);
+    marks.next((position) => told.push(position));
+    marks.clear();
+    expect(told).toEqual([at(7), undefined]);
+  });
+
   it('forgets everything with an install', () => {
     const marks = new DigestMarks();
     const told: unknown[] = [];
@@ -61,6 +75,22 @@ describe('a marker in the log (R34)', () => {
     expect(mine?.count).toBe(50);
     expect(its).toEqual(mine);
     expect(solo.state.store.digest().leaves).not.toEqual(mine?.leaves);
+  });
+
+  it('lets the stores of leader and follower be read as they are at its place, whatever comes behind it', () => {
+    const solo = takeOffice({ state: openState('a'), record: recordOf({ leader: 'a', inSync: ['a'], learners: ['b'] }) });
+    const b = follow(solo, openState('b'));
+    b.subscribe(0);
+    for (let index = 0; index < 50; index += 1) solo.write(`k${index}`, setTo('v'), momentAt(1));
+    const read: unknown[] = [];
+    for (const { marks, store } of [solo.state, b.state]) marks.next((position) => read.push({ position, digest: store.digest() }));
+    const marked = solo.leader.putMarker(momentAt(2));
+    if (marked.kind !== 'marked') throw new Error(marked.message);
+    solo.write('k1', setTo('later'), momentAt(3));
+    b.receive(4);
+    expect(read).toHaveLength(2);
+    expect(read[1]).toEqual(read[0]);
+    expect(read[0]).toMatchObject({ position: marked.position, digest: { count: 50 } });
   });
 
   it('is refused where a write would be: it needs the same replicas', () => {

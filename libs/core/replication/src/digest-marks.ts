@@ -23,10 +23,12 @@ interface Waiter {
 export class DigestMarks {
   #kept: MarkedDigest[] = [];
   readonly #waiters = new Set<Waiter>();
+  readonly #readers = new Set<(position: LogPosition | undefined) => void>();
 
   /** The marker at `position` was applied; `digest` is undefined when the store was not whole. */
   keep(position: LogPosition, digest: StoreDigest | undefined): void {
     const kept = digest && { ...digest, position };
+    this.#call(kept?.position);
     if (kept !== undefined) this.#kept = [...this.#kept.slice(1 - MARKS_MAX), kept];
     for (const waiter of this.#waiters) {
       if (waiter.position.seq > position.seq) continue;
@@ -50,12 +52,29 @@ export class DigestMarks {
     return () => void this.#waiters.delete(waiter);
   }
 
+  /**
+   * `onMark` is called once, when the next marker is applied: the store is then as it is on every replica that applies
+   * it, and may be read at once. With undefined when it was not whole. It must not throw. Returns as `wait`.
+   */
+  next(onMark: (position: LogPosition | undefined) => void): (() => void) | undefined {
+    if (this.#readers.size >= MARK_WAITERS_MAX) return undefined;
+    this.#readers.add(onMark);
+    return () => void this.#readers.delete(onMark);
+  }
+
   /** Another lineage, or an install: what was kept says nothing any more. */
   clear(): void {
     this.#kept = [];
+    this.#call(undefined);
     const waiters = [...this.#waiters];
     this.#waiters.clear();
     for (const { onMark } of waiters) onMark(undefined);
+  }
+
+  #call(position: LogPosition | undefined): void {
+    const readers = [...this.#readers];
+    this.#readers.clear();
+    for (const onMark of readers) onMark(position);
   }
 }
 

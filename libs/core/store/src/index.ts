@@ -24,6 +24,7 @@ export type { NewEntry } from './entry-heap.ts';
 export { OUTSIDE_VALUE_BYTES_MIN } from './entry-layout.ts';
 export { DIGEST_LEAVES, leafOf, leafRange } from './entry-digest.ts';
 export type { StoreDigest } from './entry-digest.ts';
+export { CONTENT_RANGE_COUNTS, ContentSum, contentRange, leafOfRange } from './content-sum.ts';
 export { isExpired } from './expiry-plan.ts';
 export type { ExpiryLimits, ExpiryPlan } from './expiry-plan.ts';
 export { VICTIMS_MAX } from './victim-picker.ts';

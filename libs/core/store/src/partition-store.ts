@@ -1,6 +1,7 @@
 import type { Hash64, Random } from '@atoll/core-runtime';
 import { compareHash } from '@atoll/core-runtime';
 import { addContentToLeaf } from './content-digest.ts';
+import { toSum, type ContentSum } from './content-sum.ts';
 import type { StoreDigest } from './entry-digest.ts';
 import { DIGEST_LEAVES, addToLeaf } from './entry-digest.ts';
 import type { EntryHeap, NewEntry } from './entry-heap.ts';
@@ -219,6 +220,21 @@ export class PartitionStore {
   addContentDigest(leaves: Uint32Array, from: Hash64, limits: SliceLimits): Hash64 | undefined {
     const source = { index: this.#index, heap: this.#heap };
     return walkRange(source, { from, to: undefined }, limits, (ref) => addContentToLeaf(leaves, this.#heap, ref));
+  }
+
+  /**
+   * Reads entries of [sum.from, sum.to) from `from` on into `sum`, one slice at a time, so that the caller can yield in
+   * between; what came in between does not count twice only where `leafSums` says that nothing did. Returns where the
+   * next slice begins, undefined after the last.
+   */
+  readContent(sum: ContentSum, from: Hash64, limits: SliceLimits): Hash64 | undefined {
+    const source = { index: this.#index, heap: this.#heap };
+    return walkRange(source, { from, to: sum.to }, limits, (ref) => sum.add(this.#heap, ref));
+  }
+
+  /** The two sums of one leaf, as one number: another one as soon as an entry of the leaf changes. */
+  leafSums(leaf: number): bigint {
+    return toSum(this.#leaves[2 * leaf]!, this.#leaves[2 * leaf + 1]!);
   }
 
   /** Removes everything; takes about 0.1 ms per thousand entries, so remove by range where that is too long a pause. */

@@ -298,6 +298,8 @@ export interface MigrationProof {
   /** Sub-ranges, of 64, that were equal at once, and that had to be installed again and are equal since. */
   equal: number;
   repaired: number;
+  /** Entries of the leader that were read and found equal on the target, key and value; 0 unless that was asked for. */
+  comparedEntries: number;
 }
 
 export interface StartMigrationRequest {
@@ -1180,7 +1182,7 @@ export const PartitionMigration: MessageFns<PartitionMigration> = {
 };
 
 function createBaseMigrationProof(): MigrationProof {
-  return { epoch: 0, seq: 0, entries: 0, equal: 0, repaired: 0 };
+  return { epoch: 0, seq: 0, entries: 0, equal: 0, repaired: 0, comparedEntries: 0 };
 }
 
 export const MigrationProof: MessageFns<MigrationProof> = {
@@ -1208,6 +1210,12 @@ export const MigrationProof: MessageFns<MigrationProof> = {
     }
     if (message.repaired !== 0) {
       writer.uint32(40).uint32(message.repaired);
+    }
+    if (message.comparedEntries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.comparedEntries)) !== BigInt(message.comparedEntries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.comparedEntries) of type uint64 too large");
+      }
+      writer.uint32(48).uint64(BigInt(message.comparedEntries));
     }
     return writer;
   },
@@ -1265,6 +1273,14 @@ export const MigrationProof: MessageFns<MigrationProof> = {
             message.repaired = reader.uint32();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.comparedEntries = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1284,6 +1300,11 @@ export const MigrationProof: MessageFns<MigrationProof> = {
       entries: isSet(object.entries) ? globalThis.Number(object.entries) : 0,
       equal: isSet(object.equal) ? globalThis.Number(object.equal) : 0,
       repaired: isSet(object.repaired) ? globalThis.Number(object.repaired) : 0,
+      comparedEntries: isSet(object.comparedEntries)
+        ? globalThis.Number(object.comparedEntries)
+        : isSet(object.compared_entries)
+        ? globalThis.Number(object.compared_entries)
+        : 0,
     };
   },
 
@@ -1304,6 +1325,9 @@ export const MigrationProof: MessageFns<MigrationProof> = {
     if (message.repaired !== 0) {
       obj.repaired = Math.round(message.repaired);
     }
+    if (message.comparedEntries !== 0) {
+      obj.comparedEntries = globalThis.Number(message.comparedEntries);
+    }
     return obj;
   },
 
@@ -1317,6 +1341,7 @@ export const MigrationProof: MessageFns<MigrationProof> = {
     message.entries = object.entries ?? 0;
     message.equal = object.equal ?? 0;
     message.repaired = object.repaired ?? 0;
+    message.comparedEntries = object.comparedEntries ?? 0;
     return message;
   },
 };

@@ -83,6 +83,46 @@ export interface RepairReplicaResponse {
   bytes: number;
 }
 
+export interface DigestContentRequest {
+  /** Create revision of the coordinator's election key (R11). */
+  coordinatorRevision: number;
+  keyspace: string;
+  partition: number;
+  /** Of the replica that is read. */
+  replicaId: string;
+  generation:
+    | Generation
+    | undefined;
+  /** In how many sub-ranges of equal width the key hashes are cut: 64, which are the leaves, 1024 or 16384. */
+  rangeCount: number;
+  /** Numbers of those that are read, below `range_count`, ascending; 1 to 64, at the next marker 1 to 4. */
+  ranges: number[];
+  /** At most so many bytes in a second for all such reads on the node; 0 means no limit. */
+  bytesPerSecond: number;
+  /** All of them are read at once, at the moment at which the replica applies the next marker, which is waited for. */
+  atNextMarker: boolean;
+}
+
+export interface DigestContentResponse {
+  /** In the order of the request: those that could be read within a short time, at least one. At a marker: all. */
+  ranges: RangeContent[];
+  /** The marker at which they were read. */
+  marker: LogPosition | undefined;
+}
+
+export interface RangeContent {
+  range: number;
+  /** A write came in between while it was read: nothing else is told of it. */
+  unsettled: boolean;
+  /** Over key hash, version and expiry of every entry. */
+  versions: bigint;
+  /** Over key, value, version and expiry of every entry. */
+  content: bigint;
+  entries: number;
+  /** Of keys and values. */
+  bytes: number;
+}
+
 function createBaseMarkedDigest(): MarkedDigest {
   return { replicaId: "", generation: undefined, marker: undefined, entries: 0, leaves: [] };
 }
@@ -967,6 +1007,507 @@ export const RepairReplicaResponse: MessageFns<RepairReplicaResponse> = {
   },
 };
 
+function createBaseDigestContentRequest(): DigestContentRequest {
+  return {
+    coordinatorRevision: 0,
+    keyspace: "",
+    partition: 0,
+    replicaId: "",
+    generation: undefined,
+    rangeCount: 0,
+    ranges: [],
+    bytesPerSecond: 0,
+    atNextMarker: false,
+  };
+}
+
+export const DigestContentRequest: MessageFns<DigestContentRequest> = {
+  encode(message: DigestContentRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.coordinatorRevision !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.coordinatorRevision)) !== BigInt(message.coordinatorRevision)) {
+        throw new globalThis.Error(
+          "value provided for field BigInt(message.coordinatorRevision) of type uint64 too large",
+        );
+      }
+      writer.uint32(8).uint64(BigInt(message.coordinatorRevision));
+    }
+    if (message.keyspace !== "") {
+      writer.uint32(18).string(message.keyspace);
+    }
+    if (message.partition !== 0) {
+      writer.uint32(24).uint32(message.partition);
+    }
+    if (message.replicaId !== "") {
+      writer.uint32(34).string(message.replicaId);
+    }
+    if (message.generation !== undefined) {
+      Generation.encode(message.generation, writer.uint32(42).fork()).join();
+    }
+    if (message.rangeCount !== 0) {
+      writer.uint32(48).uint32(message.rangeCount);
+    }
+    if (message.ranges.length !== 0) {
+      writer.uint32(58).fork();
+      for (const v of message.ranges) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.bytesPerSecond !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytesPerSecond)) !== BigInt(message.bytesPerSecond)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytesPerSecond) of type uint64 too large");
+      }
+      writer.uint32(64).uint64(BigInt(message.bytesPerSecond));
+    }
+    if (message.atNextMarker !== false) {
+      writer.uint32(72).bool(message.atNextMarker);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DigestContentRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDigestContentRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.coordinatorRevision = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.replicaId = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.generation = Generation.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.rangeCount = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag === 56) {
+              message.ranges.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 58) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.ranges.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.bytesPerSecond = longToNumber(reader.uint64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.atNextMarker = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DigestContentRequest {
+    return {
+      coordinatorRevision: isSet(object.coordinatorRevision)
+        ? globalThis.Number(object.coordinatorRevision)
+        : isSet(object.coordinator_revision)
+        ? globalThis.Number(object.coordinator_revision)
+        : 0,
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      partition: isSet(object.partition) ? globalThis.Number(object.partition) : 0,
+      replicaId: isSet(object.replicaId)
+        ? globalThis.String(object.replicaId)
+        : isSet(object.replica_id)
+        ? globalThis.String(object.replica_id)
+        : "",
+      generation: isSet(object.generation) ? Generation.fromJSON(object.generation) : undefined,
+      rangeCount: isSet(object.rangeCount)
+        ? globalThis.Number(object.rangeCount)
+        : isSet(object.range_count)
+        ? globalThis.Number(object.range_count)
+        : 0,
+      ranges: globalThis.Array.isArray(object?.ranges)
+        ? object.ranges.map((e: any) => globalThis.Number(e))
+        : [],
+      bytesPerSecond: isSet(object.bytesPerSecond)
+        ? globalThis.Number(object.bytesPerSecond)
+        : isSet(object.bytes_per_second)
+        ? globalThis.Number(object.bytes_per_second)
+        : 0,
+      atNextMarker: isSet(object.atNextMarker)
+        ? globalThis.Boolean(object.atNextMarker)
+        : isSet(object.at_next_marker)
+        ? globalThis.Boolean(object.at_next_marker)
+        : false,
+    };
+  },
+
+  toJSON(message: DigestContentRequest): unknown {
+    const obj: any = {};
+    if (message.coordinatorRevision !== 0) {
+      obj.coordinatorRevision = globalThis.Number(message.coordinatorRevision);
+    }
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.partition !== 0) {
+      obj.partition = Math.round(message.partition);
+    }
+    if (message.replicaId !== "") {
+      obj.replicaId = message.replicaId;
+    }
+    if (message.generation !== undefined) {
+      obj.generation = Generation.toJSON(message.generation);
+    }
+    if (message.rangeCount !== 0) {
+      obj.rangeCount = Math.round(message.rangeCount);
+    }
+    if (message.ranges?.length) {
+      obj.ranges = message.ranges.map((e) => Math.round(e));
+    }
+    if (message.bytesPerSecond !== 0) {
+      obj.bytesPerSecond = globalThis.Number(message.bytesPerSecond);
+    }
+    if (message.atNextMarker !== false) {
+      obj.atNextMarker = message.atNextMarker;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DigestContentRequest>): DigestContentRequest {
+    return DigestContentRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DigestContentRequest>): DigestContentRequest {
+    const message = createBaseDigestContentRequest();
+    message.coordinatorRevision = object.coordinatorRevision ?? 0;
+    message.keyspace = object.keyspace ?? "";
+    message.partition = object.partition ?? 0;
+    message.replicaId = object.replicaId ?? "";
+    message.generation = (object.generation !== undefined && object.generation !== null)
+      ? Generation.fromPartial(object.generation)
+      : undefined;
+    message.rangeCount = object.rangeCount ?? 0;
+    message.ranges = object.ranges?.map((e) => e) || [];
+    message.bytesPerSecond = object.bytesPerSecond ?? 0;
+    message.atNextMarker = object.atNextMarker ?? false;
+    return message;
+  },
+};
+
+function createBaseDigestContentResponse(): DigestContentResponse {
+  return { ranges: [], marker: undefined };
+}
+
+export const DigestContentResponse: MessageFns<DigestContentResponse> = {
+  encode(message: DigestContentResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.ranges) {
+      RangeContent.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.marker !== undefined) {
+      LogPosition.encode(message.marker, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DigestContentResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDigestContentResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.ranges.push(RangeContent.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.marker = LogPosition.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DigestContentResponse {
+    return {
+      ranges: globalThis.Array.isArray(object?.ranges) ? object.ranges.map((e: any) => RangeContent.fromJSON(e)) : [],
+      marker: isSet(object.marker) ? LogPosition.fromJSON(object.marker) : undefined,
+    };
+  },
+
+  toJSON(message: DigestContentResponse): unknown {
+    const obj: any = {};
+    if (message.ranges?.length) {
+      obj.ranges = message.ranges.map((e) => RangeContent.toJSON(e));
+    }
+    if (message.marker !== undefined) {
+      obj.marker = LogPosition.toJSON(message.marker);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DigestContentResponse>): DigestContentResponse {
+    return DigestContentResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DigestContentResponse>): DigestContentResponse {
+    const message = createBaseDigestContentResponse();
+    message.ranges = object.ranges?.map((e) => RangeContent.fromPartial(e)) || [];
+    message.marker = (object.marker !== undefined && object.marker !== null)
+      ? LogPosition.fromPartial(object.marker)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseRangeContent(): RangeContent {
+  return { range: 0, unsettled: false, versions: 0n, content: 0n, entries: 0, bytes: 0 };
+}
+
+export const RangeContent: MessageFns<RangeContent> = {
+  encode(message: RangeContent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.range !== 0) {
+      writer.uint32(8).uint32(message.range);
+    }
+    if (message.unsettled !== false) {
+      writer.uint32(16).bool(message.unsettled);
+    }
+    if (message.versions !== 0n) {
+      if (BigInt.asUintN(64, message.versions) !== message.versions) {
+        throw new globalThis.Error("value provided for field message.versions of type fixed64 too large");
+      }
+      writer.uint32(25).fixed64(message.versions);
+    }
+    if (message.content !== 0n) {
+      if (BigInt.asUintN(64, message.content) !== message.content) {
+        throw new globalThis.Error("value provided for field message.content of type fixed64 too large");
+      }
+      writer.uint32(33).fixed64(message.content);
+    }
+    if (message.entries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.entries)) !== BigInt(message.entries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.entries) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.entries));
+    }
+    if (message.bytes !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytes)) !== BigInt(message.bytes)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytes) of type uint64 too large");
+      }
+      writer.uint32(48).uint64(BigInt(message.bytes));
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RangeContent {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRangeContent();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.range = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.unsettled = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.versions = reader.fixed64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.content = reader.fixed64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.entries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.bytes = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RangeContent {
+    return {
+      range: isSet(object.range) ? globalThis.Number(object.range) : 0,
+      unsettled: isSet(object.unsettled) ? globalThis.Boolean(object.unsettled) : false,
+      versions: isSet(object.versions) ? BigInt(object.versions) : 0n,
+      content: isSet(object.content) ? BigInt(object.content) : 0n,
+      entries: isSet(object.entries) ? globalThis.Number(object.entries) : 0,
+      bytes: isSet(object.bytes) ? globalThis.Number(object.bytes) : 0,
+    };
+  },
+
+  toJSON(message: RangeContent): unknown {
+    const obj: any = {};
+    if (message.range !== 0) {
+      obj.range = Math.round(message.range);
+    }
+    if (message.unsettled !== false) {
+      obj.unsettled = message.unsettled;
+    }
+    if (message.versions !== 0n) {
+      obj.versions = message.versions.toString();
+    }
+    if (message.content !== 0n) {
+      obj.content = message.content.toString();
+    }
+    if (message.entries !== 0) {
+      obj.entries = globalThis.Number(message.entries);
+    }
+    if (message.bytes !== 0) {
+      obj.bytes = globalThis.Number(message.bytes);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RangeContent>): RangeContent {
+    return RangeContent.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RangeContent>): RangeContent {
+    const message = createBaseRangeContent();
+    message.range = object.range ?? 0;
+    message.unsettled = object.unsettled ?? false;
+    message.versions = (object.versions !== undefined && object.versions !== null) ? BigInt(object.versions) : 0n;
+    message.content = (object.content !== undefined && object.content !== null) ? BigInt(object.content) : 0n;
+    message.entries = object.entries ?? 0;
+    message.bytes = object.bytes ?? 0;
+    return message;
+  },
+};
+
 /** Comparison and repair of the replicas of one partition (R34), served by storage nodes for the elected coordinator. */
 export type VerificationService = typeof VerificationService;
 export const VerificationService = {
@@ -1003,6 +1544,17 @@ export const VerificationService = {
       Buffer.from(RepairReplicaResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RepairReplicaResponse => RepairReplicaResponse.decode(value),
   },
+  /** Reads sub-ranges of a replica entry by entry, keys and values included, and answers with digests of what they hold. */
+  digestContent: {
+    path: "/atoll.v1.Verification/DigestContent" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DigestContentRequest): Buffer => Buffer.from(DigestContentRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DigestContentRequest => DigestContentRequest.decode(value),
+    responseSerialize: (value: DigestContentResponse): Buffer =>
+      Buffer.from(DigestContentResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DigestContentResponse => DigestContentResponse.decode(value),
+  },
 } as const;
 
 export interface VerificationServer extends UntypedServiceImplementation {
@@ -1012,6 +1564,8 @@ export interface VerificationServer extends UntypedServiceImplementation {
   digestAtMarker: handleUnaryCall<DigestAtMarkerRequest, DigestAtMarkerResponse>;
   /** Installs sub-ranges of a follower again from its leader (R33). One message for each that is done. */
   repairReplica: handleServerStreamingCall<RepairReplicaRequest, RepairReplicaResponse>;
+  /** Reads sub-ranges of a replica entry by entry, keys and values included, and answers with digests of what they hold. */
+  digestContent: handleUnaryCall<DigestContentRequest, DigestContentResponse>;
 }
 
 export interface VerificationClient extends Client {
@@ -1057,6 +1611,22 @@ export interface VerificationClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<RepairReplicaResponse>;
+  /** Reads sub-ranges of a replica entry by entry, keys and values included, and answers with digests of what they hold. */
+  digestContent(
+    request: DigestContentRequest,
+    callback: (error: ServiceError | null, response: DigestContentResponse) => void,
+  ): ClientUnaryCall;
+  digestContent(
+    request: DigestContentRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DigestContentResponse) => void,
+  ): ClientUnaryCall;
+  digestContent(
+    request: DigestContentRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DigestContentResponse) => void,
+  ): ClientUnaryCall;
 }
 
 export const VerificationClient = makeGenericClientConstructor(
