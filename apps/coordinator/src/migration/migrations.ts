@@ -57,13 +57,9 @@ export class Migrations {
     return this.#options.transfers;
   }
 
-  /** Reads what stands in etcd. A job that was being written when its coordinator stopped is taken back: nothing of it had begun. */
-  async takeOver(): Promise<void> {
-    const { store } = this.#options;
-    await store.refresh();
-    for (const { id, state } of store.jobs()) {
-      if (state === 'PREPARING') await store.update(id, (job) => ({ ...job, state: 'CANCELLING', problem: 'its coordinator stopped before it began' }));
-    }
+  /** Reads what stands in etcd, and takes back what was being written when a coordinator stopped. */
+  takeOver(): Promise<void> {
+    return this.#options.store.takeOver();
   }
 
   /** By `partitionName`: the nodes that should hold the partition now and in the end, for `decide`. */

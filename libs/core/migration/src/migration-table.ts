@@ -36,6 +36,16 @@ export class MigrationTable {
   readonly #operators = new Map<string, VersionedOperator>();
   /** How operators ended, by job, then by `partitionName`. */
   readonly #results = new Map<string, Map<string, MigrationOperator>>();
+  #isCurrent = false;
+
+  /** False before everything was read, and after a write of which it is not known that it was carried out. */
+  get isCurrent(): boolean {
+    return this.#isCurrent;
+  }
+
+  doubt(): void {
+    this.#isCurrent = false;
+  }
 
   /** Everything that stands there. */
   load(stored: { readonly jobs: Iterable<VersionedJob>; readonly operators: Iterable<VersionedOperator>; readonly results: Iterable<MigrationOperator> }): void {
@@ -43,6 +53,7 @@ export class MigrationTable {
     for (const versioned of stored.jobs) this.#jobs.set(versioned.job.id, versioned);
     for (const versioned of stored.operators) this.#operators.set(nameOf(versioned.operator), versioned);
     for (const operator of stored.results) this.#noteResult(operator);
+    this.#isCurrent = true;
   }
 
   job(id: string): MigrationJob | undefined {
