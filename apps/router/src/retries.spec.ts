@@ -102,7 +102,7 @@ describe('a refusal by the node', () => {
 
   it('costs a token of the retry budget at the same node', async () => {
     await start({ script: () => refuse('OVERLOADED'), env: { ROUTER_RETRY_RATIO: '0', ROUTER_RETRIES_PER_SECOND: '0', ROUTER_RETRIES_SAVED_MAX: '3' } });
-    const failure = await failureOf(get('a', 400));
+    const failure = await failureOf(get('a', 20_000));
     expect([failure.reason, failure.metadata['last_reason']]).toEqual(['RETRY_BUDGET_EXHAUSTED', 'OVERLOADED']);
     expect(world.node(0).operations).toHaveLength(4);
   });
