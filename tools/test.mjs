@@ -12,8 +12,8 @@ import { addCounts, readCounts, sumLine } from './bootstrap/test-counts.mjs';
 /** Specs that play real outages take long and are no unit specs, wherever they stand. */
 const PROCESS_SPECS = '\\.process\\.spec\\.ts$';
 const SUITES = {
-  // Many specs wait for processes rather than compute: a worker per core, not one less.
-  unit: { title: 'unit specs (libs, apps, tools)', args: ['--roots', 'libs', 'apps', 'tools', '--testPathIgnorePatterns', PROCESS_SPECS, '--maxWorkers=100%'] },
+  // Many specs wait for leases and streams rather than compute: more workers than cores.
+  unit: { title: 'unit specs (libs, apps, tools)', args: ['--roots', 'libs', 'apps', 'tools', '--testPathIgnorePatterns', PROCESS_SPECS, '--maxWorkers=150%'] },
   // Each cluster has processes of its own: two at once would only slow each other down.
   cluster: {
     title: 'process and cluster specs (real processes, real outages)',

@@ -37,6 +37,16 @@ const refuseFirst = (count: number, reason: string): Script => {
   };
 };
 
+/** Why a write fails that has so long, sent by Execute: there no deadline of the transport can be faster than the answer. */
+async function failureByExecute(deadlineMs: number): Promise<ErrorDetail> {
+  const stream = world.client.execute();
+  stream.on('error', () => undefined);
+  stream.write({ operations: [{ id: 1, deadlineMs, traceparent: '', valueBytes: 0, kind: { $case: 'set', value: SetRequest.create({ key: Buffer.from('a') }) } }], parts: [] });
+  const [{ results }] = (await once(stream, 'data')) as [ExecuteResponse];
+  stream.cancel();
+  return (results[0]!.kind as { value: ErrorDetail }).value;
+}
+
 describe('a refusal by the node', () => {
   it.each<[ErrorReason, 'repeated' | 'failed']>([
     ['NOT_LEADER', 'repeated'],
@@ -85,24 +95,15 @@ describe('a refusal by the node', () => {
 
   it('is told when the deadline comes', async () => {
     await start({ script: () => refuse('NOT_LEADER') });
-    // By Execute, where no deadline of the transport can be faster than the answer.
-    const stream = world.client.execute();
-    const failureAt = async (id: number): Promise<ErrorDetail> => {
-      stream.write({ operations: [{ id, deadlineMs: 400, traceparent: '', valueBytes: 0, kind: { $case: 'set', value: SetRequest.create({ key: Buffer.from('a') }) } }], parts: [] });
-      const [{ results }] = (await once(stream, 'data')) as [ExecuteResponse];
-      return (results[0]!.kind as { value: ErrorDetail }).value;
-    };
-    const failure = await failureAt(1);
+    const failure = await failureByExecute(400);
     expect([failure.reason, failure.metadata['last_reason']]).toEqual(['PARTITION_UNAVAILABLE', 'NOT_LEADER']);
     world.node(0).script = () => refuse('NOT_ENOUGH_REPLICAS');
-    expect((await failureAt(2)).reason).toBe('NOT_ENOUGH_REPLICAS');
-    stream.on('error', () => undefined);
-    stream.cancel();
+    expect((await failureByExecute(400)).reason).toBe('NOT_ENOUGH_REPLICAS');
   });
 
   it('costs a token of the retry budget at the same node', async () => {
     await start({ script: () => refuse('OVERLOADED'), env: { ROUTER_RETRY_RATIO: '0', ROUTER_RETRIES_PER_SECOND: '0', ROUTER_RETRIES_SAVED_MAX: '3' } });
-    const failure = await failureOf(get('a', 400));
+    const failure = await failureByExecute(2000);
     expect([failure.reason, failure.metadata['last_reason']]).toEqual(['RETRY_BUDGET_EXHAUSTED', 'OVERLOADED']);
     expect(world.node(0).operations).toHaveLength(4);
   });
