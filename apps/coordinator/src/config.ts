@@ -101,7 +101,7 @@ export const SETTINGS = {
     min: 64 * KIB,
     max: 16 * GIB,
     default: '32MiB',
-    description: 'Keys and values that the repair of one replica installs in a second at most.',
+    description: 'Keys and values that the repair of one replica installs in a second at most, and that a node reads in a second at most for migrations that compare each entry.',
   }),
   COORDINATOR_NODE_CALL_MS: durationMs({ min: 100, max: 60_000, default: '3s', description: 'Deadline of a call to a node.' }),
 };

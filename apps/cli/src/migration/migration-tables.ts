@@ -133,10 +133,11 @@ export function pauseText(ms: number | undefined): string {
   return `${ms >= 100 ? Math.round(ms) : Math.round(ms * 10) / 10} ms`;
 }
 
-/** `64 equal`, `62 equal, 2 repaired`: of 64 sub-ranges. */
+/** `64 equal`, `62 equal, 2 repaired`: of 64 sub-ranges; with `, 40 entries read` where each entry was compared. */
 function proofText(proof: MigrationProof | undefined): string {
   if (proof === undefined) return '-';
-  return `${proof.equal} equal${proof.repaired > 0 ? `, ${proof.repaired} repaired` : ''}`;
+  const { equal, repaired, comparedEntries } = proof;
+  return `${equal} equal${repaired > 0 ? `, ${repaired} repaired` : ''}${comparedEntries > 0 ? `, ${comparedEntries} entries read` : ''}`;
 }
 
 const timeText = (ms: number): string => (ms === 0 ? '-' : new Date(ms).toISOString());

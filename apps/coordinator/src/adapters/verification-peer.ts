@@ -1,5 +1,5 @@
 import { credentials } from '@grpc/grpc-js';
-import { VerificationClient, type MarkedDigest, type RepairReplicaResponse } from '@atoll/contracts/atoll/v1/verify';
+import { VerificationClient, type DigestContentResponse, type MarkedDigest, type RepairReplicaResponse } from '@atoll/contracts/atoll/v1/verify';
 import { AtollError } from '@atoll/core-errors';
 import type { Generation } from '@atoll/core-membership';
 import { callServerStream, callUnary, createChannelOptions } from '@atoll/platform-grpc';
@@ -10,6 +10,22 @@ export interface ReplicaAsked {
   readonly partition: number;
   readonly replicaId: string;
 }
+
+/** Sub-ranges of a replica that are read entry by entry. */
+export interface ContentAsked {
+  readonly revision: number;
+  readonly generation: Generation;
+  /** 64, 1024 or 16384. */
+  readonly rangeCount: number;
+  readonly ranges: readonly number[];
+  readonly bytesPerSecond: number;
+  readonly atNextMarker: boolean;
+}
+
+/** How long one sub-range may take to be read at the pace that was asked for. */
+const CONTENT_DEADLINE_MS = 60_000;
+/** How long a marker is waited for: it comes at once, or was missed. */
+const CONTENT_AT_MARKER_MS = 1000;
 
 /** What the coordinator asks of one storage node to compare replicas (R34). Failures are AtollErrors. */
 export class VerificationPeer {
@@ -28,6 +44,13 @@ export class VerificationPeer {
 
   async digestAtMarker({ keyspace, partition, replicaId }: ReplicaAsked, marker: MarkedDigest['marker'], signal: AbortSignal): Promise<MarkedDigest> {
     return present(await callUnary(this.#client, 'digestAtMarker', { keyspace, partition, replicaId, marker }, { deadlineMs: this.#deadlineMs, signal }));
+  }
+
+  /** Some of the sub-ranges at least, in order; at a marker all of them. */
+  digestContent({ keyspace, partition, replicaId }: ReplicaAsked, ask: ContentAsked, signal: AbortSignal): Promise<DigestContentResponse> {
+    const { revision: coordinatorRevision, generation, ranges, ...how } = ask;
+    const request = { ...how, coordinatorRevision, keyspace, partition, replicaId, generation: { ...generation }, ranges: [...ranges] };
+    return callUnary(this.#client, 'digestContent', request, { deadlineMs: ask.atNextMarker ? CONTENT_AT_MARKER_MS : CONTENT_DEADLINE_MS, signal });
   }
 
   /** One message for each leaf that is done. Takes as long as the data and the rate want. */

@@ -55,13 +55,12 @@ export async function beginOnce(term: TermOfOffice, job: MigrationJob, operators
 }
 
 /** Throws INVALID_ARGUMENT that names the field. */
-function checkRequest({ id, method, from, to, bytesPerSecond, partitions, allKeyspaces, keyspace, fullVerify }: StartMigrationRequest): void {
+function checkRequest({ id, method, from, to, bytesPerSecond, partitions, allKeyspaces, keyspace }: StartMigrationRequest): void {
   checkMigrationId(id);
   if (method !== MigrationMethod.MIGRATION_METHOD_UNSPECIFIED && method !== MigrationMethod.MIGRATION_METHOD_MOVE) throw invalidArgument('method', 'must be MOVE');
   if (from !== '' && from === to) throw invalidArgument('to', `is the same node as from, ${from}`);
   if (bytesPerSecond !== 0 && (bytesPerSecond < BYTES_PER_SECOND_MIN || !Number.isSafeInteger(bytesPerSecond))) throw invalidArgument('bytes_per_second', `must be 0 or at least ${BYTES_PER_SECOND_MIN}`);
   if (allKeyspaces && (keyspace !== '' || partitions.length > 0)) throw invalidArgument('all_keyspaces', 'cannot stand beside keyspace or partitions');
-  if (fullVerify) throw invalidArgument('full_verify', 'is not built yet');
 }
 
 function plan(context: AdminContext, view: ClusterView, request: StartMigrationRequest): PlannedMoves {

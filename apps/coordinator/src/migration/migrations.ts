@@ -42,7 +42,7 @@ export class Migrations {
         ...options,
         verdictOf: (operator) => proofs.verdictOf(operator),
         isInQueue: (operator) => proofs.isInQueue(operator),
-        copiedBytes: (operator) => transfers.of(operator).bytes,
+        copiedBytes: (operator) => transfers.of(operator).bytes + proofs.comparedOf(operator),
         memoryOf: (node) => transfers.memoryOf(node),
       },
       limits: { perTarget: config.learnersPerNodeMax, perCluster: config.migrationsMax },
@@ -81,7 +81,8 @@ export class Migrations {
     const current = store.operators();
     const verifying = current.flatMap((operator) => {
       const record = recordOf(operator);
-      return operator.step === 'VERIFY' && record !== undefined && store.job(operator.job)?.state === 'RUNNING' ? [{ operator, record }] : [];
+      const job = store.job(operator.job);
+      return operator.step === 'VERIFY' && record !== undefined && job?.state === 'RUNNING' ? [{ operator, record, isFull: job.fullVerify }] : [];
     });
     proofs.tick(verifying);
     transfers.tick(current, store.jobsById(), { nodes: state.nodes, recordOf }, nowMs);

@@ -8,6 +8,7 @@ import type { Config } from '../config.ts';
 import type { Events } from '../events.ts';
 import type { Failover } from '../failover.ts';
 import type { NodeInventories } from '../adapters/node-inventories.ts';
+import { ContentComparison } from '../verify/content-comparison.ts';
 import { PartitionVerifier } from '../verify/partition-verifier.ts';
 import type { MigrationMetrics } from './migration-metrics.ts';
 import { MigrationSpans } from './migration-spans.ts';
@@ -56,8 +57,15 @@ export function openMigrations(options: OpenMigrationsOptions): OpenMigrations {
         deadlineMs: config.nodeCallMs,
         repairBytesPerSecond: config.repairBytesPerSecond,
       }),
+      content: new ContentComparison({
+        revision: term.revision,
+        addressOf: (node) => view.nodes().get(node)?.address,
+        deadlineMs: config.nodeCallMs,
+        bytesPerSecond: config.repairBytesPerSecond,
+      }),
       nowMs: () => clock.monotonicMs(),
       onReport: (report) => options.events.replicasCompared(report),
+      onProblem: ({ keyspace, partition, job }, problem) => logger.warn({ keyspace, partition, migration: job, problem }, 'the entries of a partition could not be compared; it is tried again'),
       onNews,
     }),
     transfers: new TransferWatch({ peers, onNews, onProblem: (node, err) => logger.debug({ node, err }, 'a node does not say how far its copies are') }),

@@ -1,19 +1,35 @@
 // Compares the targets of operators with their leaders (R34), some at a time: what is found ends the step VERIFY.
 import { RangeState, type PartitionComparison } from '@atoll/contracts/atoll/v1/admin';
 import { partitionName, type PartitionRecord } from '@atoll/core-membership';
-import { targetsOf, type MigrationOperator, type MigrationProof } from '@atoll/core-migration';
+import { sourcesOf, targetsOf, type MigrationOperator, type MigrationProof } from '@atoll/core-migration';
+import type { ContentComparison } from '../verify/content-comparison.ts';
 import type { PartitionVerifier } from '../verify/partition-verifier.ts';
 
 const AT_ONCE = 4;
 /** A comparison that came to nothing is tried again after so long. */
 const RETRY_MS = 1000;
+/** Attempts whose progress counts from their beginning; that of later ones counts as far as it is more than before. */
+const ATTEMPTS_OF_THEIR_OWN = 3;
+/** Beyond what an attempt may find equal. */
+const ATTEMPT_EQUAL_MAX = 2 ** 30;
 
 export interface ProofsOptions {
   readonly verifier: PartitionVerifier;
+  readonly content: ContentComparison;
   readonly nowMs: () => number;
   readonly onReport: (report: PartitionComparison) => void;
+  /** A comparison of each entry came to nothing. */
+  readonly onProblem: (operator: MigrationOperator, problem: unknown) => void;
   /** There is something new. */
   readonly onNews: () => void;
+}
+
+/** An operator at the step VERIFY. */
+export interface Verifying {
+  readonly operator: MigrationOperator;
+  readonly record: PartitionRecord;
+  /** Its job asks for each entry to be compared, beside the digests. */
+  readonly isFull: boolean;
 }
 
 interface Attempt {
@@ -24,6 +40,12 @@ interface Attempt {
   verdict: MigrationProof | string | undefined;
   isRunning: boolean;
   atMs: number;
+  /** Which one it is at this step. */
+  readonly number: number;
+  /** The most that an attempt found equal so far. */
+  equal: number;
+  /** Ends the reading of entries of an operator that is not at this step any more, or not now. */
+  readonly stop: AbortController;
 }
 
 export class Proofs {
@@ -44,25 +66,37 @@ export class Proofs {
     return operator.step === 'VERIFY' && this.#attemptOf(operator) === undefined;
   }
 
+  /** Another number as long as more and more of its entries are found equal; 0 where they are not compared. */
+  comparedOf(operator: MigrationOperator): number {
+    const attempt = this.#attemptOf(operator);
+    return attempt === undefined || attempt.equal === 0 ? 0 : Math.min(attempt.number, ATTEMPTS_OF_THEIR_OWN) * ATTEMPT_EQUAL_MAX + attempt.equal;
+  }
+
   /** Begins what is due. `verifying`: the operators at that step now; what is known of others is forgotten. */
-  tick(verifying: readonly { readonly operator: MigrationOperator; readonly record: PartitionRecord }[]): void {
-    const names = new Set(verifying.map(({ operator }) => nameOf(operator)));
-    for (const [name, { isRunning }] of this.#attempts) if (!names.has(name) && !isRunning) this.#attempts.delete(name);
+  tick(verifying: readonly Verifying[]): void {
+    const attempts = new Set(verifying.map(({ operator }) => this.#attemptOf(operator)));
+    for (const [name, attempt] of this.#attempts) {
+      if (attempts.has(attempt)) continue;
+      if (attempt.isRunning) attempt.stop.abort();
+      else this.#attempts.delete(name);
+    }
     let running = [...this.#attempts.values()].filter(({ isRunning }) => isRunning).length;
-    for (const { operator, record } of verifying) {
+    for (const each of verifying) {
+      const { operator } = each;
       if (running >= AT_ONCE || this.#ending.signal.aborted) return;
       const known = this.#attemptOf(operator);
-      // One that runs is let end, even if it is of no interest any more.
+      // The comparison of digests is let end, even if it is of no interest any more.
       if (known === undefined && this.#attempts.get(nameOf(operator))?.isRunning === true) continue;
       if (known !== undefined && (known.isRunning || known.verdict !== undefined || this.#options.nowMs() - known.atMs < RETRY_MS)) continue;
       running += 1;
-      void this.#compare(operator, record);
+      void this.#compare(each, known);
     }
   }
 
   end(): void {
     this.#ending.abort();
     this.#options.verifier.close();
+    this.#options.content.close();
   }
 
   #attemptOf(operator: MigrationOperator): Attempt | undefined {
@@ -70,22 +104,56 @@ export class Proofs {
     return attempt?.job === operator.job && attempt.stepSinceMs === operator.stepSinceMs ? attempt : undefined;
   }
 
-  async #compare(operator: MigrationOperator, record: PartitionRecord): Promise<void> {
+  async #compare({ operator, record, isFull }: Verifying, before: Attempt | undefined): Promise<void> {
     const { verifier, nowMs, onReport, onNews } = this.#options;
-    const attempt: Attempt = { job: operator.job, stepSinceMs: operator.stepSinceMs, verdict: undefined, isRunning: true, atMs: nowMs() };
+    const number = (before?.number ?? 0) + 1;
+    const equal = number <= ATTEMPTS_OF_THEIR_OWN ? 0 : before!.equal;
+    const attempt: Attempt = { job: operator.job, stepSinceMs: operator.stepSinceMs, verdict: undefined, isRunning: true, atMs: nowMs(), number, equal, stop: new AbortController() };
     this.#attempts.set(nameOf(operator), attempt);
     try {
       const how = { reportOnly: false, node: undefined, everything: false, trustLeader: false };
       const report = await verifier.verify(record, how, this.#ending.signal);
       onReport(report);
-      attempt.verdict = judge(operator, report);
-    } catch {
-      // This coordinator stops comparing: the next one begins anew.
+      const verdict = judge(operator, report);
+      attempt.verdict = isFull && typeof verdict === 'object' ? await this.#compareContent(operator, record, verdict, attempt) : verdict;
+    } catch (error) {
+      // This coordinator stops comparing, and the next one begins anew; or a node failed while its entries were read.
+      if (!this.#ending.signal.aborted && !attempt.stop.signal.aborted) this.#options.onProblem(operator, error);
     } finally {
       attempt.isRunning = false;
       attempt.atMs = nowMs();
       if (!this.#ending.signal.aborted) onNews();
     }
+  }
+
+  /** Each entry of the targets with the leader's; of the sources, where a target leads: what it has may have gone wrong when it was copied. */
+  async #compareContent(operator: MigrationOperator, record: PartitionRecord, proof: MigrationProof, attempt: Attempt): Promise<MigrationProof | string | undefined> {
+    const { content, onProblem } = this.#options;
+    const signal = AbortSignal.any([this.#ending.signal, attempt.stop.signal]);
+    const targets = targetsOf(operator);
+    const leader = record.leader?.node;
+    const isSwapped = leader !== undefined && targets.includes(leader);
+    const compared = [...targets, ...(isSwapped ? sourcesOf(operator) : [])].filter((node) => node !== leader);
+    let { repaired } = proof;
+    let comparedEntries = Infinity;
+    let done = 0;
+    for (const node of compared) {
+      const before = done;
+      const onProgress = (equal: number): void => {
+        done = before + equal;
+        attempt.equal = Math.max(attempt.equal, done);
+      };
+      const isRepairing = targets.includes(node);
+      const found = await content.compare(record, node, { isRepairing, onProgress }, signal);
+      if (found.problem !== '') {
+        onProblem(operator, found.problem);
+        return undefined;
+      }
+      if (found.different.length > 0) return `the entries of ${found.different.length} of 64 sub-ranges on ${node} differ from those of the leader ${leader}, in spite of equal versions, and could not be repaired`;
+      repaired = Math.max(repaired, proof.repaired + found.repaired);
+      comparedEntries = Math.min(comparedEntries, found.entries);
+    }
+    return { ...proof, equal: Math.min(proof.equal, 64 - (repaired - proof.repaired)), repaired, comparedEntries: Number.isFinite(comparedEntries) ? comparedEntries : 0 };
   }
 }
 
@@ -106,5 +174,5 @@ function judge(operator: MigrationOperator, report: PartitionComparison): Migrat
     equal = Math.min(equal, found.equal);
     repaired = Math.max(repaired, found.ranges.length);
   }
-  return { epoch: report.markerEpoch, seq: report.markerSeq, entries: report.entries, equal, repaired };
+  return { epoch: report.markerEpoch, seq: report.markerSeq, entries: report.entries, equal, repaired, comparedEntries: 0 };
 }

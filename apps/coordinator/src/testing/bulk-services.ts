@@ -1,7 +1,7 @@
-// Verification and Transfer of a storage node that holds no data: every replica is equal to its leader, and takes nothing.
-import type { Server, handleUnaryCall } from '@grpc/grpc-js';
+// Verification and Transfer of a storage node that holds no data: every replica is equal to its leader, but for what `contentOf` says, and takes nothing.
+import type { Server, ServerWritableStream, handleUnaryCall } from '@grpc/grpc-js';
 import { TransferService, type GetTransfersRequest, type GetTransfersResponse, type LimitTransfersRequest, type LimitTransfersResponse, type TransferServer } from '@atoll/contracts/atoll/v1/transfer';
-import { VerificationService, type DigestAtMarkerRequest, type DigestAtMarkerResponse, type PutMarkerRequest, type PutMarkerResponse, type VerificationServer } from '@atoll/contracts/atoll/v1/verify';
+import { VerificationService, type DigestAtMarkerRequest, type DigestAtMarkerResponse, type DigestContentRequest, type DigestContentResponse, type PutMarkerRequest, type PutMarkerResponse, type RepairReplicaRequest, type RepairReplicaResponse, type VerificationServer } from '@atoll/contracts/atoll/v1/verify';
 import { AtollError } from '@atoll/core-errors';
 import type { PartitionRecord } from '@atoll/core-membership';
 import { toServiceError } from '@atoll/platform-grpc';
@@ -15,6 +15,9 @@ export interface BulkState {
   readonly transfers: () => Partial<GetTransfersResponse>;
   /** Why it compares nothing; empty: it does. */
   readonly verifyProblem: () => string;
+  /** What its entries of the sub-range are, as a number; undefined: they are written to all the time. */
+  readonly contentOf: (range: number, rangeCount: number) => number | undefined;
+  readonly onRepair: (leaves: readonly number[]) => void;
   readonly onLimit: (request: LimitTransfersRequest) => void;
 }
 
@@ -35,7 +38,19 @@ export function addBulkServices(server: Server, state: BulkState): void {
     callback(null, {});
   };
   const unimplemented = (call: { emit(event: 'error', error: unknown): unknown }): void => void call.emit('error', toServiceError(new AtollError('INTERNAL', 'this node holds no data')));
-  const verification: VerificationServer = { putMarker, digestAtMarker, repairReplica: unimplemented };
+  const digestContent: handleUnaryCall<DigestContentRequest, DigestContentResponse> = ({ request: { ranges, rangeCount, atNextMarker } }, callback) => {
+    const read = ranges.map((range) => {
+      const content = state.contentOf(range, rangeCount);
+      return { range, unsettled: content === undefined, versions: 1n, content: BigInt(content ?? 0), entries: 2, bytes: 20 };
+    });
+    callback(null, { ranges: read, marker: atNextMarker ? { epoch: 1, seq: 1 } : undefined });
+  };
+  const repairReplica = (call: ServerWritableStream<RepairReplicaRequest, RepairReplicaResponse>): void => {
+    state.onRepair(call.request.leaves);
+    for (const leaf of call.request.leaves) call.write({ leaf, entries: 2, bytes: 20 });
+    call.end();
+  };
+  const verification: VerificationServer = { putMarker, digestAtMarker, digestContent, repairReplica };
   const transfer: TransferServer = { getTransfers, limitTransfers, fetchSnapshot: unimplemented };
   server.addService(VerificationService, verification);
   server.addService(TransferService, transfer);

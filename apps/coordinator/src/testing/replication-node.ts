@@ -69,6 +69,15 @@ export class ReplicationNode {
   transfers: Partial<GetTransfersResponse> = {};
   /** Why it compares nothing; empty: it finds everything equal. */
   verifyProblem = '';
+  /** Leaves whose entries are not those of others here; a repair makes them equal, unless `repairsLast` is false. */
+  readonly corrupted = new Set<number>();
+  repairsLast = true;
+  /** Every sub-range is written to all the time. */
+  isWrittenTo = false;
+  /** Sub-ranges whose entries it was asked for. */
+  contentReadings = 0;
+  /** Leaves that it was asked to install again, in order. */
+  readonly repaired: number[] = [];
   /** False: it is asked for replicas and makes none. */
   makesReplicas = true;
   /** Bounds on what it sends that it was told, in order. */
@@ -129,6 +138,15 @@ export class ReplicationNode {
       recordOf: (keyspace, partition) => this.#view?.partition(keyspace, partition)?.record,
       transfers: () => this.transfers,
       verifyProblem: () => this.verifyProblem,
+      contentOf: (range, rangeCount) => {
+        this.contentReadings += 1;
+        if (this.isWrittenTo) return undefined;
+        return this.corrupted.has(Math.floor((range * 64) / rangeCount)) ? 1 : 0;
+      },
+      onRepair: (leaves) => {
+        this.repaired.push(...leaves);
+        if (this.repairsLast) for (const leaf of leaves) this.corrupted.delete(leaf);
+      },
       onLimit: ({ bytesPerSecond }) => this.limits.push(bytesPerSecond),
     });
     const port = await new Promise<number>((resolve, reject) => {

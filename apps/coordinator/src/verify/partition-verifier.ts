@@ -3,7 +3,8 @@ import { RangeState as RANGE_STATE } from '@atoll/contracts/atoll/v1/admin';
 import type { MarkedDigest } from '@atoll/contracts/atoll/v1/verify';
 import { isAtollError } from '@atoll/core-errors';
 import { judgeLeaves, type LeafJudgement, type Member, type PartitionRecord } from '@atoll/core-membership';
-import { VerificationPeer, type ReplicaAsked } from '../adapters/verification-peer.ts';
+import type { ReplicaAsked } from '../adapters/verification-peer.ts';
+import { VerificationPeers } from '../adapters/verification-peers.ts';
 
 export interface VerifyOptions {
   /** Nothing is repaired. */
@@ -41,10 +42,11 @@ interface Follower {
 /** Compares the in-sync replicas of one partition at a marker and repairs those that differ from their leader (R34). */
 export class PartitionVerifier {
   readonly #options: PartitionVerifierOptions;
-  readonly #peers = new Map<string, VerificationPeer>();
+  readonly #peers: VerificationPeers;
 
   constructor(options: PartitionVerifierOptions) {
     this.#options = options;
+    this.#peers = new VerificationPeers(options);
   }
 
   /** Never rejects for a partition that cannot be compared: `problem` says why. Throws the signal's reason. */
@@ -82,19 +84,18 @@ export class PartitionVerifier {
   }
 
   close(): void {
-    for (const peer of this.#peers.values()) peer.close();
-    this.#peers.clear();
+    this.#peers.close();
   }
 
   async #compare(record: PartitionRecord, signal: AbortSignal): Promise<{ readonly leader: MarkedDigest; readonly followers: readonly Follower[] }> {
     const { keyspace, partition, epoch, generation, inSync } = record;
     if (record.leader === undefined) throw new Error('nobody leads the partition');
-    const leader = await this.#peer(record.leader.node).putMarker({ revision: this.#options.revision, keyspace, partition, epoch }, signal);
+    const leader = await this.#peers.of(record.leader.node).putMarker({ revision: this.#options.revision, keyspace, partition, epoch }, signal);
     const members = inSync.filter(({ replica }) => replica !== record.leader?.replica);
     const followers = await Promise.all(
       members.map(async (member): Promise<Follower> => {
         try {
-          const digest = await this.#peer(member.node).digestAtMarker(asked(record, member), leader.marker, signal);
+          const digest = await this.#peers.of(member.node).digestAtMarker(asked(record, member), leader.marker, signal);
           const isSameLineage = digest.generation?.counter === generation.counter && digest.generation.id === generation.id;
           return isSameLineage ? { member, digest, problem: '' } : { member, digest: undefined, problem: 'its data is of another lineage' };
         } catch (error) {
@@ -111,23 +112,13 @@ export class PartitionVerifier {
     const { revision, repairBytesPerSecond: bytesPerSecond } = this.#options;
     const { generation, epoch } = record;
     try {
-      const parts = this.#peer(member.node).repair(asked(record, member), { revision, generation, epoch, leaves: work.leaves, bytesPerSecond }, signal);
+      const parts = this.#peers.of(member.node).repair(asked(record, member), { revision, generation, epoch, leaves: work.leaves, bytesPerSecond }, signal);
       for await (const { leaf, entries, bytes } of parts) work.done.set(leaf, { entries, bytes });
       return '';
     } catch (error) {
       signal.throwIfAborted();
       return textOf(error);
     }
-  }
-
-  #peer(node: string): VerificationPeer {
-    const address = this.#options.addressOf(node);
-    if (address === undefined) throw new Error(`node ${node} is not registered`);
-    const present = this.#peers.get(address);
-    if (present !== undefined) return present;
-    const made = new VerificationPeer(address, this.#options.deadlineMs);
-    this.#peers.set(address, made);
-    return made;
   }
 }
 

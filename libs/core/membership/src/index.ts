@@ -30,6 +30,7 @@ export type { NodeReport, PartitionTerm, PeerSight, Probe, ProbeOutcome, Removal
 export { NODE_VERDICT_STATES } from './failure/verdict.ts';
 export type { NodeVerdict, NodeVerdictState } from './failure/verdict.ts';
 export { PlacementPlans, type DueMove, type MigratingPlacement } from './decisions/placement-plans.ts';
+export { ContentProgress, type RangeReading } from './verify/content-progress.ts';
 export { judgeLeaves } from './verify/judge-leaves.ts';
 export type { LeafJudgement, ReplicaLeaves } from './verify/judge-leaves.ts';
 export { HighWaterMark, NO_MARK, olderThan, termOf } from './metadata/high-water-mark.ts';

@@ -17,6 +17,8 @@ export interface MigrationProof {
   /** Sub-ranges, of 64, that were equal at once; and that were installed again and are equal since. */
   readonly equal: number;
   readonly repaired: number;
+  /** Entries of the leader that were read, key and value, and found equal on the target; 0 where that was not asked for. */
+  readonly comparedEntries: number;
 }
 
 export interface MigrationOperator {

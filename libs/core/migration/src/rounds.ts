@@ -18,7 +18,7 @@ export interface RoundPorts {
   verdictOf(operator: MigrationOperator): OperatorFacts['verdict'];
   /** Others are compared before it. */
   isInQueue(operator: MigrationOperator): boolean;
-  /** Bytes that reached its targets so far. */
+  /** Bytes that reached its targets so far, and where each entry is compared, what of them was; another number whenever it gets on. */
   copiedBytes(operator: MigrationOperator): number;
   /** As the node said last; undefined before. */
   memoryOf(node: NodeId): NodeMemory | undefined;

@@ -41,7 +41,7 @@ const operatorSchema: z.ZodType<MigrationOperator> = z
     after: z.array(nodeId),
     step: z.enum(OPERATOR_STEPS),
     stepSinceMs: ms,
-    proof: z.object({ epoch: count, seq: count, entries: count, equal: count, repaired: count }).optional(),
+    proof: z.object({ epoch: count, seq: count, entries: count, equal: count, repaired: count, comparedEntries: count.default(0) }).optional(),
     pauseMs: ms.optional(),
     bytes: count,
     entries: count,

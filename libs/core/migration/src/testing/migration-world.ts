@@ -97,7 +97,7 @@ export class MigrationWorld {
       if (operator.step !== 'VERIFY' || record === undefined || !this.cluster.isLed(record)) continue;
       const writes = this.cluster.held(record.leader!.node, record)!.writes;
       const isEqual = targetsOf(operator).every((node) => this.cluster.held(node, record)?.writes === writes);
-      const verdict = this.difference === '' && isEqual ? { epoch: record.epoch, seq: writes, entries: writes, equal: 64, repaired: 0 } : this.difference || 'different';
+      const verdict = this.difference === '' && isEqual ? { epoch: record.epoch, seq: writes, entries: writes, equal: 64, repaired: 0, comparedEntries: 0 } : this.difference || 'different';
       this.#verdicts.set(nameOf(record), { key: keyOf(operator), verdict });
     }
   }

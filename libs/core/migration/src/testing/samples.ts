@@ -8,7 +8,7 @@ import type { MigrationOperator, MigrationProof } from '../operator.ts';
 export const nodes = (names: string): NodeId[] => [...names].map(toNodeId);
 const members = (names: string): Member[] => nodes(names).map((node) => ({ node, replica: toReplicaId(`${node}-replica`) }));
 
-export const PROOF: MigrationProof = { epoch: 7, seq: 100, entries: 10, equal: 64, repaired: 0 };
+export const PROOF: MigrationProof = { epoch: 7, seq: 100, entries: 10, equal: 64, repaired: 0, comparedEntries: 0 };
 
 export const job = (fields: Partial<MigrationJob> = {}): MigrationJob => ({
   id: 'job-1',
