@@ -98,6 +98,21 @@ it('a move under load: every partition is compared before its source lets go, th
   expect(stayed).toEqual([]);
 });
 
+it('a move that compares each entry, beside clients and one key that is written without a pause: all of them are found equal', async () => {
+  const { from, to } = await ends();
+  const client = cluster.client();
+  const writing = new AbortController();
+  const writers = Array.from({ length: 32 }, async () => {
+    for (let count = 0; !writing.signal.aborted; count += 1) await client.set('hot', `${count}`, { deadlineMs: 30_000 });
+  });
+  const { migration } = await cluster.startMigration({ from, to, fullVerify: true });
+  const { migration: after, partitions } = await ended(migration!.id);
+  writing.abort();
+  await Promise.all(writers);
+  expect(after).toMatchObject({ state: MigrationState.MIGRATION_STATE_SUCCEEDED, fullVerify: true });
+  for (const { proof } of partitions) expect(proof!.comparedEntries).toBeGreaterThan(FILL_KEYS / 64 / 3);
+});
+
 it('SIGKILL of the coordinator in the middle: the other one goes on, and copies nothing again that was done', async () => {
   const { id, total, done } = await begunMove();
   const elected = await cluster.electedCoordinator();

@@ -152,10 +152,10 @@ describe('atoll migrate list, show, pause, resume, cancel', () => {
     expect(out).toMatch(/^migration +m-9\nstate +RUNNING\nwhat +REQUESTED: node-1 to node-4\npartitions +1 of 3 done, 1 rolled back\n/);
     for (const text of [/bound +1\.0 KiB\/s\n/, /comparison +each entry\n/, /problem +one went back\n/]) expect(out).toMatch(text);
     expect(out.split('\n').slice(-5, -1)).toEqual([
-      'KEYSPACE  PARTITION  FROM    TO      STEP         SINCE  PROGRESS    BYTES  ENTRIES  PROOF                  PAUSE  PROBLEM',
-      'default           0  node-1  node-4  DONE             -      100%  4.0 KiB       40  62 equal, 2 repaired  3.3 ms',
-      'default           1  node-1  node-4  CATCH_UP         -       25%  1.0 KiB        0  -                          -',
-      'default           2  node-1  node-4  ROLLED_BACK      -        0%      0 B        0  -                          -  node-4 is DOWN',
+      'KEYSPACE  PARTITION  FROM    TO      STEP         SINCE  PROGRESS    BYTES  ENTRIES  PROOF                                   PAUSE  PROBLEM',
+      'default           0  node-1  node-4  DONE             -      100%  4.0 KiB       40  62 equal, 2 repaired, 40 entries read  3.3 ms',
+      'default           1  node-1  node-4  CATCH_UP         -       25%  1.0 KiB        0  -                                           -',
+      'default           2  node-1  node-4  ROLLED_BACK      -        0%      0 B        0  -                                           -  node-4 is DOWN',
     ]);
     const json = JSON.parse((await runCollected(['migrate', 'show', 'm-9', '--json', '--coordinator', address])).out) as object;
     expect(json).toMatchObject({ migration: { id: 'm-9' }, partitions: [{ step: 'DONE', proof: { equal: 62 } }, { step: 'CATCH_UP', proof: null, pauseMs: null }, { problem: 'node-4 is DOWN' }] });
