@@ -1,5 +1,4 @@
 import { callUnary } from '@atoll/platform-grpc';
-import { eventually } from '@atoll/platform-etcd/testing';
 import { DEADLINE, HELD_STEPS, MigrationCluster, ask, eventuallyShown, hasEnded, shown, stateOf, stepOf, tableOf } from '../testing/migration-cluster.ts';
 
 const SEED = 20_260_313;
@@ -96,14 +95,14 @@ describe('nodes that are lost in the middle', () => {
 
   it('a target that restarts without its data behind the comparison is filled and compared again before the source goes', async () => {
     const { admin } = await cluster.start();
-    const partition = await cluster.hold(admin, 'TRANSFER');
-    const first = (await shown(admin, 'm')).partitions[0]!;
-    expect(first.proof).toBeDefined();
+    const partition = await cluster.hold(admin, 'REMOVE');
+    const [first] = (await shown(admin, 'm')).partitions;
+    expect(first!.proof).toBeDefined();
     const b = cluster.nodes.get('b')!;
     for (const node of cluster.nodes.values()) node.verifyProblem = 'not now';
     await b.kill();
-    await eventually('b is out of the in-sync set', async () => !(await tableOf(admin))[partition]!.inSync.includes('b'));
-    for (const node of cluster.nodes.values()) node.handOverProblem = '';
+    await eventuallyShown(admin, 'm', 'b is to be filled again', ({ partitions }) => stepOf(partitions[0]!) === 'CATCH_UP');
+    for (const node of cluster.nodes.values()) node.isLeaderAtWork = true;
     await b.start();
     await eventuallyShown(admin, 'm', 'it is to be compared again', ({ partitions }) => stepOf(partitions[0]!) === 'VERIFY' && partitions[0]!.proof === undefined);
     expect((await tableOf(admin))[partition]!.inSync).toContain('a');
