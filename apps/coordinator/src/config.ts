@@ -70,7 +70,7 @@ export const SETTINGS = {
     description:
       'Leaderships that are handed over before anything fails. drain-only: from nodes that stop or are drained. on: also from nodes whose health degrades, and to spread leaders evenly.',
   }),
-  COORDINATOR_HAND_OVERS_MAX: integer({ min: 1, max: 64, default: '4', description: 'Partitions handed over at a time: writes to each of them wait for some milliseconds. Where no leader is in trouble a rest of up to 150 ms follows, shorter where many are to go.' }),
+  COORDINATOR_HAND_OVERS_MAX: integer({ min: 1, max: 64, default: '16', description: 'Partitions handed over at a time at most, fewer where time allows: writes to each of them wait for some milliseconds. Where no leader is in trouble a rest of up to 150 ms follows, shorter where many are to go.' }),
   COORDINATOR_HAND_OVER_HOLD_MS: durationMs({
     min: 50,
     max: 10_000,

@@ -4,7 +4,7 @@ import { HandOverPace } from './hand-over-pace.ts';
 const of = (reason: HandOverReason, count: number): { readonly reason: HandOverReason }[] => Array.from({ length: count }, () => ({ reason }));
 
 /** Ends every batch `batchMs` after its beginning. Returns when each began, and when the last had ended. */
-function run(reason: HandOverReason, count: number, { handOversMax = 4, batchMs = 30 } = {}): { readonly begunMs: readonly number[]; readonly endMs: number } {
+function run(reason: HandOverReason, count: number, { handOversMax = 16, batchMs = 30 } = {}): { readonly begunMs: readonly number[]; readonly endMs: number } {
   const pace = new HandOverPace({ handOversMax });
   const begunMs: number[] = [];
   let nowMs = 0;
@@ -25,18 +25,34 @@ function run(reason: HandOverReason, count: number, { handOversMax = 4, batchMs 
 }
 
 describe('the pace of planned transfers (R29)', () => {
-  it('has a rest behind each few of a node that stops', () => {
-    expect(run('STOPPING', 12).begunMs).toEqual([0, 180, 360]);
+  it('takes one after the other from a node that stops, with a rest behind each', () => {
+    expect(run('STOPPING', 4).begunMs).toEqual([0, 180, 360, 540]);
   });
 
-  it('makes the rests shorter where many are to go, so that the node need not wait', () => {
-    const { begunMs, endMs } = run('STOPPING', 200);
-    expect(begunMs).toHaveLength(50);
-    expect(endMs).toBeLessThan(4500);
+  it('makes the rests shorter where many are to go, then takes several at a time, so that the node need not wait', () => {
+    const some = run('STOPPING', 40);
+    expect(some.begunMs).toHaveLength(40);
+    expect(some.endMs).toBeLessThan(3000);
+    const many = run('STOPPING', 300);
+    expect(many.begunMs.length).toBeLessThan(80);
+    expect(many.endMs).toBeLessThan(3500);
+  });
+
+  it('never takes more at a time than is allowed', () => {
+    expect(run('STOPPING', 1000, { handOversMax: 8 }).begunMs.length).toBeGreaterThanOrEqual(125);
   });
 
   it('takes its time where no process waits for the end', () => {
-    for (const reason of ['DRAINING', 'BALANCE'] as const) expect(run(reason, 200).endMs).toBe(49 * 180 + 30);
+    for (const reason of ['DRAINING', 'BALANCE'] as const) expect(run(reason, 50).endMs).toBe(49 * 180 + 30);
+  });
+
+  it('takes two on request at a time, without a rest', () => {
+    const pace = new HandOverPace({ handOversMax: 16 });
+    const asked = of('REQUESTED', 3);
+    pace.plan(asked, 0);
+    expect(asked.map((each) => pace.mayBegin(each, 0))).toEqual([true, true, false]);
+    expect(pace.end(asked.slice(0, 1), 5)).toBe(0);
+    expect(pace.mayBegin(asked[2]!, 5)).toBe(true);
   });
 
   it('begins nothing that is spread during a rest, and everything else at once', () => {
