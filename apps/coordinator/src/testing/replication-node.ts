@@ -296,7 +296,8 @@ export class ReplicationNode {
     );
     const caughtUp = record.learners.filter((member) => isHere(member) && !staying.some((other) => other.node === member.node));
     if (caughtUp.length === 0 && staying.length === record.inSync.length) return record;
-    const demoted = record.inSync.filter((member) => !hasReplica(staying, member.replica) && !hasReplica(record.leaving, member.replica));
+    // A replica that another one of its node has replaced is gone: as a learner it would stand in that one's way.
+    const demoted = record.inSync.filter((member) => !hasReplica(staying, member.replica) && !hasReplica(record.leaving, member.replica) && !renamed(member));
     return {
       ...record,
       inSync: [...staying, ...caughtUp],

@@ -85,8 +85,7 @@ describe('an operator at each step', () => {
   it.each(ROWS.map((row) => ({ state: 'RUNNING' as const, ...row })))('$step in a $state job: $title', ({ step, state, facts: known = {}, fields = {}, to, gets = {} }) => {
     const from = operator({ step, ...fields });
     const next = advance(from, job({ state, problem: state === 'CANCELLING' ? 'cancelled by an operator' : '' }), facts(known), NOW);
-    if (to === undefined) expect(next).toBeUndefined();
-    else expect(next).toEqual({ ...from, step: to, stepSinceMs: NOW, problem: next?.problem, ...gets });
+    expect(next).toEqual(to === undefined ? undefined : { ...from, step: to, stepSinceMs: NOW, problem: next?.problem, ...gets });
   });
 
   const RUNNING: OperatorStep[] = ['WAITING', 'ADD', 'CATCH_UP', 'VERIFY', 'TRANSFER', 'REMOVE', 'ROLL_BACK'];

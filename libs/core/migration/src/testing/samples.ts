@@ -5,7 +5,7 @@ import type { OperatorFacts } from '../advance.ts';
 import type { MigrationJob } from '../migration-job.ts';
 import type { MigrationOperator, MigrationProof } from '../operator.ts';
 
-export const nodes = (names: string): NodeId[] => [...names].map(toNodeId);
+export const nodes = (names: string): NodeId[] => Array.from(names, toNodeId);
 const members = (names: string): Member[] => nodes(names).map((node) => ({ node, replica: toReplicaId(`${node}-replica`) }));
 
 export const PROOF: MigrationProof = { epoch: 7, seq: 100, entries: 10, equal: 64, repaired: 0, comparedEntries: 0 };
