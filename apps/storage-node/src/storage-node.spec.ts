@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -205,6 +206,23 @@ describe(`the life of storage nodes (seed ${SEED})`, () => {
       await b.stop(2000);
       expect((await a.set('k', 'v2')).applied).toBe(true);
       await world.inSync(['a']);
+    });
+
+    it('waits on for its successor when it loses sight of etcd for a moment (R29)', async () => {
+      const [a, b] = [await world.start('a'), await world.start('b')];
+      await world.createKeyspace({}, [a, b]);
+      await a.set('k', 'v');
+      const stopped = a.stop(9000);
+      await eventually('a says that it stops', () => world.etcd.get('nodes/a')?.value.includes('STOPPING'));
+      a.store.goAway();
+      await pause(100); // The fault itself.
+      a.store.comeBack();
+      // Had it given its office up it would be idle.
+      expect(a.node.parts()?.host.replica('default', 0)?.replica.leader).toBeDefined();
+      await world.promote(b);
+      await world.serving(b);
+      await stopped;
+      expect(await b.text('k')).toBe('v');
     });
 
     it('waits for no successor when no coordinator is elected that could name one', async () => {

@@ -47,6 +47,8 @@ const INSTALLS_AT_ONCE = 8;
 const HAND_OVER_MS = 5000;
 const RELINQUISH_MS = 1000;
 const SUCCESSOR_MS = 2000;
+/** Of a stop: how long etcd, or a coordinator, has to be away before nobody is waited for. A busy machine loses sight of them for moments. */
+const NOBODY_MS = 1000;
 /** Of a stop: how long leaders of others have to take this node's replicas out of their in-sync sets. */
 const LEAVE_MS = 2000;
 const SLOW_TICK_MS = 1000;
@@ -375,14 +377,15 @@ class RunningNode {
     await until(() => !this.#isCountedOn(), LEAVE_MS, signal);
   }
 
-  #untilSucceeded(timeoutMs: number, signal: AbortSignal): Promise<void> {
-    return until(() => !this.#isSuccessorDue(), timeoutMs, signal);
-  }
-
   /** Only an elected coordinator names successors: a cluster that is taken down has none any more. */
-  #isSuccessorDue(): boolean {
+  #untilSucceeded(timeoutMs: number, signal: AbortSignal): Promise<void> {
     const { view } = this.#options;
-    return view.connected && view.coordinator() !== undefined && this.#isNamedLeader();
+    let seenMs = performance.now();
+    const isOver = (): boolean => {
+      if (view.connected && view.coordinator() !== undefined) seenMs = performance.now();
+      return performance.now() - seenMs > NOBODY_MS || !this.#isNamedLeader();
+    };
+    return until(isOver, timeoutMs, signal);
   }
 
   /** Whether some partition that has another in-sync member still names this process as its leader. */
