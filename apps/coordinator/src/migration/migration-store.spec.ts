@@ -4,7 +4,7 @@ import { toNodeId, toPartitionId } from '@atoll/core-runtime';
 import type { MigrationJob, MigrationOperator } from '@atoll/core-migration';
 import { isAtollError } from '@atoll/core-errors';
 import { draftMigration } from './begin-migration.ts';
-import { JOBS_KEPT, MigrationStore, RESULTS_KEPT } from './migration-store.ts';
+import { JOBS_KEPT, MigrationStore, RESULTS_KEPT, type MigrationMetadata } from './migration-store.ts';
 
 const SURVEY = { memory: new Map(), sizes: new Map(), sendBytesPerSecond: new Map() };
 const ELECTION_KEY = 'coordinator/1';
@@ -19,7 +19,7 @@ beforeEach(() => {
 afterEach(() => client.close());
 
 let wallMs = 1000;
-function open(store = client): MigrationStore {
+function open(store: MigrationMetadata = client): MigrationStore {
   const election: Comparison = { kind: 'modRevision', key: ELECTION_KEY, equals: etcd.get(ELECTION_KEY)!.modRevision };
   return new MigrationStore({ store, election, wallMs: () => wallMs });
 }
@@ -151,6 +151,23 @@ describe('answers that etcd loses (R7)', () => {
     expect(await store.settle()).toEqual([]);
     await store.refresh();
     expect(store.job('m')).toMatchObject({ state: 'SUCCEEDED', done: 60, rolledBack: 0 });
+  });
+
+  it('of writes that come to pass after they were read back as not written: too late', async () => {
+    const late: (() => Promise<unknown>)[] = [];
+    let lost = 3;
+    const transact: typeof client.transact = async (comparisons, changes) => {
+      const isOfJob = changes.some(({ key }) => key.startsWith(MIGRATIONS_PREFIX));
+      if (!isOfJob || (lost -= 1) < 0) return client.transact(comparisons, changes);
+      late.push(() => client.transact(comparisons, changes));
+      return { kind: 'unknown', cause: 'the answer is lost' };
+    };
+    const store = open({ transact, get: (key) => client.get(key), list: (prefix) => client.list(prefix) });
+    expect(await reasonOf(create(store, 'm', 3))).toBe('METADATA_CONFLICT');
+    await store.refresh();
+    for (const write of late) expect(await write()).toMatchObject({ kind: 'refused' });
+    expect([count(MIGRATIONS_PREFIX), count(OPERATORS_PREFIX)]).toEqual([0, 0]);
+    expect(await reasonOf(create(store, 'n', 3))).toBe('none');
   });
 
   it('and etcd that is away: nothing is known to be written', async () => {

@@ -1,5 +1,6 @@
 // Migrations in etcd, and what this term knows of them. Only the elected coordinator writes them, so what it has read
 // and written is what stands there; a refusal or a lost answer has everything read again (R7, R11).
+import { AtollError } from '@atoll/core-errors';
 import {
   MigrationTable,
   createMigration,
@@ -18,6 +19,7 @@ import {
 } from '@atoll/core-migration';
 import {
   MIGRATIONS_PREFIX,
+  MIGRATIONS_TURN_KEY,
   OPERATORS_PREFIX,
   RESULTS_PREFIX,
   encodeMigrationJob,
@@ -37,15 +39,17 @@ export const JOBS_KEPT = 200;
 export const RESULTS_KEPT = 20;
 const DELETES_PER_TRANSACTION = 100;
 
+export type MigrationMetadata = Pick<MetadataStore, 'get' | 'list' | 'transact'>;
+
 export class MigrationStore {
-  readonly #store: MetadataStore;
+  readonly #store: MigrationMetadata;
   readonly #election: Comparison;
   readonly #wallMs: () => number;
   readonly #table = new MigrationTable();
   /** One writer at a time: each compares what the one before it wrote. */
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(options: { readonly store: MetadataStore; readonly election: Comparison; readonly wallMs: () => number }) {
+  constructor(options: { readonly store: MigrationMetadata; readonly election: Comparison; readonly wallMs: () => number }) {
     this.#store = options.store;
     this.#election = options.election;
     this.#wallMs = options.wallMs;
@@ -127,7 +131,8 @@ export class MigrationStore {
     while (asked.done !== true) {
       let answer = true;
       try {
-        if (asked.value === 'read') await this.#read();
+        if (asked.value === 'settle') answer = await this.#settleLost();
+        else if (asked.value === 'read') await this.#read();
         else answer = await this.#transact(asked.value);
       } catch (error) {
         asked = task.throw(error);
@@ -138,9 +143,19 @@ export class MigrationStore {
     return asked.value;
   }
 
+  /** What was lost compares an older turn. Throws METADATA_CONFLICT when another coordinator was elected. */
+  async #settleLost(): Promise<boolean> {
+    const { kind } = await this.#store.transact([this.#election], [{ kind: 'put', key: MIGRATIONS_TURN_KEY, value: '' }]);
+    if (kind === 'refused') throw new AtollError('METADATA_CONFLICT', 'another coordinator was elected');
+    if (kind === 'succeeded') this.#table.onSettled();
+    return kind === 'succeeded';
+  }
+
   async #read(): Promise<void> {
+    const turn = await this.#store.get(MIGRATIONS_TURN_KEY);
     const [jobs, operators, results] = await Promise.all([this.#store.list(MIGRATIONS_PREFIX), this.#store.list(OPERATORS_PREFIX), this.#store.list(RESULTS_PREFIX)]);
     this.#table.load({
+      turn: turn?.modRevision ?? 0,
       jobs: jobs.values.flatMap(({ value, modRevision }) => {
         const parsed = parseMigrationJob(value);
         return parsed.kind === 'parsed' ? [{ job: parsed.value, modRevision }] : [];
@@ -157,7 +172,7 @@ export class MigrationStore {
   }
 
   async #transact(write: MigrationWrite): Promise<boolean> {
-    const comparisons: Comparison[] = [this.#election];
+    const comparisons: Comparison[] = [this.#election, { kind: 'modRevision', key: MIGRATIONS_TURN_KEY, equals: write.turn }];
     const puts: Change[] = [];
     for (const { operator, modRevision } of write.operators) {
       const { keyspace, partition } = operator;
@@ -172,7 +187,7 @@ export class MigrationStore {
     }
     const outcome = await this.#store.transact(comparisons, puts);
     if (outcome.kind !== 'succeeded') {
-      this.#table.doubt();
+      this.#table.onFailed(outcome.kind === 'unknown');
       return false;
     }
     this.#table.note(write, outcome.revision);

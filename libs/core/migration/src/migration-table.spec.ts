@@ -6,14 +6,14 @@ const on = (partition: number, fields = {}) => operator({ partition: toPartition
 
 function table(): MigrationTable {
   const made = new MigrationTable();
-  made.load({ jobs: [{ job: job({ total: 2 }), modRevision: 10 }], operators: [{ operator: on(1), modRevision: 10 }, { operator: on(2), modRevision: 12 }], results: [] });
+  made.load({ turn: 7, jobs: [{ job: job({ total: 2 }), modRevision: 10 }], operators: [{ operator: on(1), modRevision: 10 }, { operator: on(2), modRevision: 12 }], results: [] });
   return made;
 }
 
 describe('what a change of migrations compares (R11, R38)', () => {
   it('a step: the revision of its operator; the job stays as it is', () => {
     const step = { from: on(1), to: on(1, { step: 'ADD' }) };
-    expect(table().change([step])).toEqual({ operators: [{ operator: step.to, modRevision: 10 }], jobs: [] });
+    expect(table().change([step])).toEqual({ turn: 7, operators: [{ operator: step.to, modRevision: 10 }], jobs: [] });
   });
 
   it('the ends of two operators: their job once, which counts both', () => {

@@ -26,6 +26,8 @@ export interface OperatorChange {
 
 /** What is written in one transaction, each with the revision that it replaces. */
 export interface MigrationWrite {
+  /** Revision of the key that settles what was lost, which every write compares; see `MigrationTable.isInDoubt`. */
+  readonly turn: number;
   readonly operators: readonly VersionedOperator[];
   readonly jobs: readonly VersionedJob[];
 }
@@ -36,23 +38,41 @@ export class MigrationTable {
   readonly #operators = new Map<string, VersionedOperator>();
   /** How operators ended, by job, then by `partitionName`. */
   readonly #results = new Map<string, Map<string, MigrationOperator>>();
+  #turn = 0;
   #isCurrent = false;
+  #isInDoubt = false;
 
-  /** False before everything was read, and after a write of which it is not known that it was carried out. */
+  /** False before everything was read, and after a write that was not carried out, or of which that is not known. */
   get isCurrent(): boolean {
     return this.#isCurrent;
   }
 
-  doubt(): void {
-    this.#isCurrent = false;
+  /**
+   * A write was lost: it may yet be carried out, also after it was read that it was not (R7). Before anything is read
+   * again the key `turn` is written, which every write compares: from then on what was lost stays lost.
+   */
+  get isInDoubt(): boolean {
+    return this.#isInDoubt;
   }
 
-  /** Everything that stands there. */
-  load(stored: { readonly jobs: Iterable<VersionedJob>; readonly operators: Iterable<VersionedOperator>; readonly results: Iterable<MigrationOperator> }): void {
+  /** A write did not come about, or, `isLost`, nobody knows whether it will. */
+  onFailed(isLost: boolean): void {
+    this.#isCurrent = false;
+    this.#isInDoubt ||= isLost;
+  }
+
+  /** The key `turn` was written. */
+  onSettled(): void {
+    this.#isInDoubt = false;
+  }
+
+  /** Everything that stands there; `turn`: the revision of that key, 0 when it is not there, read before the rest. */
+  load(stored: { readonly turn: number; readonly jobs: Iterable<VersionedJob>; readonly operators: Iterable<VersionedOperator>; readonly results: Iterable<MigrationOperator> }): void {
     for (const map of [this.#jobs, this.#operators, this.#results]) map.clear();
     for (const versioned of stored.jobs) this.#jobs.set(versioned.job.id, versioned);
     for (const versioned of stored.operators) this.#operators.set(nameOf(versioned.operator), versioned);
     for (const operator of stored.results) this.#noteResult(operator);
+    this.#turn = stored.turn;
     this.#isCurrent = true;
   }
 
@@ -85,7 +105,7 @@ export class MigrationTable {
 
   /** Operators of a job that begins. */
   begin(operators: readonly MigrationOperator[], job: MigrationJob): MigrationWrite {
-    return { operators: operators.map((operator) => ({ operator, modRevision: 0 })), jobs: [this.#versioned(job)] };
+    return { turn: this.#turn, operators: operators.map((operator) => ({ operator, modRevision: 0 })), jobs: [this.#versioned(job)] };
   }
 
   /** Steps, and what they make of their jobs. */
@@ -96,13 +116,14 @@ export class MigrationTable {
       if (hasEnded(to) && job !== undefined) jobs.set(to.job, noteEnd(job, to));
     }
     return {
+      turn: this.#turn,
       operators: changes.map(({ to }) => ({ operator: to, modRevision: this.#operators.get(nameOf(to))?.modRevision ?? -1 })),
       jobs: [...jobs.values()].map((job) => this.#versioned(job)),
     };
   }
 
   update(job: MigrationJob): MigrationWrite {
-    return { operators: [], jobs: [this.#versioned(job)] };
+    return { turn: this.#turn, operators: [], jobs: [this.#versioned(job)] };
   }
 
   /** Jobs that are over, since none of their operators is left. */

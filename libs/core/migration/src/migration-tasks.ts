@@ -7,10 +7,11 @@ import type { MigrationTable, MigrationWrite, OperatorChange } from './migration
 import type { MigrationOperator } from './operator.ts';
 
 /**
+ * 'settle': writes the key `turn`, as the elected coordinator; true when it certainly was written, and the table told.
  * 'read': loads the table anew, or throws into the task. A write: true when it certainly was written, and noted in the
- * table; otherwise the table is no longer current.
+ * table; otherwise the table is told that it failed.
  */
-export type MigrationTask<T> = Generator<'read' | MigrationWrite, T, boolean>;
+export type MigrationTask<T> = Generator<'settle' | 'read' | MigrationWrite, T, boolean>;
 
 /** Times that a write is tried whose outcome is unknown, each on what was read again (R7). */
 const WRITES_MAX = 3;
@@ -19,7 +20,11 @@ export const OPERATORS_PER_TRANSACTION = 50;
 
 /** Reads everything, unless what is known is current. */
 export function* refreshMigrations(table: MigrationTable): MigrationTask<void> {
-  if (!table.isCurrent) yield 'read';
+  if (table.isCurrent) return;
+  for (let attempt = 1; table.isInDoubt && !(yield 'settle'); attempt += 1) {
+    if (attempt === WRITES_MAX) throw new AtollError('METADATA_UNAVAILABLE', 'etcd does not say whether a write was carried out');
+  }
+  yield 'read';
 }
 
 /** What a new coordinator does first. A job that was being written when its coordinator stopped is taken back: nothing of it had begun. */

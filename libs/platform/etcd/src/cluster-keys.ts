@@ -21,6 +21,8 @@ export const EVENTS_PREFIX = 'events/';
 export const MIGRATIONS_PREFIX = 'jobs/migrations/';
 export const OPERATORS_PREFIX = 'jobs/operators/';
 export const RESULTS_PREFIX = 'jobs/results/';
+/** Compared by every write of those, and written where one was lost: it is settled by that (R7). */
+export const MIGRATIONS_TURN_KEY = 'jobs/turn';
 
 export const nodeKey = (id: string): string => `${NODES_PREFIX}${id}`;
 export const nodeSpecKey = (id: string): string => `${NODE_SPECS_PREFIX}${id}`;
