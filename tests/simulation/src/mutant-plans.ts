@@ -27,6 +27,19 @@ export const SWAPS: Partial<SimPlan> = {
   ],
 };
 
+/** Replicas change their nodes, while coordinators come and go and etcd's answers are lost. */
+export const MOVES: Partial<SimPlan> = {
+  nodeCount: 4,
+  replicationFactor: 2,
+  minInSync: 1,
+  partitionCount: 2,
+  mayLoseData: false,
+  onDataLoss: 'WAIT',
+  migrationGapMs: 300,
+  faultGapMs: 900,
+  faults: ['etcd lossy', 'coordinator crash', 'cut', 'pause'],
+};
+
 /** Leaders that are cut off from all but the clients, while others take over. */
 export const CUT_OFF: Partial<SimPlan> = { ...DOUBT, faultGapMs: 900, downAfterMs: 400, faults: ['isolate leader', 'isolate leader', 'cut'] };
 

@@ -1,8 +1,15 @@
-import type { Member } from '@atoll/core-membership';
+import type { Member, PartitionRecord, WriteRecord } from '@atoll/core-membership';
+import type { MigrationOperator, MigrationProof, MigrationWrite, VersionedOperator } from '@atoll/core-migration';
+import type { NodeId } from '@atoll/core-runtime';
 import type { AckMessage, Leader, SnapshotChunk, SubscribeMessage, WriteOutcome, WriteRequest } from '@atoll/core-replication';
 import type { HostedReplica } from './node/hosted-replica.ts';
 import type { LeaderMessage } from './node/messages.ts';
 import type { SimPlan } from './plan.ts';
+
+export interface MutantWrite extends Omit<MigrationWrite, 'operators' | 'turn'> {
+  readonly turn: number | undefined;
+  readonly operators: readonly (Omit<VersionedOperator, 'modRevision'> & { readonly modRevision: number | undefined })[];
+}
 
 /** A wrong implementation, made by twisting what passes between correct parts. */
 export interface Mutant {
@@ -21,6 +28,18 @@ export interface Mutant {
   readonly ignoresClockJumps?: boolean;
   /** A coordinator's commands are taken after another one was elected (against R11). */
   readonly ignoresElection?: boolean;
+  /** A coordinator that takes migrations over begins each anew. */
+  readonly beginsAnew?: boolean;
+  /** Such a coordinator decides without looking where migrations want partitions. */
+  readonly forgetsPlacements?: boolean;
+  /** Nodes that should hold the partition now; undefined: as it should be. */
+  placement?(operator: MigrationOperator): readonly NodeId[] | undefined;
+  /** What a comparison says that was never made. */
+  verdict?(operator: MigrationOperator): MigrationProof;
+  /** What has no revision is not compared (against R7 and R11). */
+  migrationWrite?(write: MigrationWrite): MutantWrite;
+  /** The record that a decision writes while a migration has the partition. */
+  decided?(action: WriteRecord, operator: MigrationOperator): PartitionRecord;
   promiseUntilMs?(isRecovered: boolean): number | undefined;
   /** Leases are granted to leaders of epochs that are over, which do not hear of it (against R14 and R27). */
   readonly acceptsOldEpochs?: boolean;

@@ -1,7 +1,9 @@
 import { isExpired } from '@atoll/core-store';
 import { KIB, keyHash } from '@atoll/core-runtime';
 import type { HostedReplica } from './node/hosted-replica.ts';
-import { CUT_OFF, DOUBT, INSTALLS, PROMISES, QUICK_RESTARTS, SWAPS, TAILS } from './mutant-plans.ts';
+import { hasReplica } from '@atoll/core-membership';
+import { sourcesOf } from '@atoll/core-migration';
+import { CUT_OFF, DOUBT, INSTALLS, MOVES, PROMISES, QUICK_RESTARTS, SWAPS, TAILS } from './mutant-plans.ts';
 import type { Mutant } from './mutant.ts';
 
 const ALL = { entriesMax: 1000, bytesMax: 2 ** 30 };
@@ -123,5 +125,28 @@ export const MUTANTS: readonly Mutant[] = [
   { name: 'clock-jumps-ignored', rules: 'R17', breaks: /\(I1\)|\(I5\)/, plan: { ...CUT_OFF, faults: ['suspend leader', 'suspend leader', 'pause'] }, ignoresClockJumps: true },
   { name: 'old-coordinator-heard', rules: 'R11', breaks: /\(I9, R11\)/, plan: { faults: ['coordinator clings', 'coordinator clings', 'coordinator cut', 'coordinator pause', 'etcd lossy', 'crash'] }, ignoresElection: true },
   { name: 'op-ids-forgotten', rules: 'R21', breaks: /\(R21\)|\(I5\)/, onTick: ({ state }) => state.results.clear(state.appliedSeq, Number.NEGATIVE_INFINITY) },
+  {
+    name: 'source-dropped-before-the-target-is-in-sync',
+    rules: 'I8', breaks: /let go while .* is not in sync \(I8\)|is let go \(I8\)/, plan: MOVES,
+    decided: ({ record }, operator) => {
+      const sources = sourcesOf(operator);
+      const going = record.inSync.filter((member) => sources.includes(member.node) && member.replica !== record.leader?.replica && !hasReplica(record.leaving, member.replica));
+      return record.learners.length === 0 ? record : { ...record, leaving: [...record.leaving, ...going] };
+    },
+  },
+  { name: 'source-dropped-before-the-proof', rules: 'I8, R34', breaks: /\(I8, R34\)/, plan: MOVES, verdict: () => ({ epoch: 1, seq: 1, entries: 0, equal: 64, repaired: 0, comparedEntries: 0 }) },
+  {
+    name: 'operator-revision-ignored',
+    rules: 'I8, R11', breaks: /\(I8\)/, plan: { ...MOVES, faults: ['etcd lossy', 'etcd lossy', 'coordinator crash'] },
+    migrationWrite: ({ operators, jobs }) => ({ jobs, turn: undefined, operators: operators.map(({ operator, modRevision }) => ({ operator, modRevision: modRevision > 0 ? undefined : modRevision })) }),
+  },
+  {
+    name: 'lost-job-read-as-not-written',
+    rules: 'I8, R7', breaks: /\(I8\)/, plan: { ...MOVES, faults: ['etcd lossy', 'etcd lossy'] },
+    migrationWrite: ({ operators, jobs }) => ({ jobs, operators, turn: undefined }),
+  },
+  { name: 'rollback-drops-the-source', rules: 'I8', breaks: /is let go \(I8\)/, plan: MOVES, placement: ({ step, after }) => (step === 'ROLL_BACK' ? after : undefined) },
+  { name: 'takeover-begins-anew', rules: 'I8', breaks: /went from .* to WAITING \(I8\)/, plan: MOVES, beginsAnew: true },
+  { name: 'placement-forgotten-after-failover', rules: 'I8', breaks: /\(I8\)/, plan: { ...MOVES, faults: ['coordinator crash', 'coordinator cut'] }, forgetsPlacements: true },
   { name: 'fencing-tokens-ignored', rules: 'R38', breaks: /\(I9, R38\)/, plan: { isFenced: true }, writeRequest: (request) => ({ ...request, fence: undefined }) },
 ];

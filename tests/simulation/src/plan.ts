@@ -68,6 +68,8 @@ export interface SimPlan {
   readonly clockRateSpread: number;
   /** Silence after which a node is held dead: below the lease, offices change while the promises of successors still stand. */
   readonly downAfterMs: number;
+  /** Mean pause between two things that are asked of migrations, beside the faults; 0: nothing is asked. */
+  readonly migrationGapMs: number;
   /** Whether processes may lose data that nobody else has. */
   readonly mayLoseData: boolean;
   /** Whether clients write under locks, with fencing tokens. */
@@ -77,7 +79,8 @@ export interface SimPlan {
 }
 
 export function drawPlan(dice: Dice): SimPlan {
-  const nodeCount = dice.pick([3, 3, 3, 4, 5]);
+  const migrationGapMs = dice.chance(0.5) ? dice.pick([300, 900, 2500]) : 0;
+  const nodeCount = migrationGapMs > 0 ? dice.pick([3, 4, 4, 5]) : dice.pick([3, 3, 3, 4, 5]);
   const replicationFactor = dice.pick([2, 3, 3]);
   const mayLoseData = dice.chance(0.15);
   return {
@@ -104,6 +107,7 @@ export function drawPlan(dice: Dice): SimPlan {
     wallSkewMs: dice.pick([0, 20, 3000]),
     clockRateSpread: dice.pick([0, 0.005, 0.02]),
     downAfterMs: dice.pick([400, 900, 900]),
+    migrationGapMs,
     mayLoseData,
     isFenced: dice.chance(0.3),
     focus: dice.chance(0.3),
@@ -141,4 +145,10 @@ export const SETTINGS = {
   fenceAfterMs: 6000,
   reReplicateAfterMs: 8000,
   inventoryMs: 500,
+  /** Few, so that operators wait for their turn. */
+  fillsPerNode: 2,
+  migrationsMax: 2,
+  conflictAgainMs: 500,
+  /** Sooner than in production, so that worlds end sooner. */
+  migrateAgainMs: 5000,
 } as const;

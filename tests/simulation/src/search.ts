@@ -42,7 +42,7 @@ export function searchSeeds({ from, count, onProblem, isFirstEnough, ...options 
   readonly figures: WorldFigures;
 } {
   const problems: { seed: number; problem: string }[] = [];
-  const sum: { -readonly [Name in keyof WorldFigures]: number } = { operations: 0, answered: 0, committed: 0, promotions: 0, installs: 0, resets: 0, simulatedMs: 0 };
+  const sum: { -readonly [Name in keyof WorldFigures]: number } = { operations: 0, answered: 0, committed: 0, promotions: 0, installs: 0, resets: 0, moved: 0, movedBack: 0, simulatedMs: 0 };
   for (let seed = from; seed < from + count; seed += 1) {
     const { problem, figures } = runSeed(seed, options);
     if (problem !== undefined) {

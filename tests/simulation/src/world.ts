@@ -3,19 +3,21 @@
 import { createKeyspaceSpec, hasReplica, type KeyspaceSpec, type Member, type PartitionRecord } from '@atoll/core-membership';
 import { Dice, EventQueue } from '@atoll/core-replication/testing';
 import { randomHex, toReplicaId, type ReplicaId } from '@atoll/core-runtime';
+import type { MigrationJob, MigrationOperator } from '@atoll/core-migration';
 import { HistoryRecorder } from '@atoll/tests-history';
 import { Network } from './base/network.ts';
 import { SimClock } from './base/sim-clock.ts';
 import { SimEtcd } from './base/sim-etcd.ts';
 import { describeRecord, describeWorld } from './check/describe-world.ts';
 import { checkWorldHistory } from './check/world-history.ts';
+import { MigrationChecker } from './check/migration-checker.ts';
 import { WorldChecker, type ReplicaWhereabouts } from './check/world-checker.ts';
 import { makeKeys, type SimKey } from './client/sim-key.ts';
 import { SimClient } from './client/sim-client.ts';
 import { SimCoordinator } from './control/sim-coordinator.ts';
 import { Faults } from './faults/faults.ts';
 import type { Mutant } from './mutant.ts';
-import { ELECTION_KEY, KEYSPACE, KEYSPACE_ID, PARTITIONS, partitionKey } from './names.ts';
+import { ELECTION_KEY, KEYSPACE, KEYSPACE_ID, MIGRATIONS, OPERATORS, PARTITIONS, RESULTS, partitionKey } from './names.ts';
 import { toVersioned } from './base/versioned.ts';
 import { SimNode, type Remains } from './node/sim-node.ts';
 import { drawPlan, type SimPlan } from './plan.ts';
@@ -31,6 +33,9 @@ export interface WorldFigures {
   readonly promotions: number;
   readonly installs: number;
   readonly resets: number;
+  /** Partitions that a migration moved, and that went back. */
+  readonly moved: number;
+  readonly movedBack: number;
   readonly simulatedMs: number;
 }
 
@@ -41,6 +46,9 @@ export class World {
   readonly network: Network;
   readonly etcd: SimEtcd;
   readonly checker: WorldChecker;
+  readonly migrationChecker: MigrationChecker;
+  /** Of nodes whose weight is not 1. */
+  readonly weights = new Map<string, number>();
   readonly mutant: Mutant | undefined;
   readonly keyspace: KeyspaceSpec;
   readonly keys: readonly SimKey[];
@@ -76,6 +84,12 @@ export class World {
       tick: () => this.history.tick(),
       recordOf: (partition) => records.get(partitionKey(partition)),
     });
+    this.migrationChecker = new MigrationChecker({
+      read: () => ({
+        operators: this.etcd.list(OPERATORS).map(([, { value }]) => value as MigrationOperator),
+        jobs: this.etcd.list(MIGRATIONS).map(([, { value }]) => value as MigrationJob),
+      }),
+    });
     const { partitionCount, replicationFactor, minInSync, eviction, onDataLoss } = plan;
     this.keyspace = createKeyspaceSpec({
       name: KEYSPACE,
@@ -94,10 +108,15 @@ export class World {
       network: this.network,
       onChange: ({ key, stored, term }) => {
         if (term !== undefined) this.checker.onTermWrite(key, term, this.etcd.get(ELECTION_KEY)?.createRevision);
-        if (stored === undefined || !key.startsWith(PARTITIONS)) return;
+        if (key.startsWith(OPERATORS)) this.migrationChecker.onOperator(Number(key.slice(OPERATORS.length)), stored?.value as MigrationOperator | undefined);
+        if (stored === undefined) return;
+        if (key.startsWith(RESULTS)) this.migrationChecker.onResult(stored.value as MigrationOperator);
+        if (key.startsWith(MIGRATIONS)) this.migrationChecker.onJob(stored.value as MigrationJob);
+        if (!key.startsWith(PARTITIONS)) return;
         const { record } = toVersioned(stored);
         this.trace(`record ${describeRecord(record)}`);
         this.checker.onRecord(records.get(key), record);
+        this.migrationChecker.onRecord(records.get(key), record);
         records.set(key, record);
       },
     });
@@ -144,6 +163,10 @@ export class World {
     clock.wallOffsetMs = this.dice.below(wallSkewMs + 1);
     this.#clocks.set(id, clock);
     return clock;
+  }
+
+  weightOf(id: string): number {
+    return this.weights.get(id) ?? 1;
   }
 
   startNode(id: string): void {
@@ -222,15 +245,18 @@ export class World {
     this.isFaulty = false;
     this.faults.makePeace();
     // Replicas come in sync while clients go on.
-    this.#settle('every partition has all its replicas in sync', () => this.#isInSync());
+    this.#settle('every partition has the replicas that it should have, all in sync (I8)', () => this.#isInSync());
+    this.#settle('every migration has ended (I8)', () => this.#isInSync() && this.migrationChecker.isOver);
     this.isWriting = false;
-    this.#settle('every replica has applied everything', () => this.#isInSync() && this.#isQuiet());
+    this.#settle('every replica has applied everything', () => this.#isInSync() && this.migrationChecker.isOver && this.#isQuiet());
+    this.migrationChecker.checkEnd(this.records());
     for (const { partition, inSync } of this.records()) {
       for (const { node } of inSync) this.checker.checkContent(this.nodeOf(node)!.hosted(partition)!.state);
     }
     checkWorldHistory(this);
     const { committedCount: committed, promotions, installs, resets } = this.checker;
-    return { operations: this.operations, answered: this.answered, committed, promotions, installs, resets, simulatedMs: this.events.nowMs };
+    const { done: moved, rolledBack: movedBack } = this.migrationChecker;
+    return { operations: this.operations, answered: this.answered, committed, promotions, installs, resets, moved, movedBack, simulatedMs: this.events.nowMs };
   }
 
   #check(): void {

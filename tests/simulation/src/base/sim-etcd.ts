@@ -4,7 +4,7 @@
 import type { MetadataSight } from '@atoll/core-membership';
 import type { Dice, EventQueue } from '@atoll/core-replication/testing';
 import type { SimProcess } from './sim-process.ts';
-import { CHANGE_KEY, RECOVERY_KEY, REGRESSED_KEY, isConfiguration } from '../names.ts';
+import { CHANGE_KEY, JOBS, RECOVERY_KEY, REGRESSED_KEY, isConfiguration } from '../names.ts';
 import { EtcdBackups } from './etcd-backups.ts';
 import type { Network } from './network.ts';
 
@@ -246,7 +246,7 @@ export class SimEtcd {
   }
 
   #begin(watcher: Watcher): void {
-    watcher.waiting = [...this.#data].map(([key, stored]) => ({ key, stored, revision: stored.modRevision, term: undefined }));
+    watcher.waiting = [...this.#data].filter(([key]) => !key.startsWith(JOBS)).map(([key, stored]) => ({ key, stored, revision: stored.modRevision, term: undefined }));
     watcher.snapshotRevision = this.#revision;
     this.#deliverSoon(watcher);
   }
@@ -288,6 +288,7 @@ export class SimEtcd {
       else this.#data.set(key, { value, lease, modRevision: revision, createRevision: this.#data.get(key)?.createRevision ?? revision });
       const event = { key, stored: this.#data.get(key), revision, term };
       this.#onChange(event);
+      if (key.startsWith(JOBS)) continue;
       for (const watcher of this.#watchers) {
         watcher.waiting.push(event);
         this.#deliverSoon(watcher);

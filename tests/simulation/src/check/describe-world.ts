@@ -9,7 +9,7 @@ export function describeWorld(world: World): string {
       return `${node.id}/${partition} ${role.kind} ${state.appliedSeq}/${state.appendedSeq}/${state.log.end.seq}${state.isInstalled ? '' : ' not installed'}`;
     }),
   );
-  return [...world.records().map(describeRecord), ...replicas, `down: ${[...world.down.keys()].join(' ')}`].join('; ');
+  return [...world.records().map(describeRecord), ...replicas, `down: ${[...world.down.keys()].join(' ')}`, world.migrationChecker.describe()].join('; ');
 }
 
 export function describeRecord({ partition, state, epoch, generation, leader, inSync, eligible, learners, leaving, relinquished }: PartitionRecord): string {

@@ -227,6 +227,11 @@ export class WorldChecker {
     }
   }
 
+  /** Target and leader differ at one marker. */
+  compared({ partition }: PartitionRecord, node: string, leaves: readonly number[]): never {
+    throw new Error(`${node} differs from the leader of partition ${partition} in ${leaves.length} sub-ranges at one marker (I6, R34)`);
+  }
+
   /** Every entry as the committed log makes it; for a replica that has applied all of it (I6, I7). */
   checkContent(state: ReplicaState): void {
     const model = this.model(state.identity.partition, state.generation.counter);

@@ -18,6 +18,7 @@ import type { Compare } from '../base/sim-etcd.ts';
 import { KEYSPACE, partitionKey, specKey } from '../names.ts';
 import { SETTINGS } from '../plan.ts';
 import type { World } from '../world.ts';
+import { TermMigrations } from './term-migrations.ts';
 import { ReportStreams } from './report-streams.ts';
 import type { SimCoordinator } from './sim-coordinator.ts';
 import { Transfers } from './transfers.ts';
@@ -29,7 +30,8 @@ export class Term {
   readonly #world: World;
   readonly #fence: Compare;
   readonly #streams: ReportStreams;
-  readonly #plans = new PlacementPlans();
+  readonly migrations: TermMigrations;
+  readonly #plans = new PlacementPlans({ movesByMigration: true });
   readonly #inventories = new Map<string, NodeInventory>();
   readonly #asked = new Map<string, number>();
   readonly #passedOver = new Map<string, number>();
@@ -42,6 +44,8 @@ export class Term {
   #underWay = 0;
   #isEnded = false;
   #isDue = false;
+  /** Something was to be decided while steps of migrations were written. */
+  #isMissed = false;
 
   constructor(options: { world: World; coordinator: SimCoordinator; fence: { readonly key: string; readonly createRevision: number } }) {
     this.#world = options.world;
@@ -54,6 +58,7 @@ export class Term {
     this.detector = new FailureDetector({ suspectAfterMs, downAfterMs, graceMs, etcdLostMs, tickMs: heartbeatMs }, this.nowMs);
     this.#streams = new ReportStreams({ world: this.#world, term: this });
     this.#transfers = new Transfers({ world: this.#world, term: this, requested: this.#requested });
+    this.migrations = new TermMigrations({ world: this.#world, term: this });
   }
 
   get nowMs(): number {
@@ -62,6 +67,15 @@ export class Term {
 
   get isActing(): boolean {
     return !this.#isEnded && this.coordinator.isHeld() && !this.coordinator.etcd.isRegressed;
+  }
+
+  get isOver(): boolean {
+    return this.#isEnded;
+  }
+
+  /** What every write of this office compares (R11). */
+  get compares(): readonly Compare[] {
+    return this.#world.mutant?.ignoresElection === true ? [] : [this.#fence];
   }
 
   end(): void {
@@ -79,9 +93,9 @@ export class Term {
     });
   }
 
-  /** An operator wants another leader. */
-  request(partition: number): void {
-    this.#requested.set(`${KEYSPACE}/${partition}`, '');
+  /** Somebody wants another leader: `node`, or any other. */
+  request(partition: number, node = ''): void {
+    this.#requested.set(`${KEYSPACE}/${partition}`, node);
     this.wake();
   }
 
@@ -168,12 +182,29 @@ export class Term {
 
   #round(): void {
     if (!this.isActing || this.nowMs - this.#startedMs < SETTINGS.graceMs / 2) return;
+    if (!this.migrations.mayDecide) {
+      this.#isMissed = true;
+      return;
+    }
     const state = this.state();
     const { random } = this.#world.dice;
-    const actions = decide(state, { random, plans: this.#plans, isSettled: this.nowMs - this.#startedMs > SETTINGS.graceMs, learnersPerNodeMax: 4 });
+    if (this.migrations.isReplanDue()) this.#plans.replan(KEYSPACE);
+    const migrating = this.migrations.placements();
+    const actions = decide(state, { random, plans: this.#plans, isSettled: this.nowMs - this.#startedMs > SETTINGS.graceMs, learnersPerNodeMax: SETTINGS.fillsPerNode, migrating });
     for (const action of actions) this.#execute(action, state);
+    this.migrations.take(actions.filter((action) => action.kind === 'migrate'));
+    if (this.#underWay > 0) return this.#handOver(state);
+    this.migrations.step(state, () => {
+      if (this.#isMissed) this.wake();
+      this.#isMissed = false;
+      if (this.isActing) this.#handOver(this.state());
+    });
+  }
+
+  #handOver(state: ClusterState): void {
     const leaders = LeaderCounts.count(state.partitions.values());
-    for (const handOver of planHandOvers(state, { active: 'on', requested: this.#requested, leaders })) this.#transfers.begin(handOver);
+    const migrating = new Set(this.migrations.placements().keys());
+    for (const handOver of planHandOvers(state, { active: 'on', requested: this.#requested, leaders, migrating })) this.#transfers.begin(handOver);
   }
 
   /** As known at this moment. */
@@ -220,14 +251,13 @@ export class Term {
 
   #execute(action: Action, state: ClusterState): void {
     const { etcd } = this.coordinator;
-    const compares: readonly Compare[] = this.#world.mutant?.ignoresElection === true ? [] : [this.#fence];
     switch (action.kind) {
       case 'ensure':
         if (this.nowMs - (this.#asked.get(action.node) ?? Number.NEGATIVE_INFINITY) > 100) this.#ask(action.node, action.partitions);
         return;
       case 'writeSpec':
         etcd.transact(
-          [...compares, { key: specKey(action.spec.id), modRevision: this.coordinator.view.specRevisions.get(action.spec.id) ?? 0 }],
+          [...this.compares, { key: specKey(action.spec.id), modRevision: this.coordinator.view.specRevisions.get(action.spec.id) ?? 0 }],
           [{ key: specKey(action.spec.id), value: action.spec, term: this.revision }],
           () => undefined,
         );
@@ -238,11 +268,14 @@ export class Term {
         this.#underWay += 1;
         this.#world.trace(`${this.coordinator.id} ${action.decision} ${nameOf(action.record)} epoch ${action.record.epoch}`);
         this.#world.checker.deciding(action, (id) => state.inventories.get(id));
-        this.write(action.record.partition, { record: action.record, modRevision: action.modRevision }, () => {
+        this.write(action.record.partition, { record: this.migrations.twisted(action), modRevision: action.modRevision }, () => {
           this.#underWay -= 1;
+          this.wake();
         });
         return;
       }
+      case 'migrate':
+        return;
       default:
         throw new Error(`nobody removes ${nameOf(action.record)} here`);
     }
@@ -251,8 +284,7 @@ export class Term {
   /** Writes a record as of this office. */
   write(partition: number, { record, modRevision }: VersionedRecord, done: (succeeded: boolean) => void): void {
     const key = partitionKey(partition);
-    const compares: readonly Compare[] = this.#world.mutant?.ignoresElection === true ? [] : [this.#fence];
-    this.coordinator.etcd.transact([...compares, { key, modRevision }], [{ key, value: record, term: this.revision }], (outcome) => {
+    this.coordinator.etcd.transact([...this.compares, { key, modRevision }], [{ key, value: record, term: this.revision }], (outcome) => {
       if (outcome.kind === 'succeeded') {
         const stored = { value: record, modRevision: outcome.revision, createRevision: 0, lease: undefined };
         for (const { node } of record.inSync) this.#streams.tellRecord(node, key, stored);

@@ -64,6 +64,7 @@ export class Faults {
       this.#isSetBackDue = false;
       const ageMs = dice.between(500, 6000);
       if (!this.#world.isFaulty || !etcd.setBack(ageMs)) return;
+      this.#world.migrationChecker.setBack();
       this.#world.trace(`etcd set back by ${ageMs} ms`);
       this.operator.recoverSoon();
     });

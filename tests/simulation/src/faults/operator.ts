@@ -18,6 +18,7 @@ export class Operator {
     this.#spells = options.spells;
     for (const { id } of this.#world.nodes) this.wantedNodes.add(id);
     this.#lookAfterSpecs();
+    if (this.#world.plan.migrationGapMs > 0) this.#world.events.after(this.#world.dice.between(2500, 5000), () => this.#migrate());
   }
 
   drain(id: string): void {
@@ -28,6 +29,46 @@ export class Operator {
       this.#offCount -= 1;
       this.#setState(id, 'UP');
     });
+  }
+
+  /** At random moments among the faults: what people ask of migrations, and what brings them about. */
+  #migrate(): void {
+    const { dice, plan, events, nodes, isFaulty } = this.#world;
+    if (!isFaulty) return;
+    if (nodes.length > 0) {
+      const { id } = dice.pick(nodes);
+      const roll = dice.below(20);
+      if (roll < 11) this.#move(id);
+      else if (roll < 14) this.#ask('cancel');
+      else if (roll < 15) this.#ask('pause');
+      else if (roll < 17) this.#ask('resume');
+      else if (roll < 18) this.#weigh(id);
+      else if (roll < 19) this.drain(id);
+      else this.join();
+    }
+    events.after(dice.between(1, plan.migrationGapMs * 2), () => this.#migrate());
+  }
+
+  /** A request to move some partitions, or all of a node. */
+  #move(from: string): void {
+    const { dice, plan, nodes, coordinators } = this.#world;
+    const others = nodes.filter(({ id }) => id !== from);
+    if (others.length === 0) return;
+    const to = dice.pick(others).id;
+    const first = dice.below(plan.partitionCount);
+    const partitions = dice.chance(0.5) ? [first] : Array.from({ length: plan.partitionCount }, (_, partition) => partition);
+    for (const { term } of coordinators) term?.migrations.move(partitions, from, to);
+  }
+
+  #ask(kind: 'pause' | 'resume' | 'cancel'): void {
+    const { dice, coordinators } = this.#world;
+    for (const { term } of coordinators) term?.migrations.ask(kind, (ids) => dice.pick(ids));
+  }
+
+  /** A node is to hold another share from now on. */
+  #weigh(id: string): void {
+    this.#world.weights.set(id, this.#world.dice.pick([0.5, 1, 2, 3]));
+    this.#world.nodeOf(id)?.registerAgain();
   }
 
   join(): void {
@@ -59,6 +100,7 @@ export class Operator {
     this.#world.events.after(1000, () => {
       this.#lookAfterSpecs();
       if (this.#world.isFaulty || this.#offCount > 0) return;
+      for (const { term } of this.#world.coordinators) term?.migrations.ask('resume', (ids) => this.#world.dice.pick(ids));
       for (const id of this.wantedNodes) {
         const spec = this.#world.etcd.get(specKey(id))?.value as NodeSpec | undefined;
         if (spec?.state === 'DRAINING') this.#setState(id, 'UP');

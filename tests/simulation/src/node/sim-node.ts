@@ -171,6 +171,11 @@ export class SimNode extends SimProcess {
     this.#replicas.get(versioned.record.partition)?.onRecord(versioned, isNewest);
   }
 
+  /** Says anew what it is: its weight is another one. */
+  registerAgain(): void {
+    if (this.#hasRead) this.#register();
+  }
+
   #register(): void {
     if (this.#isRegistering) return;
     this.#isRegistering = true;
@@ -195,7 +200,7 @@ export class SimNode extends SimProcess {
       address: `${this.id}:1`,
       httpAddress: '',
       zone: this.id,
-      weight: 1,
+      weight: this.#world.weightOf(this.id),
       incarnation: this.incarnation,
       phase: 'SERVING',
     };

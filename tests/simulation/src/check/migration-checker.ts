@@ -1,0 +1,137 @@
+import { hasReplica, type PartitionRecord } from '@atoll/core-membership';
+import { hasEnded, isEnded, sourcesOf, targetsOf, type MigrationJob, type MigrationOperator, type OperatorStep } from '@atoll/core-migration';
+
+/** Steps that may follow each other. */
+const NEXT: Readonly<Record<OperatorStep, readonly OperatorStep[]>> = {
+  WAITING: ['ADD', 'ROLLED_BACK'],
+  ADD: ['CATCH_UP', 'ROLL_BACK'],
+  CATCH_UP: ['VERIFY', 'ROLL_BACK'],
+  VERIFY: ['TRANSFER', 'CATCH_UP', 'ROLL_BACK'],
+  TRANSFER: ['REMOVE', 'CATCH_UP', 'ROLL_BACK'],
+  REMOVE: ['DONE', 'CATCH_UP', 'ROLLED_BACK'],
+  DONE: [],
+  ROLL_BACK: ['ROLLED_BACK', 'REMOVE'],
+  ROLLED_BACK: [],
+};
+
+/** Holds what migrations must keep while a world runs (I8): every method throws when something is broken. */
+export class MigrationChecker {
+  /** As etcd has them. */
+  readonly #read: () => { readonly operators: readonly MigrationOperator[]; readonly jobs: readonly MigrationJob[] };
+  readonly #operators = new Map<number, MigrationOperator>();
+  readonly #jobs = new Map<string, MigrationJob>();
+  /** By partition: the last one that ended. */
+  readonly #ended = new Map<number, MigrationOperator>();
+  readonly #ends = new Set<string>();
+  /** Comparisons that were made and came out well. */
+  readonly #proofs = new Set<string>();
+  #wasSetBack = false;
+  done = 0;
+  rolledBack = 0;
+
+  constructor(options: { read: () => { readonly operators: readonly MigrationOperator[]; readonly jobs: readonly MigrationJob[] } }) {
+    this.#read = options.read;
+  }
+
+  /** etcd went back: so did what stands there, and some of it comes again. */
+  setBack(): void {
+    this.#wasSetBack = true;
+    const { operators, jobs } = this.#read();
+    this.#operators.clear();
+    for (const operator of operators) this.#operators.set(operator.partition, operator);
+    this.#jobs.clear();
+    for (const job of jobs) this.#jobs.set(job.id, job);
+    this.#ends.clear();
+    this.#ended.clear();
+  }
+
+  /** An operator was written; undefined: it is gone, and how it ended was written before. */
+  onOperator(partition: number, after: MigrationOperator | undefined): void {
+    const before = this.#operators.get(partition);
+    if (after === undefined) {
+      this.#operators.delete(partition);
+      return;
+    }
+    this.#operators.set(partition, after);
+    if (before === undefined) {
+      if (after.step !== 'WAITING') throw new Error(`partition ${partition}: ${after.job} begins in ${after.step} (I8)`);
+      return;
+    }
+    this.#checkStep(before, after);
+  }
+
+  onResult(operator: MigrationOperator): void {
+    const { partition, job, step } = operator;
+    const before = this.#operators.get(partition);
+    if (before === undefined) throw new Error(`partition ${partition}: ${job} ended, which was not there (I8)`);
+    this.#checkStep(before, operator);
+    const name = `${job}/${partition}`;
+    if (this.#ends.has(name)) throw new Error(`partition ${partition}: ${job} ended twice (I8)`);
+    this.#ends.add(name);
+    this.#ended.set(partition, operator);
+    if (step === 'DONE') this.done += 1;
+    else this.rolledBack += 1;
+  }
+
+  #checkStep(before: MigrationOperator, after: MigrationOperator): void {
+    const name = `partition ${before.partition}`;
+    if (before.job !== after.job) throw new Error(`${name}: ${after.job} has it, and so has ${before.job} (I8, R38)`);
+    if (before.before.join() !== after.before.join() || before.after.join() !== after.after.join()) throw new Error(`${name}: ${after.job} goes elsewhere than it should (I8)`);
+    if (before.step !== after.step && !NEXT[before.step].includes(after.step)) throw new Error(`${name}: ${after.job} went from ${before.step} to ${after.step} (I8)`);
+  }
+
+  onJob(after: MigrationJob): void {
+    const before = this.#jobs.get(after.id);
+    this.#jobs.set(after.id, after);
+    if (after.done + after.rolledBack > after.total) throw new Error(`${after.id} ended ${after.done + after.rolledBack} times of ${after.total} (I8)`);
+    if (before === undefined) return;
+    if (isEnded(before)) throw new Error(`${after.id} was ${before.state} and is ${after.state} (I8)`);
+    if (!isEnded(after) || this.#wasSetBack) return;
+    if (after.state !== 'CANCELLED' && after.done + after.rolledBack < after.total && before.state !== 'CANCELLING') throw new Error(`${after.id} is ${after.state}, with ${after.done} and ${after.rolledBack} of ${after.total} ended (I8)`);
+  }
+
+  /** Every target was found equal to its leader at this place of the log. */
+  proved({ partition, generation }: PartitionRecord, { epoch, seq }: { readonly epoch: number; readonly seq: number }): void {
+    this.#proofs.add(`${partition}/${generation.counter}/${epoch}/${seq}`);
+  }
+
+  /** Members that are to leave from this write on: a source once its target is in sync, compared, and leads; a target on its way back. */
+  onRecord(before: PartitionRecord | undefined, after: PartitionRecord): void {
+    const operator = this.#operators.get(after.partition);
+    if (before === undefined || before.generation.id !== after.generation.id || operator === undefined || this.#wasSetBack) return;
+    const leaving = after.leaving.filter(({ replica }) => !hasReplica(before.leaving, replica)).map(({ node }) => node);
+    const name = `partition ${after.partition}, ${operator.job} in ${operator.step}`;
+    const source = leaving.find((node) => sourcesOf(operator).includes(node));
+    if (source !== undefined) {
+      if (operator.step !== 'REMOVE') throw new Error(`${name}: the source ${source} is let go (I8)`);
+      const missing = targetsOf(operator).filter((node) => !after.inSync.some((member) => member.node === node && !hasReplica(after.leaving, member.replica)));
+      if (missing.length > 0) throw new Error(`${name}: the source ${source} is let go while ${missing.join()} is not in sync (I8)`);
+      const proof = `${after.partition}/${after.generation.counter}/${operator.proof?.epoch}/${operator.proof?.seq}`;
+      if (targetsOf(operator).length > 0 && !this.#proofs.has(proof)) throw new Error(`${name}: the source ${source} is let go before ${targetsOf(operator).join()} was compared (I8, R34)`);
+    }
+    const target = leaving.find((node) => targetsOf(operator).includes(node));
+    if (target !== undefined && operator.step !== 'ROLL_BACK') throw new Error(`${name}: the target ${target} is let go (I8)`);
+  }
+
+  get isOver(): boolean {
+    const { operators, jobs } = this.#read();
+    return operators.length === 0 && jobs.every(isEnded);
+  }
+
+  /** Nothing goes on any more: every partition is where its last operator left it. */
+  checkEnd(records: readonly PartitionRecord[]): void {
+    if (this.#wasSetBack) return;
+    for (const [partition, operator] of this.#ended) {
+      const wanted = operator.step === 'DONE' ? operator.after : operator.before;
+      const nodes = records.find((record) => record.partition === partition)!.inSync.map(({ node }) => node);
+      if (!hasEnded(operator) || nodes.length !== wanted.length || !wanted.every((node) => nodes.includes(node))) {
+        throw new Error(`partition ${partition} is on ${nodes.sort().join()}, and ${operator.job} left it ${operator.step} on ${[...wanted].sort().join()} (I8)`);
+      }
+    }
+  }
+
+  describe(): string {
+    const { operators, jobs } = this.#read();
+    return [...jobs.filter((job) => !isEnded(job)).map(({ id, state }) => `${id} ${state}`), ...operators.map(({ partition, step, job, before, after }) => `p${partition} ${step} of ${job}: ${before.join()} > ${after.join()}`)].join('; ');
+  }
+}
