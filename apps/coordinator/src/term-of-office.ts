@@ -150,6 +150,7 @@ export class TermOfOffice {
       nowMs: () => options.clock.monotonicMs(),
       wallMs: () => options.clock.wallMs(),
       survey: () => this.survey(),
+      evicts: (keyspace) => options.view.keyspace(keyspace)?.eviction === 'LRU',
       begin: (job, operators) => this.beginMigration(job, operators),
       onProblem: (reason, err) => {
         if (!this.#isEnded) logger.warn({ reason, err }, 'a migration that is due could not be begun; it is tried again');

@@ -1,3 +1,4 @@
+import { Eviction, Keyspace } from '@atoll/contracts/atoll/v1/admin';
 import { callUnary } from '@atoll/platform-grpc';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { DEADLINE, MigrationCluster, eventuallyShown, failureOf, hasEnded, stateOf, tableOf, type RunningCoordinator } from '../testing/migration-cluster.ts';
@@ -65,6 +66,7 @@ describe(`migrations that nobody asked for (seed ${SEED})`, () => {
 
   it('are not begun without room; the plan says so, and they are begun when there is', async () => {
     running = await cluster.start();
+    await callUnary(running.admin, 'updateKeyspace', { keyspace: Keyspace.fromPartial({ name: 'default', eviction: Eviction.EVICTION_NONE }), fields: ['eviction'] }, DEADLINE);
     for (const node of cluster.nodes.values()) node.transfers = { sizes: Array.from({ length: 64 }, (_, partition) => ({ keyspace: 'default', partition, bytes: 100, entries: 1 })), sendBytesPerSecond: 1000 };
     const d = await cluster.node('d');
     d.transfers = { memoryUsedBytes: 1000, memoryLimitBytes: 1000 };
@@ -84,6 +86,16 @@ describe(`migrations that nobody asked for (seed ${SEED})`, () => {
     await eventuallyShown(running.admin, 'r', 'it ends', hasEnded);
     await eventually('nothing is left to do', async () => (await callUnary(running.admin, 'planRebalance', { keyspace: '' }, DEADLINE)).moves.length === 0);
     expect((await callUnary(running.admin, 'rebalance', { keyspace: 'default', id: '' }, DEADLINE)).migration).toBeUndefined();
+  }, 60_000);
+
+  it('of a keyspace that evicts go on in a full cluster: entries make room', async () => {
+    running = await cluster.start();
+    const full = { memoryUsedBytes: 1000, memoryLimitBytes: 1000 };
+    for (const node of cluster.nodes.values()) node.transfers = { ...full, sizes: Array.from({ length: 64 }, (_, partition) => ({ keyspace: 'default', partition, bytes: 100, entries: 1 })) };
+    await callUnary(running.admin, 'drainNode', { node: 'a', undo: false }, DEADLINE);
+    const { migration } = await eventuallyShown(running.admin, await jobFor('DRAIN'), 'it ends', hasEnded);
+    expect(stateOf(migration)).toBe('SUCCEEDED');
+    expect(await held('a')).toBe(0);
   }, 60_000);
 
   it('go on under another coordinator, which begins none twice', async () => {

@@ -1,10 +1,10 @@
 // Migrations that nobody asked for: replicas that should change their nodes because nodes came, went, are drained, or
 // changed their weight or zone. One job for each reason.
-import { isAtollError } from '@atoll/core-errors';
-import type { Action } from '@atoll/core-membership';
-import { MIGRATION_REASONS, targetsOf, type MigrationJob, type MigrationOperator, type PlannedOperator } from '@atoll/core-migration';
+import { AtollError, isAtollError } from '@atoll/core-errors';
+import { partitionName, type Action } from '@atoll/core-membership';
+import { MIGRATION_REASONS, shortageText, takeWhatFits, targetsOf, type MigrationJob, type MigrationOperator, type PlannedOperator } from '@atoll/core-migration';
 import { randomHex, type Random } from '@atoll/core-runtime';
-import { draftMigration, requireCapacity } from './begin-migration.ts';
+import { draftMigration } from './begin-migration.ts';
 import type { ClusterSurvey } from './cluster-survey.ts';
 
 /** After a job that could not be begun, or that failed, the same is tried again after so long. */
@@ -19,6 +19,8 @@ export interface AutomaticMigrationsOptions {
   readonly nowMs: () => number;
   readonly wallMs: () => number;
   readonly survey: () => Promise<ClusterSurvey>;
+  /** Whether the keyspace makes room for entries by evicting others. */
+  readonly evicts: (keyspace: string) => boolean;
   readonly begin: (job: MigrationJob, operators: readonly MigrationOperator[]) => Promise<void>;
   /** Why a job could not be begun; it is tried again. */
   readonly onProblem: (reason: string, error: unknown) => void;
@@ -51,8 +53,11 @@ export class AutomaticMigrations {
         const planned = group.map(({ record, move: { before, after } }): PlannedOperator => ({ record, before, after }));
         const id = `${reason.toLowerCase()}-${randomHex(random, 8)}`;
         const { job, operators } = draftMigration({ id, reason, description: describe(reason, planned), planned, bytesPerSecond: 0, fullVerify: false }, survey, wallMs());
-        requireCapacity(operators, survey);
-        await begin(job, operators);
+        // A keyspace that evicts makes room by itself: a full cache must not keep nodes from being drained.
+        const sizeOf = (keyspace: string, partition: number): number => (this.#options.evicts(keyspace) ? 0 : (survey.sizes.get(partitionName(keyspace, partition))?.bytes ?? 0));
+        const { fitting, shortages } = takeWhatFits(operators, sizeOf, (node) => survey.memory.get(node));
+        if (fitting.length > 0) await begin({ ...job, total: fitting.length }, fitting);
+        if (shortages.length > 0) throw new AtollError('CAPACITY_SHORT', shortages.map(shortageText).join('; '));
       } catch (error) {
         const isConflict = isAtollError(error) && error.reason !== 'CAPACITY_SHORT';
         this.#notBeforeMs = this.#options.nowMs() + (isConflict ? CONFLICT_AGAIN_MS : AGAIN_MS);

@@ -5,7 +5,10 @@ import { sourcesOf, targetsOf, type MigrationOperator, type MigrationProof } fro
 import type { ContentComparison } from '../verify/content-comparison.ts';
 import type { PartitionVerifier } from '../verify/partition-verifier.ts';
 
-const AT_ONCE = 4;
+/** Each is two small calls and a marker in a log. */
+const AT_ONCE = 8;
+/** Of those that read every entry. */
+const FULL_AT_ONCE = 4;
 /** A comparison that came to nothing is tried again after so long. */
 const RETRY_MS = 1000;
 /** Attempts whose progress counts from their beginning; that of later ones counts as far as it is more than before. */
@@ -40,6 +43,7 @@ interface Attempt {
   verdict: MigrationProof | string | undefined;
   isRunning: boolean;
   atMs: number;
+  readonly isFull: boolean;
   /** Which one it is at this step. */
   readonly number: number;
   /** The most that an attempt found equal so far. */
@@ -52,6 +56,8 @@ export class Proofs {
   readonly #options: ProofsOptions;
   readonly #attempts = new Map<string, Attempt>();
   readonly #ending = new AbortController();
+  /** As of the last tick. */
+  #verifying: readonly Verifying[] = [];
 
   constructor(options: ProofsOptions) {
     this.#options = options;
@@ -80,15 +86,21 @@ export class Proofs {
       if (attempt.isRunning) attempt.stop.abort();
       else this.#attempts.delete(name);
     }
-    let running = [...this.#attempts.values()].filter(({ isRunning }) => isRunning).length;
-    for (const each of verifying) {
-      const { operator } = each;
-      if (running >= AT_ONCE || this.#ending.signal.aborted) return;
+    this.#verifying = verifying;
+    this.#begin();
+  }
+
+  /** One after the other as they end: rounds of decisions, each of which waits for etcd, are not waited for. */
+  #begin(): void {
+    for (const each of this.#verifying) {
+      const { operator, isFull } = each;
+      const running = [...this.#attempts.values()].filter((attempt) => attempt.isRunning);
+      if (running.length >= AT_ONCE || this.#ending.signal.aborted) return;
+      if (isFull && running.filter((attempt) => attempt.isFull).length >= FULL_AT_ONCE) continue;
       const known = this.#attemptOf(operator);
       // The comparison of digests is let end, even if it is of no interest any more.
       if (known === undefined && this.#attempts.get(nameOf(operator))?.isRunning === true) continue;
       if (known !== undefined && (known.isRunning || known.verdict !== undefined || this.#options.nowMs() - known.atMs < RETRY_MS)) continue;
-      running += 1;
       void this.#compare(each, known);
     }
   }
@@ -108,7 +120,7 @@ export class Proofs {
     const { verifier, nowMs, onReport, onNews } = this.#options;
     const number = (before?.number ?? 0) + 1;
     const equal = number <= ATTEMPTS_OF_THEIR_OWN ? 0 : before!.equal;
-    const attempt: Attempt = { job: operator.job, stepSinceMs: operator.stepSinceMs, verdict: undefined, isRunning: true, atMs: nowMs(), number, equal, stop: new AbortController() };
+    const attempt: Attempt = { job: operator.job, stepSinceMs: operator.stepSinceMs, verdict: undefined, isRunning: true, atMs: nowMs(), isFull, number, equal, stop: new AbortController() };
     this.#attempts.set(nameOf(operator), attempt);
     try {
       const how = { reportOnly: false, node: undefined, everything: false, trustLeader: false };
@@ -122,7 +134,10 @@ export class Proofs {
     } finally {
       attempt.isRunning = false;
       attempt.atMs = nowMs();
-      if (!this.#ending.signal.aborted) onNews();
+      if (!this.#ending.signal.aborted) {
+        onNews();
+        this.#begin();
+      }
     }
   }
 

@@ -1,5 +1,5 @@
 import { toPartitionId } from '@atoll/core-runtime';
-import { findShortages, shortageText } from './capacity.ts';
+import { findShortages, shortageText, takeWhatFits } from './capacity.ts';
 import { nodes, operator } from './testing/samples.ts';
 
 const moves = (count: number, after = 'db') => Array.from({ length: count }, (_, partition) => operator({ partition: toPartitionId(partition), after: nodes(after) }));
@@ -29,5 +29,13 @@ describe('shortages', () => {
 
   it('are told with the numbers', () => {
     expect(shortageText({ node: nodes('d')[0]!, neededBytes: 900, freeBytes: 899 })).toBe('d has room for 899 bytes and would get 900');
+  });
+
+  it('leave what fits, in the order given, and what goes elsewhere', () => {
+    const all = [...moves(4), operator({ partition: toPartitionId(9), after: nodes('eb') })];
+    const { fitting, shortages } = takeWhatFits(all, () => 100, (node) => ({ usedBytes: 0, limitBytes: node === 'd' ? 250 : 1000 }));
+    expect(fitting.map(({ partition }) => partition)).toEqual([0, 1, 9]);
+    expect(shortages).toEqual([{ node: 'd', neededBytes: 400, freeBytes: 237 }]);
+    expect(takeWhatFits(all, () => 1, memory(0, 1000))).toEqual({ fitting: all, shortages: [] });
   });
 });

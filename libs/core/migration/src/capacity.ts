@@ -38,4 +38,20 @@ export function findShortages(
   return shortages;
 }
 
+/** In the order given, those for which every target still has room behind the ones before; and the shortages of the rest. */
+export function takeWhatFits<T extends Pick<MigrationOperator, 'keyspace' | 'partition' | 'before' | 'after'>>(
+  operators: readonly T[],
+  sizeOf: (keyspace: string, partition: number) => number,
+  memoryOf: (node: NodeId) => NodeMemory | undefined,
+): { readonly fitting: readonly T[]; readonly shortages: readonly Shortage[] } {
+  const short = new Set(findShortages(operators, sizeOf, memoryOf).map(({ node }) => node));
+  if (short.size === 0) return { fitting: operators, shortages: [] };
+  const fitting: T[] = [];
+  for (const operator of operators) {
+    const isConcerned = targetsOf(operator).some((node) => short.has(node));
+    if (!isConcerned || findShortages([...fitting, operator], sizeOf, memoryOf).length === 0) fitting.push(operator);
+  }
+  return { fitting, shortages: findShortages(operators, sizeOf, memoryOf) };
+}
+
 export const shortageText = ({ node, neededBytes, freeBytes }: Shortage): string => `${node} has room for ${freeBytes} bytes and would get ${neededBytes}`;

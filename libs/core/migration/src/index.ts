@@ -1,4 +1,4 @@
-export { findShortages, FILL_SHARE_MAX, shortageText, type NodeMemory, type Shortage } from './capacity.ts';
+export { findShortages, FILL_SHARE_MAX, shortageText, takeWhatFits, type NodeMemory, type Shortage } from './capacity.ts';
 export { command, isEnded, MIGRATION_REASONS, type JobCommand, type MigrationJob, type MigrationReason, type MigrationState } from './migration-job.ts';
 export { destinationOf, hasEnded, isFilling, OPERATOR_STEPS, placementOf, sourcesOf, targetsOf, type MigrationOperator, type MigrationProof, type OperatorStep } from './operator.ts';
 export { STEPS } from './steps.ts';

@@ -5,7 +5,7 @@ import type { NodeId } from '@atoll/core-runtime';
 import { advance, type OperatorFacts } from './advance.ts';
 import type { NodeMemory } from './capacity.ts';
 import { admit, type MigrationLimits } from './limits.ts';
-import type { MigrationJob } from './migration-job.ts';
+import type { MigrationJob, MigrationReason } from './migration-job.ts';
 import type { OperatorChange } from './migration-table.ts';
 import { isFilling, sourcesOf, targetsOf, type MigrationOperator } from './operator.ts';
 
@@ -70,12 +70,17 @@ export class MigrationRounds {
   }
 
   #obstacleTo(operator: MigrationOperator, state: ClusterState): string | undefined {
+    if (operator.step === 'WAITING' && !REPAIRS.has(operator.reason) && (state.failover.overdue.get(partitionName(operator.keyspace, operator.partition))?.size ?? 0) > 0) {
+      return 'it has lost a replica, which is made good first';
+    }
     for (const node of targetsOf(operator)) {
       const spec = state.specs.get(node);
       if (spec?.state !== 'UP') return `${node} is ${spec?.state ?? 'unknown'}: it gets nothing`;
       if (state.writtenOff.has(node)) return `${node} is gone: it gets nothing`;
       const refusal = isFilling(operator) ? this.#ports.refusalOf(operator.keyspaceId, node) : undefined;
       if (refusal !== undefined) return `${node} refuses it: ${refusal}`;
+      // What nobody asked for goes on in a full cluster: entries make room, as the keyspace says.
+      if (operator.reason !== 'REQUESTED' && state.keyspaces.get(operator.keyspace)?.eviction === 'LRU') continue;
       const memory = this.#ports.memoryOf(node);
       if (memory !== undefined && memory.limitBytes > 0 && memory.usedBytes > MEMORY_SHARE_MAX * memory.limitBytes && operator.step !== 'VERIFY' && operator.step !== 'TRANSFER') {
         return `${node} is short of memory: ${memory.usedBytes} of ${memory.limitBytes} bytes are used`;
@@ -99,6 +104,9 @@ export class MigrationRounds {
     for (const name of this.#progress.keys()) if (!names.has(name)) this.#progress.delete(name);
   }
 }
+
+/** What restores redundancy comes before everything else. */
+const REPAIRS: ReadonlySet<MigrationReason> = new Set<MigrationReason>(['MISSING', 'LOST']);
 
 /** The node that the office is to go to at this step: a replica that stays, as long as one that goes has it (R29). */
 export function officeWanted(operator: MigrationOperator, job: MigrationJob | undefined, record: PartitionRecord | undefined): NodeId | undefined {
