@@ -72,8 +72,8 @@ export class ReplicationNode {
   /** Leaves whose entries are not those of others here; a repair makes them equal, unless `repairsLast` is false. */
   readonly corrupted = new Set<number>();
   repairsLast = true;
-  /** Every sub-range is written to all the time. */
-  isWrittenTo = false;
+  /** Leaves that are written to all the time, here. */
+  readonly unsettled = new Set<number>();
   /** Sub-ranges whose entries it was asked for. */
   contentReadings = 0;
   /** Leaves that it was asked to install again, in order. */
@@ -140,8 +140,9 @@ export class ReplicationNode {
       verifyProblem: () => this.verifyProblem,
       contentOf: (range, rangeCount) => {
         this.contentReadings += 1;
-        if (this.isWrittenTo) return undefined;
-        return this.corrupted.has(Math.floor((range * 64) / rangeCount)) ? 1 : 0;
+        const leaf = Math.floor((range * 64) / rangeCount);
+        if (this.unsettled.has(leaf)) return undefined;
+        return this.corrupted.has(leaf) ? 1 : 0;
       },
       onRepair: (leaves) => {
         this.repaired.push(...leaves);

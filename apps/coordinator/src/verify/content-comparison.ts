@@ -12,9 +12,9 @@ const RANGES_PER_CALL = 32;
 const READINGS_PER_LEVEL = 3;
 const PAUSE_MS = 25;
 /** Sub-ranges that may be left over to be read at markers, and how many at one. */
-const AT_MARKERS_MAX = 256;
+const AT_MARKERS_MAX = 64;
 const PER_MARKER = 4;
-const MARKER_ATTEMPTS = 5;
+const MARKER_ATTEMPTS = 3;
 /** Until both nodes have the call that waits for the marker; longer with every attempt. */
 const MARKER_LEAD_MS = 20;
 
