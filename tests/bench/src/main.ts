@@ -6,6 +6,7 @@ import type { BenchContext, Section, SectionResult } from './bench/section.ts';
 import { balanceSection } from './bench/sections/balance.ts';
 import { failoverSection } from './bench/sections/failover.ts';
 import { loadSection } from './bench/sections/load.ts';
+import { migrationSection } from './bench/sections/migration.ts';
 import { pipelineSection } from './bench/sections/pipeline.ts';
 import { syncSection } from './bench/sections/sync.ts';
 import { unarySection } from './bench/sections/unary.ts';
@@ -13,7 +14,7 @@ import { runMain, type MainTask } from './clean-up.ts';
 import { DevCluster } from './cluster/dev-cluster.ts';
 import { tableText } from './output/text.ts';
 
-const SECTIONS: Readonly<Record<string, Section>> = { unary: unarySection, pipeline: pipelineSection, load: loadSection, balance: balanceSection, failover: failoverSection, sync: syncSection };
+const SECTIONS: Readonly<Record<string, Section>> = { unary: unarySection, pipeline: pipelineSection, load: loadSection, balance: balanceSection, failover: failoverSection, sync: syncSection, migration: migrationSection };
 
 const HELP = `Measures Atoll against peers in the same run and prints ratios.
 
@@ -26,6 +27,7 @@ Sections (default: all, in this order):
   balance    how evenly placement spreads replicas, and what a join moves
   failover   leaders that die, stand still or leave, etcd away: how long writes wait and what is lost, beside a Redis Cluster
   sync       replicas that return: from the log, and by full syncs: how fast, and what clients feel of it
+  migration  replicas that go to a fourth node, beside redis-cli --cluster rebalance; under load; with a coordinator that dies
 
   --quick      shorter rounds and a tenth of the entries
   --json FILE  writes rounds, figures and checks

@@ -14,6 +14,8 @@ export interface DevProcess {
 
 export interface DevClusterOptions {
   readonly nodes: number;
+  /** Default 1. */
+  readonly coordinators?: number;
   /** Memory for entries per node, such as 2GiB. Default: the node's. */
   readonly memory?: string;
   /** Settings of its services, beside those of this process. */
@@ -23,6 +25,7 @@ export interface DevClusterOptions {
 
 interface UpAnswer {
   readonly routers: readonly DevProcess[];
+  readonly coordinators: readonly DevProcess[];
   readonly storageNodes: readonly DevProcess[];
 }
 
@@ -40,11 +43,11 @@ export class DevCluster {
   }
 
   /** Resolves when it serves. What was started is taken down again when this fails. */
-  static async start({ nodes, memory, env, signal }: DevClusterOptions): Promise<DevCluster> {
+  static async start({ nodes, coordinators = 1, memory, env, signal }: DevClusterOptions): Promise<DevCluster> {
     const dataDir = mkdtempSync(join(tmpdir(), 'atoll-bench-'));
     const memoryArgs = memory === undefined ? [] : ['--memory', memory];
     try {
-      const args = ['up', '--detach', '--json', '--base-port', '0', '--nodes', String(nodes), '--log-level', 'warn', '--data-dir', dataDir, ...memoryArgs];
+      const args = ['up', '--detach', '--json', '--base-port', '0', '--nodes', String(nodes), '--coordinators', String(coordinators), '--log-level', 'warn', '--data-dir', dataDir, ...memoryArgs];
       const answer = JSON.parse(await runDev(args, signal, env)) as UpAnswer;
       return new DevCluster(dataDir, answer);
     } catch (error) {
@@ -60,6 +63,10 @@ export class DevCluster {
 
   get routerProcess(): DevProcess {
     return this.#up.routers[0]!;
+  }
+
+  get coordinators(): readonly DevProcess[] {
+    return this.#up.coordinators;
   }
 
   get nodes(): readonly DevProcess[] {

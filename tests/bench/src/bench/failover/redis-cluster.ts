@@ -82,11 +82,7 @@ export class RedisCluster implements ProbeTarget {
   }
 
   #launch(node: RedisNode): void {
-    const { port, directory } = node;
-    const bus = port + 10_000 > 65_535 ? port - 10_000 : port + 10_000;
-    const args = ['--port', port, '--cluster-port', bus, '--bind', '127.0.0.1', '--dir', directory, '--save', '', '--appendonly', 'no'];
-    const settings = ['--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-node-timeout', this.#nodeTimeoutMs];
-    node.process = spawn('redis-server', [...args, ...settings].map(String), { stdio: 'ignore', detached: true });
+    node.process = launchClusterNode({ ...node, nodeTimeoutMs: this.#nodeTimeoutMs });
   }
 
   /** Starts what was killed. */
@@ -180,8 +176,16 @@ export class RedisCluster implements ProbeTarget {
   }
 }
 
+/** A redis-server that keeps nothing on disk but what it knows of its cluster. */
+export function launchClusterNode({ port, directory, nodeTimeoutMs }: { readonly port: number; readonly directory: string; readonly nodeTimeoutMs: number }): ChildProcess {
+  const bus = port + 10_000 > 65_535 ? port - 10_000 : port + 10_000;
+  const args = ['--port', port, '--cluster-port', bus, '--bind', '127.0.0.1', '--dir', directory, '--save', '', '--appendonly', 'no'];
+  const settings = ['--cluster-enabled', 'yes', '--cluster-config-file', 'nodes.conf', '--cluster-node-timeout', nodeTimeoutMs];
+  return spawn('redis-server', [...args, ...settings].map(String), { stdio: 'ignore', detached: true });
+}
+
 /** First slot, last slot, and of each node that serves them its address and port, the master first. */
-type SlotRange = readonly [number, number, readonly [string, number]];
+export type SlotRange = readonly [number, number, readonly [string, number]];
 
 async function within<T>(work: Promise<T>, ms: number): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
@@ -195,7 +199,7 @@ async function within<T>(work: Promise<T>, ms: number): Promise<T> {
   }
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
