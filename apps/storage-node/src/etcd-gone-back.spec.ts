@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { jest } from '@jest/globals';
 import type { ListRecordsResponse } from '@atoll/contracts/atoll/v1/replication';
 import { toEpoch } from '@atoll/core-runtime';
 import { RECOVERY_KEY, REGRESSED_KEY, parsePartitionRecord } from '@atoll/platform-etcd';

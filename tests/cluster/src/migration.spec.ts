@@ -5,7 +5,7 @@ import { jest } from '@jest/globals';
 import { MigrationState, MigrationStep, type Migration, type PartitionMigration } from '@atoll/contracts/atoll/v1/migration';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { ChaosClients } from './chaos-clients.ts';
-import { NO_HARM, harmOf } from './chaos-harm.ts';
+import { NO_HARM, harmOf, type Harm } from './chaos-harm.ts';
 import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
 
 jest.setTimeout(240_000);
@@ -28,7 +28,8 @@ beforeAll(async () => {
   const client = cluster.client();
   for (let start = 0; start < FILL_KEYS; start += 500) {
     const entries = Array.from({ length: 500 }, (_, index) => ({ key: `fill-${start + index}`, value: `${start + index} ${FILL_VALUE}` }));
-    expect((await client.setMany(entries, { deadlineMs: 30_000 })).filter(({ ok }) => !ok)).toEqual([]);
+    const refused = (await client.setMany(entries, { deadlineMs: 30_000 })).filter(({ ok }) => !ok);
+    if (refused.length > 0) throw new Error(`${refused.length} entries were refused`);
   }
 }, START_MS);
 
@@ -42,12 +43,19 @@ beforeEach(async () => {
   await chaos.progress();
 });
 
-afterEach(async () => {
-  expect(await harmOf(cluster, chaos)).toEqual(NO_HARM);
-  const client = cluster.client();
-  const kept = await client.getMany(Array.from({ length: FILL_KEYS }, (_, index) => `fill-${index}`), { deadlineMs: 30_000 });
-  expect(kept.filter((outcome, index) => !outcome.ok || outcome.value?.value.toString() !== `${index} ${FILL_VALUE}`)).toEqual([]);
-});
+/** What was done to clients, and to the bulk of the data, which nobody writes to. */
+async function harm(): Promise<Harm & { readonly lost: readonly string[] }> {
+  const done = await harmOf(cluster, chaos);
+  const keys = Array.from({ length: FILL_KEYS }, (_, index) => `fill-${index}`);
+  const kept = await cluster.client().getMany(keys, { deadlineMs: 30_000 });
+  const isKept = (index: number): boolean => {
+    const outcome = kept[index]!;
+    return outcome.ok && outcome.value?.value.toString() === `${index} ${FILL_VALUE}`;
+  };
+  return { ...done, lost: keys.filter((_, index) => !isKept(index)) };
+}
+
+const UNHARMED = { ...NO_HARM, lost: [] };
 
 const holdersOf = async (node: string): Promise<number> => (await cluster.partitions()).filter(({ inSync, learners }) => inSync.includes(node) || learners.includes(node)).length;
 
@@ -96,6 +104,7 @@ it('a move under load: every partition is compared before its source lets go, th
   const moved = new Set(partitions.map(({ partition }) => partition));
   const stayed = (await cluster.partitions()).filter(({ id, inSync }) => moved.has(id) && (inSync.includes(from) || !inSync.includes(to)));
   expect(stayed).toEqual([]);
+  expect(await harm()).toEqual(UNHARMED);
 });
 
 it('a move that compares each entry, beside clients and one key that is written without a pause: all of them are found equal', async () => {
@@ -111,6 +120,7 @@ it('a move that compares each entry, beside clients and one key that is written 
   await Promise.all(writers);
   expect(after).toMatchObject({ state: MigrationState.MIGRATION_STATE_SUCCEEDED, fullVerify: true });
   for (const { proof } of partitions) expect(proof!.comparedEntries).toBeGreaterThan(FILL_KEYS / 64 / 3);
+  expect(await harm()).toEqual(UNHARMED);
 });
 
 it('SIGKILL of the coordinator in the middle: the other one goes on, and copies nothing again that was done', async () => {
@@ -126,6 +136,7 @@ it('SIGKILL of the coordinator in the middle: the other one goes on, and copies 
   const after = byPartition(partitions);
   for (const before of done) expect(after.get(before.partition)).toEqual(before);
   await cluster.startProcess(elected);
+  expect(await harm()).toEqual(UNHARMED);
 });
 
 it('SIGKILL of the target in the middle: what it cannot take goes back or is taken when it returns, and the job ends', async () => {
@@ -136,6 +147,7 @@ it('SIGKILL of the target in the middle: what it cannot take goes back or is tak
   await unbound(id);
   const { migration } = await ended(id);
   expect(migration.partitionsDone + migration.partitionsRolledBack).toBe(migration.partitionsTotal);
+  expect(await harm()).toEqual(UNHARMED);
 });
 
 it('SIGKILL of the source in the middle: others lead, and the job ends', async () => {
@@ -146,6 +158,7 @@ it('SIGKILL of the source in the middle: others lead, and the job ends', async (
   await unbound(id);
   const { migration } = await ended(id);
   expect(migration.partitionsDone + migration.partitionsRolledBack).toBe(migration.partitionsTotal);
+  expect(await harm()).toEqual(UNHARMED);
 });
 
 it('etcd away in the middle: reads and writes go on, and so does the job afterwards', async () => {
@@ -156,6 +169,7 @@ it('etcd away in the middle: reads and writes go on, and so does the job afterwa
   await cluster.resume('etcd');
   await unbound(id);
   expect((await ended(id)).migration).toMatchObject({ state: MigrationState.MIGRATION_STATE_SUCCEEDED, partitionsDone: total });
+  expect(await harm()).toEqual(UNHARMED);
 });
 
 it('cancelled in the middle: what is not done is back at its source, and the target is cleaned of it', async () => {
@@ -171,6 +185,7 @@ it('cancelled in the middle: what is not done is back at its source, and the tar
     const isBack = step === MigrationStep.MIGRATION_STEP_ROLLED_BACK;
     expect({ partition, isOnSource: members.includes(from), isOnTarget: members.includes(to) }).toEqual({ partition, isOnSource: isBack, isOnTarget: !isBack });
   }
+  expect(await harm()).toEqual(UNHARMED);
 });
 
 it('a node that is drained ends empty, can be stopped and removed, and nothing is lost', async () => {
@@ -182,4 +197,5 @@ it('a node that is drained ends empty, can be stopped and removed, and nothing i
   await ended(drain!.id);
   await cluster.terminate(from);
   await eventually(`${from} is removed`, () => cluster.removeNode(from).then(() => true, () => false));
+  expect(await harm()).toEqual(UNHARMED);
 });

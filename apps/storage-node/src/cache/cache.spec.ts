@@ -236,7 +236,7 @@ describe(`Cache on one node and a second one beside it (seed ${SEED})`, () => {
       caller.stream.cancel();
       await caller.ended;
       await eventually('no write waits', async () => (await a.metric('atoll_uncommitted_writes', 'keyspace="default"')) === 0);
-      await eventually('no stream is open', async () => (await a.openStreams('Cache/Execute')) === 0);
+      expect(await eventually('no stream is open', async () => (await a.openStreams('Cache/Execute')) === 0)).toBe(true);
       await a.set('after', 'v');
       await world.equalDigests([a, b]);
     });

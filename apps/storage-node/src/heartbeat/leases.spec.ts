@@ -121,7 +121,7 @@ describe(`leases between nodes (seed ${SEED})`, () => {
     await a.get('k');
     jumpMs = 30_000;
     await silent(a);
-    await eventually('the jump is counted', async () => (await a.metric('atoll_clock_jumps_total')) === 1);
+    expect(await eventually('the jump is counted', async () => (await a.metric('atoll_clock_jumps_total')) === 1)).toBe(true);
     gate.open();
     a.store.comeBack();
     await world.serving(a);
