@@ -64,7 +64,9 @@ describe(`a migration that compares each entry (R34; seed ${SEED})`, () => {
   it('goes back, and repairs nothing, when the leader stands alone: it may be the one that is wrong', async () => {
     a.corrupted.add(7);
     await start();
-    expect(stateOf((await ended()).migration)).toBe('FAILED');
+    const { migration } = await ended();
+    expect(stateOf(migration)).toBe('FAILED');
+    expect(migration.problem).toContain('no other replica agrees with it either');
     expect(b.repaired).toEqual([]);
   });
 

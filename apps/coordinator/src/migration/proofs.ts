@@ -164,7 +164,7 @@ export class Proofs {
         onProblem(operator, found.problem);
         return undefined;
       }
-      if (found.different.length > 0) return `the entries of ${found.different.length} of 64 sub-ranges on ${node} differ from those of the leader ${leader}, in spite of equal versions, and could not be repaired`;
+      if (found.different.length > 0) return `the entries of ${found.different.length} of 64 sub-ranges on ${node} differ from those of the leader ${leader}, in spite of equal versions, and ${found.isLeaderAlone ? 'no other replica agrees with it either' : 'could not be repaired'}`;
       repaired = Math.max(repaired, proof.repaired + found.repaired);
       comparedEntries = Math.min(comparedEntries, found.entries);
     }

@@ -35,6 +35,8 @@ export interface ContentReport {
   readonly repaired: number;
   /** Leaves that hold something else on the target. */
   readonly different: readonly number[];
+  /** Nothing was repaired: no other replica agrees with the leader either (R34). */
+  readonly isLeaderAlone: boolean;
   readonly problem: string;
 }
 
@@ -65,10 +67,11 @@ export class ContentComparison {
     const pair = { record, leader, other };
     const first = await this.#read(pair, ALL_LEAVES, how.onProgress, signal);
     const { different } = first;
-    if (different.length === 0 || first.outstanding.length > 0 || !how.isRepairing || (await this.#isLeaderAlone(pair, different, signal))) return report(first);
+    if (different.length === 0 || first.outstanding.length > 0 || !how.isRepairing) return report(first);
+    if (await this.#isLeaderAlone(pair, different, signal)) return report(first, '', { isLeaderAlone: true });
     await this.#repair(pair, different, signal);
     const second = await this.#read(pair, different, (equal) => how.onProgress(first.equal + equal), signal);
-    return report(second, undefined, { entries: first.entries + second.entries, repaired: different.length });
+    return report(second, '', { entries: first.entries + second.entries, repaired: different.length });
   }
 
   close(): void {
@@ -151,5 +154,5 @@ const ALL_LEAVES = Array.from({ length: DIGEST_LEAVES }, (_, leaf) => leaf);
 
 function report({ entries, different, outstanding, rangeCount }: ContentProgress, problem = '', changes: Partial<ContentReport> = {}): ContentReport {
   const left = outstanding.length > 0 ? `${outstanding.length} of ${rangeCount} sub-ranges were written to all the time` : '';
-  return { entries, repaired: 0, different, problem: problem || left, ...changes };
+  return { entries, repaired: 0, different, isLeaderAlone: false, problem: problem || left, ...changes };
 }
