@@ -18,7 +18,7 @@ import {
   type ReportedMark,
   type VersionedRecord,
 } from '@atoll/core-membership';
-import { MIGRATION_REASONS, planRebalance, type MigrationJob, type MigrationOperator, type PlannedRebalance } from '@atoll/core-migration';
+import type { PlannedRebalance } from '@atoll/core-migration';
 import { DEFAULT_KEYSPACE, randomHex, type Clock, type Random } from '@atoll/core-runtime';
 import { NODES_PREFIX, PARTITIONS_PREFIX, encodePartitionRecord, parseNodeRecord, parsePartitionKey, parsePartitionRecord, partitionKey, type ClusterView, type Comparison, type ElectionTerm, type GuardedMetadataStore } from '@atoll/platform-etcd';
 import type { Logger, Telemetry } from '@atoll/platform-telemetry';
@@ -36,13 +36,7 @@ import type { Events } from './events.ts';
 import { Failover } from './failover.ts';
 import { Wake } from './loops/wake.ts';
 import { ReplicaVerification } from './verify/replica-verification.ts';
-import { AGAIN_MS, AutomaticMigrations } from './migration/automatic-migrations.ts';
-import type { ClusterSurvey } from './migration/cluster-survey.ts';
-import { surveyCluster } from './migration/cluster-survey.ts';
-import type { MigrationSpans } from './migration/migration-spans.ts';
-import type { Migrations } from './migration/migrations.ts';
-import { openMigrations } from './migration/open-migrations.ts';
-import type { TransferPeers } from './migration/transfer-peers.ts';
+import { TermMigrations } from './migration/term-migrations.ts';
 import { NodeWatch } from './node-watch.ts';
 
 /** A new term hears every node before it decides, or waits for so many times the verdict that a node is DOWN (R13). */
@@ -71,9 +65,7 @@ export class TermOfOffice {
   readonly failover: Failover;
   /** Comparison and repair of replicas (R34). */
   readonly verification: ReplicaVerification;
-  readonly migrations: Migrations;
-  readonly #transferPeers: TransferPeers;
-  readonly #migrationSpans: MigrationSpans;
+  readonly migrations: TermMigrations;
   readonly #options: TermOfOfficeOptions;
   readonly #inventories: NodeInventories;
   readonly #watch: NodeWatch;
@@ -81,9 +73,6 @@ export class TermOfOffice {
   readonly #lastSeen = new LastSeen();
   readonly #attendance: Attendance;
   readonly #plans = new PlacementPlans({ movesByMigration: true });
-  readonly #automatic: AutomaticMigrations;
-  /** When to plan a keyspace anew, because a migration of it failed. */
-  readonly #replanAtMs = new Map<string, number>();
   readonly #wake = new Wake();
   readonly #loop: Promise<void>;
   /** Keyspaces that have, or had, records. */
@@ -141,21 +130,7 @@ export class TermOfOffice {
       isHeld: () => this.isHeld(),
       onReport: (report) => options.events.replicasCompared(report),
     });
-    const { migrations, peers, spans } = openMigrations({ ...options, metrics: options.metrics.migration, failover: this.failover, inventories: this.#inventories, onNews: () => this.#wake.now(), onEnded: (job) => this.#noteEnd(job) });
-    this.migrations = migrations;
-    this.#transferPeers = peers;
-    this.#migrationSpans = spans;
-    this.#automatic = new AutomaticMigrations({
-      random: options.random,
-      nowMs: () => options.clock.monotonicMs(),
-      wallMs: () => options.clock.wallMs(),
-      survey: () => this.survey(),
-      evicts: (keyspace) => options.view.keyspace(keyspace)?.eviction === 'LRU',
-      begin: (job, operators) => this.beginMigration(job, operators),
-      onProblem: (reason, err) => {
-        if (!this.#isEnded) logger.warn({ reason, err }, 'a migration that is due could not be begun; it is tried again');
-      },
-    });
+    this.migrations = new TermMigrations({ ...options, metrics: options.metrics.migration, failover: this.failover, inventories: this.#inventories, plans: this.#plans, onNews: () => this.#wake.now() });
     this.#loop = this.#run();
   }
 
@@ -176,7 +151,6 @@ export class TermOfOffice {
     this.#watch.close();
     this.failover.close();
     this.migrations.end();
-    this.#transferPeers.close();
     this.#wake.now();
     await this.verification.end();
     await this.#loop;
@@ -238,12 +212,6 @@ export class TermOfOffice {
     return new Set([...this.#watch.reports()].filter(([, { metadata }]) => metadata !== undefined && metadata.reasons.length > 0).map(([id]) => id));
   }
 
-  /** What a migration that nobody asked for did not bring about is planned again, after a while. */
-  #noteEnd(job: MigrationJob): void {
-    if (job.state !== 'FAILED' || job.reason === 'REQUESTED') return;
-    for (const { keyspace } of this.migrations.store.operatorsOf(job.id)) this.#replanAtMs.set(keyspace, this.#options.clock.monotonicMs() + AGAIN_MS);
-  }
-
   wallMs(): number {
     return this.#options.clock.wallMs();
   }
@@ -253,25 +221,9 @@ export class TermOfOffice {
     this.#wake.now();
   }
 
-  /** What the nodes hold and what room they have, asked now. */
-  survey(): Promise<ClusterSurvey> {
-    return surveyCluster(this.#transferPeers, this.#options.view.nodes());
-  }
-
-  /** Writes a job; the loop carries it out. Throws MIGRATION_CONFLICT, METADATA_CONFLICT. */
-  async beginMigration(job: MigrationJob, operators: readonly MigrationOperator[]): Promise<void> {
-    const begun = { ...job, traceparent: this.#migrationSpans.asked(job) };
-    await this.migrations.store.create(begun, operators);
-    this.#options.events.migrationBegan(begun);
-    this.#wake.now();
-  }
-
   /** What would be moved in these keyspaces, in order of urgency. */
   planRebalance(keyspaces: readonly string[]): PlannedRebalance {
-    const state = this.failover.complete(this.#state());
-    const plans = keyspaces.flatMap((name) => state.keyspaces.get(name) ?? []).map((keyspace) => planRebalance(state, keyspace, ({ keyspace: of, partition }) => this.migrations.store.operatorOf(of, partition) !== undefined));
-    const planned = plans.flatMap((plan) => plan.planned).sort((a, b) => MIGRATION_REASONS.indexOf(a.reason) - MIGRATION_REASONS.indexOf(b.reason));
-    return { planned, refusals: plans.flatMap((plan) => plan.refusals) };
+    return this.migrations.planRebalance(this.failover.complete(this.#state()), keyspaces);
   }
 
   /** What this process believes of registrations must not be older than its election. */
@@ -307,11 +259,6 @@ export class TermOfOffice {
     const state = this.failover.complete(base);
     const isSettled = this.#attendance.isSettled(nowMs) || [...state.partitions.values()].some((records) => records.length > 0);
     if (isSettled) await this.#ensureDefault(state);
-    for (const [name, atMs] of this.#replanAtMs) {
-      if (nowMs < atMs) continue;
-      this.#replanAtMs.delete(name);
-      this.#plans.replan(name);
-    }
     const migrating = this.migrations.placements();
     const actions = decide(state, { random, plans: this.#plans, isSettled, learnersPerNodeMax: config.learnersPerNodeMax, migrating });
     if (actions.some(({ kind }) => kind !== 'migrate') || this.keyspaces.deletions().length > 0) {
@@ -320,9 +267,8 @@ export class TermOfOffice {
         await this.#finishDeletions();
       });
     }
-    this.#automatic.take(actions.filter((action) => action.kind === 'migrate'));
     const after = { ...this.#state(), failover: state.failover };
-    await this.migrations.step(after, nowMs);
+    await this.migrations.step(actions, after, nowMs);
     this.failover.begin(after, new Set(this.migrations.placements().keys()));
   }
 

@@ -11,7 +11,7 @@ import { beginOnce, checkMigrationId, describeMigration } from './start-migratio
 export async function planRebalance(context: AdminContext, { keyspace }: PlanRebalanceRequest): Promise<PlanRebalanceResponse> {
   const { term, names } = scope(context, keyspace);
   const { planned, refusals } = term.planRebalance(names);
-  const survey = await term.survey();
+  const survey = await term.migrations.survey();
   const moves = planned.map(({ record, before, after, reason }): PlannedMove => {
     const { bytes, entries } = survey.sizes.get(partitionName(record.keyspace, record.partition)) ?? { bytes: 0, entries: 0 };
     const targets = targetsOf({ before, after });
@@ -30,7 +30,7 @@ export async function rebalance(context: AdminContext, { keyspace, id }: Rebalan
   if (known !== undefined) return { migration: known.migration, refusals: [] };
   const { planned, refusals } = term.planRebalance(names);
   if (planned.length === 0) return { refusals: [...refusals] };
-  const survey = await term.survey();
+  const survey = await term.migrations.survey();
   const ask = { id: id || `rebalance-${randomHex(context.random, 8)}`, reason: 'REQUESTED', description: 'rebalance', planned, bytesPerSecond: 0, fullVerify: false } as const;
   const { job, operators } = draftMigration(ask, survey, term.wallMs());
   requireCapacity(operators, survey);

@@ -21,7 +21,7 @@ export async function startMigration(context: AdminContext, request: StartMigrat
   const { operators: planned, refusals } = plan(context, view, request);
   if (refusals.length > 0) throw invalidArgument('partitions', refusals.slice(0, 5).join('; '));
   if (planned.length === 0) throw invalidArgument('from', `${request.from} has no replica that could go to ${request.to}`);
-  const survey = await term.survey();
+  const survey = await term.migrations.survey();
   const ask = {
     id: request.id || `move-${randomHex(context.random, 8)}`,
     reason: 'REQUESTED',
@@ -48,7 +48,7 @@ export function checkMigrationId(id: string): void {
 /** Begins a job, unless the same request made it a moment ago. Throws as `beginMigration`. */
 export async function beginOnce(term: TermOfOffice, job: MigrationJob, operators: readonly MigrationOperator[]): Promise<void> {
   try {
-    await term.beginMigration(job, operators);
+    await term.migrations.begin(job, operators);
   } catch (error) {
     if (!isAtollError(error) || error.reason !== 'MIGRATION_CONFLICT' || error.metadata['field'] !== 'id') throw error;
   }
