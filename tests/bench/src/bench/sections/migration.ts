@@ -67,7 +67,7 @@ export const migrationSection: Section = async (context) => {
   details['coordinator killed'] = killed;
   checks.push(
     { name: 'migration: what SIGKILL of the coordinator in the middle costs', value: killed.extraMs, text: `${(killed.extraMs / 1000).toFixed(1)} s`, target: `<= ${EXTRA_MAX_MS / 1000} s`, passed: killed.extraMs <= EXTRA_MAX_MS },
-    { name: 'and bytes that were copied again', value: killed.copiedAgain, text: String(killed.copiedAgain), target: '0', passed: killed.copiedAgain === 0 },
+    { name: 'and bytes that were copied again', value: killed.copiedAgain, text: String(killed.copiedAgain), target: '0', passed: killed.copiedAgain === 0 && killed.touched === 0 },
   );
   return { checks, details };
 };
@@ -187,16 +187,18 @@ async function coordinatorKilled(context: BenchContext) {
   });
   if (doneBefore === undefined) throw new Error('the migration ended before its coordinator was killed');
   const installed = (await filled.installedBytes()) - installedBefore;
-  const total = disturbed.partitions.reduce((sum, { bytesTotal }) => sum + bytesTotal, 0);
+  // What arrived beyond what the job says, and, by the job, of partitions of which more arrived than there is.
+  const twice = disturbed.partitions.filter(({ entries: copied, entriesTotal }) => copied > entriesTotal).reduce((sum, { bytes }) => sum + bytes, 0);
+  const copiedAgain = Math.max(0, installed - disturbed.bytes) + twice;
   const after = new Map(disturbed.partitions.map((partition) => [partition.partition, partition]));
   const touched = doneBefore.filter(({ partition, bytes }) => after.get(partition)?.bytes !== bytes).length;
   await filled.stop();
   const extraMs = disturbed.elapsedMs - undisturbed.elapsedMs;
   print(
     `SIGKILL of the coordinator with ${doneBefore.length} of ${disturbed.partitions.length} partitions done: ${(disturbed.elapsedMs / 1000).toFixed(1)} s, ${(undisturbed.elapsedMs / 1000).toFixed(1)} s undisturbed; ` +
-      `${installed} bytes arrived of ${total} that were to move, ${touched} of the done partitions were touched again`,
+      `${installed} bytes arrived, ${disturbed.bytes} by the job, ${copiedAgain} again; ${touched} of the done partitions were touched again`,
   );
-  return { extraMs, copiedAgain: Math.max(0, installed - total), touched, undisturbed: figuresOf(undisturbed), disturbed: figuresOf(disturbed) };
+  return { extraMs, copiedAgain, touched, undisturbed: figuresOf(undisturbed), disturbed: figuresOf(disturbed) };
 }
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
