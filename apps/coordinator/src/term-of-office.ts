@@ -259,7 +259,7 @@ export class TermOfOffice {
     const state = this.failover.complete(base);
     const isSettled = this.#attendance.isSettled(nowMs) || [...state.partitions.values()].some((records) => records.length > 0);
     if (isSettled) await this.#ensureDefault(state);
-    const migrating = this.migrations.placements();
+    const migrating = this.migrations.placements(state);
     const actions = decide(state, { random, plans: this.#plans, isSettled, learnersPerNodeMax: config.learnersPerNodeMax, migrating });
     if (actions.some(({ kind }) => kind !== 'migrate') || this.keyspaces.deletions().length > 0) {
       await telemetry.tracing.withSpan('coordinator.decisions', { 'atoll.actions': actions.length }, async () => {
@@ -269,7 +269,7 @@ export class TermOfOffice {
     }
     const after = { ...this.#state(), failover: state.failover };
     await this.migrations.step(actions, after, nowMs);
-    this.failover.begin(after, new Set(this.migrations.placements().keys()));
+    this.failover.begin(after, new Set(this.migrations.placements(after).keys()));
   }
 
   #state(): Omit<ClusterState, 'failover'> {

@@ -1,8 +1,8 @@
 // The migrations of one term: takes jobs over, brings operators from step to step, and ends jobs. What an operator wants
 // of its partition's replicas is carried out by the ordinary decisions on records (`placements`); leaders move by planned
 // transfers. Everything that must survive is in etcd (migration-store.ts).
-import { MigrationRounds, destinationOf, hasEnded, isEnded, officeWanted, placementOf, recordsOf, targetsOf, type MigrationJob, type MigrationOperator, type OperatorChange } from '@atoll/core-migration';
-import { partitionName, type ClusterState, type MigratingPlacement, type PartitionRecord } from '@atoll/core-membership';
+import { MigrationRounds, hasEnded, isEnded, officeWanted, placementsOf, recordsOf, targetsOf, type MigrationJob, type MigrationOperator, type OperatorChange } from '@atoll/core-migration';
+import { type ClusterState, type MigratingPlacement, type PartitionRecord } from '@atoll/core-membership';
 import type { NodeId } from '@atoll/core-runtime';
 import type { MigrationMetrics } from './migration-metrics.ts';
 import type { MigrationSpans } from './migration-spans.ts';
@@ -63,9 +63,8 @@ export class Migrations {
   }
 
   /** By `partitionName`: the nodes that should hold the partition now and in the end, for `decide`. */
-  placements(): ReadonlyMap<string, MigratingPlacement> {
-    const operators = this.#options.store.operators();
-    return new Map(operators.map((operator) => [partitionName(operator.keyspace, operator.partition), { now: placementOf(operator), end: destinationOf(operator) }]));
+  placements(state: ClusterState): ReadonlyMap<string, MigratingPlacement> {
+    return placementsOf(this.#options.store.operators(), state);
   }
 
   /** To be called after every round of decisions, with the records as they are then. */

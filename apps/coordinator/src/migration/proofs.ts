@@ -126,7 +126,7 @@ export class Proofs {
       const how = { reportOnly: false, node: undefined, everything: false, trustLeader: false };
       const report = await verifier.verify(record, how, this.#ending.signal);
       onReport(report);
-      const verdict = judge(operator, report);
+      const verdict = judge(operator, record, report);
       attempt.verdict = isFull && typeof verdict === 'object' ? await this.#compareContent(operator, record, verdict, attempt) : verdict;
     } catch (error) {
       // This coordinator stops comparing, and the next one begins anew; or a node failed while its entries were read.
@@ -175,7 +175,7 @@ export class Proofs {
 const nameOf = ({ keyspace, partition }: MigrationOperator): string => partitionName(keyspace, partition);
 
 /** Undefined: nothing is known, and it is to be tried again. */
-function judge(operator: MigrationOperator, report: PartitionComparison): MigrationProof | string | undefined {
+function judge(operator: MigrationOperator, record: PartitionRecord, report: PartitionComparison): MigrationProof | string | undefined {
   if (report.problem !== '') return undefined;
   let equal = 64;
   let repaired = 0;
@@ -189,5 +189,6 @@ function judge(operator: MigrationOperator, report: PartitionComparison): Migrat
     equal = Math.min(equal, found.equal);
     repaired = Math.max(repaired, found.ranges.length);
   }
-  return { epoch: report.markerEpoch, seq: report.markerSeq, entries: report.entries, equal, repaired, comparedEntries: 0 };
+  const replicas = record.inSync.filter(({ node }) => targetsOf(operator).includes(node)).map(({ replica }) => replica);
+  return { epoch: report.markerEpoch, seq: report.markerSeq, entries: report.entries, equal, repaired, comparedEntries: 0, replicas };
 }

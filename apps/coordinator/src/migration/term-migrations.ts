@@ -104,14 +104,14 @@ export class TermMigrations {
   }
 
   /** Where migrations want partitions, for the decisions of a round. */
-  placements(): ReadonlyMap<string, MigratingPlacement> {
+  placements(state: ClusterState): ReadonlyMap<string, MigratingPlacement> {
     const nowMs = this.#options.clock.monotonicMs();
     for (const [name, atMs] of this.#replanAtMs) {
       if (nowMs < atMs) continue;
       this.#replanAtMs.delete(name);
       this.#options.plans.replan(name);
     }
-    return this.#migrations.placements();
+    return this.#migrations.placements(state);
   }
 
   /** Begins what is due, and brings operators on. To be called after a round of decisions, with the records as they are then. */

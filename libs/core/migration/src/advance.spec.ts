@@ -1,5 +1,6 @@
 import { advance, noteEnd, settleJob, type OperatorFacts } from './advance.ts';
 import type { MigrationState } from './migration-job.ts';
+import { toReplicaId } from '@atoll/core-runtime';
 import { placementOf, type MigrationOperator, type OperatorStep } from './operator.ts';
 import { STEPS } from './steps.ts';
 import { PROOF, facts, job, nodes, operator, record } from './testing/samples.ts';
@@ -107,6 +108,28 @@ describe('an operator at each step', () => {
       'WAITING ADD', 'ADD CATCH_UP', 'CATCH_UP VERIFY', 'VERIFY TRANSFER', 'TRANSFER REMOVE', 'REMOVE DONE', 'DONE DONE', 'ROLL_BACK ROLLED_BACK', 'ROLLED_BACK ROLLED_BACK',
     ]);
     expect(Object.entries(STEPS).filter(([, { patienceMs }]) => patienceMs === Infinity).map(([step]) => step)).toEqual(['WAITING', 'DONE', 'ROLLED_BACK']);
+  });
+});
+
+describe('a target that came back without its data since it was compared: another replica in its place (R34)', () => {
+  const compared = (step: OperatorStep, replica: string) => operator({ step, proof: { ...PROOF, replicas: [toReplicaId(replica)] } });
+  const seen = record({ leader: 'd', inSync: 'abd' });
+
+  it.each<OperatorStep>(['TRANSFER', 'REMOVE'])('%s: it is compared again, and its source keeps its place until then', (step) => {
+    const from = compared(step, 'former-replica');
+    expect(advance(from, job(), facts({ record: seen }), NOW)).toMatchObject({ step: 'CATCH_UP', proof: undefined });
+    expect(placementOf(from, seen).join('')).toBe('abd');
+  });
+
+  it('the same replica, and one of which an older coordinator did not say which it was: the source goes', () => {
+    for (const from of [compared('REMOVE', 'd-replica'), operator({ step: 'REMOVE', proof: PROOF })]) {
+      expect(advance(from, job(), facts({ record: seen }), NOW)).toBeUndefined();
+      expect(placementOf(from, seen).join('')).toBe('db');
+    }
+  });
+
+  it('goes on where the source is gone already', () => {
+    expect(placementOf(compared('REMOVE', 'former-replica'), record({ leader: 'd', inSync: 'bd' })).join('')).toBe('db');
   });
 });
 

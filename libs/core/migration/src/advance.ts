@@ -1,7 +1,7 @@
 // The next step of an operator. Pure: the same operator, record and facts give the same answer, whoever asks.
 import type { PartitionRecord } from '@atoll/core-membership';
 import { isEnded, type MigrationJob } from './migration-job.ts';
-import { sourcesOf, targetsOf, type MigrationOperator, type MigrationProof, type OperatorStep } from './operator.ts';
+import { isCompared, sourcesOf, targetsOf, type MigrationOperator, type MigrationProof, type OperatorStep } from './operator.ts';
 import { STEPS } from './steps.ts';
 
 /** What is known beside the records. */
@@ -45,7 +45,8 @@ export function advance(operator: MigrationOperator, job: MigrationJob, facts: O
   if (facts.obstacle !== undefined) return to('ROLL_BACK', { problem: facts.obstacle });
   if (job.state !== 'RUNNING') return undefined;
   // A target that fell out of the in-sync set is compared when it is back: with other data, perhaps.
-  if ((operator.step === 'VERIFY' || operator.step === 'TRANSFER') && !isInSync(targetsOf(operator), record)) return to('CATCH_UP', { proof: undefined });
+  const isThere = isInSync(targetsOf(operator), record) && isCompared(operator, record);
+  if ((operator.step === 'VERIFY' || operator.step === 'TRANSFER') && !isThere) return to('CATCH_UP', { proof: undefined });
   if (operator.step === 'VERIFY') {
     if (targetsOf(operator).length === 0) return to('TRANSFER');
     if (typeof facts.verdict === 'string') return to('ROLL_BACK', { problem: facts.verdict });
@@ -72,7 +73,7 @@ function pauseOf({ proof, pauseMs }: MigrationOperator, { epoch }: PartitionReco
 /** Past the point of return as soon as a source is gone: until then a target that is lost is waited for, or given up, beside its source. */
 function remove(operator: MigrationOperator, record: PartitionRecord, { isStuck, to }: Moving): MigrationOperator | undefined {
   if (STEPS.REMOVE.isFinished!(operator, record)) return to('DONE');
-  const isServed = isInSync(targetsOf(operator), record);
+  const isServed = isInSync(targetsOf(operator), record) && isCompared(operator, record);
   if (!isServed && isInSync(sourcesOf(operator), record)) return to('CATCH_UP', { proof: undefined });
   if (!isStuck) return undefined;
   // What is missing is made good by the ordinary placement, which cannot touch the partition before.

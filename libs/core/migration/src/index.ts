@@ -8,5 +8,5 @@ export { placedOn, planMove, type MoveAsk, type PlannedMoves, type PlannedOperat
 export { planRebalance, type PlannedRebalance } from './plan-rebalance.ts';
 export { MigrationTable, type MigrationWrite, type OperatorChange, type VersionedJob, type VersionedOperator } from './migration-table.ts';
 export { draftMigration, type MigrationAsk, type SizeOf } from './draft-migration.ts';
-export { MEMORY_SHARE_MAX, MigrationRounds, officeWanted, recordsOf, type RoundPorts } from './rounds.ts';
+export { MEMORY_SHARE_MAX, MigrationRounds, officeWanted, placementsOf, recordsOf, type RoundPorts } from './rounds.ts';
 export { createMigration, refreshMigrations, settleMigrations, takeOverMigrations, updateMigration, writeSteps, type MigrationTask } from './migration-tasks.ts';

@@ -1,7 +1,8 @@
 // What a migration does to one partition. Its key in etcd is the partition's, so that two jobs never have one partition
 // at a time: that is the jobs' lock on the partition's range, and it is released in the transaction that ends the
 // operator (R38).
-import type { NodeId, PartitionId } from '@atoll/core-runtime';
+import type { PartitionRecord } from '@atoll/core-membership';
+import type { NodeId, PartitionId, ReplicaId } from '@atoll/core-runtime';
 import type { MigrationReason } from './migration-job.ts';
 
 /** In the order in which a partition comes to them; steps.ts says when each is over. */
@@ -19,6 +20,8 @@ export interface MigrationProof {
   readonly repaired: number;
   /** Entries of the leader that were read, key and value, and found equal on the target; 0 where that was not asked for. */
   readonly comparedEntries: number;
+  /** The targets' replicas that were compared: a node that came back without its data has another one. Undefined: an older coordinator compared. */
+  readonly replicas?: readonly ReplicaId[] | undefined;
 }
 
 export interface MigrationOperator {
@@ -59,13 +62,22 @@ export const isFilling = ({ step }: MigrationOperator): boolean => step === 'ADD
 
 /**
  * Nodes that should hold the partition while the operator stands at its step. The source keeps its data until the
- * target was found equal to it and leads where the source did.
+ * target was found equal to it and leads where the source did: that very replica, by the `record` as it is now.
  */
-export function placementOf(operator: MigrationOperator): readonly NodeId[] {
+export function placementOf(operator: MigrationOperator, record?: PartitionRecord): readonly NodeId[] {
   const { step, before, after } = operator;
+  const isSourceThere = record !== undefined && sourcesOf(operator).every((node) => record.inSync.some((member) => member.node === node));
+  if (step === 'REMOVE' && isSourceThere && !isCompared(operator, record)) return [...before, ...targetsOf(operator)];
   if (step === 'REMOVE' || step === 'DONE') return after;
   if (step === 'WAITING' || step === 'ROLL_BACK' || step === 'ROLLED_BACK') return before;
   return [...before, ...targetsOf(operator)];
+}
+
+/** Whether no target has another replica in sync by now than the one that was compared. */
+export function isCompared(operator: MigrationOperator, { inSync }: PartitionRecord): boolean {
+  const { proof } = operator;
+  const targets = targetsOf(operator);
+  return proof?.replicas === undefined || inSync.every(({ node, replica }) => !targets.includes(node) || proof.replicas!.includes(replica));
 }
 
 /** Nodes that should hold the partition when the operator is over, as it looks now. */

@@ -1,13 +1,13 @@
 // What is next for every operator, asked after each round of decisions: `advance` with what is known of the cluster and
 // what the shell found out. It remembers since when each operator has been where it is, and nothing else.
-import { isUsable, nameOf, partitionName, type ClusterState, type PartitionRecord } from '@atoll/core-membership';
+import { isUsable, nameOf, partitionName, type ClusterState, type MigratingPlacement, type PartitionRecord } from '@atoll/core-membership';
 import type { NodeId } from '@atoll/core-runtime';
 import { advance, type OperatorFacts } from './advance.ts';
 import type { NodeMemory } from './capacity.ts';
 import { admit, type MigrationLimits } from './limits.ts';
 import type { MigrationJob, MigrationReason } from './migration-job.ts';
 import type { OperatorChange } from './migration-table.ts';
-import { isFilling, sourcesOf, targetsOf, type MigrationOperator } from './operator.ts';
+import { destinationOf, isFilling, placementOf, sourcesOf, targetsOf, type MigrationOperator } from './operator.ts';
 
 /** A target's memory may be filled so far before its operators go back. */
 export const MEMORY_SHARE_MAX = 0.98;
@@ -107,6 +107,12 @@ export class MigrationRounds {
 
 /** What restores redundancy comes before everything else. */
 const REPAIRS: ReadonlySet<MigrationReason> = new Set<MigrationReason>(['MISSING', 'LOST']);
+
+/** By `partitionName`: the nodes that should hold partitions now and in the end, for `decide`. */
+export function placementsOf(operators: readonly MigrationOperator[], state: ClusterState): ReadonlyMap<string, MigratingPlacement> {
+  const recordOf = recordsOf(state);
+  return new Map(operators.map((operator) => [partitionName(operator.keyspace, operator.partition), { now: placementOf(operator, recordOf(operator)), end: destinationOf(operator) }]));
+}
 
 /** The node that the office is to go to at this step: a replica that stays, as long as one that goes has it (R29). */
 export function officeWanted(operator: MigrationOperator, job: MigrationJob | undefined, record: PartitionRecord | undefined): NodeId | undefined {

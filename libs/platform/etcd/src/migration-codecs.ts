@@ -4,7 +4,7 @@ import { z } from 'zod';
 
 import { encodeJson, parseJson } from './json-codec.ts';
 import type { Parsed } from './json-codec.ts';
-import { nodeId } from './record-codecs.ts';
+import { nodeId, replicaId } from './record-codecs.ts';
 
 const count = z.number().int().nonnegative();
 const ms = z.number().nonnegative();
@@ -41,7 +41,7 @@ const operatorSchema: z.ZodType<MigrationOperator> = z
     after: z.array(nodeId),
     step: z.enum(OPERATOR_STEPS),
     stepSinceMs: ms,
-    proof: z.object({ epoch: count, seq: count, entries: count, equal: count, repaired: count, comparedEntries: count.default(0) }).optional(),
+    proof: z.object({ epoch: count, seq: count, entries: count, equal: count, repaired: count, comparedEntries: count.default(0), replicas: z.array(replicaId).optional() }).optional(),
     pauseMs: ms.optional(),
     bytes: count,
     entries: count,

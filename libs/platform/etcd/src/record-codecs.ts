@@ -10,7 +10,7 @@ import type { Parsed } from './json-codec.ts';
 // The records of architecture.md, section 4, as JSON.
 
 export const nodeId = z.custom<NodeId>((value) => typeof value === 'string' && isNodeId(value), 'is not a node id');
-const replicaId = z.custom<ReplicaId>((value) => typeof value === 'string' && isReplicaId(value), 'is not a replica id');
+export const replicaId = z.custom<ReplicaId>((value) => typeof value === 'string' && isReplicaId(value), 'is not a replica id');
 const count = z.number().int().nonnegative();
 const weight = z.number().min(0.01).max(100);
 const member = z.object({ node: nodeId, replica: replicaId });

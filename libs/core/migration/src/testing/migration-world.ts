@@ -66,7 +66,7 @@ export class MigrationWorld {
   /** A round of decisions, of which only the first are carried out when the coordinator dies in the middle. */
   decide(share = 1): number {
     const { cluster } = this;
-    cluster.migrating = new Map([...this.operators].map(([name, operator]) => [name, { now: placementOf(operator), end: destinationOf(operator) }]));
+    cluster.migrating = new Map([...this.operators].map(([name, operator]) => [name, { now: placementOf(operator, this.#recordOf(operator)), end: destinationOf(operator) }]));
     const actions = cluster.decide();
     const due = actions.slice(0, Math.ceil(actions.length * share));
     for (const action of due) if (action.kind !== 'migrate') this.#execute(action);
