@@ -4,9 +4,9 @@
  */
 export const PINNED_SEEDS: Readonly<Record<string, number>> = {
   'no-lease-check': 40,
-  'one-set-for-commits': 8,
+  'one-set-for-commits': 11,
   'one-set-for-leases': 38,
-  'promise-forgotten-at-restart': 53,
+  'promise-forgotten-at-restart': 117,
   'epoch-resumed-after-restart': 7,
   'lost-swap-settled-by-a-read': 3,
   'plain-failure-after-append': 9,
@@ -24,9 +24,9 @@ export const PINNED_SEEDS: Readonly<Record<string, number>> = {
   'op-ids-forgotten': 3,
   'source-dropped-before-the-target-is-in-sync': 1,
   'source-dropped-before-the-proof': 1,
-  'operator-revision-ignored': 4,
+  'operator-revision-ignored': 5,
   'lost-job-read-as-not-written': 139,
-  'rollback-drops-the-source': 4,
+  'rollback-drops-the-source': 5,
   'takeover-begins-anew': 1,
   'placement-forgotten-after-failover': 2,
   'fencing-tokens-ignored': 1,

@@ -1,4 +1,5 @@
 import { hasReplica, type PartitionRecord } from '@atoll/core-membership';
+import type { ReplicaId } from '@atoll/core-runtime';
 import { hasEnded, isEnded, sourcesOf, targetsOf, type MigrationJob, type MigrationOperator, type OperatorStep } from '@atoll/core-migration';
 
 /** Steps that may follow each other. */
@@ -23,8 +24,10 @@ export class MigrationChecker {
   /** By partition: the last one that ended. */
   readonly #ended = new Map<number, MigrationOperator>();
   readonly #ends = new Set<string>();
-  /** Comparisons that were made and came out well. */
-  readonly #proofs = new Set<string>();
+  /** Comparisons that were made and came out well: the replicas that were compared, by partition and place of the log. */
+  readonly #proofs = new Map<string, readonly ReplicaId[]>();
+  /** Partitions that were placed anew, without data, since their last operator began: what was compared and where they were is of the past. */
+  readonly #resets = new Set<number>();
   #wasSetBack = false;
   done = 0;
   rolledBack = 0;
@@ -54,6 +57,7 @@ export class MigrationChecker {
     }
     this.#operators.set(partition, after);
     if (before === undefined) {
+      this.#resets.delete(partition);
       if (after.step !== 'WAITING') throw new Error(`partition ${partition}: ${after.job} begins in ${after.step} (I8)`);
       return;
     }
@@ -68,7 +72,7 @@ export class MigrationChecker {
     const name = `${job}/${partition}`;
     if (this.#ends.has(name)) throw new Error(`partition ${partition}: ${job} ended twice (I8)`);
     this.#ends.add(name);
-    this.#ended.set(partition, operator);
+    if (!this.#resets.has(partition)) this.#ended.set(partition, operator);
     if (step === 'DONE') this.done += 1;
     else this.rolledBack += 1;
   }
@@ -91,14 +95,19 @@ export class MigrationChecker {
   }
 
   /** Every target was found equal to its leader at this place of the log. */
-  proved({ partition, generation }: PartitionRecord, { epoch, seq }: { readonly epoch: number; readonly seq: number }): void {
-    this.#proofs.add(`${partition}/${generation.counter}/${epoch}/${seq}`);
+  proved({ partition, generation, inSync }: PartitionRecord, { epoch, seq }: { readonly epoch: number; readonly seq: number }): void {
+    this.#proofs.set(`${partition}/${generation.counter}/${epoch}/${seq}`, inSync.map(({ replica }) => replica));
   }
 
   /** Members that are to leave from this write on: a source once its target is in sync, compared, and leads; a target on its way back. */
   onRecord(before: PartitionRecord | undefined, after: PartitionRecord): void {
     const operator = this.#operators.get(after.partition);
-    if (before === undefined || before.generation.id !== after.generation.id || operator === undefined || this.#wasSetBack) return;
+    if (before === undefined) return;
+    if (before.generation.id !== after.generation.id) {
+      this.#resets.add(after.partition);
+      this.#ended.delete(after.partition);
+    }
+    if (before.generation.id !== after.generation.id || operator === undefined) return;
     const leaving = after.leaving.filter(({ replica }) => !hasReplica(before.leaving, replica)).map(({ node }) => node);
     const name = `partition ${after.partition}, ${operator.job} in ${operator.step}`;
     const source = leaving.find((node) => sourcesOf(operator).includes(node));
@@ -107,10 +116,13 @@ export class MigrationChecker {
       const missing = targetsOf(operator).filter((node) => !after.inSync.some((member) => member.node === node && !hasReplica(after.leaving, member.replica)));
       if (missing.length > 0) throw new Error(`${name}: the source ${source} is let go while ${missing.join()} is not in sync (I8)`);
       const proof = `${after.partition}/${after.generation.counter}/${operator.proof?.epoch}/${operator.proof?.seq}`;
-      if (targetsOf(operator).length > 0 && !this.#proofs.has(proof)) throw new Error(`${name}: the source ${source} is let go before ${targetsOf(operator).join()} was compared (I8, R34)`);
+      const compared = this.#proofs.get(proof) ?? [];
+      const isCompared = after.inSync.every(({ node, replica }) => !targetsOf(operator).includes(node) || compared.includes(replica));
+      if (!isCompared && !this.#resets.has(after.partition)) throw new Error(`${name}: the source ${source} is let go before ${targetsOf(operator).join()} was compared (I8, R34)`);
     }
     const target = leaving.find((node) => targetsOf(operator).includes(node));
-    if (target !== undefined && operator.step !== 'ROLL_BACK') throw new Error(`${name}: the target ${target} is let go (I8)`);
+    // One that was set back says less than was done.
+    if (target !== undefined && operator.step !== 'ROLL_BACK' && !this.#wasSetBack) throw new Error(`${name}: the target ${target} is let go (I8)`);
   }
 
   get isOver(): boolean {

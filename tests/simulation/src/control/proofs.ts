@@ -76,7 +76,7 @@ export class Proofs {
       const done = (): void => {
         const { epoch, seq } = leader.position;
         this.#world.migrationChecker.proved(record, { epoch, seq });
-        end({ epoch, seq, entries: leader.count, equal, repaired: 0, comparedEntries: 0 });
+        end({ epoch, seq, entries: leader.count, equal, repaired: 0, comparedEntries: 0, replicas: record.inSync.filter(({ node }) => targetsOf(operator).includes(node)).map(({ replica }) => replica) });
       };
       if (awaited.size === 0) return done();
       for (const { node, replica } of targets) {

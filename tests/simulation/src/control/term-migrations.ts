@@ -1,5 +1,5 @@
 // The migrations of one term: production's rounds, tasks and plans, and the shell of them in small.
-import { MIGRATION_REASONS, MigrationRounds, command, createMigration, destinationOf, draftMigration, isEnded, officeWanted, placementOf, planMove, recordsOf, refreshMigrations, settleMigrations, takeOverMigrations, updateMigration, writeSteps, type JobCommand, type MigrationReason, type PlannedOperator } from '@atoll/core-migration';
+import { MIGRATION_REASONS, MigrationRounds, command, createMigration, destinationOf, draftMigration, isEnded, officeWanted, placementsOf, planMove, recordsOf, refreshMigrations, settleMigrations, takeOverMigrations, updateMigration, writeSteps, type JobCommand, type MigrationReason, type PlannedOperator } from '@atoll/core-migration';
 import { nameOf, partitionName, type Action, type ClusterState, type MigratingPlacement, type PartitionRecord, type WriteRecord } from '@atoll/core-membership';
 import { toNodeId } from '@atoll/core-runtime';
 import { SETTINGS } from '../plan.ts';
@@ -62,13 +62,16 @@ export class TermMigrations {
     return true;
   }
 
-  placements(): ReadonlyMap<string, MigratingPlacement> {
+  placements(state: ClusterState): ReadonlyMap<string, MigratingPlacement> {
     const mutant = this.#world.mutant;
-    const placements = this.#records.table.operators().map((operator): [string, MigratingPlacement] => {
-      const name = partitionName(operator.keyspace, operator.partition);
-      return [name, { now: mutant?.placement?.(operator) ?? placementOf(operator), end: destinationOf(operator) }];
-    });
-    return new Map(mutant?.forgetsPlacements === true && this.#hasTakenOver ? [] : placements);
+    if (mutant?.forgetsPlacements === true && this.#hasTakenOver) return new Map();
+    const operators = this.#records.table.operators();
+    const placements = new Map(placementsOf(operators, state));
+    for (const operator of operators) {
+      const now = mutant?.placement?.(operator);
+      if (now !== undefined) placements.set(partitionName(operator.keyspace, operator.partition), { now, end: destinationOf(operator) });
+    }
+    return placements;
   }
 
   /** The record that a decision writes, or what a mutant makes of it. */

@@ -189,7 +189,7 @@ export class Term {
     const state = this.state();
     const { random } = this.#world.dice;
     if (this.migrations.isReplanDue()) this.#plans.replan(KEYSPACE);
-    const migrating = this.migrations.placements();
+    const migrating = this.migrations.placements(state);
     const actions = decide(state, { random, plans: this.#plans, isSettled: this.nowMs - this.#startedMs > SETTINGS.graceMs, learnersPerNodeMax: SETTINGS.fillsPerNode, migrating });
     for (const action of actions) this.#execute(action, state);
     this.migrations.take(actions.filter((action) => action.kind === 'migrate'));
@@ -203,7 +203,7 @@ export class Term {
 
   #handOver(state: ClusterState): void {
     const leaders = LeaderCounts.count(state.partitions.values());
-    const migrating = new Set(this.migrations.placements().keys());
+    const migrating = new Set(this.migrations.placements(state).keys());
     for (const handOver of planHandOvers(state, { active: 'on', requested: this.#requested, leaders, migrating })) this.#transfers.begin(handOver);
   }
 
@@ -268,9 +268,9 @@ export class Term {
         this.#underWay += 1;
         this.#world.trace(`${this.coordinator.id} ${action.decision} ${nameOf(action.record)} epoch ${action.record.epoch}`);
         this.#world.checker.deciding(action, (id) => state.inventories.get(id));
-        this.write(action.record.partition, { record: this.migrations.twisted(action), modRevision: action.modRevision }, () => {
+        this.write(action.record.partition, { record: this.migrations.twisted(action), modRevision: action.modRevision }, (succeeded) => {
           this.#underWay -= 1;
-          this.wake();
+          if (succeeded) this.wake();
         });
         return;
       }
