@@ -4,6 +4,8 @@ export { Latencies, median } from './latencies.ts';
 export type { LatencySummary } from './latencies.ts';
 export { compareReplicas } from './cluster/compare-replicas.ts';
 export type { CompareOptions, ReplicaComparison } from './cluster/compare-replicas.ts';
+export { NetworkGate } from './cluster/network-gate.ts';
+export type { GateMode } from './cluster/network-gate.ts';
 export { readHoldings } from './cluster/node-holdings.ts';
 export type { NodeHoldings } from './cluster/node-holdings.ts';
 export { readTopology, watchTopology } from './cluster/topology.ts';

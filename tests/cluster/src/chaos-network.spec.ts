@@ -2,10 +2,10 @@
 // believing that it leads; it must fall silent before its successors speak, and no acknowledged write may be lost.
 import { jest } from '@jest/globals';
 import { eventually } from '@atoll/platform-etcd/testing';
+import { NetworkGate } from '@atoll/tests-bench';
 import { ChaosClients } from './chaos-clients.ts';
 import { NO_HARM, harmOf, type Harm } from './chaos-harm.ts';
 import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
-import { NetworkGate } from './network-gate.ts';
 import { ownAddresses, startService, type RunningService } from './service-process.ts';
 
 jest.setTimeout(180_000);

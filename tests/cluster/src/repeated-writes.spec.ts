@@ -2,8 +2,8 @@
 import { jest } from '@jest/globals';
 import { createClient, type AtollClient } from '@atoll/client';
 import { eventually } from '@atoll/platform-etcd/testing';
+import { NetworkGate } from '@atoll/tests-bench';
 import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
-import { NetworkGate } from './network-gate.ts';
 
 jest.setTimeout(180_000);
 

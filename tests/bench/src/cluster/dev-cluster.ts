@@ -24,6 +24,8 @@ export interface DevClusterOptions {
 }
 
 interface UpAnswer {
+  /** URL. */
+  readonly etcd: string;
   readonly routers: readonly DevProcess[];
   readonly coordinators: readonly DevProcess[];
   readonly storageNodes: readonly DevProcess[];
@@ -59,6 +61,11 @@ export class DevCluster {
   /** host:port. */
   get router(): string {
     return this.#up.routers[0]!.address;
+  }
+
+  /** URL. */
+  get etcd(): string {
+    return this.#up.etcd;
   }
 
   get routerProcess(): DevProcess {

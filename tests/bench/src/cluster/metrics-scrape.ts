@@ -1,5 +1,5 @@
 /** Where a process serves /metrics: its HTTP port is its gRPC port + 1000. */
-const HTTP_PORT_OFFSET = 1000;
+export const HTTP_PORT_OFFSET = 1000;
 const TIMEOUT_MS = 5000;
 
 /** Reads one sample, say `process_memory_bytes` with `kind="heap_used"`; other labels are ignored, an empty label is any. Rejects when there is none. */

@@ -9,26 +9,35 @@ export type GateMode = { readonly kind: 'open' } | { readonly kind: 'cut' } | { 
 
 const OPEN: GateMode = { kind: 'open' };
 
-/** A piece of network in front of one address. A process that advertises the gate's address is reached through it alone. */
+/**
+ * A piece of network. In front of one address: a process that advertises the gate's address is reached through it alone.
+ * Behind one process (`openOutward`): whatever that process connects to, it reaches through the gate alone.
+ */
 export class NetworkGate {
   readonly #server = createServer((socket) => this.#accept(socket));
   readonly #pipes = new Set<Pipe>();
-  readonly #host: string;
-  readonly #port: number;
+  /** undefined: each connection names its own. */
+  readonly #target: string | undefined;
   #mode: GateMode = OPEN;
 
-  private constructor(target: string) {
-    const at = target.lastIndexOf(':');
-    this.#host = target.slice(0, at);
-    this.#port = Number(target.slice(at + 1));
+  private constructor(target: string | undefined) {
+    this.#target = target;
   }
 
   /** Listens on a free port of 127.0.0.1. `target`: host:port. */
-  static async open(target: string): Promise<NetworkGate> {
-    const gate = new NetworkGate(target);
-    gate.#server.listen(0, '127.0.0.1');
-    await once(gate.#server, 'listening');
-    return gate;
+  static open(target: string): Promise<NetworkGate> {
+    return new NetworkGate(target).#listen();
+  }
+
+  /** For a process that `outward-connections.ts` was loaded into: the first line of a connection is its target, host:port. */
+  static openOutward(): Promise<NetworkGate> {
+    return new NetworkGate(undefined).#listen();
+  }
+
+  async #listen(): Promise<this> {
+    this.#server.listen(0, '127.0.0.1');
+    await once(this.#server, 'listening');
+    return this;
   }
 
   /** host:port. */
@@ -49,8 +58,14 @@ export class NetworkGate {
   }
 
   #accept(socket: Socket): void {
+    if (this.#target !== undefined) this.#join(socket, this.#target);
+    else readTarget(socket, (target) => this.#join(socket, target));
+  }
+
+  #join(socket: Socket, address: string): void {
     if (this.#mode.kind === 'cut') return void socket.destroy();
-    const target = connect({ host: this.#host, port: this.#port });
+    const at = address.lastIndexOf(':');
+    const target = connect({ host: address.slice(0, at), port: Number(address.slice(at + 1)) });
     const ends = [
       [socket, target],
       [target, socket],
@@ -61,6 +76,29 @@ export class NetworkGate {
       this.#pipes.add(pipe);
     }
   }
+}
+
+const TARGET_BYTES_MAX = 300;
+const TARGET = /^\S+:\d{1,5}$/;
+
+/** Takes the first line off `socket` and leaves what follows it. A connection that names no target ends. */
+function readTarget(socket: Socket, join: (target: string) => void): void {
+  let read = Buffer.alloc(0);
+  const onError = (): void => void socket.destroy();
+  const onData = (chunk: Buffer): void => {
+    read = Buffer.concat([read, chunk]);
+    const end = read.indexOf('\n');
+    if (end < 0) return void (read.length > TARGET_BYTES_MAX && socket.destroy());
+    const target = read.toString('utf8', 0, end);
+    if (!TARGET.test(target)) return void socket.destroy();
+    socket.off('data', onData);
+    socket.pause();
+    if (end + 1 < read.length) socket.unshift(read.subarray(end + 1));
+    join(target);
+    socket.off('error', onError);
+  };
+  socket.on('error', onError);
+  socket.on('data', onData);
 }
 
 /** One direction of a connection. Bytes keep their order whatever the mode; a reader that is slow slows its writer. */
