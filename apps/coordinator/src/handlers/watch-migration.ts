@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import type { PartitionMigration, WatchMigrationRequest, WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
+import { MigrationStep, type PartitionMigration, type WatchMigrationRequest, type WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
 import { isEnded } from '@atoll/core-migration';
 import { writeWithBackpressure, type ServerStreamHandler } from '@atoll/platform-grpc';
@@ -33,7 +33,7 @@ export function watchMigration(context: AdminContext): ServerStreamHandler<Watch
         const text = JSON.stringify(migration);
         const hasEnded = isEnded(term.migrations.store.job(id)!);
         if (text !== last || news.length > 0 || bytesPerSecond > 0) {
-          const left = partitions.reduce((sum, { bytesTotal, bytes }) => sum + Math.max(0, bytesTotal - bytes), 0);
+          const left = bytesLeft(partitions);
           const remainingMs = bytesPerSecond > 0 ? (left / bytesPerSecond) * 1000 : undefined;
           await writeWithBackpressure(call, { migration, partitions: news, bytesPerSecond, remainingMs }, signal);
         }
@@ -47,6 +47,15 @@ export function watchMigration(context: AdminContext): ServerStreamHandler<Watch
       watchers -= 1;
     }
   };
+}
+
+/** Keys and values still to be copied. What partitions take in memory is more than that, by as much as those that are done show. */
+function bytesLeft(partitions: readonly PartitionMigration[]): number {
+  const done = partitions.filter(({ step, bytes }) => step === MigrationStep.MIGRATION_STEP_DONE && bytes > 0);
+  const taken = done.reduce((sum, { bytesTotal }) => sum + bytesTotal, 0);
+  const share = taken > 0 ? done.reduce((sum, { bytes }) => sum + bytes, 0) / taken : 1;
+  const isEnded = ({ step }: PartitionMigration): boolean => step === MigrationStep.MIGRATION_STEP_DONE || step === MigrationStep.MIGRATION_STEP_ROLLED_BACK;
+  return partitions.reduce((sum, partition) => sum + (isEnded(partition) ? 0 : Math.max(0, share * partition.bytesTotal - partition.bytes)), 0);
 }
 
 function isNews(told: Map<string, string>, partition: PartitionMigration): boolean {

@@ -42,7 +42,7 @@ export interface MigrationOperator {
   /** Keys and values that reached the targets. */
   readonly bytes: number;
   readonly entries: number;
-  /** What was to be copied when the job was made, as the leaders' nodes said; 0 also when they did not say. */
+  /** What a copy takes in memory, and its entries, as the leaders' nodes said when the job was made; 0 also when they did not say. */
   readonly bytesTotal: number;
   readonly entriesTotal: number;
   /** Why it goes back, or went back; empty otherwise. */

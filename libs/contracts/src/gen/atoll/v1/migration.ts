@@ -284,7 +284,10 @@ export interface PartitionMigration {
     | undefined;
   /** Why it went back, or what it waits for; empty otherwise. */
   problem: string;
-  /** Keys and values that are to reach the target, as the leader's node last said; 0 also while nobody knows. */
+  /**
+   * What a copy takes in memory, overhead included, as the leader's node said when the job was made: more than the keys
+   * and values that `bytes` counts. And its entries. 0 also while nobody knows.
+   */
   bytesTotal: number;
   entriesTotal: number;
 }
