@@ -54,8 +54,8 @@ function bytesLeft(partitions: readonly PartitionMigration[]): number {
   const done = partitions.filter(({ step, bytes }) => step === MigrationStep.MIGRATION_STEP_DONE && bytes > 0);
   const taken = done.reduce((sum, { bytesTotal }) => sum + bytesTotal, 0);
   const share = taken > 0 ? done.reduce((sum, { bytes }) => sum + bytes, 0) / taken : 1;
-  const isEnded = ({ step }: PartitionMigration): boolean => step === MigrationStep.MIGRATION_STEP_DONE || step === MigrationStep.MIGRATION_STEP_ROLLED_BACK;
-  return partitions.reduce((sum, partition) => sum + (isEnded(partition) ? 0 : Math.max(0, share * partition.bytesTotal - partition.bytes)), 0);
+  const isOver = ({ step }: PartitionMigration): boolean => step === MigrationStep.MIGRATION_STEP_DONE || step === MigrationStep.MIGRATION_STEP_ROLLED_BACK;
+  return partitions.reduce((sum, partition) => sum + (isOver(partition) ? 0 : Math.max(0, share * partition.bytesTotal - partition.bytes)), 0);
 }
 
 function isNews(told: Map<string, string>, partition: PartitionMigration): boolean {
