@@ -25,7 +25,7 @@ Sections (default: all, in this order):
   pipeline   SDK through the router, 512 outstanding get and set of 100 bytes, against node-redis on redis-server
   load       a million entries on three nodes: heap; then a fourth node joins while they are read
   balance    how evenly placement spreads replicas, and what a join moves
-  failover   leaders that die, stand still or leave, etcd away: how long writes wait and what is lost, beside a Redis Cluster
+  failover   leaders that die, stand still, are cut off or leave, etcd away: how long writes wait and what is lost, beside a Redis Cluster
   sync       replicas that return: from the log, and by full syncs: how fast, and what clients feel of it
   migration  replicas that go to a fourth node, beside redis-cli --cluster rebalance; under load; with a coordinator that dies
 

@@ -8,7 +8,13 @@ const DEADLINE_MS = 30_000;
 const SETTLE_MS = 60_000;
 const POLL_MS = 50;
 
-/** A cluster of three storage nodes whose processes a bench ends and pauses, and an SDK client of its router. */
+/** What a node leads. */
+export interface Leaderships {
+  readonly node: string;
+  readonly slots: ReadonlySet<number>;
+}
+
+/** A cluster, of three storage nodes if nothing else is said, whose processes a bench ends and pauses, and an SDK client of its router. */
 export class AtollTarget implements ProbeTarget {
   readonly cluster: DevCluster;
   readonly #client: AtollClient;
@@ -19,8 +25,8 @@ export class AtollTarget implements ProbeTarget {
     this.#client = createClient({ routers: [cluster.router] });
   }
 
-  static async start(signal: AbortSignal): Promise<AtollTarget> {
-    const target = new AtollTarget(await DevCluster.start({ nodes: 3, signal }));
+  static async start(signal: AbortSignal, nodes = 3): Promise<AtollTarget> {
+    const target = new AtollTarget(await DevCluster.start({ nodes, signal }));
     target.#partitionCount = (await target.topology()).partitions.length;
     return target;
   }
@@ -43,11 +49,17 @@ export class AtollTarget implements ProbeTarget {
 
   /** The node that leads most, and what it leads. */
   async busiestLeader(): Promise<{ readonly node: DevProcess; readonly slots: ReadonlySet<number> }> {
+    const { storageNodes } = await this.cluster.status();
+    const { node, slots } = await this.busiestOf(storageNodes.map(({ id }) => id));
+    return { node: storageNodes.find(({ id }) => id === node)!, slots };
+  }
+
+  /** Which of `nodes` leads most, and what it leads. */
+  async busiestOf(nodes: readonly string[]): Promise<Leaderships> {
     const { partitions } = await this.topology();
-    const slots = new Map<string, Set<number>>();
-    for (const { id, leader } of partitions) slots.set(leader, (slots.get(leader) ?? new Set()).add(id));
-    const [name, led] = [...slots].toSorted(([, left], [, right]) => right.size - left.size)[0]!;
-    const node = (await this.cluster.status()).storageNodes.find(({ id }) => id === name)!;
+    const slots = new Map<string, Set<number>>(nodes.map((node) => [node, new Set()]));
+    for (const { id, leader } of partitions) slots.get(leader)?.add(id);
+    const [[node, led]] = [...slots].toSorted(([, left], [, right]) => right.size - left.size) as [[string, Set<number>]];
     return { node, slots: led };
   }
 

@@ -40,6 +40,9 @@ export async function runRound({ target, name, writesPerSecond, signal, fault, h
   return { recoveryMs, acknowledged: probe.acknowledged, lost: await probe.countLost(), failures: probe.failures };
 }
 
+export const roundText = ({ recoveryMs, acknowledged, lost, failures }: FailoverRound): string =>
+  `${recoveryMs === undefined ? 'no writes in time' : `${Math.round(recoveryMs)} ms`}, ${lost} of ${acknowledged} acknowledged writes lost, failed: ${JSON.stringify(failures)}`;
+
 export interface FailoverSummary {
   readonly medianMs: number;
   readonly worstMs: number;

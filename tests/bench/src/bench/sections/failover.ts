@@ -1,7 +1,8 @@
 import type { Check } from '../contest.ts';
 import { AtollTarget } from '../failover/atoll-target.ts';
+import { cutOffRounds } from '../failover/cut-off.ts';
 import { RedisCluster, hasRedisCluster } from '../failover/redis-cluster.ts';
-import { pause, runRound, summarize, summaryText, type FailoverRound, type FailoverSummary } from '../failover/rounds.ts';
+import { pause, roundText, runRound, summarize, summaryText, type FailoverRound, type FailoverSummary } from '../failover/rounds.ts';
 import { WriteProbe } from '../failover/write-probe.ts';
 import type { BenchContext, Section } from '../section.ts';
 import { Latencies } from '../../latencies.ts';
@@ -14,13 +15,14 @@ const REDIS_TIMEOUTS_MS = [1000, 15_000] as const;
 const HAND_OVER_WATCH_MS = 15_000;
 
 type Fault = 'SIGKILL' | 'SIGSTOP';
-const TARGETS: Readonly<Record<Fault, { readonly medianMs: number; readonly worstMs: number }>> = {
+const TARGETS: Readonly<Record<Fault | 'cut-off', { readonly medianMs: number; readonly worstMs: number }>> = {
   SIGKILL: { medianMs: 1500, worstMs: 3000 },
   SIGSTOP: { medianMs: 2500, worstMs: 5000 },
+  'cut-off': { medianMs: 2500, worstMs: 5000 },
 };
 const HAND_OVER_P99_MS = 50;
 
-/** Leaders that die, stand still and leave, etcd that is away: how long writes wait, and what of them is lost. */
+/** Leaders that die, stand still, are cut off and leave, etcd that is away: how long writes wait, and what of them is lost. */
 export const failoverSection: Section = async (context) => {
   const { print, cleanUp, signal, isQuick } = context;
   const target = await AtollTarget.start(signal);
@@ -41,6 +43,12 @@ export const failoverSection: Section = async (context) => {
   checks.push(...pauses.checks);
   checks.push(await etcdAway(context, target, ETCD_AWAY_MS[isQuick ? 'quick' : 'full']));
   await target.stop();
+
+  const cutOff = await cutOffRounds(context, { rounds: ROUNDS[isQuick ? 'quick' : 'full'], writesPerSecond: WRITES_PER_SECOND });
+  details['atoll cut-off'] = cutOff;
+  summaries.push(['atoll, cut-off of a leader', summarize(cutOff)]);
+  print(summaryText(summaries.slice(-1)));
+  checks.push(...failoverChecks('cut-off', summarize(cutOff)));
 
   if (!hasRedisCluster()) print('no redis-server and redis-cli on PATH (Debian: apt-get install redis-server): Atoll alone was measured');
   else {
@@ -75,7 +83,7 @@ async function atollRounds({ signal, isQuick, print }: BenchContext, target: Ato
       },
     });
     rounds.push(result);
-    print(`${fault} of ${node.id}, which led ${slots.size}: ${describe(result)}`);
+    print(`${fault} of ${node.id}, which led ${slots.size}: ${roundText(result)}`);
   }
   return rounds;
 }
@@ -99,16 +107,13 @@ async function redisRounds({ signal, isQuick, cleanUp, print }: BenchContext, no
       },
     });
     rounds.push(result);
-    print(`redis, time-out ${nodeTimeoutMs} ms, ${fault} of port ${port}: ${describe(result)}`);
+    print(`redis, time-out ${nodeTimeoutMs} ms, ${fault} of port ${port}: ${roundText(result)}`);
   }
   await cluster.stop();
   return rounds;
 }
 
-const describe = ({ recoveryMs, acknowledged, lost, failures }: FailoverRound): string =>
-  `${recoveryMs === undefined ? 'no writes in time' : `${Math.round(recoveryMs)} ms`}, ${lost} of ${acknowledged} acknowledged writes lost, failed: ${JSON.stringify(failures)}`;
-
-function failoverChecks(fault: Fault, { medianMs, worstMs, lost }: FailoverSummary): Check[] {
+function failoverChecks(fault: Fault | 'cut-off', { medianMs, worstMs, lost }: FailoverSummary): Check[] {
   const target = TARGETS[fault];
   const time = (which: string, ms: number, max: number): Check => ({
     name: `failover: ${fault} of a leader, ${which} of the rounds`,

@@ -1,9 +1,9 @@
 import { KIB } from '@atoll/core-runtime';
 import { DevCluster } from '../../cluster/dev-cluster.ts';
-import { readMetric } from '../../cluster/metrics-scrape.ts';
-import { readTopology, watchTopology } from '../../cluster/topology.ts';
 import type { Check } from '../contest.ts';
 import { fill, type BenchContext, type Section } from '../section.ts';
+import { installedBytes, untilInSync } from '../sync/replicas.ts';
+import { returningReplicas } from '../sync/returning.ts';
 import { GeneratorProcess } from '../workers/generator-process.ts';
 
 /** One size of entries that a node is filled with. */
@@ -48,8 +48,6 @@ const SHAPES: readonly Shape[] = [
 ];
 const UNLIMITED = { STORAGE_NODE_SYNC_BYTES_PER_SECOND: '0', STORAGE_NODE_SYNCS_MAX: '64', COORDINATOR_LEARNERS_PER_NODE_MAX: '64' };
 
-const MISSED_WRITES = 10_000;
-const CATCH_UP_MAX_MS = 2000;
 const P99_FACTOR_MAX = 3;
 const LOAD = { outstanding: 16, valueBytes: 100 } as const;
 const LOAD_MS = { full: 15_000, quick: 4000 } as const;
@@ -65,12 +63,9 @@ export const syncSection: Section = async (context) => {
     details[shape.name] = sync;
     checks.push(shape.check(sync));
   }
-  const caughtUp = await incremental(context);
-  details['incremental'] = caughtUp;
-  checks.push(
-    { name: `a node that was stopped for ${MISSED_WRITES} writes: in sync again`, value: caughtUp.elapsedMs, text: `${Math.round(caughtUp.elapsedMs)} ms`, target: `<= ${CATCH_UP_MAX_MS} ms`, passed: caughtUp.elapsedMs <= CATCH_UP_MAX_MS },
-    { name: 'and the bytes that full syncs brought it', value: caughtUp.installedBytes, text: String(caughtUp.installedBytes), target: '0', passed: caughtUp.installedBytes === 0 },
-  );
+  const returning = await returningReplicas(context);
+  details['returning'] = returning.details;
+  checks.push(...returning.checks);
   const felt = await throttled(context);
   details['throttled'] = felt;
   const factor = felt.during.p99Ms / felt.before.p99Ms;
@@ -128,33 +123,6 @@ async function watchTransfer(cluster: DevCluster, address: string, signal: Abort
   return { beginMs, endMs, bytes, inSyncMs };
 }
 
-/** A node stands still while others take writes, and goes on. */
-async function incremental({ print, cleanUp, signal }: BenchContext): Promise<{ readonly elapsedMs: number; readonly installedBytes: number }> {
-  const cluster = await DevCluster.start({ nodes: 2, signal });
-  cleanUp.add(() => cluster.stop());
-  const writer = await GeneratorProcess.start({ kind: 'atoll', router: cluster.router });
-  cleanUp.add(() => writer.stop());
-  await untilInSync(cluster, signal);
-  await fill(writer, { keys: 1000, valueBytes: 100 });
-  const { pid, address } = cluster.nodes[1]!;
-  const before = await installedBytes(address);
-  process.kill(pid, 'SIGSTOP');
-  try {
-    await untilLeft(cluster, signal);
-    await fill(writer, { keys: MISSED_WRITES, valueBytes: 100 });
-  } finally {
-    process.kill(pid, 'SIGCONT');
-  }
-  const startMs = performance.now();
-  await untilInSync(cluster, signal);
-  const elapsedMs = performance.now() - startMs;
-  const brought = (await installedBytes(address)) - before;
-  print(`a node that stood still for ${MISSED_WRITES} writes: in sync ${Math.round(elapsedMs)} ms after it went on, ${brought} bytes by full syncs`);
-  await writer.stop();
-  await cluster.stop();
-  return { elapsedMs, installedBytes: brought };
-}
-
 /** A third node joins and is filled at the default rate while clients write. */
 async function throttled({ isQuick, print, cleanUp, signal }: BenchContext) {
   const keys = isQuick ? 20_000 : 100_000;
@@ -174,29 +142,4 @@ async function throttled({ isQuick, print, cleanUp, signal }: BenchContext) {
   await writer.stop();
   await cluster.stop();
   return { before, during };
-}
-
-const installedBytes = (address: string): Promise<number> => readMetric(address, 'atoll_install_bytes_total', '');
-
-/** Until every partition has two replicas in sync and nobody learns; with `away`, only after one of them was out of sync. */
-async function untilInSync(cluster: DevCluster, signal: AbortSignal, { away = false } = {}): Promise<void> {
-  let wasAway = !away;
-  for await (const { partitions } of watchTopology({ router: cluster.router, deadlineMs: WATCH_MS, signal })) {
-    const isWhole = partitions.length > 0 && partitions.every(({ inSync, learners }) => inSync.length >= 2 && learners.length === 0);
-    if (isWhole && wasAway) return;
-    if (!isWhole) wasAway = true;
-  }
-  throw new Error('the replicas did not get in sync');
-}
-
-/** Until every partition has gone on without the node that stands still. */
-async function untilLeft(cluster: DevCluster, signal: AbortSignal): Promise<void> {
-  const deadlineMs = performance.now() + WATCH_MS;
-  while (performance.now() < deadlineMs) {
-    signal.throwIfAborted();
-    const { partitions } = await readTopology({ router: cluster.router });
-    if (partitions.every(({ inSync, leader }) => inSync.includes(leader) && leader !== cluster.nodes[1]!.id)) return;
-    await new Promise((resolve) => setTimeout(resolve, SAMPLE_MS));
-  }
-  throw new Error('the partitions of a node that stands still got no other leader');
 }
