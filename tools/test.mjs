@@ -3,7 +3,7 @@
 // The last line is the sum: `N passed, N failed`.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { BootstrapError, ROOT, ensureInstalled, findNode, runMain } from './bootstrap/install.mjs';
 import { LINGERED, runChild } from './bootstrap/run-child.mjs';
@@ -12,8 +12,8 @@ import { addCounts, readCounts, sumLine } from './bootstrap/test-counts.mjs';
 /** Specs that play real outages take long and are no unit specs, wherever they stand. */
 const PROCESS_SPECS = '\\.process\\.spec\\.ts$';
 const SUITES = {
-  // Many specs wait for leases and streams rather than compute: more workers than cores.
-  unit: { title: 'unit specs (libs, apps, tools)', args: ['--roots', 'libs', 'apps', 'tools', '--testPathIgnorePatterns', PROCESS_SPECS, '--maxWorkers=150%'] },
+  // Many specs wait for leases and streams rather than compute: half as many workers again as cores. (Jest takes 150% for 150 workers.)
+  unit: { title: 'unit specs (libs, apps, tools)', args: ['--roots', 'libs', 'apps', 'tools', '--testPathIgnorePatterns', PROCESS_SPECS, `--maxWorkers=${Math.ceil(1.5 * availableParallelism())}`] },
   // Each cluster has processes of its own: two at once would only slow each other down.
   cluster: {
     title: 'process and cluster specs (real processes, real outages)',
