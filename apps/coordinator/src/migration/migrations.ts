@@ -1,7 +1,7 @@
 // The migrations of one term: takes jobs over, brings operators from step to step, and ends jobs. What an operator wants
 // of its partition's replicas is carried out by the ordinary decisions on records (`placements`); leaders move by planned
 // transfers. Everything that must survive is in etcd (migration-store.ts).
-import { MigrationRounds, hasEnded, isEnded, officeWanted, placementsOf, recordsOf, targetsOf, type MigrationJob, type MigrationOperator, type OperatorChange } from '@atoll/core-migration';
+import { MigrationRounds, hasEnded, officeWanted, placementsOf, recordsOf, targetsOf, type MigrationJob, type MigrationOperator, type OperatorChange } from '@atoll/core-migration';
 import { type ClusterState, type MigratingPlacement, type PartitionRecord } from '@atoll/core-membership';
 import type { NodeId } from '@atoll/core-runtime';
 import type { MigrationMetrics } from './migration-metrics.ts';
@@ -119,6 +119,3 @@ export class Migrations {
     }
   }
 }
-
-/** Whether some job has not ended. */
-export const hasActive = (store: MigrationStore): boolean => store.jobs().some((job) => !isEnded(job));

@@ -18,6 +18,11 @@ export interface CopyProgress {
   readonly progress: number;
 }
 
+interface Answer extends Pick<GetTransfersResponse, 'memoryUsedBytes' | 'memoryLimitBytes'> {
+  /** By `partitionName`. */
+  readonly copies: ReadonlyMap<string, ReplicaTransfer>;
+}
+
 const NOTHING: CopyProgress = { bytes: 0, entries: 0, progress: 0 };
 
 export interface TransferWatchOptions {
@@ -30,7 +35,7 @@ export interface TransferWatchOptions {
 export class TransferWatch {
   readonly #options: TransferWatchOptions;
   /** By node, the latest answer. */
-  readonly #answers = new Map<string, GetTransfersResponse>();
+  readonly #answers = new Map<string, Answer>();
   readonly #limited = new Set<string>();
   #askedMs = -Infinity;
   #isAsking = false;
@@ -43,7 +48,7 @@ export class TransferWatch {
   of(operator: MigrationOperator): CopyProgress {
     if (operator.step === 'WAITING' || hasEnded(operator)) return { bytes: operator.bytes, entries: operator.entries, progress: operator.step === 'DONE' ? 1 : 0 };
     const name = partitionName(operator.keyspace, operator.partition);
-    const copies = targetsOf(operator).map((node) => this.#copyOn(node, name));
+    const copies = targetsOf(operator).map((node) => this.#answers.get(node)?.copies.get(name));
     if (copies.every((copy) => copy === undefined)) return { bytes: operator.bytes, entries: operator.entries, progress: operator.bytes > 0 ? 1 : 0 };
     return copies.reduce<CopyProgress>(
       (sum, copy) => ({ bytes: sum.bytes + (copy?.bytes ?? 0), entries: sum.entries + (copy?.entries ?? 0), progress: Math.min(sum.progress, copy?.progress ?? 0) }),
@@ -86,8 +91,10 @@ export class TransferWatch {
   async #ask(node: string, record: NodeRecord | undefined): Promise<void> {
     if (record === undefined) return;
     try {
-      const answer = await this.#options.peers.ask(record.address);
-      if (answer.incarnation === record.incarnation) this.#answers.set(node, answer);
+      const { incarnation, replicas, memoryUsedBytes, memoryLimitBytes } = await this.#options.peers.ask(record.address);
+      if (incarnation !== record.incarnation) return;
+      const copies = new Map(replicas.map((replica) => [partitionName(replica.keyspace, replica.partition), replica]));
+      this.#answers.set(node, { memoryUsedBytes, memoryLimitBytes, copies });
     } catch (error) {
       this.#options.onProblem(node, error);
     }
@@ -104,10 +111,6 @@ export class TransferWatch {
       calls.push(this.#options.peers.limit(address, bytesPerSecond, LIMIT_VALID_MS).catch((error: unknown) => this.#options.onProblem(node, error)));
     }
     return calls;
-  }
-
-  #copyOn(node: string, name: string): ReplicaTransfer | undefined {
-    return this.#answers.get(node)?.replicas.find(({ keyspace, partition }) => partitionName(keyspace, partition) === name);
   }
 }
 

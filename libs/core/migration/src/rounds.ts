@@ -47,6 +47,7 @@ export class MigrationRounds {
   /** Operators that come to another step. `nowMs`: monotonic. */
   changes(operators: readonly MigrationOperator[], jobs: ReadonlyMap<string, MigrationJob>, state: ClusterState, { nowMs, wallMs }: { readonly nowMs: number; readonly wallMs: number }): readonly OperatorChange[] {
     this.#forgetProgress(operators);
+    if (operators.length === 0) return [];
     const recordOf = recordsOf(state);
     const otherFills = countOtherFills(state, operators);
     const admitted = admit(operators, jobs, this.#limits, (node) => isUsable(state, node), (node) => otherFills.get(node) ?? 0);
@@ -129,12 +130,18 @@ export function officeWanted(operator: MigrationOperator, job: MigrationJob | un
 
 /** The partition's record, unless its keyspace is gone. */
 export function recordsOf(state: ClusterState): (operator: MigrationOperator) => PartitionRecord | undefined {
-  const byName = new Map<string, PartitionRecord>();
-  for (const [keyspace, records] of state.partitions) {
-    const id = state.keyspaces.get(keyspace)?.id;
-    for (const { record } of records) if (record.keyspaceId === id) byName.set(nameOf(record), record);
-  }
-  return ({ keyspace, partition }) => byName.get(partitionName(keyspace, partition));
+  // A keyspace is gone through when somebody asks for one of its partitions: in most rounds nobody does.
+  const byKeyspace = new Map<string, ReadonlyMap<number, PartitionRecord>>();
+  return ({ keyspace, partition }) => {
+    let records = byKeyspace.get(keyspace);
+    if (records === undefined) {
+      const id = state.keyspaces.get(keyspace)?.id;
+      const own = (state.partitions.get(keyspace) ?? []).filter(({ record }) => record.keyspaceId === id);
+      records = new Map(own.map(({ record }) => [record.partition, record]));
+      byKeyspace.set(keyspace, records);
+    }
+    return records.get(partition);
+  };
 }
 
 /** Learners by node that no migration fills: of processes that came back without their data, for example. */
