@@ -116,6 +116,7 @@ export class TermMigrations {
 
   /** Begins what is due, and brings operators on. To be called after a round of decisions, with the records as they are then. */
   async step(actions: readonly Action[], state: ClusterState, nowMs: number): Promise<void> {
+    this.#peers.retain(new Set([...state.nodes.values()].map(({ address }) => address)));
     this.#automatic.take(actions.filter((action) => action.kind === 'migrate'));
     await this.#migrations.step(state, nowMs);
   }
