@@ -14,7 +14,7 @@ import { AtollError, invalidArgument } from '@atoll/core-errors';
 import { command, isEnded, type JobCommand } from '@atoll/core-migration';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { toMigration } from '../migration/migration-messages.ts';
-import { requireMigration } from './start-migration.ts';
+import { checkBytesPerSecond, requireMigration } from './start-migration.ts';
 
 const LIMIT_DEFAULT = 50;
 const LIMIT_MAX = 200;
@@ -35,7 +35,7 @@ export async function listMigrations(context: AdminContext, { limit, active }: L
 export const pauseMigration = (context: AdminContext, { id }: PauseMigrationRequest): Promise<PauseMigrationResponse> => change(context, id, { kind: 'pause' });
 
 export async function resumeMigration(context: AdminContext, { id, bytesPerSecond }: ResumeMigrationRequest): Promise<ResumeMigrationResponse> {
-  if (bytesPerSecond !== undefined && (!Number.isSafeInteger(bytesPerSecond) || bytesPerSecond < 0 || (bytesPerSecond > 0 && bytesPerSecond < 1024))) throw invalidArgument('bytes_per_second', 'must be 0 or a whole number of at least 1024');
+  if (bytesPerSecond !== undefined) checkBytesPerSecond(bytesPerSecond);
   return change(context, id, { kind: 'resume', bytesPerSecond });
 }
 

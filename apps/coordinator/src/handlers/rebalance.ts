@@ -1,23 +1,23 @@
 import type { PlanRebalanceRequest, PlanRebalanceResponse, PlannedMove, RebalanceRequest, RebalanceResponse } from '@atoll/contracts/atoll/v1/migration';
-import { keyspaceNotFound, partitionName } from '@atoll/core-membership';
+import { keyspaceNotFound } from '@atoll/core-membership';
 import { findShortages, shortageText, sourcesOf, targetsOf, type PlannedOperator } from '@atoll/core-migration';
 import { randomHex } from '@atoll/core-runtime';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { draftMigration, requireCapacity } from '../migration/begin-migration.ts';
-import type { ClusterSurvey } from '../migration/cluster-survey.ts';
+import { sizeIn, type ClusterSurvey } from '../migration/cluster-survey.ts';
 import type { TermOfOffice } from '../term-of-office.ts';
-import { beginOnce, checkMigrationId, describeMigration } from './start-migration.ts';
+import { beginOnce, checkMigrationId, describeMigration, existingMigration } from './start-migration.ts';
 
 export async function planRebalance(context: AdminContext, { keyspace }: PlanRebalanceRequest): Promise<PlanRebalanceResponse> {
   const { term, names } = scope(context, keyspace);
   const { planned, refusals } = term.planRebalance(names);
   const survey = await term.migrations.survey();
   const moves = planned.map(({ record, before, after, reason }): PlannedMove => {
-    const { bytes, entries } = survey.sizes.get(partitionName(record.keyspace, record.partition)) ?? { bytes: 0, entries: 0 };
+    const { bytes, entries } = sizeIn(survey, record);
     const targets = targetsOf({ before, after });
     return { keyspace: record.keyspace, partition: record.partition, from: sourcesOf({ before, after }).join(','), to: targets.join(','), reason, bytes: bytes * targets.length, entries: entries * targets.length };
   });
-  const shortages = findShortages(planned.map(({ record, before, after }) => ({ ...record, before, after })), (name, partition) => survey.sizes.get(partitionName(name, partition))?.bytes ?? 0, (node) => survey.memory.get(node));
+  const shortages = findShortages(planned, ({ record }) => sizeIn(survey, record).bytes, (node) => survey.memory.get(node));
   const bytes = moves.reduce((sum, move) => sum + move.bytes, 0);
   return { moves, bytes, estimatedMs: estimateMs(planned, survey), refusals: [...refusals, ...shortages.map(shortageText)] };
 }
@@ -25,8 +25,7 @@ export async function planRebalance(context: AdminContext, { keyspace }: PlanReb
 export async function rebalance(context: AdminContext, { keyspace, id }: RebalanceRequest): Promise<RebalanceResponse> {
   const { term, names } = scope(context, keyspace);
   checkMigrationId(id);
-  await term.migrations.store.refresh();
-  const known = id === '' ? undefined : describeMigration(term, id);
+  const known = await existingMigration(term, id);
   if (known !== undefined) return { migration: known.migration, refusals: [] };
   const { planned, refusals } = term.planRebalance(names);
   if (planned.length === 0) return { refusals: [...refusals] };
@@ -39,11 +38,12 @@ export async function rebalance(context: AdminContext, { keyspace, id }: Rebalan
 }
 
 /** From what each leader's node has to send, and its bound; 0 when nothing has a bound. */
-function estimateMs(planned: readonly PlannedOperator[], { sizes, sendBytesPerSecond }: ClusterSurvey): number {
+function estimateMs(planned: readonly PlannedOperator[], survey: ClusterSurvey): number {
+  const { sendBytesPerSecond } = survey;
   const toSend = new Map<string, number>();
   for (const { record, before, after } of planned) {
     const sender = record.leader?.node ?? '';
-    const bytes = (sizes.get(partitionName(record.keyspace, record.partition))?.bytes ?? 0) * targetsOf({ before, after }).length;
+    const bytes = sizeIn(survey, record).bytes * targetsOf({ before, after }).length;
     toSend.set(sender, (toSend.get(sender) ?? 0) + bytes);
   }
   return Math.round(Math.max(0, ...[...toSend].map(([node, bytes]) => ((sendBytesPerSecond.get(node) ?? 0) > 0 ? (bytes / sendBytesPerSecond.get(node)!) * 1000 : 0))));

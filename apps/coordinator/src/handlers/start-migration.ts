@@ -1,6 +1,5 @@
 import { MigrationMethod, type StartMigrationRequest, type StartMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
-import { keyspaceNotFound, type PartitionRecord } from '@atoll/core-membership';
 import { planMove, type MigrationJob, type MigrationOperator, type PlannedMoves } from '@atoll/core-migration';
 import { DEFAULT_KEYSPACE, randomHex, toNodeId } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
@@ -9,6 +8,7 @@ import { draftMigration, requireCapacity } from '../migration/begin-migration.ts
 import { toMigration, toPartitionMigration } from '../migration/migration-messages.ts';
 import type { TermOfOffice } from '../term-of-office.ts';
 import { requireSpec } from './drain-node.ts';
+import { namedPartitions } from './named-partitions.ts';
 
 const ID = /^[A-Za-z0-9_-]{1,64}$/;
 const BYTES_PER_SECOND_MIN = 1024;
@@ -16,7 +16,7 @@ const BYTES_PER_SECOND_MIN = 1024;
 export async function startMigration(context: AdminContext, request: StartMigrationRequest): Promise<StartMigrationResponse> {
   const { view, term } = requireTerm(context);
   checkRequest(request);
-  const known = request.id === '' ? undefined : await existing(term, request.id);
+  const known = await existingMigration(term, request.id);
   if (known !== undefined) return known;
   const { operators: planned, refusals } = plan(context, view, request);
   if (refusals.length > 0) throw invalidArgument('partitions', refusals.slice(0, 5).join('; '));
@@ -34,7 +34,7 @@ export async function startMigration(context: AdminContext, request: StartMigrat
   requireCapacity(operators, survey);
   if (!request.dryRun) {
     await beginOnce(term, job, operators);
-    const written = await existing(term, job.id);
+    const written = await existingMigration(term, job.id);
     if (written !== undefined) return written;
   }
   return { migration: toMigration(job, []), partitions: operators.map((operator) => toPartitionMigration(operator, { bytes: 0, entries: 0, progress: 0 })) };
@@ -43,6 +43,11 @@ export async function startMigration(context: AdminContext, request: StartMigrat
 /** Throws INVALID_ARGUMENT for an id that cannot stand in a key; an empty one is made up. */
 export function checkMigrationId(id: string): void {
   if (id !== '' && !ID.test(id)) throw invalidArgument('id', 'must be 1 to 64 characters of [A-Za-z0-9_-]');
+}
+
+/** Throws INVALID_ARGUMENT for a bound that is none: 0 stands for that of the nodes. */
+export function checkBytesPerSecond(value: number): void {
+  if (value !== 0 && (value < BYTES_PER_SECOND_MIN || !Number.isSafeInteger(value))) throw invalidArgument('bytes_per_second', `must be 0 or a whole number of at least ${BYTES_PER_SECOND_MIN}`);
 }
 
 /** Begins a job, unless the same request made it a moment ago. Throws as `beginMigration`. */
@@ -59,7 +64,7 @@ function checkRequest({ id, method, from, to, bytesPerSecond, partitions, allKey
   checkMigrationId(id);
   if (method !== MigrationMethod.MIGRATION_METHOD_UNSPECIFIED && method !== MigrationMethod.MIGRATION_METHOD_MOVE) throw invalidArgument('method', 'must be MOVE');
   if (from !== '' && from === to) throw invalidArgument('to', `is the same node as from, ${from}`);
-  if (bytesPerSecond !== 0 && (bytesPerSecond < BYTES_PER_SECOND_MIN || !Number.isSafeInteger(bytesPerSecond))) throw invalidArgument('bytes_per_second', `must be 0 or at least ${BYTES_PER_SECOND_MIN}`);
+  checkBytesPerSecond(bytesPerSecond);
   if (allKeyspaces && (keyspace !== '' || partitions.length > 0)) throw invalidArgument('all_keyspaces', 'cannot stand beside keyspace or partitions');
 }
 
@@ -69,22 +74,14 @@ function plan(context: AdminContext, view: ClusterView, request: StartMigrationR
   const target = requireSpec(view, request.to, 'to');
   if (target.state !== 'UP' || context.judge(target.id).state !== 'UP') throw invalidArgument('to', `${target.id} cannot get replicas: it is ${target.state === 'UP' ? context.judge(target.id).state : target.state}`);
   const names = request.allKeyspaces ? [...view.keyspaces().keys()] : [request.keyspace || DEFAULT_KEYSPACE];
-  const records: PartitionRecord[] = [];
-  for (const name of names) {
-    const spec = view.keyspace(name);
-    if (spec === undefined) throw keyspaceNotFound(name);
-    const outside = partitions.find((partition) => partition >= spec.partitionCount);
-    if (outside !== undefined) throw invalidArgument('partitions', `${outside} is not below ${spec.partitionCount}`);
-    const wanted = new Set(partitions);
-    records.push(...view.partitions(name).map(({ record }) => record).filter(({ partition }) => wanted.size === 0 || wanted.has(partition)));
-  }
+  const records = names.flatMap((name) => namedPartitions(view, name, partitions));
   return planMove(records, { from: toNodeId(request.from), to: toNodeId(request.to), isNamed: partitions.length > 0 });
 }
 
-async function existing(term: TermOfOffice, id: string): Promise<StartMigrationResponse | undefined> {
+/** What stands in etcd by that id; an empty one names nothing. */
+export async function existingMigration(term: TermOfOffice, id: string): Promise<Required<StartMigrationResponse> | undefined> {
   await term.migrations.store.refresh();
-  const found = describeMigration(term, id);
-  return found && { migration: found.migration, partitions: found.partitions };
+  return id === '' ? undefined : describeMigration(term, id);
 }
 
 /** The job with its partitions as they stand; undefined when there is none. */
@@ -102,8 +99,7 @@ export function describeMigration(term: TermOfOffice, id: string): Required<Star
 /** Throws MIGRATION_NOT_FOUND, and INVALID_ARGUMENT for an empty id. */
 export async function requireMigration(term: TermOfOffice, id: string): Promise<Required<StartMigrationResponse>> {
   if (id === '') throw invalidArgument('id', 'is missing');
-  await term.migrations.store.refresh();
-  const found = describeMigration(term, id);
+  const found = await existingMigration(term, id);
   if (found === undefined) throw new AtollError('MIGRATION_NOT_FOUND', `id: there is no migration ${JSON.stringify(id.slice(0, 80))}`, { metadata: { field: 'id', migration: id.slice(0, 80) } });
   return found;
 }

@@ -6,11 +6,12 @@ import type {
   VerifyReplicasResponse,
 } from '@atoll/contracts/atoll/v1/admin';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
-import { keyspaceNotFound, type PartitionRecord } from '@atoll/core-membership';
+import type { PartitionRecord } from '@atoll/core-membership';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { writeWithBackpressure, type ServerStreamHandler, type WritableCall } from '@atoll/platform-grpc';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { VERIFY, type VerifyOptions } from '../verify/partition-verifier.ts';
+import { namedPartitions } from './named-partitions.ts';
 
 interface Report {
   readonly partition: PartitionComparison;
@@ -59,12 +60,7 @@ function recordsOf(view: ClusterView, { keyspace, partitions }: { readonly keysp
     if (partitions.length > 0) throw invalidArgument('partitions', 'need a keyspace');
     return [...view.keyspaces().keys()].flatMap((name) => view.partitions(name).map(({ record }) => record));
   }
-  const spec = view.keyspace(keyspace);
-  if (spec === undefined) throw keyspaceNotFound(keyspace);
-  const outside = partitions.find((partition) => partition >= spec.partitionCount);
-  if (outside !== undefined) throw invalidArgument('partitions', `${outside} is not below ${spec.partitionCount}`);
-  const wanted = new Set(partitions);
-  return view.partitions(keyspace).map(({ record }) => record).filter((record) => wanted.size === 0 || wanted.has(record.partition));
+  return namedPartitions(view, keyspace, partitions);
 }
 
 function isNode(view: ClusterView, node: string): boolean {

@@ -1,7 +1,7 @@
 // Migrations that nobody asked for: replicas that should change their nodes because nodes came, went, are drained, or
 // changed their weight or zone. One job for each reason.
 import { AtollError, isAtollError } from '@atoll/core-errors';
-import { partitionName, type Action } from '@atoll/core-membership';
+import type { Action } from '@atoll/core-membership';
 import { MIGRATION_REASONS, shortageText, takeWhatFits, targetsOf, type MigrationJob, type MigrationOperator, type PlannedOperator } from '@atoll/core-migration';
 import { randomHex, type Random } from '@atoll/core-runtime';
 import { draftMigration } from './begin-migration.ts';
@@ -54,8 +54,7 @@ export class AutomaticMigrations {
         const id = `${reason.toLowerCase()}-${randomHex(random, 8)}`;
         const { job, operators } = draftMigration({ id, reason, description: describe(reason, planned), planned, bytesPerSecond: 0, fullVerify: false }, survey, wallMs());
         // A keyspace that evicts makes room by itself: a full cache must not keep nodes from being drained.
-        const sizeOf = (keyspace: string, partition: number): number => (this.#options.evicts(keyspace) ? 0 : (survey.sizes.get(partitionName(keyspace, partition))?.bytes ?? 0));
-        const { fitting, shortages } = takeWhatFits(operators, sizeOf, (node) => survey.memory.get(node));
+        const { fitting, shortages } = takeWhatFits(operators, ({ keyspace, bytesTotal }) => (this.#options.evicts(keyspace) ? 0 : bytesTotal), (node) => survey.memory.get(node));
         if (fitting.length > 0) await begin({ ...job, total: fitting.length }, fitting);
         if (shortages.length > 0) throw new AtollError('CAPACITY_SHORT', shortages.map(shortageText).join('; '));
       } catch (error) {

@@ -10,7 +10,7 @@ export const draftMigration = (ask: MigrationAsk, survey: ClusterSurvey, wallMs:
 
 /** Throws CAPACITY_SHORT with the numbers when a target lacks memory for it. */
 export function requireCapacity(operators: readonly MigrationOperator[], survey: ClusterSurvey): void {
-  const shortages = findShortages(operators, (keyspace, partition) => survey.sizes.get(partitionName(keyspace, partition))?.bytes ?? 0, (node) => survey.memory.get(node));
+  const shortages = findShortages(operators, ({ bytesTotal }) => bytesTotal, (node) => survey.memory.get(node));
   if (shortages.length === 0) return;
   throw new AtollError('CAPACITY_SHORT', `to: ${shortages.map(shortageText).join('; ')}`, { metadata: { field: 'to', node: shortages[0]!.node } });
 }

@@ -27,3 +27,9 @@ export async function surveyCluster(peers: TransferPeers, nodes: ReadonlyMap<str
   );
   return { memory, sizes, sendBytesPerSecond };
 }
+
+const NOTHING = { bytes: 0, entries: 0 };
+
+/** What a partition takes; nothing where its leader's node did not say. */
+export const sizeIn = ({ sizes }: ClusterSurvey, { keyspace, partition }: { readonly keyspace: string; readonly partition: number }): { readonly bytes: number; readonly entries: number } =>
+  sizes.get(partitionName(keyspace, partition)) ?? NOTHING;

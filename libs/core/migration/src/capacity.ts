@@ -18,14 +18,14 @@ export interface Shortage {
 }
 
 /** Targets that would be filled beyond their share. Nodes of which nothing is known count as having room. `sizeOf`: memory that a copy takes. */
-export function findShortages(
-  operators: readonly Pick<MigrationOperator, 'keyspace' | 'partition' | 'before' | 'after'>[],
-  sizeOf: (keyspace: string, partition: number) => number,
+export function findShortages<T extends Pick<MigrationOperator, 'before' | 'after'>>(
+  operators: readonly T[],
+  sizeOf: (operator: T) => number,
   memoryOf: (node: NodeId) => NodeMemory | undefined,
 ): readonly Shortage[] {
   const needed = new Map<NodeId, number>();
   for (const operator of operators) {
-    const bytes = sizeOf(operator.keyspace, operator.partition);
+    const bytes = sizeOf(operator);
     for (const node of targetsOf(operator)) needed.set(node, (needed.get(node) ?? 0) + bytes);
   }
   const shortages: Shortage[] = [];
@@ -39,9 +39,9 @@ export function findShortages(
 }
 
 /** In the order given, those for which every target still has room behind the ones before; and the shortages of the rest. */
-export function takeWhatFits<T extends Pick<MigrationOperator, 'keyspace' | 'partition' | 'before' | 'after'>>(
+export function takeWhatFits<T extends Pick<MigrationOperator, 'before' | 'after'>>(
   operators: readonly T[],
-  sizeOf: (keyspace: string, partition: number) => number,
+  sizeOf: (operator: T) => number,
   memoryOf: (node: NodeId) => NodeMemory | undefined,
 ): { readonly fitting: readonly T[]; readonly shortages: readonly Shortage[] } {
   const short = new Set(findShortages(operators, sizeOf, memoryOf).map(({ node }) => node));
