@@ -1,14 +1,11 @@
-import { credentials } from '@grpc/grpc-js';
-import { AdminClient, Durability, NodeState, type Event, type Keyspace, type Node, type Partition } from '@atoll/contracts/atoll/v1/admin';
+import { Durability, NodeState, type AdminClient, type Event, type Keyspace, type Node, type Partition } from '@atoll/contracts/atoll/v1/admin';
 import { isAtollError, type AtollError } from '@atoll/core-errors';
 import { SeededRandom, randomHex } from '@atoll/core-runtime';
 import { formatAddress } from '@atoll/platform-config';
 import { InMemoryEtcd, InMemoryMetadataStore, eventually } from '@atoll/platform-etcd/testing';
 import { callUnary } from '@atoll/platform-grpc';
-import { createLogger, startTelemetry, type Telemetry } from '@atoll/platform-telemetry';
-import { parseConfig } from './config.ts';
-import { startCoordinator, type Coordinator } from './coordinator.ts';
 import { ReplicationNode } from './testing/replication-node.ts';
+import { runCoordinator as startCoordinator, type RunningCoordinator } from './testing/run-coordinator.ts';
 
 const SEED = 20_260_101;
 const DEADLINE = { deadlineMs: 30_000 };
@@ -28,39 +25,10 @@ afterEach(async () => {
   for (const stop of stops.reverse()) await stop();
 });
 
-interface Running {
-  readonly coordinator: Coordinator;
-  readonly admin: AdminClient;
-  readonly store: InMemoryMetadataStore;
-  readonly telemetry: Telemetry;
-  stop(): Promise<void>;
-}
-
-async function runCoordinator(id: string, env: Record<string, string> = {}, store = new InMemoryMetadataStore({ etcd })): Promise<Running> {
-  const config = parseConfig({
-    ATOLL_ID: id,
-    ATOLL_LISTEN: '127.0.0.1:0',
-    COORDINATOR_TICK_MS: '20',
-    COORDINATOR_GRACE_MS: '0',
-    COORDINATOR_SETTLE_MS: '50',
-    COORDINATOR_INVENTORY_MS: '200',
-    COORDINATOR_ELECTION_TTL_MS: '1000',
-    ...env,
-  });
-  const telemetry = await startTelemetry({ service: 'coordinator', instanceId: id, version: '0', traceRatio: 0 });
-  const logger = createLogger({ service: 'coordinator', instanceId: id, level: 'silent', format: 'json' });
-  const coordinator = await startCoordinator({ config, logger, telemetry, store, random: new SeededRandom(random.nextUint32()) });
-  const admin = new AdminClient(formatAddress(coordinator.address), credentials.createInsecure());
-  let isStopped = false;
-  const stop = async (): Promise<void> => {
-    if (isStopped) return;
-    isStopped = true;
-    admin.close();
-    await coordinator.stop(AbortSignal.timeout(2000));
-    await telemetry.shutdown();
-  };
-  stops.push(stop);
-  return { coordinator, admin, store, telemetry, stop };
+async function runCoordinator(id: string, env: Record<string, string> = {}, store = new InMemoryMetadataStore({ etcd })): Promise<RunningCoordinator> {
+  const running = await startCoordinator({ id, env, store, seed: random.nextUint32() });
+  stops.push(() => running.stop());
+  return running;
 }
 
 async function runNode(id: string, options: { isDurable?: boolean } = {}): Promise<ReplicationNode> {

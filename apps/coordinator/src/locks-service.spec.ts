@@ -2,14 +2,10 @@ import { credentials } from '@grpc/grpc-js';
 import { LockMode, LockScope, LocksClient, type AcquireRequest } from '@atoll/contracts/atoll/v1/locks';
 import { isAtollError, type AtollError } from '@atoll/core-errors';
 import { createKeyspaceSpec } from '@atoll/core-membership';
-import { SeededRandom } from '@atoll/core-runtime';
-import { formatAddress } from '@atoll/platform-config';
 import { encodeKeyspaceSpec, keyspaceKey } from '@atoll/platform-etcd';
 import { InMemoryEtcd, InMemoryMetadataStore, eventually } from '@atoll/platform-etcd/testing';
 import { callUnary } from '@atoll/platform-grpc';
-import { createLogger, startTelemetry } from '@atoll/platform-telemetry';
-import { parseConfig } from './config.ts';
-import { startCoordinator } from './coordinator.ts';
+import { runCoordinator as startCoordinator } from './testing/run-coordinator.ts';
 
 const SEED = 20_260_302;
 const DEADLINE = { deadlineMs: 30_000 };
@@ -20,22 +16,15 @@ let stops: (() => Promise<void>)[];
 let clients: LocksClient[];
 
 async function runCoordinator(id: string): Promise<{ readonly locks: LocksClient; stop(): Promise<void> }> {
-  const config = parseConfig({ ATOLL_ID: id, ATOLL_LISTEN: '127.0.0.1:0', COORDINATOR_TICK_MS: '20', COORDINATOR_GRACE_MS: '0', COORDINATOR_ELECTION_TTL_MS: '1000' });
-  const telemetry = await startTelemetry({ service: 'coordinator', instanceId: id, version: '0', traceRatio: 0 });
-  const logger = createLogger({ service: 'coordinator', instanceId: id, level: 'silent', format: 'json' });
-  const store = new InMemoryMetadataStore({ etcd });
-  const coordinator = await startCoordinator({ config, logger, telemetry, store, random: new SeededRandom(SEED + clients.length) });
-  const locks = new LocksClient(formatAddress(coordinator.address), credentials.createInsecure());
+  const running = await startCoordinator({ id, store: new InMemoryMetadataStore({ etcd }), seed: SEED + clients.length });
+  const locks = new LocksClient(running.address, credentials.createInsecure());
   clients.push(locks);
-  let stopped: Promise<void> | undefined;
-  const stop = (): Promise<void> =>
-    (stopped ??= (async () => {
-      await coordinator.stop(AbortSignal.timeout(2000));
-      locks.close();
-      await telemetry.shutdown();
-    })());
+  const stop = async (): Promise<void> => {
+    await running.stop();
+    locks.close();
+  };
   stops.push(stop);
-  await eventually('it has read etcd', () => coordinator.readiness().ready);
+  await eventually('it has read etcd', () => running.coordinator.readiness().ready);
   return { locks, stop };
 }
 

@@ -1,7 +1,8 @@
 import { Eviction, Keyspace } from '@atoll/contracts/atoll/v1/admin';
 import { callUnary } from '@atoll/platform-grpc';
 import { eventually } from '@atoll/platform-etcd/testing';
-import { DEADLINE, MigrationCluster, eventuallyShown, failureOf, hasEnded, stateOf, tableOf, type RunningCoordinator } from '../testing/migration-cluster.ts';
+import { DEADLINE, MigrationCluster, eventuallyShown, failureOf, hasEnded, stateOf, tableOf } from '../testing/migration-cluster.ts';
+import type { RunningCoordinator } from '../testing/run-coordinator.ts';
 
 const SEED = 20_260_315;
 

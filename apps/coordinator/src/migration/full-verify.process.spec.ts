@@ -1,6 +1,7 @@
 import { callUnary } from '@atoll/platform-grpc';
 import { eventually } from '@atoll/platform-etcd/testing';
-import { DEADLINE, MigrationCluster, ask, eventuallyShown, hasEnded, shown, stateOf, stepOf, tableOf, type RunningCoordinator } from '../testing/migration-cluster.ts';
+import { DEADLINE, MigrationCluster, ask, eventuallyShown, hasEnded, shown, stateOf, stepOf, tableOf } from '../testing/migration-cluster.ts';
+import type { RunningCoordinator } from '../testing/run-coordinator.ts';
 import type { ReplicationNode } from '../testing/replication-node.ts';
 
 const SEED = 20_261_123;

@@ -1,5 +1,6 @@
 import { callUnary } from '@atoll/platform-grpc';
-import { DEADLINE, MigrationCluster, ask, eventuallyShown, failureOf, hasEnded, shown, stateOf, tableOf, type RunningCoordinator } from '../testing/migration-cluster.ts';
+import { DEADLINE, MigrationCluster, ask, eventuallyShown, failureOf, hasEnded, shown, stateOf, tableOf } from '../testing/migration-cluster.ts';
+import type { RunningCoordinator } from '../testing/run-coordinator.ts';
 
 const SEED = 20_260_311;
 

@@ -2,7 +2,8 @@ import { InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-tr
 import type { WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { callUnary } from '@atoll/platform-grpc';
-import { DEADLINE, MigrationCluster, ask, eventuallyShown, failureOf, hasEnded, shown, stateOf, stepOf, tableOf, type RunningCoordinator } from '../testing/migration-cluster.ts';
+import { DEADLINE, MigrationCluster, ask, eventuallyShown, failureOf, hasEnded, shown, stateOf, stepOf, tableOf } from '../testing/migration-cluster.ts';
+import type { RunningCoordinator } from '../testing/run-coordinator.ts';
 
 const SEED = 20_260_312;
 

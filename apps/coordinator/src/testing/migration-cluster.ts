@@ -1,27 +1,16 @@
 // A cluster of nodes that hold no data and coordinators over one etcd in memory, for specs of migrations.
-import { credentials } from '@grpc/grpc-js';
-import { AdminClient, type Partition } from '@atoll/contracts/atoll/v1/admin';
+import type { AdminClient, Partition } from '@atoll/contracts/atoll/v1/admin';
 import { MigrationMethod, MigrationState, MigrationStep, type Migration, type PartitionMigration, type StartMigrationRequest } from '@atoll/contracts/atoll/v1/migration';
 import { isAtollError, type AtollError } from '@atoll/core-errors';
 import { SeededRandom } from '@atoll/core-runtime';
-import { formatAddress } from '@atoll/platform-config';
 import { OPERATORS_PREFIX, parseMigrationOperator } from '@atoll/platform-etcd';
 import { InMemoryEtcd, InMemoryMetadataStore, eventually } from '@atoll/platform-etcd/testing';
 import { callUnary } from '@atoll/platform-grpc';
-import { createLogger, startTelemetry, type Telemetry, type TelemetryOptions } from '@atoll/platform-telemetry';
-import { parseConfig } from '../config.ts';
-import { startCoordinator, type Coordinator } from '../coordinator.ts';
+import type { TelemetryOptions } from '@atoll/platform-telemetry';
 import { ReplicationNode } from './replication-node.ts';
+import { runCoordinator, type RunningCoordinator } from './run-coordinator.ts';
 
 export const DEADLINE = { deadlineMs: 10_000 };
-
-export interface RunningCoordinator {
-  readonly coordinator: Coordinator;
-  readonly admin: AdminClient;
-  readonly store: InMemoryMetadataStore;
-  readonly telemetry: Telemetry;
-  stop(): Promise<void>;
-}
 
 export const HELD_STEPS = ['WAITING', 'ADD', 'CATCH_UP', 'VERIFY', 'TRANSFER', 'REMOVE'] as const;
 export type HeldStep = (typeof HELD_STEPS)[number];
@@ -37,13 +26,7 @@ export class MigrationCluster {
   }
 
   async coordinator(id: string, env: Record<string, string> = {}, telemetryOptions: Partial<TelemetryOptions> = {}): Promise<RunningCoordinator> {
-    const config = parseConfig({
-      ATOLL_ID: id,
-      ATOLL_LISTEN: '127.0.0.1:0',
-      COORDINATOR_TICK_MS: '20',
-      COORDINATOR_GRACE_MS: '0',
-      COORDINATOR_SETTLE_MS: '50',
-      COORDINATOR_INVENTORY_MS: '200',
+    const settings = {
       COORDINATOR_ELECTION_TTL_MS: '10000',
       COORDINATOR_SUSPECT_AFTER_MS: '2000',
       COORDINATOR_DOWN_AFTER_MS: '5000',
@@ -51,22 +34,11 @@ export class MigrationCluster {
       COORDINATOR_FAILOVER_ACTIVE: 'drain-only',
       COORDINATOR_VERIFY_EVERY_MS: '0',
       ...env,
-    });
-    const store = new InMemoryMetadataStore({ etcd: this.etcd });
-    const telemetry = await startTelemetry({ service: 'coordinator', instanceId: id, version: '0', traceRatio: 0, ...telemetryOptions });
-    const logger = createLogger({ service: 'coordinator', instanceId: id, level: 'silent', format: 'json' });
-    const coordinator = await startCoordinator({ config, logger, telemetry, store, random: new SeededRandom(this.#random.nextUint32()) });
-    const admin = new AdminClient(formatAddress(coordinator.address), credentials.createInsecure());
-    let isStopped = false;
-    const stop = async (): Promise<void> => {
-      if (isStopped) return;
-      isStopped = true;
-      admin.close();
-      await coordinator.stop(AbortSignal.timeout(2000));
-      await telemetry.shutdown();
     };
-    this.#stops.push(stop);
-    return { coordinator, admin, store, telemetry, stop };
+    const store = new InMemoryMetadataStore({ etcd: this.etcd });
+    const running = await runCoordinator({ id, env: settings, store, seed: this.#random.nextUint32(), telemetry: telemetryOptions });
+    this.#stops.push(() => running.stop());
+    return running;
   }
 
   async node(id: string): Promise<ReplicationNode> {
