@@ -1,5 +1,5 @@
-import { noop } from 'cockatiel';
-import { Etcd3 } from 'etcd3';
+import { NoopPolicy, noop } from 'cockatiel';
+import { Etcd3, RecoverableError } from 'etcd3';
 
 import { metadataUnavailable } from './metadata-errors.ts';
 
@@ -21,6 +21,24 @@ const GRPC_OPTIONS = {
   'grpc.keepalive_timeout_ms': 5000,
 };
 
+/**
+ * Hides from the library that a failed call might be "recoverable": it would close the channels of this server after it
+ * and open others, while the watches stayed behind on a connection that nobody keeps alive, and broke off with it within
+ * 10 s. A gRPC channel connects anew by itself where it has to.
+ */
+class ChannelsStay extends NoopPolicy {
+  override async execute<T>(...args: Parameters<typeof NoopPolicy.prototype.execute<T>>): Promise<T> {
+    try {
+      return await super.execute(...args);
+    } catch (error) {
+      if (error instanceof Error) Reflect.deleteProperty(error, RecoverableError);
+      throw error;
+    }
+  }
+}
+
+const channelsStay = new ChannelsStay();
+
 /** One etcd server. The library neither repeats calls nor holds them back (R7). */
 export class EtcdEndpoint {
   readonly client: Etcd3;
@@ -32,7 +50,7 @@ export class EtcdEndpoint {
     this.client = new Etcd3({
       hosts: address,
       grpcOptions: GRPC_OPTIONS,
-      faultHandling: { host: () => noop, global: noop },
+      faultHandling: { host: () => channelsStay, global: noop },
     });
   }
 

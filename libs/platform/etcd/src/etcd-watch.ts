@@ -96,10 +96,11 @@ export class EtcdWatch implements Watch {
   /** Resolves when the stream has ended, in whatever way. */
   async #follow(endpoint: EtcdEndpoint, startRevision: number): Promise<void> {
     if (this.#closing.signal.aborted) return;
-    const ended = new AbortController();
-    const end = (): void => ended.abort();
     const stream = await endpoint.client.watchClient.watch().catch(() => undefined); // A closed client has none.
     if (stream === undefined) return;
+    const ended = new AbortController();
+    const end = (): void => ended.abort();
+    if (this.#closing.signal.aborted) end();
     stream.on('data', (response) => this.#take(response, ended));
     stream.on('end', end);
     stream.on('error', end);
@@ -116,6 +117,7 @@ export class EtcdWatch implements Watch {
     }
     this.#closing.signal.removeEventListener('abort', end);
     end();
+    stream.end(); // Else the library parts with the connection, and so do the other watches.
     stream.cancel();
     if (!this.#closing.signal.aborted) this.#options.endpoints.moveOnFrom(endpoint);
   }
