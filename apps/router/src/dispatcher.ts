@@ -4,7 +4,7 @@ import { RESULT } from '@atoll/platform-wire';
 import type { ClusterChange } from '@atoll/platform-etcd';
 import { NodeLink, type LinkListener, type NodeLinkOptions } from './adapters/node-link.ts';
 import { DeadlineWheel, TICK_MS } from './domain/deadline-wheel.ts';
-import { deadlineError, fromErrorDetail, inDoubt, isForgotten, overtaken, shuttingDown, unexpectedAnswer } from './domain/operation-errors.ts';
+import { answeredTooEarly, deadlineError, fromErrorDetail, inDoubt, isForgotten, overtaken, shuttingDown, unexpectedAnswer } from './domain/operation-errors.ts';
 import { FIELDS } from './domain/operation-fields.ts';
 import { PartitionProbes, isSamePartition } from './domain/partition-probes.ts';
 import { mergedSessionTail } from './domain/result-session.ts';
@@ -176,6 +176,7 @@ export class Dispatcher implements LinkListener {
     if (kind !== operation.kind - 1) {
       return this.#finish(operation, unexpectedAnswer(operation), operation.isWrite);
     }
+    if (operation.order?.isTooEarly(operation) === true) return this.#failTry(operation, 'PARTITION_UNAVAILABLE', answeredTooEarly());
     operation.resultBody = body;
     if (operation.session.length > 0) {
       try {

@@ -49,7 +49,8 @@ type Decode<T> = (body: Buffer, parts: readonly Buffer[] | undefined, session: S
 /**
  * A client of an Atoll cluster. What one turn of the event loop issues leaves in one message; every call has a
  * deadline; failures are AtollErrors with a `reason`. Operations on one key take effect in the order called, as
- * long as one router is used. Made by `createClient`.
+ * long as one router is used; while a partition changes leaders a `get` may also see a write that was called after it.
+ * Made by `createClient`.
  */
 export class AtollClient {
   readonly #options: Required<Omit<ClientOptions, 'routers' | 'coordinators'>>;

@@ -89,6 +89,30 @@ describe('(R26) order of operations on one key of one stream', () => {
     expect(order.settle(b, true)).toEqual({ overtaken: [], released: [a] });
   });
 
+  it('repeats a read that was refused behind a later write that took effect: nothing is lost by it', () => {
+    const order = new KeyOrder();
+    const [a, b, c] = [getOf(), setOf(), setOf()];
+    for (const operation of [a, b, c]) order.enter(operation);
+    expect(order.refuse(a)).toBeUndefined();
+    expect(order.settle(b, true)).toEqual(NOTHING);
+    expect(order.settle(c, true)).toEqual({ overtaken: [], released: [a] });
+    expect(order.settle(a, true)).toEqual(NOTHING);
+    expect(order.keyCount).toBe(0);
+  });
+
+  it('has a read that did not see an earlier write asked again behind it, and the write is not given up', () => {
+    const order = new KeyOrder();
+    const [a, b] = [setOf(), getOf()];
+    for (const operation of [a, b]) order.enter(operation);
+    expect(order.isTooEarly(b)).toBe(false);
+    expect(order.refuse(a)).toBeUndefined();
+    expect(order.isTooEarly(b)).toBe(true);
+    expect(order.refuse(b)).toBe(a);
+    expect(order.settle(a, true)).toEqual({ overtaken: [], released: [b] });
+    expect(order.isTooEarly(b)).toBe(false);
+    expect(order.settle(b, true)).toEqual(NOTHING);
+  });
+
   it('lets nothing overtake a barrier', () => {
     const order = new KeyOrder();
     const [a, big, c, d] = [setOf(), setOf(), setOf(), setOf()];
@@ -99,41 +123,59 @@ describe('(R26) order of operations on one key of one stream', () => {
     expect(order.settle(big, true).released).toEqual([d]);
   });
 
-  it('never applies two writes of one key against the order sent, whatever is refused', () => {
+  it('applies writes of one key in the order sent, has reads see all that were sent before them, and gives up no read', () => {
     const seed = 7;
     const random = new SeededRandom(seed);
-    for (let round = 0; round < 500; round += 1) {
-      const applied = playRandomly(random, 12);
+    for (let round = 0; round < 1000; round += 1) {
+      const { applied, given, reads } = playRandomly(random, 12);
       expect({ seed, round, applied }).toEqual({ seed, round, applied: applied.toSorted((a, b) => a - b) });
+      for (const { number, seen } of reads) {
+        expect({ seed, round, number, missed: applied.filter((write) => write < number && !seen.includes(write)) }).toEqual({ seed, round, number, missed: [] });
+      }
+      expect({ seed, round, answered: applied.length + given.length + reads.length }).toEqual({ seed, round, answered: 12 });
     }
   });
 });
 
-/** A node that answers in any order it likes, and refuses some. Answers the numbers of the writes in the order applied. */
-function playRandomly(random: SeededRandom, count: number): number[] {
+interface Play {
+  /** Numbers of the writes, in the order applied. */
+  readonly applied: readonly number[];
+  /** Of those that were given up. */
+  readonly given: readonly number[];
+  /** And what each read saw. */
+  readonly reads: readonly { readonly number: number; readonly seen: readonly number[] }[];
+}
+
+/** A node that takes operations in the order in which they reach it, and refuses some. */
+function playRandomly(random: SeededRandom, count: number): Play {
   const order = new KeyOrder();
   const numbers = new Map<RoutedOperation, number>();
   const applied: number[] = [];
+  const given: number[] = [];
+  const reads: { number: number; seen: number[] }[] = [];
   const atNode: RoutedOperation[] = [];
   let next = 0;
   while (next < count || atNode.length > 0) {
     if (next < count && (atNode.length === 0 || randomBelow(random, 2) === 0)) {
-      const operation = setOf();
+      const operation = randomBelow(random, 3) === 0 ? getOf() : setOf();
       numbers.set(operation, next);
       next += 1;
       if (order.enter(operation)) atNode.push(operation);
       continue;
     }
-    // A node takes operations of one stream in order: it refuses or applies the first.
     const operation = atNode.shift()!;
-    if (randomBelow(random, 3) === 0) {
+    if (randomBelow(random, 3) === 0 || order.isTooEarly(operation)) {
       const again = order.refuse(operation);
       if (again !== undefined) atNode.push(again);
       continue;
     }
-    applied.push(numbers.get(operation)!);
-    atNode.push(...order.settle(operation, true).released);
+    const number = numbers.get(operation)!;
+    if (operation.isWrite) applied.push(number);
+    else reads.push({ number, seen: [...applied] });
+    const { overtaken, released } = order.settle(operation, true);
+    given.push(...overtaken.map((earlier) => numbers.get(earlier)!));
+    atNode.push(...released);
   }
   if (order.keyCount !== 0) throw new Error('the order still holds something');
-  return applied;
+  return { applied, given, reads };
 }

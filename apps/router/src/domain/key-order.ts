@@ -8,9 +8,11 @@ import type { RoutedOperation } from './routed-operation.ts';
 //   2. A refuses the first one: NOT_LEADER. A takes office again and applies the second one.
 //   3. Were the first one repeated now, a would end as 1.
 //
-// So a refused operation waits until every later one on its key is answered. If one of them took effect, the
-// refusal is final: the caller hears that the first one failed, which is true (R20). Else the refused ones are
-// repeated one by one, and newer ones stay behind until the last of them is answered.
+// So a refused operation waits until every later one on its key is answered. If it is a write, and one of them was a
+// write that took effect, the refusal is final: the caller hears that the first one failed, which is true (R20). Else
+// the refused ones are repeated one by one, and newer ones stay behind until the last of them is answered. Reads have
+// no effect, so they can always be repeated: one that was answered before an earlier write that was refused is asked
+// again behind it, and one that was refused itself may see a write that was sent after it.
 //
 // The same holds for a write that a node may have taken, and that is sent again by its op id (R21). Newer operations
 // stay behind a write that is still at a node which leads no more.
@@ -33,7 +35,7 @@ interface Chain {
 }
 
 export interface Settled {
-  /** Refused ones that a later one has overtaken: their refusal is final. No longer in the order. */
+  /** Refused writes that a later one has overtaken: their refusal is final. No longer in the order. */
   readonly overtaken: readonly RoutedOperation[];
   /** May go now, in this order. */
   readonly released: readonly RoutedOperation[];
@@ -84,10 +86,19 @@ export class KeyOrder {
     return chain.first;
   }
 
+  /** Whether a read was answered before an earlier write that was refused and is to be repeated: it has not seen it. */
+  isTooEarly(operation: RoutedOperation): boolean {
+    if (operation.isWrite || this.#chains.get(operation.orderKey)!.refused === 0) return false;
+    for (let earlier = operation.orderPrevious; earlier !== undefined; earlier = earlier.orderPrevious) {
+      if (earlier.isWrite && earlier.orderStatus === ORDER_STATUS.PARKED) return true;
+    }
+    return false;
+  }
+
   /** An operation is over, for whatever reason. `tookEffect`: it was applied, or may yet be. */
   settle(operation: RoutedOperation, tookEffect: boolean): Settled {
     const chain = this.#chains.get(operation.orderKey)!;
-    const overtaken = tookEffect && chain.refused > 0 ? overtakenBy(chain, operation) : NOTHING;
+    const overtaken = tookEffect && operation.isWrite && chain.refused > 0 ? overtakenBy(chain, operation) : NOTHING;
     if (tookEffect) markOvertaken(operation);
     for (const earlier of overtaken) leave(chain, earlier);
     leave(chain, operation);
@@ -110,11 +121,11 @@ function markOvertaken(operation: RoutedOperation): void {
   for (let earlier = operation.orderPrevious; earlier !== undefined; earlier = earlier.orderPrevious) earlier.wasOvertaken ||= earlier.isWrite;
 }
 
-/** Earlier ones that are parked; two reads may change places. */
+/** Earlier writes that are parked. */
 function overtakenBy(chain: Chain, operation: RoutedOperation): readonly RoutedOperation[] {
   const overtaken: RoutedOperation[] = [];
   for (let earlier = chain.first; earlier !== undefined && earlier !== operation; earlier = earlier.orderNext) {
-    if (earlier.orderStatus === ORDER_STATUS.PARKED && (earlier.isWrite || operation.isWrite)) overtaken.push(earlier);
+    if (earlier.orderStatus === ORDER_STATUS.PARKED && earlier.isWrite) overtaken.push(earlier);
   }
   return overtaken;
 }

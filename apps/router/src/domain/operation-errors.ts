@@ -16,6 +16,9 @@ export function inDoubt(cause: AtollError): AtollError {
 export const overtaken = (): AtollError =>
   new AtollError('WRITE_IN_DOUBT', 'the write may or may not have happened, and a later one to the key did', { metadata: { cause: 'OVERTAKEN' } });
 
+/** Why a read is asked again whose answer came before an earlier write on its key (R26). */
+export const answeredTooEarly = (): AtollError => withoutStack(() => new AtollError('PARTITION_UNAVAILABLE', 'an earlier write to the key was refused, and goes first'));
+
 /** Whether it is no use to send the write again: its leader has forgotten what became of it (R21). */
 export const isForgotten = ({ reason, metadata }: AtollError): boolean => reason === 'WRITE_IN_DOUBT' && metadata['cause'] === 'RESULT_FORGOTTEN';
 

@@ -6443,7 +6443,8 @@ export const CacheService = {
   },
   /**
    * Batches of operations with ids: the fast path. Answers come in any order. Operations on one key that
-   * are sent on one stream take effect in the order sent.
+   * are sent on one stream take effect in the order sent; a read that had to be repeated while its partition
+   * changed leaders may also see a write that was sent after it.
    */
   execute: {
     path: "/atoll.v1.Cache/Execute" as const,
@@ -6507,7 +6508,8 @@ export interface CacheServer extends UntypedServiceImplementation {
   scan: handleServerStreamingCall<ScanRequest, ScanResponse>;
   /**
    * Batches of operations with ids: the fast path. Answers come in any order. Operations on one key that
-   * are sent on one stream take effect in the order sent.
+   * are sent on one stream take effect in the order sent; a read that had to be repeated while its partition
+   * changed leaders may also see a write that was sent after it.
    */
   execute: handleBidiStreamingCall<ExecuteRequest, ExecuteResponse>;
   /** The partition table, pushed when it changes. The first message holds all of it. */
@@ -6653,7 +6655,8 @@ export interface CacheClient extends Client {
   scan(request: ScanRequest, metadata?: Metadata, options?: Partial<CallOptions>): ClientReadableStream<ScanResponse>;
   /**
    * Batches of operations with ids: the fast path. Answers come in any order. Operations on one key that
-   * are sent on one stream take effect in the order sent.
+   * are sent on one stream take effect in the order sent; a read that had to be repeated while its partition
+   * changed leaders may also see a write that was sent after it.
    */
   execute(): ClientDuplexStream<ExecuteRequest, ExecuteResponse>;
   execute(options: Partial<CallOptions>): ClientDuplexStream<ExecuteRequest, ExecuteResponse>;
