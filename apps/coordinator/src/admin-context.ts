@@ -37,8 +37,11 @@ export function requireTerm(context: AdminContext): { readonly view: ClusterView
   return { view, term };
 }
 
-/** For who rebuilds what etcd has lost (R13). Throws METADATA_UNAVAILABLE, NOT_COORDINATOR. */
-export function requireTermOfAnyEtcd(context: AdminContext): { readonly view: ClusterView; readonly term: TermOfOffice } {
+/**
+ * For a call that reads what only the elected coordinator knows, and for who rebuilds what etcd has lost (R13): while etcd
+ * is away too. Throws METADATA_UNAVAILABLE, NOT_COORDINATOR.
+ */
+export function requireElected(context: AdminContext): { readonly view: ClusterView; readonly term: TermOfOffice } {
   const view = openView(context);
   const term = context.term();
   if (term === undefined) throw notCoordinator(view, context.id);

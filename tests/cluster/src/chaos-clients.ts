@@ -43,7 +43,7 @@ export class ChaosClients {
     return this.#acknowledged;
   }
 
-  /** Failed operations by `read REASON` or `write REASON`. */
+  /** Failed operations by `read` or `write` and what the caller was told. */
   get failures(): Readonly<Record<string, number>> {
     return Object.fromEntries(this.#failures);
   }
@@ -120,7 +120,7 @@ export class ChaosClients {
 
   #failed(action: KeyAction, error: unknown): KeyOutcome {
     const reason = isAtollError(error) ? error.reason : String(error);
-    const name = `${action.kind === 'read' ? 'read' : 'write'} ${reason}`;
+    const name = `${action.kind === 'read' ? 'read' : 'write'} ${isAtollError(error) ? `${reason}: ${error.message}` : reason}`;
     this.#failures.set(name, (this.#failures.get(name) ?? 0) + 1);
     return !isAtollError(error) || UNKNOWN_REASONS.has(reason) ? { kind: 'unknown' } : { kind: 'failed' };
   }

@@ -164,17 +164,17 @@ export class DevCluster {
 
   /** Asks the elected coordinator; with several of them, whichever answers. */
   async #ask<T>(call: (admin: AdminClient) => Promise<T>): Promise<T> {
-    let failure: unknown;
+    const failures: unknown[] = [];
     for (const { address } of this.up.coordinators) {
       let admin = this.#admins.get(address);
       if (admin === undefined) this.#admins.set(address, (admin = this.#kept(new AdminClient(address, credentials.createInsecure(), createChannelOptions()))));
       try {
         return await call(admin);
       } catch (error) {
-        failure = error;
+        failures.push(error);
       }
     }
-    throw failure;
+    throw failures.length === 1 ? failures[0] : new AggregateError(failures, failures.map(String).join('; '));
   }
 
   /** Id of the elected coordinator; empty while there is none. */

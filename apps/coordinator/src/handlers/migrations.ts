@@ -12,7 +12,7 @@ import type {
 } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
 import { command, isEnded, type JobCommand } from '@atoll/core-migration';
-import { requireTerm, type AdminContext } from '../admin-context.ts';
+import { requireElected, requireTerm, type AdminContext } from '../admin-context.ts';
 import { toMigration } from '../migration/migration-messages.ts';
 import { checkBytesPerSecond, requireMigration } from './start-migration.ts';
 
@@ -20,12 +20,12 @@ const LIMIT_DEFAULT = 50;
 const LIMIT_MAX = 200;
 
 export async function getMigration(context: AdminContext, { id }: GetMigrationRequest): Promise<GetMigrationResponse> {
-  return requireMigration(requireTerm(context).term, id);
+  return requireMigration(requireElected(context).term, id);
 }
 
 export async function listMigrations(context: AdminContext, { limit, active }: ListMigrationsRequest): Promise<ListMigrationsResponse> {
   if (limit > LIMIT_MAX) throw invalidArgument('limit', `must be at most ${LIMIT_MAX}`);
-  const { store, transfers } = requireTerm(context).term.migrations;
+  const { store, transfers } = requireElected(context).term.migrations;
   await store.refresh();
   const jobs = store.jobs().filter((job) => !active || !isEnded(job));
   const running = Map.groupBy(store.operators(), ({ job }) => job);

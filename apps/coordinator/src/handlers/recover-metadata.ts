@@ -2,7 +2,7 @@ import type { PartitionRebuilt, RecoverMetadataRequest, RecoverMetadataResponse 
 import { invalidArgument } from '@atoll/core-errors';
 import type { RebuiltPartition } from '@atoll/core-membership';
 import type { CallContext } from '@atoll/platform-grpc';
-import { requireTermOfAnyEtcd, type AdminContext } from '../admin-context.ts';
+import { requireElected, type AdminContext } from '../admin-context.ts';
 import { WAIT_MS } from './wait-ms.ts';
 import { executeRecovery, prepareRecovery, type PreparedRecovery } from '../recovery/metadata-recovery.ts';
 
@@ -11,7 +11,7 @@ const ASK_MS_MAX = 10_000;
 
 export async function recoverMetadata(context: AdminContext, { execute, acceptRisks }: RecoverMetadataRequest, call: CallContext): Promise<RecoverMetadataResponse> {
   if (acceptRisks && !execute) throw invalidArgument('accept_risks', 'means nothing without execute');
-  const { view, term } = requireTermOfAnyEtcd(context);
+  const { view, term } = requireElected(context);
   const { id, store, random } = context;
   const options = { id, store, view, random, election: term.election, askMs: Math.min(ASK_MS_MAX, call.deadlineRemainingMs(WAIT_MS) / 4) };
   const prepared = await prepareRecovery(options);

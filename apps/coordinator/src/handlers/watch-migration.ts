@@ -3,7 +3,7 @@ import { MigrationStep, type PartitionMigration, type WatchMigrationRequest, typ
 import { AtollError, invalidArgument } from '@atoll/core-errors';
 import { isEnded } from '@atoll/core-migration';
 import { writeWithBackpressure, type ServerStreamHandler } from '@atoll/platform-grpc';
-import { requireTerm, type AdminContext } from '../admin-context.ts';
+import { requireElected, type AdminContext } from '../admin-context.ts';
 import { CopyRate } from '../migration/copy-rate.ts';
 import { requireMigration } from './start-migration.ts';
 
@@ -26,7 +26,7 @@ export function watchMigration(context: AdminContext): ServerStreamHandler<Watch
       let last = '';
       for (;;) {
         // Whoever was elected since is asked by the client.
-        const { term } = requireTerm(context);
+        const { term } = requireElected(context);
         const { migration, partitions } = await requireMigration(term, id);
         const bytesPerSecond = rate.note(migration!.bytes, performance.now());
         const news = partitions.filter((partition) => isNews(told, partition));
