@@ -1,4 +1,5 @@
 import { FenceTable } from '@atoll/core-locks';
+import { CopyPositions, type CopyPosition } from '@atoll/core-replication';
 import { MIB, SeededRandom, keyHash } from '@atoll/core-runtime';
 import { DIGEST_LEAVES, FIRST_HASH, PartitionStore, StoreMemory } from '@atoll/core-store';
 import { checkpointChunks, restoreChunk } from './checkpoint-codec.ts';
@@ -25,7 +26,7 @@ function contentOf(store: PartitionStore): number[] {
 const noPause = (): Promise<void> => Promise.resolve();
 
 describe('the chunks of a checkpoint', () => {
-  it('bring back every entry with version and expiry, and the fencing tokens (R38)', async () => {
+  it('bring back every entry with version and expiry, the fencing tokens (R38), and the origins of a copy (R37)', async () => {
     const random = new SeededRandom(SEED);
     const store = createStore();
     put(store, 'empty', Buffer.alloc(0));
@@ -37,12 +38,18 @@ describe('the chunks of a checkpoint', () => {
     const fences = new FenceTable();
     fences.observe({ lock: { kind: 'name', name: 'n' }, token: 7, isShared: false });
     const restoredFences = new FenceTable();
+    const copies = new CopyPositions();
+    const position: CopyPosition = { source: 3, phase: 'COPYING', origin: { generation: 2, epoch: 9, seq: 2 ** 40 + 5 }, stampMs: 1_800_000_000_001, next: { high: 0xfedc_ba98, low: 0x7654_3210 } };
+    copies.set(position);
+    copies.set({ ...position, source: 4, phase: 'FOLLOWING', next: undefined });
+    const restoredCopies = new CopyPositions();
     let chunkCount = 0;
-    for await (const chunk of checkpointChunks({ store, fences }, noPause)) {
-      restoreChunk({ store: restored, fences: restoredFences }, chunk);
+    for await (const chunk of checkpointChunks({ store, fences, copies }, noPause)) {
+      restoreChunk({ store: restored, fences: restoredFences, copies: restoredCopies }, chunk);
       chunkCount += 1;
     }
     expect(restoredFences.outdatedBy({ lock: { kind: 'name', name: 'n' }, token: 6, isShared: false })).toBe(7);
+    expect([3, 4].map((source) => restoredCopies.get(source))).toEqual([3, 4].map((source) => copies.get(source)));
     expect(chunkCount).toBeGreaterThan(2);
     expect(restored.entryCount).toBe(store.entryCount);
     expect(contentOf(restored)).toEqual(contentOf(store));
@@ -51,7 +58,7 @@ describe('the chunks of a checkpoint', () => {
 
   it('are none for an empty store', async () => {
     const chunks: Uint8Array[] = [];
-    for await (const chunk of checkpointChunks({ store: createStore(), fences: new FenceTable() }, noPause)) chunks.push(chunk);
+    for await (const chunk of checkpointChunks({ store: createStore(), fences: new FenceTable(), copies: new CopyPositions() }, noPause)) chunks.push(chunk);
     expect(chunks).toEqual([]);
   });
 });

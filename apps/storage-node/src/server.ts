@@ -1,4 +1,5 @@
 import { CacheService } from '@atoll/contracts/atoll/v1/cache';
+import { CopyService } from '@atoll/contracts/atoll/v1/copy';
 import { HeartbeatService } from '@atoll/contracts/atoll/v1/heartbeat';
 import { ReplicationService } from '@atoll/contracts/atoll/v1/replication';
 import { TransferService } from '@atoll/contracts/atoll/v1/transfer';
@@ -14,6 +15,8 @@ import { serveExecute } from './cache/execute-stream.ts';
 import { ManyOperations } from './cache/many-operations.ts';
 import type { OperationMetrics } from './cache/operation-metrics.ts';
 import { createScanHandler } from './cache/scan.ts';
+import type { Copies } from './copy/copies.ts';
+import type { CopySource } from './copy/copy-source.ts';
 import type { ReplicaHandlers } from './handlers/replicas.ts';
 import type { TransferHandlers } from './handlers/transfers.ts';
 import type { Heartbeats } from './heartbeat/heartbeats.ts';
@@ -29,6 +32,9 @@ export interface ServingParts {
   readonly verification: Verification;
   readonly snapshots: SnapshotSender;
   readonly transfers: TransferHandlers;
+  /** Partitions of copies that are led here, and the partitions that others copy from here (R37). */
+  readonly copies: Copies;
+  readonly copySource: CopySource;
   readonly clusterId: string;
   readonly view: ClusterView;
   readonly host: ReplicaHost;
@@ -54,9 +60,10 @@ const cacheService = {
   execute: { ...CacheService.execute, requestDeserialize: bytes, responseSerialize: bytes },
   watch: { ...CacheService.watch, responseSerialize: bytes },
 };
+const copyService = { ...CopyService, followSource: { ...CopyService.followSource, responseSerialize: bytes } };
 const replicationService = { ...ReplicationService, follow: { ...ReplicationService.follow, requestDeserialize: decodeFollowRequest, responseSerialize: bytes } };
 
-/** Adds `Cache`, `Replication`, `Heartbeat`, `Transfer`, `Verification`, health and reflection. */
+/** Adds `Cache`, `Replication`, `Heartbeat`, `Transfer`, `Verification`, `Copy`, health and reflection. */
 export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOptions): Health {
   const { server, handlers } = grpc;
   const { tracing } = telemetry;
@@ -107,7 +114,11 @@ export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOpt
     getTransfers: handlers.unary(TransferService.getTransfers, async () => parts().transfers.get()),
     limitTransfers: handlers.unary(TransferService.limitTransfers, async (request) => parts().transfers.limit(request)),
   });
-  return addStandardServices(server, { services: [CacheService, ReplicationService, HeartbeatService, TransferService, VerificationService] });
+  server.addService(copyService, {
+    followSource: handlers.serverStream(copyService.followSource, (call, context) => parts().copySource.follow(call, context)),
+    getCopies: handlers.unary(CopyService.getCopies, async () => parts().copies.get()),
+  });
+  return addStandardServices(server, { services: [CacheService, ReplicationService, HeartbeatService, TransferService, VerificationService, CopyService] });
 }
 
 function toPromise<Response>(start: (done: Done<Response>) => void): Promise<Response> {

@@ -16,6 +16,8 @@ import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type
 import { CacheOperations } from './cache/cache-operations.ts';
 import { OperationMetrics } from './cache/operation-metrics.ts';
 import type { Config } from './config.ts';
+import { COPIES_TICK_MS, Copies } from './copy/copies.ts';
+import { CopySource } from './copy/copy-source.ts';
 import { Discards } from './discards/discards.ts';
 import { DiskHealth } from './disk-health.ts';
 import { StorageNodeEvents } from './events.ts';
@@ -263,6 +265,8 @@ class RunningNode {
       watches: new Watches({ host, operations, metrics: telemetry.metrics, watchesMax: config.watchesMax }),
       heartbeats: this.#heartbeats,
       snapshots: new SnapshotSender({ syncsMax: config.syncsMax, host, clusterId, throttle: this.#throttle, metrics: telemetry.metrics }),
+      copies: new Copies({ host, view, clusterId, incarnation, logger, random: uniform }),
+      copySource: new CopySource({ host, clusterId, throttle: this.#throttle }),
       transfers: new TransferHandlers({ host, incarnation, fence, throttle: this.#throttle, received: this.#snapshots.received }),
       verification: new Verification({ host, fence, clusterId, addressOf, metrics: telemetry.metrics, logger }),
     };
@@ -323,6 +327,7 @@ class RunningNode {
       this.#links.tick();
       this.#snapshots.tick(performance.now());
     });
+    every(COPIES_TICK_MS, () => this.parts.copies.tick());
     every(THROTTLE_INTERVAL_MS, () => this.#throttle.tick(performance.now()));
   }
 
@@ -416,6 +421,7 @@ class RunningNode {
     for (const timer of this.#timers) clearInterval(timer);
     this.#unsubscribe?.();
     this.#heartbeats.close();
+    this.parts.copies.close();
     this.parts.host.close();
     this.#snapshots.close();
     this.#links.close();

@@ -18,7 +18,7 @@ import {
 } from '@atoll/contracts/atoll/v1/cache';
 import type { Fence as FenceMessage } from '@atoll/contracts/atoll/v1/locks';
 import { AtollError } from '@atoll/core-errors';
-import { keyspaceNotFound, type AckLevel } from '@atoll/core-membership';
+import { keyspaceNotFound, type AckLevel, type CopyOf } from '@atoll/core-membership';
 import type { Leader, Moment, WriteOutcome } from '@atoll/core-replication';
 import { keyHash, type Hash64 } from '@atoll/core-runtime';
 import { isExpired, type SetCondition, type StoredEntry, type WriteAnswer, type WriteCommand } from '@atoll/core-store';
@@ -278,6 +278,8 @@ export class CacheOperations {
     const { hosted, keyspace, hash } = target;
     const { leader } = hosted.replica;
     if (leader === undefined) return done(this.#notLeader(target), undefined, EMPTY, EMPTY);
+    const { copyOf } = keyspace.spec;
+    if (copyOf !== undefined) return done(copying(keyspace.spec.name, copyOf), undefined, EMPTY, EMPTY);
     if (hosted.journal !== undefined && this.#host.isJournalFull) {
       return done(new AtollError('OVERLOADED', 'the disk of this node is behind'), undefined, EMPTY, EMPTY);
     }
@@ -309,6 +311,10 @@ export class CacheOperations {
     if (traced !== undefined && appendedSeq > endSeq) this.#traces.add(hosted, traced, appendedSeq);
   }
 }
+
+/** Until it is whole a copy shows its source and nothing else (R37). */
+const copying = (name: string, { keyspace, job }: CopyOf): AtollError =>
+  new AtollError('KEYSPACE_COPYING', `keyspace: ${name} is being copied from ${keyspace} by migration ${job} and takes no other writes`, { metadata: { field: 'keyspace', keyspace: name, migration: job } });
 
 function readAnswer(hosted: HostedReplica, entry: StoredEntry | undefined, now: Moment): GetResponse {
   const session = hosted.appliedSession();

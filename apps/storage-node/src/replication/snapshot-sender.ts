@@ -62,7 +62,7 @@ export class SnapshotSender {
       wantsResults = false;
       next = slice.next;
       for (const each of toMessages(from, slice)) {
-        await writeWithBackpressure(call, isFirst ? { ...each, fences: slice.fences } : each, signal);
+        await writeWithBackpressure(call, isFirst ? { ...each, fences: slice.fences, copies: slice.copies } : each, signal);
         isFirst = false;
         if (throttle === undefined) await nextTurn();
         else await this.#pace(bytesOf(each), throttle, signal, next === undefined && !each.continued);
@@ -89,6 +89,8 @@ interface Slice {
   readonly results: readonly ResultPiece[];
   /** Absent when no fencing token was ever seen. */
   readonly fences: Buffer | undefined;
+  /** Absent unless the keyspace is a copy. */
+  readonly copies: Buffer | undefined;
 }
 
 /** One sub-range, checked anew each time: leadership, lineage and the receiver's place may have changed meanwhile. */
@@ -104,7 +106,7 @@ function readSlice(host: ReplicaHost, request: FetchSnapshotRequest, from: Hash6
   }
   if (leader.follower(request.replicaId as ReplicaId) === undefined) throw new AtollError('REPLICA_UNKNOWN', `replica ${request.replicaId} does not follow here`);
   const { entries, next } = state.store.readRange(from, endOf(request), { entriesMax: CHUNK_ENTRIES, bytesMax: CHUNK_BYTES });
-  return { entries: request.logSeq === 0 ? entries : chunkEntries(entries, request.logSeq), next, readSeq: state.appliedSeq, epoch: leader.epoch, results: withResults ? resultPieces(state) : [], fences: state.fences.isEmpty ? undefined : state.fences.encode() };
+  return { entries: request.logSeq === 0 ? entries : chunkEntries(entries, request.logSeq), next, readSeq: state.appliedSeq, epoch: leader.epoch, results: withResults ? resultPieces(state) : [], fences: state.fences.isEmpty ? undefined : state.fences.encode(), copies: state.copies.isEmpty ? undefined : state.copies.encode() };
 }
 
 function endOf({ toHigh, toLow }: FetchSnapshotRequest): Hash64 | undefined {

@@ -20,6 +20,8 @@ export const ERROR_REASONS = [
   'LOCK_NOT_FOUND',
   'MIGRATION_NOT_FOUND',
   'NODE_ID_TAKEN',
+  // The keyspace is being copied from another one and takes no other writes (R37).
+  'KEYSPACE_COPYING',
   // Plain failures of an operation: the write got no seq (R20) and may be repeated.
   'NOT_LEADER',
   'NOT_ENOUGH_REPLICAS',

@@ -12,6 +12,17 @@ export type AckLevel = 'IN_SYNC' | 'LEADER';
 export type Eviction = 'LRU' | 'NONE';
 export type OnDataLoss = 'WAIT' | 'RESET';
 
+/** A copy that is under way (R37). */
+export interface CopyOf {
+  /** The migration that makes it. */
+  readonly job: string;
+  /** Its source, and the id that this had when the copy began: one that was made again is not followed. */
+  readonly keyspace: string;
+  readonly keyspaceId: string;
+  /** Nothing is taken from the source for the time being. */
+  readonly isPaused: boolean;
+}
+
 /** One policy for a named set of entries. Everything is filled in: defaults are applied once, at creation. */
 export interface KeyspaceSpec {
   readonly name: string;
@@ -34,6 +45,8 @@ export interface KeyspaceSpec {
   readonly onDataLoss: OnDataLoss;
   /** 1 to VALUE_BYTES_MAX. */
   readonly valueBytesMax: number;
+  /** Present while the keyspace is filled from another one: until then nobody else writes to it. */
+  readonly copyOf?: CopyOf | undefined;
 }
 
 /** What a caller says of a keyspace: anything but the name may be left out. */
@@ -74,6 +87,7 @@ export function createKeyspaceSpec(request: KeyspaceRequest): KeyspaceSpec {
     eviction: request.eviction ?? 'LRU',
     onDataLoss: request.onDataLoss ?? 'WAIT',
     valueBytesMax: request.valueBytesMax ?? VALUE_BYTES_MAX,
+    ...(request.copyOf !== undefined && { copyOf: request.copyOf }),
   });
 }
 

@@ -1,3 +1,8 @@
+export type { CopyPhase, CopyPosition } from './copy/copy-position.ts';
+export { CopyPositions } from './copy/copy-positions.ts';
+export { sourcePartitionsOf } from './copy/source-partitions.ts';
+export { beginOfCopy, readSource } from './copy/source-reader.ts';
+export type { CopiedChange, SourceLimits, SourcePlace, SourceReading } from './copy/source-reader.ts';
 export type { MarkedDigest } from './digest-marks.ts';
 export { FormerData } from './former-data.ts';
 export type { DiscardReport, DiscardedEntry } from './former-data.ts';

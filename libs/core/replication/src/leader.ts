@@ -7,6 +7,8 @@ import { hasReplica, type Member, type VersionedRecord } from '@atoll/core-membe
 import { evaluateWrite, type CurrentEntry, type Evaluation, type StoredEntry, type WriteCommand } from '@atoll/core-store';
 import { FenceTable, type Fence } from '@atoll/core-locks';
 import { keyHash, type Hash64, type Random, type ReplicaId } from '@atoll/core-runtime';
+import type { CopyPosition } from './copy/copy-position.ts';
+import type { CopiedChange } from './copy/source-reader.ts';
 import type { FollowerProgress } from './follower-progress.ts';
 import { HandOver, type HandOverOutcome } from './hand-over.ts';
 import type { ChangeAttempt, RecordInForce } from './in-sync-change.ts';
@@ -307,14 +309,14 @@ export class Leader {
     return evaluateWrite(command, this.#newest(request, uncommitted), timeMs);
   }
 
-  #newest(request: WriteRequest, uncommitted: UncommittedState | undefined): CurrentEntry | undefined {
+  #newest(request: Pick<WriteRequest, 'key' | 'hash'>, uncommitted: UncommittedState | undefined): CurrentEntry | undefined {
     if (uncommitted === undefined) return this.#state.store.peek(request.key, request.hash);
     if (uncommitted.value === undefined) return undefined;
     return { value: uncommitted.value, version: uncommitted.write.version, expiresAtMs: uncommitted.expiresAtMs };
   }
 
   #logWrite(
-    request: WriteRequest,
+    request: Omit<WriteRequest, 'command'>,
     keyText: string,
     evaluation: Extract<Evaluation, { kind: 'mutation' }>,
     now: Moment,
@@ -348,8 +350,37 @@ export class Leader {
     if (this.record.record.inSync.length === 1) this.#advanceCommit(now.monotonicMs);
   }
 
+  /**
+   * Takes what a partition of the source had for this copy, in order, and behind it the place that it brings it to (R37).
+   * Values must not change afterwards. `done` is called once, perhaps before this returns: with undefined when all of it is
+   * committed. After a failure some of it may be there; what comes again from the place before makes it whole.
+   */
+  copy(changes: readonly CopiedChange[], position: CopyPosition, now: Moment, done: (failure: FailedWrite | undefined) => void): void {
+    const refusal = this.#handOver === undefined ? this.#refusalOfWrites(now.monotonicMs) : failed('PARTITION_UNAVAILABLE', 'the leader is handing over');
+    if (refusal !== undefined) return done(refusal);
+    let failure: FailedWrite | undefined;
+    const note = (outcome: WriteOutcome): void => {
+      if (outcome.kind === 'failed') failure ??= outcome;
+    };
+    for (const { key, value, expiresAtMs } of changes) {
+      const hash = keyHash(key);
+      const request = { key, hash, opId: undefined, ack: 'IN_SYNC' } as const;
+      const keyText = toKeyText(key);
+      if (value === undefined && this.#newest(request, this.#uncommitted.get(keyText, hash)) === undefined) continue;
+      const mutation = value === undefined ? ({ kind: 'delete' } as const) : ({ kind: 'put', value, expiresAtMs } as const);
+      this.#logWrite(request, keyText, { kind: 'mutation', mutation, answer: { kind: 'set', applied: true, current: undefined } }, now, note);
+      if (failure !== undefined) return done(failure);
+    }
+    const { entry, bytes } = this.#append({ kind: 'copied', position }, now, undefined, []);
+    const write = new PendingWrite({ entry, keyText: '', hash: FIRST_HASH, version: this.#state.version(entry), mutation: undefined, bytes, reservedBytes: 0 });
+    this.#pending.push(write);
+    this.#pendingBytes += bytes;
+    write.onSettled((committed) => done(committed ? undefined : lostOffice()));
+    if (this.record.record.inSync.length === 1) this.#advanceCommit(now.monotonicMs);
+  }
+
   /** What the key will cost when every write under way is applied. */
-  #bytesNow(request: WriteRequest, uncommitted: UncommittedState | undefined): number {
+  #bytesNow(request: Pick<WriteRequest, 'key' | 'hash'>, uncommitted: UncommittedState | undefined): number {
     const { store } = this.#state;
     if (uncommitted === undefined) return store.peekState(request.key, request.hash)?.bytes ?? 0;
     return uncommitted.value === undefined ? 0 : store.bytesOf(request.key.length, uncommitted.value.length);

@@ -15,8 +15,10 @@
 //   MARKER: nothing: replicas keep their digests when they apply it (R34)
 //   UNCHANGED: u16 key bytes, key, u32 epoch, u48 seq: a write that was sent again changed nothing, and what it met (R21)
 //   FENCE: nothing: a request under a new fence changed nothing else (R38)
+//   COPIED: how far the partition has what a partition of its source holds (R37); copy/copy-position.ts has its encoding
 import { decodeFence, encodeFence, fenceBytes, type Fence } from '@atoll/core-locks';
 import type { Hash64 } from '@atoll/core-runtime';
+import { COPY_POSITION_BYTES, decodeCopyPosition, encodeCopyPosition, type CopyPosition } from './copy/copy-position.ts';
 
 export interface OpId {
   /** 8 to 16 bytes. */
@@ -32,6 +34,8 @@ export type LogOperation =
   | { readonly kind: 'marker' }
   /** The fence of the entry is all that it brings. */
   | { readonly kind: 'fence' }
+  /** The entries before it brought what the source held up to this place (R37). */
+  | { readonly kind: 'copied'; readonly position: CopyPosition }
   /** A write that was sent again changed nothing: its first sending, should it still come, must not either (R21). */
   | { readonly kind: 'unchanged'; readonly key: Uint8Array; readonly current: { readonly epoch: number; readonly seq: number } | undefined };
 
@@ -47,7 +51,7 @@ export interface LogEntry {
   readonly fence?: Fence | undefined;
 }
 
-const KIND = { put: 1, delete: 2, expire: 3, office: 4, marker: 5, unchanged: 6, fence: 7 } as const;
+const KIND = { put: 1, delete: 2, expire: 3, office: 4, marker: 5, unchanged: 6, fence: 7, copied: 8 } as const;
 /** Set in the kind of an entry that has a fence. */
 const FENCED = 128;
 const FIXED_BYTES = 4 + 1 + 4 + 6 + 8;
@@ -76,6 +80,8 @@ export function encodedBytes(entry: LogEntry): number {
       return bytes;
     case 'unchanged':
       return bytes + 2 + operation.key.length + 4 + 6;
+    case 'copied':
+      return bytes + COPY_POSITION_BYTES;
     default:
       return operation satisfies never;
   }
@@ -124,6 +130,9 @@ export function encodeEntry(entry: LogEntry, target: Buffer, at: number): number
       offset = writeKey(target, operation.key, offset);
       offset = target.writeUInt32LE(operation.current?.epoch ?? 0, offset);
       offset = writeUint48(target, operation.current?.seq ?? 0, offset);
+      break;
+    case 'copied':
+      offset = encodeCopyPosition(operation.position, target, offset);
       break;
   }
   target.writeUInt32LE(offset - at - 4, at);
@@ -195,6 +204,8 @@ function decodeOperation(source: Buffer, kind: number | undefined, at: number, e
       return { kind: 'marker' };
     case KIND.fence:
       return { kind: 'fence' };
+    case KIND.copied:
+      return { kind: 'copied', position: decodeCopyPosition(source, at) };
     case KIND.unchanged: {
       const keyEnd = at + 2 + source.readUInt16LE(at);
       const seq = readUint48(source, keyEnd + 4);

@@ -2,6 +2,7 @@ import { FenceTable } from '@atoll/core-locks';
 import { keyHash, type Hash64, type PartitionId } from '@atoll/core-runtime';
 import type { Generation, Member } from '@atoll/core-membership';
 import type { EntryVersion, PartitionStore } from '@atoll/core-store';
+import { CopyPositions } from './copy/copy-positions.ts';
 import { DigestMarks } from './digest-marks.ts';
 import { FormerData, type DiscardReport } from './former-data.ts';
 import { entryBytesAt, entryPositionAt, type LogEntry } from './log-entry.ts';
@@ -62,6 +63,8 @@ export class ReplicaState {
    * what a replica knows stays true when it is reset or filled anew.
    */
   readonly fences = new FenceTable();
+  /** Of a keyspace that is a copy: the origins of what it holds (R37). */
+  readonly copies = new CopyPositions();
   /** Called behind every turn that applied something, and when the data began anew. Must not throw. */
   onApplied: (() => void) | undefined;
   /** Digests at the markers that were applied last (R34). */
@@ -203,6 +206,7 @@ export class ReplicaState {
     this.#repair?.noteEntry(entry);
     this.#appliedSeq = entry.seq;
     if (entry.operation.kind === 'marker') this.marks.keep({ epoch: entry.epoch, seq: entry.seq }, this.#installed ? this.store.digest() : undefined);
+    if (entry.operation.kind === 'copied') this.copies.set(entry.operation.position);
     this.clock.follow(entry.stampMs, nowMs);
   }
 
@@ -247,6 +251,7 @@ export class ReplicaState {
     const shownSeq = isSameLineage ? Math.max(this.#appliedSeq, this.#install?.readSeqMax ?? 0) : 0;
     this.#generation = generation;
     this.expiredKeys.clear();
+    this.copies.clear();
     this.log.reset(logStart);
     this.results.clear(logStart.seq, Infinity);
     this.#appliedSeq = logStart.seq;
@@ -331,6 +336,7 @@ export class ReplicaState {
     this.#forgetDigests();
     this.store.clear();
     this.expiredKeys.clear();
+    this.copies.clear();
     this.log.reset({ epoch: 0, seq: 0 });
     this.results.clear(0, -Infinity);
     this.#generation = generation;
@@ -398,6 +404,7 @@ export class ReplicaState {
       case 'marker':
       case 'unchanged':
       case 'fence':
+      case 'copied':
     }
   }
 

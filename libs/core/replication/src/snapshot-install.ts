@@ -136,6 +136,7 @@ export class SnapshotInstall {
       case 'marker':
       case 'unchanged':
       case 'fence':
+      case 'copied':
     }
   }
 

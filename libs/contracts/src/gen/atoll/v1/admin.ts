@@ -333,6 +333,11 @@ export interface Keyspace {
   onDataLoss: OnDataLoss;
   /** Largest value in bytes, 1 to 67,108,864; 0 means 67,108,864. */
   valueBytesMax: number;
+  /**
+   * Keyspace that this one is being copied from, by a migration; absent otherwise. Nobody else writes to it meanwhile. Told,
+   * never taken.
+   */
+  copyOf?: string | undefined;
 }
 
 export interface GetClusterRequest {
@@ -742,6 +747,7 @@ function createBaseKeyspace(): Keyspace {
     eviction: 0,
     onDataLoss: 0,
     valueBytesMax: 0,
+    copyOf: undefined,
   };
 }
 
@@ -782,6 +788,9 @@ export const Keyspace: MessageFns<Keyspace> = {
     }
     if (message.valueBytesMax !== 0) {
       writer.uint32(88).uint32(message.valueBytesMax);
+    }
+    if (message.copyOf !== undefined) {
+      writer.uint32(98).string(message.copyOf);
     }
     return writer;
   },
@@ -887,6 +896,14 @@ export const Keyspace: MessageFns<Keyspace> = {
             message.valueBytesMax = reader.uint32();
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.copyOf = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -940,6 +957,11 @@ export const Keyspace: MessageFns<Keyspace> = {
         : isSet(object.value_bytes_max)
         ? globalThis.Number(object.value_bytes_max)
         : 0,
+      copyOf: isSet(object.copyOf)
+        ? globalThis.String(object.copyOf)
+        : isSet(object.copy_of)
+        ? globalThis.String(object.copy_of)
+        : undefined,
     };
   },
 
@@ -978,6 +1000,9 @@ export const Keyspace: MessageFns<Keyspace> = {
     if (message.valueBytesMax !== 0) {
       obj.valueBytesMax = Math.round(message.valueBytesMax);
     }
+    if (message.copyOf !== undefined) {
+      obj.copyOf = message.copyOf;
+    }
     return obj;
   },
 
@@ -997,6 +1022,7 @@ export const Keyspace: MessageFns<Keyspace> = {
     message.eviction = object.eviction ?? 0;
     message.onDataLoss = object.onDataLoss ?? 0;
     message.valueBytesMax = object.valueBytesMax ?? 0;
+    message.copyOf = object.copyOf ?? undefined;
     return message;
   },
 };

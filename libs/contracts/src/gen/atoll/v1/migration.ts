@@ -10,6 +10,8 @@ export const MigrationMethod = {
   MIGRATION_METHOD_UNSPECIFIED: 0,
   /** MIGRATION_METHOD_MOVE - Replicas go from node to node; the keyspace stays as it is. */
   MIGRATION_METHOD_MOVE: 1,
+  /** MIGRATION_METHOD_COPY - All of a keyspace is copied into a new one, which follows it. */
+  MIGRATION_METHOD_COPY: 2,
 } as const;
 
 export type MigrationMethod = typeof MigrationMethod[keyof typeof MigrationMethod];
@@ -17,6 +19,7 @@ export type MigrationMethod = typeof MigrationMethod[keyof typeof MigrationMetho
 export namespace MigrationMethod {
   export type MIGRATION_METHOD_UNSPECIFIED = typeof MigrationMethod.MIGRATION_METHOD_UNSPECIFIED;
   export type MIGRATION_METHOD_MOVE = typeof MigrationMethod.MIGRATION_METHOD_MOVE;
+  export type MIGRATION_METHOD_COPY = typeof MigrationMethod.MIGRATION_METHOD_COPY;
 }
 
 export function migrationMethodFromJSON(object: any): MigrationMethod {
@@ -27,6 +30,9 @@ export function migrationMethodFromJSON(object: any): MigrationMethod {
     case 1:
     case "MIGRATION_METHOD_MOVE":
       return MigrationMethod.MIGRATION_METHOD_MOVE;
+    case 2:
+    case "MIGRATION_METHOD_COPY":
+      return MigrationMethod.MIGRATION_METHOD_COPY;
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum MigrationMethod");
   }
@@ -38,6 +44,8 @@ export function migrationMethodToJSON(object: MigrationMethod): string {
       return "MIGRATION_METHOD_UNSPECIFIED";
     case MigrationMethod.MIGRATION_METHOD_MOVE:
       return "MIGRATION_METHOD_MOVE";
+    case MigrationMethod.MIGRATION_METHOD_COPY:
+      return "MIGRATION_METHOD_COPY";
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum MigrationMethod");
   }
@@ -145,6 +153,8 @@ export const MigrationStep = {
   /** MIGRATION_STEP_ROLL_BACK - Back to where it was: what the target has is dropped. */
   MIGRATION_STEP_ROLL_BACK: 8,
   MIGRATION_STEP_ROLLED_BACK: 9,
+  /** MIGRATION_STEP_FOLLOW - Of a copy: all keys are there, and the change log of the source is followed. */
+  MIGRATION_STEP_FOLLOW: 10,
 } as const;
 
 export type MigrationStep = typeof MigrationStep[keyof typeof MigrationStep];
@@ -160,6 +170,7 @@ export namespace MigrationStep {
   export type MIGRATION_STEP_DONE = typeof MigrationStep.MIGRATION_STEP_DONE;
   export type MIGRATION_STEP_ROLL_BACK = typeof MigrationStep.MIGRATION_STEP_ROLL_BACK;
   export type MIGRATION_STEP_ROLLED_BACK = typeof MigrationStep.MIGRATION_STEP_ROLLED_BACK;
+  export type MIGRATION_STEP_FOLLOW = typeof MigrationStep.MIGRATION_STEP_FOLLOW;
 }
 
 export function migrationStepFromJSON(object: any): MigrationStep {
@@ -194,6 +205,9 @@ export function migrationStepFromJSON(object: any): MigrationStep {
     case 9:
     case "MIGRATION_STEP_ROLLED_BACK":
       return MigrationStep.MIGRATION_STEP_ROLLED_BACK;
+    case 10:
+    case "MIGRATION_STEP_FOLLOW":
+      return MigrationStep.MIGRATION_STEP_FOLLOW;
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum MigrationStep");
   }
@@ -221,6 +235,8 @@ export function migrationStepToJSON(object: MigrationStep): string {
       return "MIGRATION_STEP_ROLL_BACK";
     case MigrationStep.MIGRATION_STEP_ROLLED_BACK:
       return "MIGRATION_STEP_ROLLED_BACK";
+    case MigrationStep.MIGRATION_STEP_FOLLOW:
+      return "MIGRATION_STEP_FOLLOW";
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum MigrationStep");
   }
@@ -255,6 +271,27 @@ export interface Migration {
   bytesPerSecond: number;
   /** Each entry was, or is to be, compared on its own rather than by digests. */
   fullVerify: boolean;
+  /** Of a COPY; absent otherwise. `bytes` and `entries` are then what the copy holds, overhead included. */
+  copy?: CopyState | undefined;
+}
+
+/** How a copy stands to its source. */
+export interface CopyState {
+  /** Keyspaces. */
+  source: string;
+  target: string;
+  /** Whether every partition has all keys and follows the log. */
+  following: boolean;
+  /**
+   * Log entries of the source that are not applied at the target yet, over all partitions; and how old the state is that
+   * the target holds where it is oldest, in ms. Both absent while some partition does not say.
+   */
+  lagSeq?: number | undefined;
+  lagMs?:
+    | number
+    | undefined;
+  /** How often a partition had to begin anew since its node leads it. */
+  restarts: number;
 }
 
 /** One partition of a migration. */
@@ -290,6 +327,9 @@ export interface PartitionMigration {
    */
   bytesTotal: number;
   entriesTotal: number;
+  /** Of a COPY; as in CopyState. Absent otherwise, and while nobody says. */
+  lagSeq?: number | undefined;
+  lagMs?: number | undefined;
 }
 
 /** Target and leader, compared at one place of the log. */
@@ -328,6 +368,26 @@ export interface StartMigrationRequest {
   fullVerify: boolean;
   /** Shows what would be done, and refuses what would be refused, and does nothing. */
   dryRun: boolean;
+  /**
+   * Of a COPY: the keyspace that is made. `keyspace` names its source then, and no other field but `id` and `dry_run` may
+   * stand beside them.
+   */
+  target: CopyTarget | undefined;
+}
+
+/** A keyspace that is made as a copy. All other settings are those of the source. */
+export interface CopyTarget {
+  /** 1 to 64 characters of [a-z0-9_-], starting with a letter; there must be no keyspace of this name. */
+  name: string;
+  /** Power of two, 1 to 4096; 0 means as in the source. */
+  partitionCount: number;
+  /** 1 to 7; 0 means as in the source. */
+  replicationFactor: number;
+  /**
+   * 1 to replication_factor; 0 means as in the source where the replication factor is the same, else 1 for a replication
+   * factor of 1 or 2 and 2 above.
+   */
+  minInSync: number;
 }
 
 export interface StartMigrationResponse {
@@ -467,6 +527,7 @@ function createBaseMigration(): Migration {
     traceId: "",
     bytesPerSecond: 0,
     fullVerify: false,
+    copy: undefined,
   };
 }
 
@@ -537,6 +598,9 @@ export const Migration: MessageFns<Migration> = {
     }
     if (message.fullVerify !== false) {
       writer.uint32(136).bool(message.fullVerify);
+    }
+    if (message.copy !== undefined) {
+      CopyState.encode(message.copy, writer.uint32(146).fork()).join();
     }
     return writer;
   },
@@ -690,6 +754,14 @@ export const Migration: MessageFns<Migration> = {
             message.fullVerify = reader.bool();
             continue;
           }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.copy = CopyState.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -757,6 +829,7 @@ export const Migration: MessageFns<Migration> = {
         : isSet(object.full_verify)
         ? globalThis.Boolean(object.full_verify)
         : false,
+      copy: isSet(object.copy) ? CopyState.fromJSON(object.copy) : undefined,
     };
   },
 
@@ -813,6 +886,9 @@ export const Migration: MessageFns<Migration> = {
     if (message.fullVerify !== false) {
       obj.fullVerify = message.fullVerify;
     }
+    if (message.copy !== undefined) {
+      obj.copy = CopyState.toJSON(message.copy);
+    }
     return obj;
   },
 
@@ -838,6 +914,164 @@ export const Migration: MessageFns<Migration> = {
     message.traceId = object.traceId ?? "";
     message.bytesPerSecond = object.bytesPerSecond ?? 0;
     message.fullVerify = object.fullVerify ?? false;
+    message.copy = (object.copy !== undefined && object.copy !== null) ? CopyState.fromPartial(object.copy) : undefined;
+    return message;
+  },
+};
+
+function createBaseCopyState(): CopyState {
+  return { source: "", target: "", following: false, lagSeq: undefined, lagMs: undefined, restarts: 0 };
+}
+
+export const CopyState: MessageFns<CopyState> = {
+  encode(message: CopyState, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.source !== "") {
+      writer.uint32(10).string(message.source);
+    }
+    if (message.target !== "") {
+      writer.uint32(18).string(message.target);
+    }
+    if (message.following !== false) {
+      writer.uint32(24).bool(message.following);
+    }
+    if (message.lagSeq !== undefined) {
+      writer.uint32(33).double(message.lagSeq);
+    }
+    if (message.lagMs !== undefined) {
+      writer.uint32(41).double(message.lagMs);
+    }
+    if (message.restarts !== 0) {
+      writer.uint32(48).uint32(message.restarts);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CopyState {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCopyState();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.source = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.target = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.following = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.lagSeq = reader.double();
+            continue;
+          }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.lagMs = reader.double();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.restarts = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CopyState {
+    return {
+      source: isSet(object.source) ? globalThis.String(object.source) : "",
+      target: isSet(object.target) ? globalThis.String(object.target) : "",
+      following: isSet(object.following) ? globalThis.Boolean(object.following) : false,
+      lagSeq: isSet(object.lagSeq)
+        ? globalThis.Number(object.lagSeq)
+        : isSet(object.lag_seq)
+        ? globalThis.Number(object.lag_seq)
+        : undefined,
+      lagMs: isSet(object.lagMs)
+        ? globalThis.Number(object.lagMs)
+        : isSet(object.lag_ms)
+        ? globalThis.Number(object.lag_ms)
+        : undefined,
+      restarts: isSet(object.restarts) ? globalThis.Number(object.restarts) : 0,
+    };
+  },
+
+  toJSON(message: CopyState): unknown {
+    const obj: any = {};
+    if (message.source !== "") {
+      obj.source = message.source;
+    }
+    if (message.target !== "") {
+      obj.target = message.target;
+    }
+    if (message.following !== false) {
+      obj.following = message.following;
+    }
+    if (message.lagSeq !== undefined) {
+      obj.lagSeq = floatToJson(message.lagSeq);
+    }
+    if (message.lagMs !== undefined) {
+      obj.lagMs = floatToJson(message.lagMs);
+    }
+    if (message.restarts !== 0) {
+      obj.restarts = Math.round(message.restarts);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<CopyState>): CopyState {
+    return CopyState.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CopyState>): CopyState {
+    const message = createBaseCopyState();
+    message.source = object.source ?? "";
+    message.target = object.target ?? "";
+    message.following = object.following ?? false;
+    message.lagSeq = object.lagSeq ?? undefined;
+    message.lagMs = object.lagMs ?? undefined;
+    message.restarts = object.restarts ?? 0;
     return message;
   },
 };
@@ -859,6 +1093,8 @@ function createBasePartitionMigration(): PartitionMigration {
     problem: "",
     bytesTotal: 0,
     entriesTotal: 0,
+    lagSeq: undefined,
+    lagMs: undefined,
   };
 }
 
@@ -923,6 +1159,12 @@ export const PartitionMigration: MessageFns<PartitionMigration> = {
         throw new globalThis.Error("value provided for field BigInt(message.entriesTotal) of type uint64 too large");
       }
       writer.uint32(120).uint64(BigInt(message.entriesTotal));
+    }
+    if (message.lagSeq !== undefined) {
+      writer.uint32(129).double(message.lagSeq);
+    }
+    if (message.lagMs !== undefined) {
+      writer.uint32(137).double(message.lagMs);
     }
     return writer;
   },
@@ -1060,6 +1302,22 @@ export const PartitionMigration: MessageFns<PartitionMigration> = {
             message.entriesTotal = longToNumber(reader.uint64());
             continue;
           }
+          case 16: {
+            if (tag !== 129) {
+              break;
+            }
+
+            message.lagSeq = reader.double();
+            continue;
+          }
+          case 17: {
+            if (tag !== 137) {
+              break;
+            }
+
+            message.lagMs = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1105,6 +1363,16 @@ export const PartitionMigration: MessageFns<PartitionMigration> = {
         : isSet(object.entries_total)
         ? globalThis.Number(object.entries_total)
         : 0,
+      lagSeq: isSet(object.lagSeq)
+        ? globalThis.Number(object.lagSeq)
+        : isSet(object.lag_seq)
+        ? globalThis.Number(object.lag_seq)
+        : undefined,
+      lagMs: isSet(object.lagMs)
+        ? globalThis.Number(object.lagMs)
+        : isSet(object.lag_ms)
+        ? globalThis.Number(object.lag_ms)
+        : undefined,
     };
   },
 
@@ -1155,6 +1423,12 @@ export const PartitionMigration: MessageFns<PartitionMigration> = {
     if (message.entriesTotal !== 0) {
       obj.entriesTotal = globalThis.Number(message.entriesTotal);
     }
+    if (message.lagSeq !== undefined) {
+      obj.lagSeq = floatToJson(message.lagSeq);
+    }
+    if (message.lagMs !== undefined) {
+      obj.lagMs = floatToJson(message.lagMs);
+    }
     return obj;
   },
 
@@ -1180,6 +1454,8 @@ export const PartitionMigration: MessageFns<PartitionMigration> = {
     message.problem = object.problem ?? "";
     message.bytesTotal = object.bytesTotal ?? 0;
     message.entriesTotal = object.entriesTotal ?? 0;
+    message.lagSeq = object.lagSeq ?? undefined;
+    message.lagMs = object.lagMs ?? undefined;
     return message;
   },
 };
@@ -1361,6 +1637,7 @@ function createBaseStartMigrationRequest(): StartMigrationRequest {
     bytesPerSecond: 0,
     fullVerify: false,
     dryRun: false,
+    target: undefined,
   };
 }
 
@@ -1402,6 +1679,9 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
     }
     if (message.dryRun !== false) {
       writer.uint32(80).bool(message.dryRun);
+    }
+    if (message.target !== undefined) {
+      CopyTarget.encode(message.target, writer.uint32(90).fork()).join();
     }
     return writer;
   },
@@ -1509,6 +1789,14 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
             message.dryRun = reader.bool();
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.target = CopyTarget.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1551,6 +1839,7 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
         : isSet(object.dry_run)
         ? globalThis.Boolean(object.dry_run)
         : false,
+      target: isSet(object.target) ? CopyTarget.fromJSON(object.target) : undefined,
     };
   },
 
@@ -1586,6 +1875,9 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
     if (message.dryRun !== false) {
       obj.dryRun = message.dryRun;
     }
+    if (message.target !== undefined) {
+      obj.target = CopyTarget.toJSON(message.target);
+    }
     return obj;
   },
 
@@ -1604,6 +1896,138 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
     message.bytesPerSecond = object.bytesPerSecond ?? 0;
     message.fullVerify = object.fullVerify ?? false;
     message.dryRun = object.dryRun ?? false;
+    message.target = (object.target !== undefined && object.target !== null)
+      ? CopyTarget.fromPartial(object.target)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseCopyTarget(): CopyTarget {
+  return { name: "", partitionCount: 0, replicationFactor: 0, minInSync: 0 };
+}
+
+export const CopyTarget: MessageFns<CopyTarget> = {
+  encode(message: CopyTarget, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.partitionCount !== 0) {
+      writer.uint32(16).uint32(message.partitionCount);
+    }
+    if (message.replicationFactor !== 0) {
+      writer.uint32(24).uint32(message.replicationFactor);
+    }
+    if (message.minInSync !== 0) {
+      writer.uint32(32).uint32(message.minInSync);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CopyTarget {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCopyTarget();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.partitionCount = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.replicationFactor = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.minInSync = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CopyTarget {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      partitionCount: isSet(object.partitionCount)
+        ? globalThis.Number(object.partitionCount)
+        : isSet(object.partition_count)
+        ? globalThis.Number(object.partition_count)
+        : 0,
+      replicationFactor: isSet(object.replicationFactor)
+        ? globalThis.Number(object.replicationFactor)
+        : isSet(object.replication_factor)
+        ? globalThis.Number(object.replication_factor)
+        : 0,
+      minInSync: isSet(object.minInSync)
+        ? globalThis.Number(object.minInSync)
+        : isSet(object.min_in_sync)
+        ? globalThis.Number(object.min_in_sync)
+        : 0,
+    };
+  },
+
+  toJSON(message: CopyTarget): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.partitionCount !== 0) {
+      obj.partitionCount = Math.round(message.partitionCount);
+    }
+    if (message.replicationFactor !== 0) {
+      obj.replicationFactor = Math.round(message.replicationFactor);
+    }
+    if (message.minInSync !== 0) {
+      obj.minInSync = Math.round(message.minInSync);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<CopyTarget>): CopyTarget {
+    return CopyTarget.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CopyTarget>): CopyTarget {
+    const message = createBaseCopyTarget();
+    message.name = object.name ?? "";
+    message.partitionCount = object.partitionCount ?? 0;
+    message.replicationFactor = object.replicationFactor ?? 0;
+    message.minInSync = object.minInSync ?? 0;
     return message;
   },
 };

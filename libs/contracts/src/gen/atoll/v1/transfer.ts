@@ -135,7 +135,14 @@ export interface FetchSnapshotResponse {
   resultsEnd: boolean;
   resultsFloorMs: number;
   /** Only in the first message: the highest fencing tokens that the leader has seen (R38), in its own encoding. */
-  fences?: Buffer | undefined;
+  fences?:
+    | Buffer
+    | undefined;
+  /**
+   * Only in the first message, of a keyspace that is a copy: the origins that the leader holds at `read_seq` (R37), in its
+   * own encoding.
+   */
+  copies?: Buffer | undefined;
 }
 
 export interface SnapshotEntry {
@@ -1165,6 +1172,7 @@ function createBaseFetchSnapshotResponse(): FetchSnapshotResponse {
     resultsEnd: false,
     resultsFloorMs: 0,
     fences: undefined,
+    copies: undefined,
   };
 }
 
@@ -1220,6 +1228,9 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
     }
     if (message.fences !== undefined) {
       writer.uint32(122).bytes(message.fences);
+    }
+    if (message.copies !== undefined) {
+      writer.uint32(130).bytes(message.copies);
     }
     return writer;
   },
@@ -1357,6 +1368,14 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
             message.fences = Buffer.from(reader.bytes());
             continue;
           }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.copies = Buffer.from(reader.bytes());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1424,6 +1443,7 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
         ? globalThis.Number(object.results_floor_ms)
         : 0,
       fences: isSet(object.fences) ? Buffer.from(bytesFromBase64(object.fences)) : undefined,
+      copies: isSet(object.copies) ? Buffer.from(bytesFromBase64(object.copies)) : undefined,
     };
   },
 
@@ -1474,6 +1494,9 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
     if (message.fences !== undefined) {
       obj.fences = base64FromBytes(message.fences);
     }
+    if (message.copies !== undefined) {
+      obj.copies = base64FromBytes(message.copies);
+    }
     return obj;
   },
 
@@ -1497,6 +1520,7 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
     message.resultsEnd = object.resultsEnd ?? false;
     message.resultsFloorMs = object.resultsFloorMs ?? 0;
     message.fences = object.fences ?? undefined;
+    message.copies = object.copies ?? undefined;
     return message;
   },
 };

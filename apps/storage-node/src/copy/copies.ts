@@ -1,0 +1,111 @@
+import { CopyPhase as PhaseMessage, type CopyStatus, type GetCopiesResponse } from '@atoll/contracts/atoll/v1/copy';
+import type { KeyspaceSpec } from '@atoll/core-membership';
+import { sourcePartitionsOf, type CopyPhase, type Leader } from '@atoll/core-replication';
+import type { ClusterView } from '@atoll/platform-etcd';
+import type { Logger } from '@atoll/platform-telemetry';
+import type { HostedReplica } from '../hosted-replica.ts';
+import type { ReplicaHost } from '../replica-host.ts';
+import { CopyClients } from './copy-clients.ts';
+import { CopyPuller } from './copy-puller.ts';
+import { Slots } from './slots.ts';
+
+/** How often offices and keyspaces are looked at, in ms. */
+export const COPIES_TICK_MS = 200;
+/** Pairs of partitions whose sub-ranges are copied at a time on this node; those that follow are not counted. */
+const COPYING_MAX = 8;
+
+const PHASES: Record<CopyPhase, PhaseMessage> = {
+  EMPTYING: PhaseMessage.COPY_PHASE_EMPTYING,
+  COPYING: PhaseMessage.COPY_PHASE_COPYING,
+  FOLLOWING: PhaseMessage.COPY_PHASE_FOLLOWING,
+};
+
+export interface CopiesOptions {
+  readonly host: ReplicaHost;
+  readonly view: ClusterView;
+  readonly clusterId: string;
+  readonly incarnation: string;
+  readonly logger: Logger;
+  readonly random: () => number;
+}
+
+interface Pulled {
+  readonly leader: Leader;
+  readonly source: string;
+  readonly pullers: ReadonlyMap<number, CopyPuller>;
+}
+
+/** Has the partitions of copies that this node leads follow their sources, for as long as it leads them (R37). */
+export class Copies {
+  readonly #options: CopiesOptions;
+  readonly #pulled = new Map<HostedReplica, Pulled>();
+  readonly #clients = new CopyClients();
+  readonly #slots = new Slots(COPYING_MAX);
+
+  constructor(options: CopiesOptions) {
+    this.#options = options;
+  }
+
+  /** To be called every COPIES_TICK_MS. */
+  tick(): void {
+    const { host } = this.#options;
+    const wanted = new Set<HostedReplica>();
+    for (const keyspace of host.keyspaces()) {
+      const source = this.#sourceOf(keyspace.spec);
+      if (source === undefined) continue;
+      for (const hosted of keyspace.replicas()) {
+        const { leader } = hosted.replica;
+        if (leader?.isServing !== true || hosted.isDropped) continue;
+        wanted.add(hosted);
+        this.#pull(hosted, leader, source, keyspace.spec);
+      }
+    }
+    for (const hosted of this.#pulled.keys()) if (!wanted.has(hosted)) this.#stop(hosted);
+  }
+
+  /** Answer to `Copy.GetCopies`. */
+  get(): GetCopiesResponse {
+    const nowMs = performance.now();
+    const copies: CopyStatus[] = [];
+    for (const keyspace of this.#options.host.keyspaces()) {
+      if (keyspace.spec.copyOf === undefined) continue;
+      for (const hosted of keyspace.replicas()) if (hosted.replica.leader !== undefined) copies.push(...this.#describe(keyspace.spec, hosted, nowMs));
+    }
+    return { incarnation: this.#options.incarnation, copies };
+  }
+
+  close(): void {
+    for (const hosted of this.#pulled.keys()) this.#stop(hosted);
+  }
+
+  #sourceOf({ copyOf }: KeyspaceSpec): KeyspaceSpec | undefined {
+    if (copyOf === undefined || copyOf.isPaused) return undefined;
+    const source = this.#options.view.keyspace(copyOf.keyspace);
+    return source?.id === copyOf.keyspaceId ? source : undefined;
+  }
+
+  #pull(hosted: HostedReplica, leader: Leader, source: KeyspaceSpec, target: KeyspaceSpec): void {
+    const present = this.#pulled.get(hosted);
+    if (present?.leader === leader && present.source === source.id) return;
+    if (present !== undefined) this.#stop(hosted);
+    const { view, clusterId, random, logger } = this.#options;
+    const shared = { hosted, leader, source, target, clusterId, view, random, logger, clients: this.#clients, slots: this.#slots };
+    const pullers = new Map(sourcePartitionsOf(hosted.partition, target.partitionCount, source.partitionCount).map((partition) => [partition, new CopyPuller({ ...shared, partition })]));
+    this.#pulled.set(hosted, { leader, source: source.id, pullers });
+  }
+
+  #stop(hosted: HostedReplica): void {
+    const pulled = this.#pulled.get(hosted);
+    this.#pulled.delete(hosted);
+    for (const puller of pulled?.pullers.values() ?? []) void puller.stop();
+  }
+
+  #describe(spec: KeyspaceSpec, hosted: HostedReplica, nowMs: number): CopyStatus[] {
+    const { entryCount, liveBytes } = hosted.replica.state.store;
+    const pulled = this.#pulled.get(hosted);
+    return [...(pulled?.pullers ?? [])].map(([sourcePartition, puller]) => {
+      const { phase, ...status } = puller.status(nowMs);
+      return { keyspace: spec.name, keyspaceId: spec.id, partition: hosted.partition, sourcePartition, phase: PHASES[phase], entries: entryCount, bytes: liveBytes, ...status };
+    });
+  }
+}

@@ -1,0 +1,201 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import type { FollowSourceResponse } from '@atoll/contracts/atoll/v1/copy';
+import { AtollError, isAtollError } from '@atoll/core-errors';
+import type { KeyspaceSpec } from '@atoll/core-membership';
+import { partitionOfToken, tokenOfKey } from '@atoll/core-placement';
+import type { CopiedChange, CopyPhase, CopyPosition, Leader } from '@atoll/core-replication';
+import { KIB, type Hash64 } from '@atoll/core-runtime';
+import { FIRST_HASH } from '@atoll/core-store';
+import type { ClusterView } from '@atoll/platform-etcd';
+import { callServerStream } from '@atoll/platform-grpc';
+import type { Logger } from '@atoll/platform-telemetry';
+import type { HostedReplica } from '../hosted-replica.ts';
+import { readMoment } from '../turn.ts';
+import type { CopyClients } from './copy-clients.ts';
+import { TELL_MS } from './copy-source.ts';
+import type { Slots } from './slots.ts';
+
+const RETRY_MS_MIN = 100;
+const RETRY_MS_MAX = 2000;
+/** A place that moved without a change is written down so often, in ms: another leader begins there. */
+const PLACE_MS = 5000;
+const EMPTYING_SLICE = { entriesMax: 1000, bytesMax: 256 * KIB };
+/** A source that says nothing for so long is one whose state grows old here, in ms. */
+const SILENT_MS = 3 * TELL_MS;
+const NOWHERE = { generation: 0, epoch: 0, seq: 0 } as const;
+
+export interface CopyPullerOptions {
+  /** The partition of the copy, and its leader here: of no use in another office. */
+  readonly hosted: HostedReplica;
+  readonly leader: Leader;
+  readonly source: KeyspaceSpec;
+  /** Partition of the source. */
+  readonly partition: number;
+  readonly target: KeyspaceSpec;
+  readonly clusterId: string;
+  readonly view: ClusterView;
+  readonly clients: CopyClients;
+  /** Those that still copy sub-ranges, on this node. */
+  readonly slots: Slots;
+  readonly logger: Logger;
+  readonly random: () => number;
+}
+
+export interface PullStatus {
+  readonly phase: CopyPhase;
+  /** 0 to 1. */
+  readonly progress: number;
+  /** Both undefined until the source was heard of in this office. */
+  readonly lagSeq: number | undefined;
+  readonly lagMs: number | undefined;
+  readonly restarts: number;
+  readonly problem: string;
+}
+
+/**
+ * Brings a partition of a copy what belongs to it out of one partition of the source, and goes on following it (R37). All that
+ * has to outlive this process is in the partition's own log: each batch of changes ends with the place in the source's log
+ * that it leads to.
+ */
+export class CopyPuller {
+  readonly #options: CopyPullerOptions;
+  readonly #abort = new AbortController();
+  readonly #done: Promise<void>;
+  /** The place as it is known here; in the log perhaps an earlier one from which nothing has changed since. */
+  #position: CopyPosition | undefined;
+  #writtenMs = -Infinity;
+  #head: { readonly seq: number; readonly stampMs: number; readonly heardMs: number } | undefined;
+  #restarts = 0;
+  #problem = '';
+
+  constructor(options: CopyPullerOptions) {
+    this.#options = options;
+    this.#position = options.hosted.replica.state.copies.get(options.partition);
+    this.#done = this.#run();
+  }
+
+  status(nowMs: number): PullStatus {
+    const position = this.#position;
+    const phase = position?.phase ?? 'EMPTYING';
+    const progress = phase === 'FOLLOWING' ? 1 : (position?.next?.high ?? 0) / 2 ** 32;
+    const base = { phase, progress, restarts: this.#restarts, problem: this.#problem };
+    if (this.#head === undefined || position === undefined) return { ...base, lagSeq: undefined, lagMs: undefined };
+    const silentMs = nowMs - this.#head.heardMs;
+    const lagSeq = Math.max(0, this.#head.seq - position.origin.seq);
+    return { ...base, lagSeq, lagMs: Math.max(0, this.#head.stampMs - position.stampMs) + (silentMs > SILENT_MS ? silentMs : 0) };
+  }
+
+  async stop(): Promise<void> {
+    this.#abort.abort(new AtollError('CANCELLED', 'the copy is not taken any further here'));
+    await this.#done;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#abort;
+    let retryMs = RETRY_MS_MIN;
+    while (!signal.aborted) {
+      const before = this.#position;
+      try {
+        await this.#follow();
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#problem = isAtollError(error) ? `${error.reason}: ${error.message}` : 'internal error';
+        if (!isAtollError(error)) this.#options.logger.error({ err: error, keyspace: this.#options.target.name }, 'a copy met a bug; it is tried again');
+      }
+      retryMs = this.#position === before ? Math.min(retryMs * 2, RETRY_MS_MAX) : RETRY_MS_MIN;
+      await pause(retryMs * (0.5 + this.#options.random() / 2), undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  async #follow(): Promise<void> {
+    const { slots, clients } = this.#options;
+    const { signal } = this.#abort;
+    let release = this.#position?.phase === 'FOLLOWING' ? undefined : await slots.take(signal);
+    let address: string | undefined;
+    try {
+      if (this.#position === undefined || this.#position.phase === 'EMPTYING') await this.#empty();
+      address = this.#addressOfSource();
+      for await (const message of callServerStream(clients.take(address), 'followSource', this.#request(), { signal })) {
+        signal.throwIfAborted();
+        if (message.restart !== '') {
+          this.#restarts += 1;
+          this.#problem = `${message.restart}: it begins anew`;
+          // Behind this entry nothing here counts as a copy of anything any more.
+          return await this.#take([], { source: this.#options.partition, phase: 'EMPTYING', origin: NOWHERE, stampMs: 0, next: undefined });
+        }
+        await this.#apply(message);
+        this.#problem = '';
+        if (this.#position?.phase !== 'FOLLOWING' || release === undefined) continue;
+        release();
+        release = undefined;
+      }
+    } finally {
+      release?.();
+      if (address !== undefined) clients.release(address);
+    }
+  }
+
+  #request() {
+    const { clusterId, source, partition, target, hosted } = this.#options;
+    const at = this.#position?.phase === 'EMPTYING' ? undefined : this.#position;
+    return {
+      clusterId,
+      keyspace: source.name,
+      keyspaceId: source.id,
+      partition,
+      targetPartition: hosted.partition,
+      targetPartitionCount: target.partitionCount,
+      origin: at && { ...at.origin },
+      nextHigh: at?.next?.high,
+      nextLow: at?.next?.low,
+    };
+  }
+
+  #addressOfSource(): string {
+    const { view, source, partition } = this.#options;
+    const record = view.partition(source.name, partition)?.record;
+    const address = record?.keyspaceId === source.id && record.leader !== undefined ? view.nodes().get(record.leader.node)?.address : undefined;
+    if (address === undefined) throw new AtollError('PARTITION_UNAVAILABLE', `partition ${partition} of ${source.name} has no leader`);
+    return address;
+  }
+
+  /**
+   * Removes what an earlier beginning left here. It says so in the log before anything else: half a batch of a first beginning
+   * that no place stands behind must not be taken for the source's present state.
+   */
+  async #empty(): Promise<void> {
+    const { hosted, partition, source } = this.#options;
+    const emptying: CopyPosition = { source: partition, phase: 'EMPTYING', origin: NOWHERE, stampMs: 0, next: undefined };
+    await this.#take([], emptying);
+    for (let from: Hash64 | undefined = FIRST_HASH; from !== undefined; ) {
+      const slice = hosted.replica.state.store.readRange(from, undefined, EMPTYING_SLICE);
+      const gone = slice.entries.filter(({ key }) => partitionOfToken(tokenOfKey(key), source.partitionCount) === partition);
+      if (gone.length > 0) await this.#take(gone.map(({ key }) => ({ key, value: undefined, expiresAtMs: 0 })), emptying);
+      from = slice.next;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  async #apply({ changes, origin, stampMs, nextHigh, nextLow, headSeq, headStampMs }: FollowSourceResponse): Promise<void> {
+    if (origin === undefined) throw new AtollError('INTERNAL', 'the source does not say where it is');
+    const next = nextHigh === undefined || nextLow === undefined ? undefined : { high: nextHigh, low: nextLow };
+    const position: CopyPosition = { source: this.#options.partition, phase: next === undefined ? 'FOLLOWING' : 'COPYING', origin, stampMs, next };
+    const heardMs = performance.now();
+    this.#head = { seq: headSeq, stampMs: headStampMs, heardMs };
+    const isQuiet = changes.length === 0 && position.phase === this.#position?.phase && position.phase === 'FOLLOWING';
+    const hasMoved = origin.seq !== this.#position?.origin.seq || origin.generation !== this.#position.origin.generation;
+    if (isQuiet && (!hasMoved || heardMs - this.#writtenMs < PLACE_MS)) this.#position = position;
+    else await this.#take(changes, position);
+  }
+
+  /** Resolves when it is committed here. Throws the leader's refusals. */
+  async #take(changes: readonly CopiedChange[] | FollowSourceResponse['changes'], position: CopyPosition): Promise<void> {
+    const { leader } = this.#options;
+    await new Promise<void>((resolve, reject) => {
+      const taken = changes.map(({ key, value, expiresAtMs }): CopiedChange => ({ key, value, expiresAtMs }));
+      leader.copy(taken, position, readMoment(), (failure) => (failure === undefined ? resolve() : reject(new AtollError(failure.reason, failure.message))));
+    });
+    this.#position = position;
+    this.#writtenMs = performance.now();
+  }
+}

@@ -1,0 +1,136 @@
+import type { ServerWritableStream } from '@grpc/grpc-js';
+import { FollowSourceResponse, type FollowSourceRequest } from '@atoll/contracts/atoll/v1/copy';
+import { AtollError, invalidArgument } from '@atoll/core-errors';
+import { checkPartitionCount, partitionOfToken, tokenOfKey } from '@atoll/core-placement';
+import { beginOfCopy, readSource, type ReplicaState, type SourceLimits, type SourcePlace } from '@atoll/core-replication';
+import { KIB } from '@atoll/core-runtime';
+import { FIRST_HASH } from '@atoll/core-store';
+import { writePaced, type CallContext } from '@atoll/platform-grpc';
+import type { HostedReplica } from '../hosted-replica.ts';
+import type { ReplicaHost } from '../replica-host.ts';
+import type { SyncThrottle } from '../replication/sync-throttle.ts';
+
+/** A message ends behind the value that reaches its bound; with one large value it still fits into what gRPC takes. */
+const LIMITS: SourceLimits = {
+  log: { entriesMax: 2000, bytesMax: 256 * KIB },
+  slice: { entriesMax: 2000, bytesMax: 256 * KIB },
+};
+/** A reader that has everything hears how far it is so often, in ms: its place must not fall behind the log that is kept. */
+export const TELL_MS = 500;
+
+export interface CopySourceOptions {
+  readonly host: ReplicaHost;
+  readonly clusterId: string;
+  /** Paces what is read out of stores, together with full syncs. */
+  readonly throttle: SyncThrottle;
+}
+
+/** Serves partitions that this node leads to the partitions of copies (R37). */
+export class CopySource {
+  readonly #options: CopySourceOptions;
+
+  constructor(options: CopySourceOptions) {
+    this.#options = options;
+  }
+
+  /** Handler of `Copy.FollowSource`. Responses are encoded in the turn that reads log and store. */
+  async follow(call: ServerWritableStream<FollowSourceRequest, Buffer>, { signal }: CallContext): Promise<void> {
+    const { request } = call;
+    const { clusterId, throttle } = this.#options;
+    if (request.clusterId !== clusterId) throw new AtollError('WRONG_CLUSTER', `this node belongs to cluster ${clusterId}`);
+    const belongs = ownership(request);
+    let place = startOf(request);
+    let isCopying = false;
+    const pace = (wanted: boolean): void => {
+      if (wanted === isCopying) return;
+      isCopying = wanted;
+      if (wanted) throttle.begin(performance.now());
+      else throttle.end();
+    };
+    try {
+      for (;;) {
+        const hosted = this.#led(request);
+        const { state } = hosted.replica;
+        place ??= beginOfCopy(state, FIRST_HASH);
+        pace(place.next !== undefined);
+        const reading = readSource(state, place, belongs, LIMITS);
+        if (reading.kind === 'restart') return await writePaced(call, encode({ ...EMPTY, restart: reading.reason }), signal);
+        if (reading.kind === 'ahead') throw new AtollError('REPLICA_NOT_READY', 'the leader of the source has not come so far yet');
+        place = reading.place;
+        await writePaced(call, encode(toMessage(state, reading)), signal);
+        if (reading.sliceBytes > 0) await throttle.rate.wait(reading.sliceBytes, signal);
+        if (!reading.isAtHead || place.next !== undefined) await new Promise((resolve) => setImmediate(resolve));
+        else await movedBehind(hosted, place.origin.seq, signal);
+      }
+    } finally {
+      pace(false);
+    }
+  }
+
+  /** Looked up anew each time: leadership and lineage may have changed meanwhile. */
+  #led({ keyspace, keyspaceId, partition }: FollowSourceRequest): HostedReplica {
+    const { host } = this.#options;
+    const hosted = host.keyspace(keyspace)?.id === keyspaceId ? host.replica(keyspace, partition) : undefined;
+    if (hosted?.replica.leader === undefined) throw new AtollError('NOT_LEADER', `this node does not lead ${keyspace}/${partition}`);
+    if (!hosted.replica.leader.isServing || !hosted.replica.state.hasAllData) throw new AtollError('REPLICA_NOT_READY', 'the leader of the source is taking office');
+    return hosted;
+  }
+}
+
+/** Which keys of the source's partition belong to the one of the copy. Throws INVALID_ARGUMENT. */
+function ownership({ targetPartition, targetPartitionCount }: FollowSourceRequest): (key: Uint8Array) => boolean {
+  checkPartitionCount(targetPartitionCount);
+  if (targetPartition >= targetPartitionCount) throw invalidArgument('target_partition', `must be below ${targetPartitionCount}, is ${targetPartition}`);
+  return (key) => partitionOfToken(tokenOfKey(key), targetPartitionCount) === targetPartition;
+}
+
+function startOf({ origin, nextHigh, nextLow }: FollowSourceRequest): SourcePlace | undefined {
+  if (origin === undefined) return undefined;
+  return { origin, next: nextHigh === undefined || nextLow === undefined ? undefined : { high: nextHigh, low: nextLow } };
+}
+
+const EMPTY: FollowSourceResponse = { changes: [], origin: undefined, stampMs: 0, headSeq: 0, headStampMs: 0, restart: '' };
+
+function toMessage(state: ReplicaState, { changes, place, isAtHead }: Extract<ReturnType<typeof readSource>, { kind: 'read' }>): FollowSourceResponse {
+  const headStampMs = state.clock.read(performance.now());
+  const { origin, next } = place;
+  return {
+    changes: changes.map(({ key, value, expiresAtMs }) => ({ key: viewOf(key), value: value && viewOf(value), expiresAtMs })),
+    origin,
+    stampMs: isAtHead ? headStampMs : state.log.entryAt(origin.seq).stampMs,
+    nextHigh: next?.high,
+    nextLow: next?.low,
+    headSeq: state.appliedSeq,
+    headStampMs,
+    restart: '',
+  };
+}
+
+function encode(message: FollowSourceResponse): Buffer {
+  return viewOf(FollowSourceResponse.encode(message).finish());
+}
+
+const viewOf = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
+/** Resolves when something behind `seq` is committed, and after TELL_MS in any case; throws the signal's reason. */
+async function movedBehind(hosted: HostedReplica, seq: number, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  if (hosted.isDropped || hosted.replica.state.appliedSeq > seq) return;
+  await new Promise<void>((resolve, reject) => {
+    const settle = (act: () => void): void => {
+      clearTimeout(timer);
+      hosted.watchers.delete(onMoved);
+      signal.removeEventListener('abort', onAbort);
+      act();
+    };
+    // At the end of the turn, so that what commits together leaves together.
+    const onMoved = (): void => {
+      hosted.watchers.delete(onMoved);
+      setImmediate(() => settle(resolve));
+    };
+    const onAbort = (): void => settle(() => reject(signal.reason as Error));
+    const timer = setTimeout(() => settle(resolve), TELL_MS);
+    hosted.watchers.add(onMoved);
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+}

@@ -1,0 +1,57 @@
+// How far a partition of a copy has what a partition of its source holds: the origin of all that came from there (R37).
+// A key belongs to one partition of the source, and what comes from there comes in order, so one origin for each
+// partition of the source says of every key what one for each key would, deleted keys included: a change is news if,
+// and only if, it is behind this place. docs/adr/0010 has the reasons.
+import type { Hash64 } from '@atoll/core-runtime';
+import type { EntryVersion } from '@atoll/core-store';
+
+/**
+ * EMPTYING   what came before is removed: the source's log does not go back that far any more, or its data is another
+ * COPYING    keys below `next`, in key-hash order, are as the source had them at `origin`; of the others some may be here, as
+ *            they were then
+ * FOLLOWING  all keys are as the source had them at `origin`
+ */
+export type CopyPhase = 'EMPTYING' | 'COPYING' | 'FOLLOWING';
+
+export interface CopyPosition {
+  /** Partition of the source. */
+  readonly source: number;
+  readonly phase: CopyPhase;
+  /** Place in the source's log, with the counter of its generation. */
+  readonly origin: EntryVersion;
+  /** The source's time there (R23). */
+  readonly stampMs: number;
+  /** First key hash that is not copied yet; undefined unless COPYING. */
+  readonly next: Hash64 | undefined;
+}
+
+const PHASES: readonly CopyPhase[] = ['EMPTYING', 'COPYING', 'FOLLOWING'];
+const HIGH = 2 ** 32;
+/** u32 source, u8 phase, u32 generation, u32 epoch, u48 seq, f64 stampMs, u32 u32 next. */
+export const COPY_POSITION_BYTES = 4 + 1 + 4 + 4 + 6 + 8 + 4 + 4;
+
+/** Writes COPY_POSITION_BYTES at `at` and returns the offset behind them. */
+export function encodeCopyPosition({ source, phase, origin, stampMs, next }: CopyPosition, target: Buffer, at: number): number {
+  let offset = target.writeUInt32LE(source, at);
+  target[offset++] = PHASES.indexOf(phase);
+  offset = target.writeUInt32LE(origin.generation, offset);
+  offset = target.writeUInt32LE(origin.epoch, offset);
+  offset = target.writeUInt32LE(origin.seq % HIGH >>> 0, offset);
+  offset = target.writeUInt16LE(Math.floor(origin.seq / HIGH), offset);
+  offset = target.writeDoubleLE(stampMs, offset);
+  offset = target.writeUInt32LE(next?.high ?? 0, offset);
+  return target.writeUInt32LE(next?.low ?? 0, offset);
+}
+
+/** Throws RangeError on damage. */
+export function decodeCopyPosition(source: Buffer, at: number): CopyPosition {
+  const phase = PHASES[source.readUInt8(at + 4)];
+  if (phase === undefined) throw new RangeError(`position of a copy in an unknown phase ${source[at + 4]}`);
+  const origin = {
+    generation: source.readUInt32LE(at + 5),
+    epoch: source.readUInt32LE(at + 9),
+    seq: source.readUInt32LE(at + 13) + source.readUInt16LE(at + 17) * HIGH,
+  };
+  const next = phase === 'COPYING' ? { high: source.readUInt32LE(at + 27), low: source.readUInt32LE(at + 31) } : undefined;
+  return { source: source.readUInt32LE(at), phase, origin, stampMs: source.readDoubleLE(at + 19), next };
+}
