@@ -1,6 +1,6 @@
 import { RangeState, type PartitionComparison } from '@atoll/contracts/atoll/v1/admin';
 import type { DiscardedWrites } from '@atoll/contracts/atoll/v1/heartbeat';
-import type { MigrationJob } from '@atoll/core-migration';
+import type { CopyJob, MigrationJob } from '@atoll/core-migration';
 import type { DecisionKind, PartitionRecord, VerdictChange, WriteRecord } from '@atoll/core-membership';
 import { RECOVERY_COMMAND, type ClusterEvent } from '@atoll/platform-etcd';
 import type { Counter, Family, Logger, Metrics } from '@atoll/platform-telemetry';
@@ -109,6 +109,18 @@ export class Events {
   migrationEnded({ id, state, done, rolledBack, bytes, problem }: MigrationJob): void {
     const message = `migration ${id} ended: ${state}, ${done} partitions done, ${rolledBack} went back, ${bytes} bytes copied${problem === '' ? '' : `; ${problem}`}`;
     this.#logger[state === 'FAILED' ? 'warn' : 'info']({ migration: id, state, done, rolledBack, bytes }, message);
+    this.#tell({ kind: `MIGRATION_${state}`, message });
+  }
+
+  copyBegan({ id, source, target, partitionCount }: CopyJob): void {
+    const message = `migration ${id} began: copy ${source} to ${target}, ${partitionCount} partitions`;
+    this.#logger.info({ migration: id, keyspace: source, partitions: partitionCount }, message);
+    this.#tell({ kind: 'MIGRATION_BEGAN', message });
+  }
+
+  copyEnded({ id, state, source, target, problem }: CopyJob): void {
+    const message = `migration ${id} ended: ${state}, copy ${source} to ${target}${problem === '' ? '' : `; ${problem}`}`;
+    this.#logger.info({ migration: id, state }, message);
     this.#tell({ kind: `MIGRATION_${state}`, message });
   }
 

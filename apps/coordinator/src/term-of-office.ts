@@ -34,6 +34,7 @@ import { LastSeen } from './domain/last-seen.ts';
 import { needsRecovery, planRecovery, type RecoveryPlan } from './domain/recovery-plan.ts';
 import type { Events } from './events.ts';
 import { Failover } from './failover.ts';
+import { TermCopies } from './copy/term-copies.ts';
 import { Wake } from './loops/wake.ts';
 import { ReplicaVerification } from './verify/replica-verification.ts';
 import { TermMigrations } from './migration/term-migrations.ts';
@@ -66,6 +67,8 @@ export class TermOfOffice {
   /** Comparison and repair of replicas (R34). */
   readonly verification: ReplicaVerification;
   readonly migrations: TermMigrations;
+  /** Keyspaces that are filled from others (R37). */
+  readonly copies: TermCopies;
   readonly #options: TermOfOfficeOptions;
   readonly #inventories: NodeInventories;
   readonly #watch: NodeWatch;
@@ -131,6 +134,7 @@ export class TermOfOffice {
       onReport: (report) => options.events.replicasCompared(report),
     });
     this.migrations = new TermMigrations({ ...options, metrics: options.metrics.migration, failover: this.failover, inventories: this.#inventories, plans: this.#plans, onNews: () => this.#wake.now() });
+    this.copies = new TermCopies({ ...options, election: term.comparison, keyspaces: this.keyspaces, nodeCallMs: config.nodeCallMs, wallMs: () => options.clock.wallMs(), onNews: () => this.#wake.now() });
     this.#loop = this.#run();
   }
 
@@ -151,6 +155,7 @@ export class TermOfOffice {
     this.#watch.close();
     this.failover.close();
     this.migrations.end();
+    this.copies.end();
     this.#wake.now();
     await this.verification.end();
     await this.#loop;
@@ -233,6 +238,7 @@ export class TermOfOffice {
       try {
         await this.keyspaces.loadDeletions();
         await this.migrations.takeOver();
+        await this.copies.store.refresh();
         for (const { key } of (await store.list(PARTITIONS_PREFIX)).values) {
           const at = parsePartitionKey(key);
           if (at !== undefined) this.#names.add(at.keyspace);
@@ -269,6 +275,7 @@ export class TermOfOffice {
     }
     const after = { ...this.#state(), failover: state.failover };
     await this.migrations.step(actions, after, nowMs);
+    await this.copies.step(nowMs);
     this.failover.begin(after, new Set(this.migrations.placements(after).keys()));
   }
 

@@ -1,5 +1,4 @@
 // Migrations: jobs that move partitions between nodes while these are served.
-import { randomBytes } from 'node:crypto';
 import { Command, Option } from 'commander';
 import type { AdminClient } from '@atoll/contracts/atoll/v1/admin';
 import { MigrationMethod, type Migration, type StartMigrationRequest } from '@atoll/contracts/atoll/v1/migration';
@@ -9,18 +8,21 @@ import { coordinatorAddresses } from '../connection/addresses.ts';
 import { askCoordinator } from '../connection/admin-connection.ts';
 import { note, print, printJson, type Io } from '../io.ts';
 import { migrationJson, migrationsTable, migrationText, partitionMigrationJson, partitionsTable, plannedPartitionsTable } from '../migration/migration-tables.ts';
+import { jobOf, newRequestId } from '../migration/migration-request.ts';
 import { stateName } from '../migration/migration-states.ts';
 import { WATCH_PATIENCE_MS, watchMigration } from '../migration/watch-migration.ts';
 import { bytesText } from '../output/quantities.ts';
 import { printable } from '../output/table.ts';
 import { adminCommand, type AdminFlags } from './admin.ts';
+import { copyCommand } from './migrate-copy.ts';
 import type { SetExitCode } from './dev.ts';
 import { byteRate, durationMsOption, requestId, wholeNumber } from './options.ts';
 
 export function migrateCommand(io: Io, setExitCode: SetExitCode): Command {
   return new Command('migrate')
-    .description('move partitions between nodes while they are served, as a job that outlives this command')
+    .description('move partitions between nodes, or copy a keyspace, while they are served, as a job that outlives this command')
     .addCommand(startCommand(io, setExitCode))
+    .addCommand(copyCommand(io, setExitCode))
     .addCommand(listCommand(io))
     .addCommand(showCommand(io))
     .addCommand(watchCommand(io, setExitCode))
@@ -94,11 +96,9 @@ function startRequest(flags: StartFlags): StartMigrationRequest {
     bytesPerSecond: flags.bytesPerSecond ?? 0,
     fullVerify: flags.fullVerify === true,
     dryRun: flags.dryRun === true,
+    target: undefined,
   };
 }
-
-/** Made up here rather than by the coordinator: when an answer is lost, another coordinator is asked for the same job, not for a second one. */
-export const newRequestId = (what: 'move' | 'rebalance'): string => `${what}-${randomBytes(4).toString('hex')}`;
 
 function listCommand(io: Io): Command {
   return adminCommand('list', 'migrations, newest first')
@@ -152,7 +152,7 @@ function resumeCommand(io: Io): Command {
 }
 
 function cancelCommand(io: Io): Command {
-  return changeCommand('cancel', 'have partitions that are not done go back to where they were').action((id: string, flags: AdminFlags) =>
+  return changeCommand('cancel', 'have partitions that are not done go back to where they were; the keyspace that a copy makes is removed').action((id: string, flags: AdminFlags) =>
     change(io, flags, (client, settings) => callUnary(client, 'cancelMigration', { id }, settings)),
   );
 }
@@ -166,9 +166,4 @@ async function change(io: Io, flags: AdminFlags, call: Change): Promise<void> {
   const { partitionsDone, partitionsTotal, bytesPerSecond } = migration;
   const bound = bytesPerSecond > 0 ? `, at most ${bytesText(bytesPerSecond)}/s` : '';
   print(io, `migration ${migration.id}: ${stateName(migration.state)}, ${partitionsDone} of ${partitionsTotal} partitions done${bound}`);
-}
-
-function jobOf({ migration }: { migration?: Migration | undefined }): Migration {
-  if (migration === undefined) throw new Error('the coordinator answered without a migration');
-  return migration;
 }

@@ -16,9 +16,9 @@ export function isUnderWay({ step }: PartitionMigration): boolean {
   return step !== MigrationStep.MIGRATION_STEP_WAITING && !isOver(step);
 }
 
-/** Done, or back where it was. */
+/** Done, or back where it was; a copy that follows has nothing left to bring. */
 export function isOver(step: MigrationStep): boolean {
-  return step === MigrationStep.MIGRATION_STEP_DONE || step === MigrationStep.MIGRATION_STEP_ROLLED_BACK;
+  return step === MigrationStep.MIGRATION_STEP_DONE || step === MigrationStep.MIGRATION_STEP_FOLLOW || step === MigrationStep.MIGRATION_STEP_ROLLED_BACK;
 }
 
 /** `default/3`. */

@@ -1,15 +1,17 @@
 // Migrations as people read them, and as programs do: with --json every field is there, enums by name without prefix.
-import { MigrationStep, migrationMethodToJSON, type Migration, type MigrationProof, type PartitionMigration, type PlannedMove, type WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
+import { MigrationStep, migrationMethodToJSON, type CopyState, type Migration, type MigrationProof, type PartitionMigration, type PlannedMove, type WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 import { bytesText, durationText } from '../output/quantities.ts';
 import { renderTable } from '../output/table.ts';
 import { hasEnded, stateName, stepName } from './migration-states.ts';
 
 export function migrationJson(migration: Migration): Record<string, unknown> {
-  return { ...migration, method: migrationMethodToJSON(migration.method).replace('MIGRATION_METHOD_', ''), state: stateName(migration.state) };
+  return { ...migration, method: migrationMethodToJSON(migration.method).replace('MIGRATION_METHOD_', ''), state: stateName(migration.state), copy: migration.copy === undefined ? null : copyJson(migration.copy) };
 }
 
+const copyJson = (copy: CopyState): Record<string, unknown> => ({ ...copy, lagSeq: copy.lagSeq ?? null, lagMs: copy.lagMs ?? null });
+
 export function partitionMigrationJson(partition: PartitionMigration): Record<string, unknown> {
-  return { ...partition, step: stepName(partition.step), proof: partition.proof ?? null, pauseMs: partition.pauseMs ?? null };
+  return { ...partition, step: stepName(partition.step), proof: partition.proof ?? null, pauseMs: partition.pauseMs ?? null, lagSeq: partition.lagSeq ?? null, lagMs: partition.lagMs ?? null };
 }
 
 export function watchJson({ migration, partitions, bytesPerSecond, remainingMs }: WatchMigrationResponse): Record<string, unknown> {
@@ -54,6 +56,7 @@ export function migrationText(migration: Migration, nowMs: number): string {
     ['migration', migration.id],
     ['state', stateName(migration.state)],
     ['what', [migration.reason, migration.description].filter(Boolean).join(': ')],
+    ...(migration.copy === undefined ? [] : [['lag', copyText(migration.copy)] as [string, string]]),
     ['partitions', `${partitionsDone} of ${partitionsTotal} done${partitionsRolledBack > 0 ? `, ${partitionsRolledBack} rolled back` : ''}`],
     ['copied', `${bytesText(migration.bytes)}, ${migration.entries} entries`],
     ['bound', bytesPerSecond > 0 ? `${bytesText(bytesPerSecond)}/s` : 'that of the nodes'],
@@ -67,8 +70,17 @@ export function migrationText(migration: Migration, nowMs: number): string {
   return rows.map(([name, value]) => `${name.padEnd(16)}${value}`).join('\n');
 }
 
+/** `none`, `120 log entries, 1.5 s`: how far a copy is behind its source. */
+export function copyText({ following, lagSeq, lagMs, restarts }: CopyState): string {
+  const again = restarts > 0 ? `; ${restarts} partitions began anew` : '';
+  if (lagSeq === undefined || lagMs === undefined) return `not known yet${again}`;
+  if (!following) return `not whole yet${again}`;
+  return `${lagSeq === 0 && lagMs === 0 ? 'none' : `${lagSeq} log entries, ${pauseText(lagMs)}`}${again}`;
+}
+
 /** Partitions of a job: how far each is. */
 export function partitionsTable(partitions: readonly PartitionMigration[], nowMs: number): string {
+  const isCopy = partitions.some(({ step, lagMs }) => step === MigrationStep.MIGRATION_STEP_FOLLOW || lagMs !== undefined);
   const columns = [
     { heading: 'KEYSPACE' },
     { heading: 'PARTITION', numeric: true },
@@ -81,6 +93,7 @@ export function partitionsTable(partitions: readonly PartitionMigration[], nowMs
     { heading: 'ENTRIES', numeric: true },
     { heading: 'PROOF' },
     { heading: 'PAUSE', numeric: true },
+    ...(isCopy ? [{ heading: 'LAG', numeric: true }] : []),
     { heading: 'PROBLEM' },
   ];
   const row = (partition: PartitionMigration): (string | number)[] => [
@@ -96,6 +109,7 @@ export function partitionsTable(partitions: readonly PartitionMigration[], nowMs
     partition.entries,
     proofText(partition.proof),
     pauseText(partition.pauseMs),
+    ...(isCopy ? [pauseText(partition.lagMs)] : []),
     partition.problem,
   ];
   return renderTable(columns, partitions.map(row));

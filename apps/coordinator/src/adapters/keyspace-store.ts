@@ -56,6 +56,11 @@ export class KeyspaceStore {
     throw conflict(`create keyspace ${spec.name}`);
   }
 
+  /** Id of the keyspace that has the name, one that is being deleted included. Throws METADATA_UNAVAILABLE. */
+  async idOf(name: string): Promise<string | undefined> {
+    return (await this.#read(name))?.spec.id;
+  }
+
   /** `change` may be called again, with a newer spec. Answers what was written. */
   async update(name: string, change: (spec: KeyspaceSpec) => KeyspaceSpec): Promise<KeyspaceSpec> {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {

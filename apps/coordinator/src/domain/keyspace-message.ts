@@ -90,9 +90,10 @@ export function applyUpdate(spec: KeyspaceSpec, message: Keyspace, fields: reado
 }
 
 export function toKeyspaceMessage(spec: KeyspaceSpec): Keyspace {
-  const { id: _id, ...fields } = spec;
+  const { id: _id, copyOf, ...fields } = spec;
   return {
     ...fields,
+    ...(copyOf !== undefined && { copyOf: copyOf.keyspace }),
     ack: ACK_MESSAGES[spec.ack],
     durability: DURABILITY_MESSAGES[spec.durability],
     eviction: EVICTION_MESSAGES[spec.eviction],

@@ -1,5 +1,5 @@
 import type { DeleteKeyspaceRequest, DeleteKeyspaceResponse } from '@atoll/contracts/atoll/v1/admin';
-import { invalidArgument } from '@atoll/core-errors';
+import { AtollError, invalidArgument } from '@atoll/core-errors';
 import { keyspaceNotFound } from '@atoll/core-membership';
 import { DEFAULT_KEYSPACE } from '@atoll/core-runtime';
 import type { CallContext } from '@atoll/platform-grpc';
@@ -13,6 +13,11 @@ export async function deleteKeyspace(context: AdminContext, { name }: DeleteKeys
   const { view, term } = requireTerm(context);
   const spec = view.keyspace(name);
   if (spec === undefined) throw keyspaceNotFound(name);
+  await term.copies.store.refresh();
+  const copy = term.copies.copyWith(spec);
+  if (copy !== undefined) {
+    throw new AtollError('MIGRATION_CONFLICT', `name: migration ${copy.id} copies ${copy.source} to ${copy.target}; cancel it first`, { metadata: { field: 'name', keyspace: name, migration: copy.id } });
+  }
   await term.deleteKeyspace(name);
   await waitForView(view, () => view.keyspace(name)?.id !== spec.id, {
     timeoutMs: call.deadlineRemainingMs(WAIT_MS),

@@ -14,6 +14,7 @@ import { AtollError, invalidArgument } from '@atoll/core-errors';
 import { command, isEnded, type JobCommand } from '@atoll/core-migration';
 import { requireElected, requireTerm, type AdminContext } from '../admin-context.ts';
 import { toMigration } from '../migration/migration-messages.ts';
+import type { TermOfOffice } from '../term-of-office.ts';
 import { checkBytesPerSecond, requireMigration } from './start-migration.ts';
 
 const LIMIT_DEFAULT = 50;
@@ -25,11 +26,15 @@ export async function getMigration(context: AdminContext, { id }: GetMigrationRe
 
 export async function listMigrations(context: AdminContext, { limit, active }: ListMigrationsRequest): Promise<ListMigrationsResponse> {
   if (limit > LIMIT_MAX) throw invalidArgument('limit', `must be at most ${LIMIT_MAX}`);
-  const { store, transfers } = requireElected(context).term.migrations;
+  const { migrations, copies } = requireElected(context).term;
+  const { store, transfers } = migrations;
   await store.refresh();
+  await copies.store.refresh();
   const jobs = store.jobs().filter((job) => !active || !isEnded(job));
   const running = Map.groupBy(store.operators(), ({ job }) => job);
-  return { migrations: jobs.slice(0, limit || LIMIT_DEFAULT).map((job) => toMigration(job, (running.get(job.id) ?? []).map((operator) => transfers.of(operator)))) };
+  const moves = jobs.map((job) => toMigration(job, (running.get(job.id) ?? []).map((operator) => transfers.of(operator))));
+  const copied = (active ? copies.store.active() : copies.store.jobs()).flatMap(({ id }) => copies.describe(id)?.migration ?? []);
+  return { migrations: [...moves, ...copied].sort((a, b) => b.createdAtMs - a.createdAtMs).slice(0, limit || LIMIT_DEFAULT) };
 }
 
 export const pauseMigration = (context: AdminContext, { id }: PauseMigrationRequest): Promise<PauseMigrationResponse> => change(context, id, { kind: 'pause' });
@@ -44,11 +49,17 @@ export const cancelMigration = (context: AdminContext, { id }: CancelMigrationRe
 async function change(context: AdminContext, id: string, asked: JobCommand) {
   const { term } = requireTerm(context);
   await requireMigration(term, id);
-  await term.migrations.store.update(id, (job) => {
+  if (term.copies.store.job(id) !== undefined) await changeCopy(term, id, asked);
+  else await term.migrations.store.update(id, (job) => {
     const next = command(job, asked);
     if ('refusal' in next) throw new AtollError('MIGRATION_CONFLICT', `id: ${next.refusal}`, { metadata: { field: 'id', migration: id } });
     return next;
   });
   term.wake();
   return { migration: (await requireMigration(term, id)).migration };
+}
+
+async function changeCopy(term: TermOfOffice, id: string, asked: JobCommand): Promise<void> {
+  if (asked.kind === 'resume' && asked.bytesPerSecond !== undefined) throw invalidArgument('bytes_per_second', 'does not belong to a COPY: the bounds of the nodes hold');
+  await term.copies.command(id, asked);
 }

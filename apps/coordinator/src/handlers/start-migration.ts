@@ -9,11 +9,13 @@ import { toMigration, toPartitionMigration } from '../migration/migration-messag
 import type { TermOfOffice } from '../term-of-office.ts';
 import { requireSpec } from './drain-node.ts';
 import { namedPartitions } from './named-partitions.ts';
+import { startCopy } from './start-copy.ts';
 
 const ID = /^[A-Za-z0-9_-]{1,64}$/;
 const BYTES_PER_SECOND_MIN = 1024;
 
 export async function startMigration(context: AdminContext, request: StartMigrationRequest): Promise<StartMigrationResponse> {
+  if (request.method === MigrationMethod.MIGRATION_METHOD_COPY) return startCopy(context, request);
   const { view, term } = requireTerm(context);
   checkRequest(request);
   const known = await existingMigration(term, request.id);
@@ -60,9 +62,10 @@ export async function beginOnce(term: TermOfOffice, job: MigrationJob, operators
 }
 
 /** Throws INVALID_ARGUMENT that names the field. */
-function checkRequest({ id, method, from, to, bytesPerSecond, partitions, allKeyspaces, keyspace }: StartMigrationRequest): void {
+function checkRequest({ id, method, from, to, bytesPerSecond, partitions, allKeyspaces, keyspace, target }: StartMigrationRequest): void {
   checkMigrationId(id);
-  if (method !== MigrationMethod.MIGRATION_METHOD_UNSPECIFIED && method !== MigrationMethod.MIGRATION_METHOD_MOVE) throw invalidArgument('method', 'must be MOVE');
+  if (method !== MigrationMethod.MIGRATION_METHOD_UNSPECIFIED && method !== MigrationMethod.MIGRATION_METHOD_MOVE) throw invalidArgument('method', 'must be MOVE or COPY');
+  if (target !== undefined) throw invalidArgument('target', 'belongs to a COPY');
   if (from !== '' && from === to) throw invalidArgument('to', `is the same node as from, ${from}`);
   checkBytesPerSecond(bytesPerSecond);
   if (allKeyspaces && (keyspace !== '' || partitions.length > 0)) throw invalidArgument('all_keyspaces', 'cannot stand beside keyspace or partitions');
@@ -81,6 +84,7 @@ function plan(context: AdminContext, view: ClusterView, request: StartMigrationR
 /** What stands in etcd by that id; an empty one names nothing. */
 export async function existingMigration(term: TermOfOffice, id: string): Promise<Required<StartMigrationResponse> | undefined> {
   await term.migrations.store.refresh();
+  await term.copies.store.refresh();
   return id === '' ? undefined : describeMigration(term, id);
 }
 
@@ -88,7 +92,7 @@ export async function existingMigration(term: TermOfOffice, id: string): Promise
 export function describeMigration(term: TermOfOffice, id: string): Required<StartMigrationResponse> | undefined {
   const { store, transfers } = term.migrations;
   const job = store.job(id);
-  if (job === undefined) return undefined;
+  if (job === undefined) return term.copies.describe(id);
   const running = store.operators().filter((operator) => operator.job === id);
   return {
     migration: toMigration(job, running.map((operator) => transfers.of(operator))),

@@ -1,7 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { MigrationStep, type PartitionMigration, type WatchMigrationRequest, type WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
-import { isEnded } from '@atoll/core-migration';
 import { writeWithBackpressure, type ServerStreamHandler } from '@atoll/platform-grpc';
 import { requireElected, type AdminContext } from '../admin-context.ts';
 import { CopyRate } from '../migration/copy-rate.ts';
@@ -31,7 +30,7 @@ export function watchMigration(context: AdminContext): ServerStreamHandler<Watch
         const bytesPerSecond = rate.note(migration!.bytes, performance.now());
         const news = partitions.filter((partition) => isNews(told, partition));
         const text = JSON.stringify(migration);
-        const hasEnded = isEnded(term.migrations.store.job(id)!);
+        const hasEnded = migration!.endedAtMs > 0;
         if (text !== last || news.length > 0 || bytesPerSecond > 0) {
           const left = bytesLeft(partitions);
           const remainingMs = bytesPerSecond > 0 ? (left / bytesPerSecond) * 1000 : undefined;
@@ -54,7 +53,7 @@ function bytesLeft(partitions: readonly PartitionMigration[]): number {
   const done = partitions.filter(({ step, bytes }) => step === MigrationStep.MIGRATION_STEP_DONE && bytes > 0);
   const taken = done.reduce((sum, { bytesTotal }) => sum + bytesTotal, 0);
   const share = taken > 0 ? done.reduce((sum, { bytes }) => sum + bytes, 0) / taken : 1;
-  const isOver = ({ step }: PartitionMigration): boolean => step === MigrationStep.MIGRATION_STEP_DONE || step === MigrationStep.MIGRATION_STEP_ROLLED_BACK;
+  const isOver = ({ step }: PartitionMigration): boolean => step === MigrationStep.MIGRATION_STEP_DONE || step === MigrationStep.MIGRATION_STEP_FOLLOW || step === MigrationStep.MIGRATION_STEP_ROLLED_BACK;
   return partitions.reduce((sum, partition) => sum + (isOver(partition) ? 0 : Math.max(0, share * partition.bytesTotal - partition.bytes)), 0);
 }
 

@@ -142,6 +142,7 @@ export const ask = (fields: Partial<StartMigrationRequest>): StartMigrationReque
   bytesPerSecond: 0,
   fullVerify: false,
   dryRun: false,
+  target: undefined,
   ...fields,
 });
 

@@ -10,3 +10,4 @@ export { MigrationTable, type MigrationWrite, type OperatorChange, type Versione
 export { draftMigration, type MigrationAsk, type SizeOf } from './draft-migration.ts';
 export { MEMORY_SHARE_MAX, MigrationRounds, officeWanted, placementsOf, recordsOf, type RoundPorts } from './rounds.ts';
 export { createMigration, refreshMigrations, settleMigrations, takeOverMigrations, updateMigration, writeSteps, type MigrationTask } from './migration-tasks.ts';
+export { commandCopy, hasCopyEnded, type CopyJob, type CopyJobState } from './copy-job.ts';

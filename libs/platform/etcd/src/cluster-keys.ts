@@ -21,7 +21,9 @@ export const EVENTS_PREFIX = 'events/';
 export const MIGRATIONS_PREFIX = 'jobs/migrations/';
 export const OPERATORS_PREFIX = 'jobs/operators/';
 export const RESULTS_PREFIX = 'jobs/results/';
-/** Compared by every write of those, and written where one was lost: it is settled by that (R7). */
+/** Copies of keyspaces, by the id of the migration (R37). */
+export const COPIES_PREFIX = 'jobs/copies/';
+/** Compared by every write of migrations, operators and results, and written where one was lost: it is settled by that (R7). */
 export const MIGRATIONS_TURN_KEY = 'jobs/turn';
 
 export const nodeKey = (id: string): string => `${NODES_PREFIX}${id}`;
@@ -32,6 +34,7 @@ export const partitionKey = (keyspace: string, partition: number): string =>
   `${partitionPrefix(keyspace)}${String(partition).padStart(4, '0')}`;
 
 export const migrationKey = (id: string): string => `${MIGRATIONS_PREFIX}${id}`;
+export const copyKey = (id: string): string => `${COPIES_PREFIX}${id}`;
 export const operatorKey = (keyspace: string, partition: number): string => `${OPERATORS_PREFIX}${keyspace}/${String(partition).padStart(4, '0')}`;
 export const resultsPrefix = (job: string): string => `${RESULTS_PREFIX}${job}/`;
 export const resultKey = (job: string, keyspace: string, partition: number): string => `${resultsPrefix(job)}${keyspace}/${String(partition).padStart(4, '0')}`;

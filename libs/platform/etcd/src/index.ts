@@ -18,6 +18,8 @@ export {
   REGRESSED_KEY,
   RESULTS_PREFIX,
   keyspaceKey,
+  COPIES_PREFIX,
+  copyKey,
   migrationKey,
   nodeKey,
   nodeSpecKey,
@@ -50,7 +52,7 @@ export type {
   WatchListener,
   WatchedChange,
 } from './metadata-store.ts';
-export { encodeMigrationJob, encodeMigrationOperator, parseMigrationJob, parseMigrationOperator } from './migration-codecs.ts';
+export { encodeCopyJob, encodeMigrationJob, encodeMigrationOperator, parseCopyJob, parseMigrationJob, parseMigrationOperator } from './migration-codecs.ts';
 export { registerNode } from './node-registration.ts';
 export type { NodeRegistration, RegisterNodeOptions } from './node-registration.ts';
 export { GuardedMetadataStore } from './regression/guarded-metadata-store.ts';

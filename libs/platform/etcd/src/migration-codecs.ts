@@ -1,4 +1,4 @@
-import { MIGRATION_REASONS, OPERATOR_STEPS, type MigrationJob, type MigrationOperator, type MigrationReason } from '@atoll/core-migration';
+import { MIGRATION_REASONS, OPERATOR_STEPS, type CopyJob, type MigrationJob, type MigrationOperator, type MigrationReason } from '@atoll/core-migration';
 import { toPartitionId } from '@atoll/core-runtime';
 import { z } from 'zod';
 
@@ -52,9 +52,25 @@ const operatorSchema: z.ZodType<MigrationOperator> = z
   })
   .transform((operator): MigrationOperator => ({ ...operator, proof: operator.proof, pauseMs: operator.pauseMs }));
 
+const copySchema: z.ZodType<CopyJob> = z.object({
+  id: z.string().min(1).max(64),
+  state: z.enum(['RUNNING', 'PAUSED', 'CANCELLING', 'CANCELLED']),
+  source: z.string().min(1),
+  sourceId: z.string().min(1),
+  target: z.string().min(1),
+  targetId: z.string().min(1),
+  partitionCount: count,
+  createdMs: ms,
+  endedMs: ms,
+  problem: z.string(),
+});
+
 /** These throw when the record is larger than 8 KiB: a bug of its writer. */
 export const encodeMigrationJob = (job: MigrationJob): string => encodeJson(`migration ${job.id}`, job);
 export const parseMigrationJob = (text: string): Parsed<MigrationJob> => parseJson(jobSchema, text);
 
 export const encodeMigrationOperator = (operator: MigrationOperator): string => encodeJson(`operator ${operator.keyspace}/${operator.partition}`, operator);
 export const parseMigrationOperator = (text: string): Parsed<MigrationOperator> => parseJson(operatorSchema, text);
+
+export const encodeCopyJob = (job: CopyJob): string => encodeJson(`copy ${job.id}`, job);
+export const parseCopyJob = (text: string): Parsed<CopyJob> => parseJson(copySchema, text);

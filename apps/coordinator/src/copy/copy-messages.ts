@@ -1,0 +1,76 @@
+import { CopyPhase, type CopyStatus } from '@atoll/contracts/atoll/v1/copy';
+import { MigrationMethod, MigrationState, MigrationStep, type Migration, type PartitionMigration } from '@atoll/contracts/atoll/v1/migration';
+import type { CopyJob } from '@atoll/core-migration';
+
+/** One partition of the target, with the nodes that lead it and its sources. */
+export interface CopiedPartition {
+  readonly partition: number;
+  readonly leader: string | undefined;
+  readonly sourceLeaders: readonly string[];
+  /** Partitions of the source that have keys of it. */
+  readonly sources: number;
+  /** What the leader's node last said, at most one for each of those. */
+  readonly statuses: readonly CopyStatus[];
+}
+
+/** `problem`: why all of it stands still; empty otherwise. */
+export function toCopyMigration(job: CopyJob, partitions: readonly PartitionMigration[], restarts: number, problem: string): Migration {
+  const following = partitions.filter(({ step }) => step === MigrationStep.MIGRATION_STEP_FOLLOW).length;
+  return {
+    id: job.id,
+    method: MigrationMethod.MIGRATION_METHOD_COPY,
+    reason: 'REQUESTED',
+    state: MigrationState[`MIGRATION_STATE_${job.state}`],
+    createdAtMs: job.createdMs,
+    endedAtMs: job.endedMs,
+    description: `copy ${job.source} to ${job.target}`,
+    problem: job.problem || problem,
+    partitionsTotal: job.partitionCount,
+    partitionsDone: following,
+    partitionsRolledBack: job.state === 'CANCELLED' ? job.partitionCount : 0,
+    bytes: sum(partitions, ({ bytes }) => bytes),
+    entries: sum(partitions, ({ entries }) => entries),
+    pauseMsMax: 0,
+    traceId: '',
+    bytesPerSecond: 0,
+    fullVerify: false,
+    copy: {
+      source: job.source,
+      target: job.target,
+      following: partitions.length > 0 && following === partitions.length,
+      lagSeq: worst(partitions.map(({ lagSeq }) => lagSeq), (a, b) => a + b),
+      lagMs: worst(partitions.map(({ lagMs }) => lagMs), Math.max),
+      restarts,
+    },
+  };
+}
+
+export function toCopiedPartition(job: CopyJob, { partition, leader, sourceLeaders, sources, statuses }: CopiedPartition): PartitionMigration {
+  const isTold = statuses.length === sources;
+  const isFollowing = isTold && statuses.every(({ phase }) => phase === CopyPhase.COPY_PHASE_FOLLOWING);
+  const lags = isTold ? statuses : [undefined];
+  return {
+    keyspace: job.target,
+    partition,
+    from: [...new Set(sourceLeaders)],
+    to: leader === undefined ? [] : [leader],
+    reason: 'REQUESTED',
+    step: isFollowing ? MigrationStep.MIGRATION_STEP_FOLLOW : isTold ? MigrationStep.MIGRATION_STEP_CATCH_UP : MigrationStep.MIGRATION_STEP_WAITING,
+    stepSinceMs: 0,
+    bytes: statuses[0]?.bytes ?? 0,
+    entries: statuses[0]?.entries ?? 0,
+    progress: isTold ? statuses.reduce((least, { progress }) => Math.min(least, progress), 1) : 0,
+    problem: statuses.find(({ problem }) => problem !== '')?.problem ?? '',
+    bytesTotal: 0,
+    entriesTotal: 0,
+    lagSeq: worst(lags.map((status) => status?.lagSeq), (a, b) => a + b),
+    lagMs: worst(lags.map((status) => status?.lagMs), Math.max),
+  };
+}
+
+const sum = <T>(values: readonly T[], of: (value: T) => number): number => values.reduce((total, value) => total + of(value), 0);
+
+/** Undefined where one of them is, or there is none. */
+function worst(values: readonly (number | undefined)[], join: (a: number, b: number) => number): number | undefined {
+  return values.length === 0 ? undefined : values.reduce((a, b) => (a === undefined || b === undefined ? undefined : join(a, b)));
+}

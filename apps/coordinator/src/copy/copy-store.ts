@@ -1,0 +1,157 @@
+// Copies of keyspaces in etcd. Only the elected coordinator writes them: what it has read and written is what stands there, and
+// after a refusal or a lost answer everything is read again (R11). A lost write that is carried out later does no harm: it
+// compares what stood there before, and whatever is written next makes that another one (R7).
+import { AtollError } from '@atoll/core-errors';
+import type { KeyspaceSpec } from '@atoll/core-membership';
+import { hasCopyEnded, type CopyJob } from '@atoll/core-migration';
+import { COPIES_PREFIX, copyKey, encodeCopyJob, encodeKeyspaceSpec, keyspaceKey, migrationKey, parseCopyJob, parseKeyspaceSpec, type Change, type Comparison, type MetadataStore } from '@atoll/platform-etcd';
+
+const ATTEMPTS_MAX = 5;
+/** Ended copies that are kept. */
+const ENDED_KEPT = 50;
+
+interface Stored {
+  readonly job: CopyJob;
+  readonly modRevision: number;
+}
+
+export class CopyStore {
+  readonly #store: Pick<MetadataStore, 'get' | 'list' | 'transact'>;
+  readonly #election: Comparison;
+  readonly #jobs = new Map<string, Stored>();
+  #isCurrent = false;
+  /** A write whose answer was lost may still be carried out: until one succeeds, what was read may change. */
+  #hasLost = false;
+  /** One writer at a time: each compares what the one before it wrote. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(options: { readonly store: Pick<MetadataStore, 'get' | 'list' | 'transact'>; readonly election: Comparison }) {
+    this.#store = options.store;
+    this.#election = options.election;
+  }
+
+  job(id: string): CopyJob | undefined {
+    return this.#jobs.get(id)?.job;
+  }
+
+  /** Newest first. */
+  jobs(): readonly CopyJob[] {
+    return [...this.#jobs.values()].map(({ job }) => job).sort((a, b) => b.createdMs - a.createdMs || (a.id < b.id ? -1 : 1));
+  }
+
+  /** Those that have not ended. */
+  active(): readonly CopyJob[] {
+    return this.jobs().filter((job) => !hasCopyEnded(job));
+  }
+
+  /** Reads everything, unless what is known is current. Throws METADATA_UNAVAILABLE. */
+  refresh(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (!this.#isCurrent) await this.#read();
+    });
+  }
+
+  /**
+   * Writes a job and the keyspace that it makes, in one transaction. Throws KEYSPACE_EXISTS, MIGRATION_CONFLICT when the id stands for another
+   * job, METADATA_CONFLICT when it is not known that it was written.
+   */
+  create(job: CopyJob, target: KeyspaceSpec): Promise<void> {
+    return this.#inTurn(async () => {
+      const comparisons = [copyKey(job.id), migrationKey(job.id), keyspaceKey(target.name)].map((key): Comparison => ({ kind: 'modRevision', key, equals: 0 }));
+      const changes: Change[] = [
+        { kind: 'put', key: copyKey(job.id), value: encodeCopyJob(job) },
+        { kind: 'put', key: keyspaceKey(target.name), value: encodeKeyspaceSpec(target) },
+      ];
+      for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
+        const isWritten = await this.#transact(comparisons, changes);
+        await this.#read();
+        // Also by an earlier attempt, whose answer was lost.
+        if (this.job(job.id)?.targetId === target.id) return;
+        if (isWritten) throw conflict(`copy ${job.id}`);
+        await this.#refuse(job, target);
+      }
+      throw conflict(`copy ${job.id}`);
+    });
+  }
+
+  /**
+   * Changes a job, and with it whether its keyspace takes anything from the source. `change` answers the same one where there is nothing to do;
+   * it may be called again. Throws MIGRATION_NOT_FOUND, METADATA_CONFLICT.
+   */
+  update(id: string, change: (job: CopyJob) => CopyJob): Promise<CopyJob> {
+    return this.#inTurn(async () => {
+      for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
+        if (!this.#isCurrent) await this.#read();
+        const stored = this.#jobs.get(id);
+        if (stored === undefined) throw new AtollError('MIGRATION_NOT_FOUND', `id: there is no migration ${id}`, { metadata: { field: 'id', migration: id } });
+        const job = change(stored.job);
+        if (job === stored.job) return job;
+        const paused = await this.#pausing(job);
+        const key = copyKey(id);
+        const isWritten = await this.#transact([{ kind: 'modRevision', key, equals: stored.modRevision }, ...paused.comparisons], [{ kind: 'put', key, value: encodeCopyJob(job) }, ...paused.changes]);
+        await this.#read();
+        if (isWritten) return job;
+      }
+      throw conflict(`copy ${id}`);
+    });
+  }
+
+  /** Forgets the oldest of those that ended. */
+  prune(): Promise<void> {
+    return this.#inTurn(async () => {
+      const gone = this.jobs().filter(hasCopyEnded).slice(ENDED_KEPT);
+      if (gone.length === 0) return;
+      await this.#transact([], gone.map(({ id }) => ({ kind: 'delete', key: copyKey(id) })));
+      await this.#read();
+    });
+  }
+
+  /** Why it cannot be written, when it is not chance. */
+  async #refuse(job: CopyJob, target: KeyspaceSpec): Promise<void> {
+    if (this.job(job.id) !== undefined || (await this.#store.get(migrationKey(job.id))) !== undefined) {
+      throw new AtollError('MIGRATION_CONFLICT', `id: ${job.id} stands for another migration`, { metadata: { field: 'id', migration: job.id } });
+    }
+    if ((await this.#store.get(keyspaceKey(target.name))) !== undefined) {
+      throw new AtollError('KEYSPACE_EXISTS', `target.name: there is a keyspace named ${target.name} already`, { metadata: { field: 'target.name', keyspace: target.name } });
+    }
+  }
+
+  async #pausing({ state, target, targetId }: CopyJob): Promise<{ readonly comparisons: readonly Comparison[]; readonly changes: readonly Change[] }> {
+    const key = keyspaceKey(target);
+    const stored = await this.#store.get(key);
+    const parsed = stored === undefined ? undefined : parseKeyspaceSpec(stored.value);
+    const spec = parsed?.kind === 'parsed' && parsed.value.id === targetId ? parsed.value : undefined;
+    const isPaused = state !== 'RUNNING';
+    if (stored === undefined || spec?.copyOf === undefined || spec.copyOf.isPaused === isPaused) return { comparisons: [], changes: [] };
+    return {
+      comparisons: [{ kind: 'modRevision', key, equals: stored.modRevision }],
+      changes: [{ kind: 'put', key, value: encodeKeyspaceSpec({ ...spec, copyOf: { ...spec.copyOf, isPaused } }) }],
+    };
+  }
+
+  async #transact(comparisons: readonly Comparison[], changes: readonly Change[]): Promise<boolean> {
+    this.#isCurrent = false;
+    const outcome = await this.#store.transact([this.#election, ...comparisons], changes);
+    if (outcome.kind !== 'refused') this.#hasLost = outcome.kind === 'unknown';
+    return outcome.kind === 'succeeded';
+  }
+
+  async #read(): Promise<void> {
+    const { values } = await this.#store.list(COPIES_PREFIX);
+    this.#jobs.clear();
+    for (const { value, modRevision } of values) {
+      const parsed = parseCopyJob(value);
+      if (parsed.kind === 'parsed') this.#jobs.set(parsed.value.id, { job: parsed.value, modRevision });
+    }
+    this.#isCurrent = !this.#hasLost;
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => undefined);
+    return done;
+  }
+}
+
+const conflict = (what: string): AtollError =>
+  new AtollError('METADATA_CONFLICT', `${what}: refused ${ATTEMPTS_MAX} times, or it is not known whether it was written; another coordinator may have been elected`);

@@ -1,0 +1,60 @@
+// How far copies are, as the nodes say that lead their partitions.
+import { credentials } from '@grpc/grpc-js';
+import { CopyClient, type CopyStatus } from '@atoll/contracts/atoll/v1/copy';
+import type { NodeRecord } from '@atoll/core-membership';
+import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
+import { PeersByAddress } from '../adapters/peers-by-address.ts';
+
+/** Time between two questions to a node. */
+const ASK_MS = 500;
+
+export interface CopyWatchOptions {
+  readonly deadlineMs: number;
+  readonly onProblem: (node: string, error: unknown) => void;
+}
+
+export class CopyWatch {
+  readonly #options: CopyWatchOptions;
+  readonly #peers = new PeersByAddress((address) => new CopyClient(address, credentials.createInsecure(), createChannelOptions()));
+  /** By node, the latest answer. */
+  readonly #answers = new Map<string, readonly CopyStatus[]>();
+  #askedMs = -Infinity;
+  #isAsking = false;
+
+  constructor(options: CopyWatchOptions) {
+    this.#options = options;
+  }
+
+  /** What the node last said of a partition of a copy, one for each partition of the source; none before. */
+  of(node: string | undefined, keyspaceId: string, partition: number): readonly CopyStatus[] {
+    return (this.#answers.get(node ?? '') ?? []).filter((one) => one.keyspaceId === keyspaceId && one.partition === partition);
+  }
+
+  /** Asks these nodes if it is time. Does not wait. */
+  tick(wanted: ReadonlySet<string>, nodes: ReadonlyMap<string, NodeRecord>, nowMs: number): void {
+    for (const node of this.#answers.keys()) if (!wanted.has(node)) this.#answers.delete(node);
+    this.#peers.retain(new Set([...wanted].flatMap((node) => nodes.get(node)?.address ?? [])));
+    if (this.#isAsking || nowMs - this.#askedMs < ASK_MS || wanted.size === 0) return;
+    this.#askedMs = nowMs;
+    this.#isAsking = true;
+    void Promise.all([...wanted].map((node) => this.#ask(node, nodes.get(node)))).finally(() => {
+      this.#isAsking = false;
+    });
+  }
+
+  close(): void {
+    this.#peers.close();
+  }
+
+  async #ask(node: string, record: NodeRecord | undefined): Promise<void> {
+    try {
+      const answer = record && (await callUnary(this.#peers.at(record.address), 'getCopies', {}, { deadlineMs: this.#options.deadlineMs }));
+      if (answer !== undefined && answer.incarnation === record?.incarnation) this.#answers.set(node, answer.copies);
+      else this.#answers.delete(node);
+    } catch (error) {
+      // What it said before grows old: nothing is better known than something that was.
+      this.#answers.delete(node);
+      this.#options.onProblem(node, error);
+    }
+  }
+}

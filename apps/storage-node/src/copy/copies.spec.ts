@@ -1,0 +1,153 @@
+import { CopyPhase, type CopyStatus } from '@atoll/contracts/atoll/v1/copy';
+import { DeleteRequest } from '@atoll/contracts/atoll/v1/cache';
+import type { KeyspaceSpec } from '@atoll/core-membership';
+import { FIRST_HASH } from '@atoll/core-store';
+import { KIB, MIB, SeededRandom } from '@atoll/core-runtime';
+import { encodeKeyspaceSpec, keyspaceKey } from '@atoll/platform-etcd';
+import { eventually } from '@atoll/platform-etcd/testing';
+import { callUnary } from '@atoll/platform-grpc';
+import { DEADLINE, NodeWorld, failureOf, type NodeOptions, type WorldNode } from '../testing/node-world.ts';
+
+const SEED = 20_261_123;
+const ALL = { entriesMax: 1_000_000, bytesMax: 1024 * MIB };
+
+/** Key, value and expiry of every entry of a keyspace, over its leaders. */
+function contentOf(nodes: readonly WorldNode[], keyspace: string): Map<string, string> {
+  const content = new Map<string, string>();
+  for (const { node } of nodes) {
+    for (const hosted of node.parts()!.host.keyspace(keyspace)?.replicas() ?? []) {
+      if (hosted.replica.leader === undefined) continue;
+      for (const { key, value, expiresAtMs } of hosted.replica.state.store.readRange(FIRST_HASH, undefined, ALL).entries) content.set(Buffer.from(key).toString(), `${value.toString()} until ${expiresAtMs}`);
+    }
+  }
+  return content;
+}
+
+describe(`a keyspace that is a copy (seed ${SEED})`, () => {
+  let world: NodeWorld;
+  beforeEach(() => {
+    world = new NodeWorld(SEED);
+  });
+  afterEach(() => world.stop());
+
+  const copyOf = (source: KeyspaceSpec) => ({ copyOf: { job: 'c', keyspace: source.name, keyspaceId: source.id, isPaused: false } });
+  const statusOf = (nodes: readonly WorldNode[]): CopyStatus[] => nodes.flatMap(({ node }) => node.parts()!.copies.get().copies);
+  const equal = (nodes: readonly WorldNode[]): Promise<unknown> =>
+    eventually('the copy is as its source', () => {
+      const source = contentOf(nodes, 'default');
+      const copy = contentOf(nodes, 'copy');
+      return source.size === copy.size && [...source].every(([key, value]) => copy.get(key) === value);
+    });
+  const following = (nodes: readonly WorldNode[], pairs: number): Promise<unknown> =>
+    eventually('all pairs follow', () => statusOf(nodes).filter(({ phase, lagSeq }) => phase === CopyPhase.COPY_PHASE_FOLLOWING && lagSeq === 0).length === pairs);
+  const remove = (node: WorldNode, key: string): Promise<unknown> => callUnary(node.cache, 'delete', DeleteRequest.create({ key: Buffer.from(key) }), DEADLINE);
+  const nodes = async (env: NodeOptions['env'] = {}, ...ids: string[]): Promise<WorldNode[]> => Promise.all(ids.map((id) => world.start(id, { env })));
+  const change = (spec: KeyspaceSpec, changes: Partial<KeyspaceSpec>): void => {
+    world.etcd.transact([], [{ kind: 'put', key: keyspaceKey(spec.name), value: encodeKeyspaceSpec({ ...spec, ...changes }) }]);
+  };
+
+  it.each([
+    { source: 4, target: 4, pairs: 4 },
+    { source: 2, target: 8, pairs: 8 },
+    { source: 8, target: 2, pairs: 8 },
+  ])('of $source partitions in $target has all entries with their expiries, and follows what is written, deleted and expires', async ({ source, target, pairs }) => {
+    const [a, b] = await nodes({}, 'a', 'b');
+    const spec = await world.createKeyspace({ partitionCount: source }, [a!]);
+    for (let index = 0; index < 300; index += 1) await a!.set(`key-${index}`, `value-${index}`.repeat(index % 7), { ttlMs: index % 3 === 0 ? 3_600_000 : 0 });
+    await a!.set('{tag}large', Buffer.alloc(3 * MIB, 'x'));
+    await world.createKeyspace({ name: 'copy', partitionCount: target, ...copyOf(spec) }, [b!]);
+    await equal([a!, b!]);
+    await following([b!], pairs);
+    for (let index = 0; index < 50; index += 1) await remove(a!, `key-${index}`);
+    for (let index = 50; index < 100; index += 1) await a!.set(`key-${index}`, 'again');
+    await a!.set('short', 'lived', { ttlMs: 50 });
+    await eventually('it has expired', async () => (await a!.text('short')) === undefined);
+    await eventually('and was swept', () => !contentOf([a!], 'default').has('short'));
+    await equal([a!, b!]);
+    expect(contentOf([b!], 'copy').size).toBe(251);
+    for (const { lagSeq, lagMs, restarts, problem } of statusOf([b!])) expect({ lagSeq, restarts, problem, isFresh: lagMs! < 2000 }).toEqual({ lagSeq: 0, restarts: 0, problem: '', isFresh: true });
+  });
+
+  it('takes no other writes, and is read', async () => {
+    const [a, b] = await nodes({}, 'a', 'b');
+    const spec = await world.createKeyspace({}, [a!]);
+    await a!.set('k', 'v');
+    await world.createKeyspace({ name: 'copy', ...copyOf(spec) }, [b!]);
+    await equal([a!, b!]);
+    for (const key of ['k', 'other']) {
+      const refused = await failureOf(b!.set(key, 'mine', { keyspace: 'copy' }));
+      expect([refused.reason, refused.metadata]).toEqual(['KEYSPACE_COPYING', { field: 'keyspace', keyspace: 'copy', migration: 'c' }]);
+    }
+    expect((await failureOf(callUnary(b!.cache, 'delete', DeleteRequest.create({ keyspace: 'copy', key: Buffer.from('k') }), DEADLINE))).reason).toBe('KEYSPACE_COPYING');
+    expect(await b!.text('k', { keyspace: 'copy' })).toBe('v');
+  });
+
+  it('goes on where it was when another replica of it leads: the origins are in its log, and in what fills a replica (R33)', async () => {
+    const [a, b, c] = await nodes({}, 'a', 'b', 'c');
+    const spec = await world.createKeyspace({ partitionCount: 2 }, [a!]);
+    for (let index = 0; index < 200; index += 1) await a!.set(`key-${index}`, 'first');
+    const copy = await world.createKeyspace({ name: 'copy', ...copyOf(spec) }, [b!]);
+    await following([b!], 2);
+    const { member } = await world.ensure(c!, copy);
+    world.change(() => ({ learners: [member] }), 'copy');
+    await world.inSync(['b', 'c'], 'copy');
+    for (let index = 0; index < 100; index += 1) await remove(a!, `key-${index}`);
+    await world.promote(c!, { keyspace: 'copy' });
+    for (let index = 100; index < 150; index += 1) await a!.set(`key-${index}`, 'second');
+    await world.serving(c!, 'copy');
+    await equal([a!, b!, c!]);
+    await following([c!], 2);
+    expect(statusOf([b!])).toEqual([]);
+    // It did not begin anew: what c holds of the place is that of b.
+    expect(statusOf([c!]).map(({ restarts }) => restarts)).toEqual([0, 0]);
+    for (const source of [0, 1]) expect(c!.replica('copy').replica.state.copies.get(source)?.phase).toBe('FOLLOWING');
+  });
+
+  it('goes on at the next leader of its source', async () => {
+    const [a, b, c] = await nodes({}, 'a', 'b', 'c');
+    const spec = await world.createKeyspace({}, [a!, b!]);
+    await a!.set('k', 'v1');
+    await a!.set('gone', 'x');
+    await world.createKeyspace({ name: 'copy', partitionCount: 2, ...copyOf(spec) }, [c!]);
+    await following([c!], 2);
+    await world.promote(b!);
+    await world.serving(b!);
+    await b!.set('k', 'v2');
+    await remove(b!, 'gone');
+    await equal([a!, b!, c!]);
+    expect(statusOf([c!]).map(({ restarts }) => restarts)).toEqual([0, 0]);
+  });
+
+  it('begins anew with nothing when its place is not in the log any more: what was deleted meanwhile does not stay (I7)', async () => {
+    const [a, b] = await nodes({ STORAGE_NODE_LOG_BYTES_MAX: '64KiB' }, 'a', 'b');
+    const spec = await world.createKeyspace({}, [a!]);
+    const random = new SeededRandom(SEED);
+    for (let index = 0; index < 50; index += 1) await a!.set(`key-${index}`, 'v');
+    const copy = await world.createKeyspace({ name: 'copy', partitionCount: 2, ...copyOf(spec) }, [b!]);
+    await following([b!], 2);
+    change(copy, { copyOf: { ...copy.copyOf!, isPaused: true } });
+    await eventually('nobody pulls', () => statusOf([b!]).length === 0);
+    for (let index = 0; index < 25; index += 1) await remove(a!, `key-${index}`);
+    for (let index = 0; index < 100; index += 1) await a!.set(`big-${index % 10}`, Buffer.alloc(4 * KIB, random.nextUint32() % 256));
+    change(copy, {});
+    await eventually('both began anew', () => statusOf([b!]).filter(({ restarts }) => restarts > 0).length === 2);
+    await following([b!], 2);
+    await equal([a!, b!]);
+    expect(contentOf([b!], 'copy').size).toBe(35);
+  });
+
+  it('begins anew when its source does: a new generation (R3)', async () => {
+    const [a, b] = await nodes({}, 'a', 'b');
+    const spec = await world.createKeyspace({}, [a!]);
+    for (let index = 0; index < 20; index += 1) await a!.set(`key-${index}`, 'v');
+    await world.createKeyspace({ name: 'copy', ...copyOf(spec) }, [b!]);
+    await following([b!], 1);
+    const { member, incarnation } = await world.ensure(a!, spec);
+    world.change(({ epoch, generation }) => ({ epoch: (epoch + 1) as typeof epoch, generation: { counter: generation.counter + 1, id: 'g2' }, continues: generation, leader: member, leaderIncarnation: incarnation }));
+    await eventually('it leads the new lineage', () => a!.replica().replica.state.generation.counter === 2 && a!.replica().replica.leader?.isServing);
+    await a!.set('new', 'v');
+    await equal([a!, b!]);
+    expect(b!.replica('copy').replica.state.copies.get(0)?.origin.generation).toBe(2);
+    expect(statusOf([b!])[0]!.restarts).toBe(1);
+  });
+});

@@ -1,0 +1,30 @@
+import { commandCopy, type CopyJob, type CopyJobState } from './copy-job.ts';
+import type { JobCommand } from './migration-job.ts';
+
+const job = (state: CopyJobState): CopyJob => ({ id: 'c', state, source: 's', sourceId: '1', target: 't', targetId: '2', partitionCount: 4, createdMs: 1, endedMs: 0, problem: '' });
+
+describe('what operators of a cluster may ask of a copy (R37)', () => {
+  it.each<[CopyJobState, JobCommand['kind'], CopyJobState | 'refused']>([
+    ['RUNNING', 'pause', 'PAUSED'],
+    ['PAUSED', 'pause', 'PAUSED'],
+    ['PAUSED', 'resume', 'RUNNING'],
+    ['RUNNING', 'resume', 'RUNNING'],
+    ['RUNNING', 'cancel', 'CANCELLING'],
+    ['PAUSED', 'cancel', 'CANCELLING'],
+    ['CANCELLING', 'cancel', 'CANCELLING'],
+    ['CANCELLED', 'cancel', 'CANCELLED'],
+    ['CANCELLING', 'resume', 'refused'],
+    ['CANCELLING', 'pause', 'refused'],
+    ['CANCELLED', 'resume', 'refused'],
+  ])('%s: %s makes it %s', (state, kind, expected) => {
+    const next = commandCopy(job(state), { kind });
+    expect('refusal' in next ? 'refused' : next.state).toBe(expected);
+    // What changes nothing is the same job: it is not written.
+    if (!('refusal' in next) && next.state === state) expect(commandCopy(next, { kind })).toBe(next);
+  });
+
+  it('a refusal names the job and its state', () => {
+    expect(commandCopy(job('CANCELLING'), { kind: 'pause' })).toEqual({ refusal: 'migration c is CANCELLING and cannot be paused now' });
+    expect(commandCopy(job('CANCELLED'), { kind: 'resume' })).toEqual({ refusal: 'migration c has ended (CANCELLED) and cannot be resumed' });
+  });
+});
