@@ -11,7 +11,7 @@ import { bytesText, durationText } from '../output/quantities.ts';
 import { printable } from '../output/table.ts';
 import { adminCommand, type AdminFlags } from './admin.ts';
 import type { SetExitCode } from './dev.ts';
-import { newRequestId } from './migrate.ts';
+import { newRequestId } from '../migration/migration-request.ts';
 
 interface RebalanceFlags extends AdminFlags {
   readonly keyspace?: string;

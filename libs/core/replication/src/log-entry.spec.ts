@@ -45,6 +45,16 @@ const GOLDEN: [string, LogEntry, string][] = [
     '30000000 82 07000000 050000000000 0000000000408f40 00 0000 02 090000000000 01000000 02000000 00000000 00000000 0100 6b',
   ],
   [
+    'the place that a copy has come to',
+    { ...base, operation: { kind: 'copied', position: { source: 3, phase: 'COPYING', origin: { generation: 2, epoch: 9, seq: 2 ** 32 + 4 }, stampMs: 1000, next: { high: 5, low: 6 } } } },
+    '39000000 08 07000000 050000000000 0000000000408f40 00 0000 03000000 01 02000000 09000000 040000000100 0000000000408f40 05000000 06000000',
+  ],
+  [
+    'a copy that follows',
+    { ...base, operation: { kind: 'copied', position: { source: 0, phase: 'FOLLOWING', origin: { generation: 1, epoch: 1, seq: 7 }, stampMs: 1000, next: undefined } } },
+    '39000000 08 07000000 050000000000 0000000000408f40 00 0000 00000000 02 01000000 01000000 070000000000 0000000000408f40 00000000 00000000',
+  ],
+  [
     'expire up to a hash',
     { ...base, operation: { kind: 'expire', from: { high: 1, low: 2 }, to: { high: 3, low: 4 }, watermarkMs: 1000 } },
     '2f000000 03 07000000 050000000000 0000000000408f40 00 0000 01000000 02000000 01 03000000 04000000 0000000000408f40',
