@@ -1,6 +1,6 @@
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { AdminServer } from '@atoll/contracts/atoll/v1/admin';
-import { MigrationState, MigrationStep, type StartMigrationRequest, type WatchMigrationRequest, type WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
+import { MigrationMethod, MigrationState, MigrationStep, type StartMigrationRequest, type WatchMigrationRequest, type WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError } from '@atoll/core-errors';
 import { toServiceError } from '@atoll/platform-grpc';
 import { copying, done, jobOf, messageOf, partitionIn } from '../testing/migrations.ts';
@@ -30,6 +30,46 @@ const watching = (...messages: WatchMigrationResponse[]): Promise<FakeCoordinato
 
 afterEach(() => {
   for (const server of servers.splice(0)) server.stop();
+});
+
+describe('atoll migrate copy', () => {
+  const asked: StartMigrationRequest[] = [];
+  const state = { source: 'orders', target: 'orders-wide', following: true, lagSeq: 3, lagMs: 1500, restarts: 1 };
+  const followed = partitionIn(MigrationStep.MIGRATION_STEP_FOLLOW, 0, { from: ['node-1'], to: ['node-2'], lagSeq: 3, lagMs: 1500, progress: 1 });
+  const serving = (): Promise<FakeCoordinator> =>
+    serve({
+      startMigration: (call, reply) => {
+        asked.push(call.request);
+        reply(null, { migration: jobOf(2, { id: call.request.id, copy: { ...state, following: false } }), partitions: [] });
+      },
+      getMigration: (_call, reply) => reply(null, { migration: jobOf(2, { copy: state }), partitions: [followed] }),
+    });
+
+  beforeEach(() => {
+    asked.length = 0;
+  });
+
+  it('asks for a keyspace as its source is, but for what is said', async () => {
+    const { address } = await serving();
+    const { code, out, err } = await runCollected(['migrate', 'copy', 'orders', 'orders-wide', '--partitions', '256', '--replication-factor', '3', '--id', 'c', '--coordinator', address]);
+    expect({ code, out, err }).toEqual({ code: 0, out: 'migration c: RUNNING, orders is copied to orders-wide, of 2 partitions\n', err: 'atoll migrate show c shows how far it is behind its source\n' });
+    expect(asked).toEqual([expect.objectContaining({ id: 'c', method: MigrationMethod.MIGRATION_METHOD_COPY, keyspace: 'orders', target: { name: 'orders-wide', partitionCount: 256, replicationFactor: 3, minInSync: 0 } })]);
+  });
+
+  it('a dry run says that nothing was done', async () => {
+    const { address } = await serving();
+    const { out } = await runCollected(['migrate', 'copy', 'orders', 'orders-wide', '--dry-run', '--coordinator', address]);
+    expect([out, asked[0]!.dryRun]).toEqual(['orders would be copied to orders-wide, of 2 partitions; nothing was done\n', true]);
+  });
+
+  it('show tells how far the copy is behind its source, as text and for programs', async () => {
+    const { address } = await serving();
+    const { out } = await runCollected(['migrate', 'show', 'm', '--coordinator', address]);
+    expect(out).toContain('lag             3 log entries, 1500 ms; 1 partitions began anew\n');
+    expect(out).toMatch(/node-1 +node-2 +FOLLOW .* 1500 ms/);
+    const shown = JSON.parse((await runCollected(['migrate', 'show', 'm', '--json', '--coordinator', address])).out) as { migration: object; partitions: object[] };
+    expect([shown.migration, shown.partitions[0]]).toMatchObject([{ copy: state }, { step: 'FOLLOW', lagSeq: 3, lagMs: 1500 }]);
+  });
 });
 
 describe('atoll migrate start', () => {

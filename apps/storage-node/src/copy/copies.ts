@@ -2,7 +2,7 @@ import { CopyPhase as PhaseMessage, type CopyStatus, type GetCopiesResponse } fr
 import type { KeyspaceSpec } from '@atoll/core-membership';
 import { sourcePartitionsOf, type CopyPhase, type Leader } from '@atoll/core-replication';
 import type { ClusterView } from '@atoll/platform-etcd';
-import type { Logger } from '@atoll/platform-telemetry';
+import type { Counter, Logger, Metrics } from '@atoll/platform-telemetry';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 import { CopyClients } from './copy-clients.ts';
@@ -25,6 +25,7 @@ export interface CopiesOptions {
   readonly view: ClusterView;
   readonly clusterId: string;
   readonly incarnation: string;
+  readonly metrics: Metrics;
   readonly logger: Logger;
   readonly random: () => number;
 }
@@ -41,9 +42,16 @@ export class Copies {
   readonly #pulled = new Map<HostedReplica, Pulled>();
   readonly #clients = new CopyClients();
   readonly #slots = new Slots(COPYING_MAX);
+  readonly #restarts: Counter;
 
   constructor(options: CopiesOptions) {
     this.#options = options;
+    const { metrics, host } = options;
+    const worst = (of: (status: CopyStatus) => number | undefined) => () =>
+      [...host.keyspaces()].filter(({ spec }) => spec.copyOf !== undefined).map(({ spec }) => ({ labels: { keyspace: spec.name }, value: this.#statuses(spec.name).reduce((most, status) => Math.max(most, of(status) ?? 0), 0) }));
+    metrics.gaugeFamily('atoll_copy_lag_seconds', { description: 'How old the state of its source is that a partition of a copy holds, where it is oldest on this node.', unit: 's' }, worst(({ lagMs }) => lagMs && lagMs / 1000));
+    metrics.gaugeFamily('atoll_copy_lag_entries', { description: 'Largest number of log entries of its source that a partition of a copy on this node has yet to apply.' }, worst(({ lagSeq }) => lagSeq));
+    this.#restarts = metrics.counter('atoll_copy_restarts_total', { description: 'Times that a partition of a copy had to begin anew: the log of its source was gone, or its data began anew.' });
   }
 
   /** To be called every COPIES_TICK_MS. */
@@ -65,13 +73,15 @@ export class Copies {
 
   /** Answer to `Copy.GetCopies`. */
   get(): GetCopiesResponse {
+    const { incarnation, host } = this.#options;
+    return { incarnation, copies: [...host.keyspaces()].flatMap(({ spec }) => this.#statuses(spec.name)) };
+  }
+
+  #statuses(name: string): CopyStatus[] {
+    const keyspace = this.#options.host.keyspace(name);
     const nowMs = performance.now();
-    const copies: CopyStatus[] = [];
-    for (const keyspace of this.#options.host.keyspaces()) {
-      if (keyspace.spec.copyOf === undefined) continue;
-      for (const hosted of keyspace.replicas()) if (hosted.replica.leader !== undefined) copies.push(...this.#describe(keyspace.spec, hosted, nowMs));
-    }
-    return { incarnation: this.#options.incarnation, copies };
+    if (keyspace?.spec.copyOf === undefined) return [];
+    return [...keyspace.replicas()].filter(({ replica }) => replica.leader !== undefined).flatMap((hosted) => this.#describe(keyspace.spec, hosted, nowMs));
   }
 
   close(): void {
@@ -89,7 +99,7 @@ export class Copies {
     if (present?.leader === leader && present.source === source.id) return;
     if (present !== undefined) this.#stop(hosted);
     const { view, clusterId, random, logger } = this.#options;
-    const shared = { hosted, leader, source, target, clusterId, view, random, logger, clients: this.#clients, slots: this.#slots };
+    const shared = { hosted, leader, source, target, clusterId, view, random, logger, clients: this.#clients, slots: this.#slots, onRestart: () => this.#restarts.add() };
     const pullers = new Map(sourcePartitionsOf(hosted.partition, target.partitionCount, source.partitionCount).map((partition) => [partition, new CopyPuller({ ...shared, partition })]));
     this.#pulled.set(hosted, { leader, source: source.id, pullers });
   }

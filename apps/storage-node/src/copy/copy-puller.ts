@@ -37,6 +37,8 @@ export interface CopyPullerOptions {
   readonly clients: CopyClients;
   /** Those that still copy sub-ranges, on this node. */
   readonly slots: Slots;
+  /** The source's log was gone, or its data began anew. */
+  readonly onRestart: () => void;
   readonly logger: Logger;
   readonly random: () => number;
 }
@@ -119,6 +121,7 @@ export class CopyPuller {
         signal.throwIfAborted();
         if (message.restart !== '') {
           this.#restarts += 1;
+          this.#options.onRestart();
           this.#problem = `${message.restart}: it begins anew`;
           // Behind this entry nothing here counts as a copy of anything any more.
           return await this.#take([], { source: this.#options.partition, phase: 'EMPTYING', origin: NOWHERE, stampMs: 0, next: undefined });

@@ -1,0 +1,121 @@
+import { MigrationMethod, type StartMigrationRequest } from '@atoll/contracts/atoll/v1/migration';
+import type { Keyspace } from '@atoll/contracts/atoll/v1/admin';
+import { keyspaceKey, parseKeyspaceSpec } from '@atoll/platform-etcd';
+import { eventually } from '@atoll/platform-etcd/testing';
+import { callUnary } from '@atoll/platform-grpc';
+import { DEADLINE, MigrationCluster, ask, eventuallyShown, failureOf, hasEnded, shown, stateOf, stepOf, tableOf } from '../testing/migration-cluster.ts';
+import type { RunningCoordinator } from '../testing/run-coordinator.ts';
+
+const SEED = 20_261_124;
+
+let cluster: MigrationCluster;
+let running: RunningCoordinator;
+beforeAll(async () => {
+  cluster = new MigrationCluster(SEED);
+  running = await cluster.start();
+});
+afterAll(() => cluster.stop());
+afterEach(() => {
+  for (const node of cluster.nodes.values()) Object.assign(node, { transfers: {} });
+});
+
+const TARGET = { name: 'wide', partitionCount: 128, replicationFactor: 3, minInSync: 0 };
+const copy = (fields: Partial<StartMigrationRequest> = {}): StartMigrationRequest => ask({ id: 'c', method: MigrationMethod.MIGRATION_METHOD_COPY, target: TARGET, ...fields });
+const start = (fields: Partial<StartMigrationRequest> = {}) => callUnary(running.admin, 'startMigration', copy(fields), DEADLINE);
+const stored = (name: string) => {
+  const text = cluster.etcd.get(keyspaceKey(name))?.value;
+  const parsed = text === undefined ? undefined : parseKeyspaceSpec(text);
+  return parsed?.kind === 'parsed' ? parsed.value : undefined;
+};
+const written = (): string[] => cluster.etcd.list('jobs/copies/').map(({ key }) => key);
+const cancelled = async (id: string) => {
+  await callUnary(running.admin, 'cancelMigration', { id }, DEADLINE);
+  return eventuallyShown(running.admin, id, 'it ends', hasEnded);
+};
+
+describe(`copies that are refused (seed ${SEED})`, () => {
+  it.each<{ title: string; fields: Partial<StartMigrationRequest>; reason: string; field: string }>([
+    { title: 'no target', fields: { target: undefined }, reason: 'INVALID_ARGUMENT', field: 'target' },
+    { title: 'a target without a name', fields: { target: { ...TARGET, name: '' } }, reason: 'INVALID_ARGUMENT', field: 'target.name' },
+    { title: 'a target of 3 partitions', fields: { target: { ...TARGET, partitionCount: 3 } }, reason: 'INVALID_ARGUMENT', field: 'target.partition_count' },
+    { title: 'a replication factor of 8', fields: { target: { ...TARGET, replicationFactor: 8 } }, reason: 'INVALID_ARGUMENT', field: 'target.replication_factor' },
+    { title: 'more in sync than there are', fields: { target: { ...TARGET, minInSync: 4 } }, reason: 'INVALID_ARGUMENT', field: 'target.min_in_sync' },
+    { title: 'a target that there is', fields: { target: { ...TARGET, name: 'default' } }, reason: 'KEYSPACE_EXISTS', field: 'target.name' },
+    { title: 'a source that there is not', fields: { keyspace: 'other' }, reason: 'KEYSPACE_NOT_FOUND', field: 'keyspace' },
+    { title: 'an id with a slash', fields: { id: 'a/b' }, reason: 'INVALID_ARGUMENT', field: 'id' },
+    { title: 'partitions', fields: { partitions: [1] }, reason: 'INVALID_ARGUMENT', field: 'partitions' },
+    { title: 'all keyspaces', fields: { allKeyspaces: true }, reason: 'INVALID_ARGUMENT', field: 'all_keyspaces' },
+    { title: 'nodes', fields: { from: 'a' }, reason: 'INVALID_ARGUMENT', field: 'from' },
+    { title: 'a bound', fields: { bytesPerSecond: 10_000 }, reason: 'INVALID_ARGUMENT', field: 'bytes_per_second' },
+    { title: 'a target for a move', fields: { method: MigrationMethod.MIGRATION_METHOD_MOVE, from: 'a', to: 'b' }, reason: 'INVALID_ARGUMENT', field: 'target' },
+  ])('$title: $reason, naming $field; nothing is written', async ({ fields, reason, field }) => {
+    expect(await failureOf(start(fields))).toMatchObject({ reason, metadata: { field } });
+    expect(written()).toEqual([]);
+    expect(stored('wide')).toBeUndefined();
+  });
+
+  it('what does not fit into the nodes together is refused with the numbers, also in a dry run', async () => {
+    for (const node of cluster.nodes.values()) node.transfers = { memoryUsedBytes: 9000, memoryLimitBytes: 10_000 };
+    cluster.nodes.get('a')!.transfers = { ...cluster.nodes.get('a')!.transfers, sizes: [{ keyspace: 'default', partition: 0, bytes: 501, entries: 10 }] };
+    for (const dryRun of [true, false]) {
+      expect(await failureOf(start({ dryRun }))).toMatchObject({ reason: 'CAPACITY_SHORT', message: expect.stringContaining('3 replicas of 501 bytes do not fit into the 1500 bytes'), metadata: { field: 'target' } });
+    }
+    expect(written()).toEqual([]);
+  });
+});
+
+describe('a copy as a job (R37)', () => {
+  it('makes its keyspace as the source is, but for what was asked for; a dry run makes nothing; the same id answers with the same job', async () => {
+    const dry = await start({ dryRun: true });
+    expect([stateOf(dry.migration!), dry.migration!.description, dry.partitions.length, written()]).toEqual(['RUNNING', 'copy default to wide', 128, []]);
+    const first = await start();
+    expect(first.migration).toMatchObject({ id: 'c', method: MigrationMethod.MIGRATION_METHOD_COPY, partitionsTotal: 128, copy: { source: 'default', target: 'wide', following: false } });
+    const source = stored('default')!;
+    const made = stored('wide')!;
+    expect(made).toEqual({ ...source, name: 'wide', id: made.id, partitionCount: 128, replicationFactor: 3, minInSync: 2, copyOf: { job: 'c', keyspace: 'default', keyspaceId: source.id, isPaused: false } });
+    expect((await start()).migration!.createdAtMs).toBe(first.migration!.createdAtMs);
+    expect(stored('wide')!.id).toBe(made.id);
+    await eventually('the nodes hold it', async () => (await tableOf(running.admin, 'wide')).filter(({ leader }) => leader !== '').length === 128, 20_000);
+    // These nodes do not say how far they are: nothing is claimed.
+    const { migration, partitions } = await shown(running.admin, 'c');
+    expect([migration.copy, partitions.every((one) => stepOf(one) === 'WAITING')]).toEqual([expect.objectContaining({ following: false, lagSeq: undefined, lagMs: undefined }), true]);
+    const { keyspace } = await callUnary(running.admin, 'getKeyspace', { name: 'wide' }, DEADLINE);
+    expect(keyspace!.copyOf).toBe('default');
+    expect((await callUnary(running.admin, 'listMigrations', { limit: 0, active: true }, DEADLINE)).migrations.map(({ id }) => id)).toEqual(['c']);
+  });
+
+  it('is paused and resumed by the record of its keyspace, which the nodes follow; both can be asked for twice', async () => {
+    for (let time = 0; time < 2; time += 1) expect(stateOf((await callUnary(running.admin, 'pauseMigration', { id: 'c' }, DEADLINE)).migration!)).toBe('PAUSED');
+    expect(stored('wide')!.copyOf!.isPaused).toBe(true);
+    // Settings of the keyspace may change meanwhile, and what it is a copy of does not.
+    const wide = (await callUnary(running.admin, 'getKeyspace', { name: 'wide' }, DEADLINE)).keyspace as Keyspace;
+    await callUnary(running.admin, 'updateKeyspace', { keyspace: { ...wide, defaultTtlMs: 5000 }, fields: ['default_ttl_ms'] }, DEADLINE);
+    expect(stored('wide')).toMatchObject({ defaultTtlMs: 5000, copyOf: { job: 'c', isPaused: true } });
+    for (let time = 0; time < 2; time += 1) expect(stateOf((await callUnary(running.admin, 'resumeMigration', { id: 'c' }, DEADLINE)).migration!)).toBe('RUNNING');
+    expect(stored('wide')!.copyOf!.isPaused).toBe(false);
+    expect(await failureOf(callUnary(running.admin, 'resumeMigration', { id: 'c', bytesPerSecond: 5000 }, DEADLINE))).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'bytes_per_second' } });
+  });
+
+  it('neither its source nor its keyspace is deleted while it runs, and a copy is no source', async () => {
+    expect(await failureOf(callUnary(running.admin, 'deleteKeyspace', { name: 'wide' }, DEADLINE))).toMatchObject({ reason: 'MIGRATION_CONFLICT', metadata: { field: 'name', migration: 'c' } });
+    expect(await failureOf(start({ id: 'd', keyspace: 'wide', target: { ...TARGET, name: 'wider' } }))).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'keyspace' } });
+  });
+
+  it('goes on under another coordinator, which brings its end about: the keyspace is removed', async () => {
+    const next = await cluster.coordinator('c2');
+    await callUnary(running.admin, 'cancelMigration', { id: 'c' }, DEADLINE).then(() => running.stop());
+    const { migration } = await eventuallyShown(next.admin, 'c', 'it ends', hasEnded);
+    running = next;
+    expect([stateOf(migration), migration.problem, stored('wide'), stored('default')]).toEqual(['CANCELLED', 'cancelled by an operator', undefined, expect.anything()]);
+    await eventually('no record is left', () => cluster.etcd.list('partitions/wide/').length === 0);
+    expect(await failureOf(callUnary(running.admin, 'pauseMigration', { id: 'c' }, DEADLINE))).toMatchObject({ reason: 'MIGRATION_CONFLICT', message: 'id: migration c has ended (CANCELLED) and cannot be paused' });
+    expect(stateOf((await callUnary(running.admin, 'cancelMigration', { id: 'c' }, DEADLINE)).migration!)).toBe('CANCELLED');
+  });
+
+  it('an id that stands for a move, and one whose keyspace was made meanwhile, are conflicts', async () => {
+    await start({ id: 'e', target: { ...TARGET, partitionCount: 2 } });
+    expect(stored('wide')!.partitionCount).toBe(2);
+    expect(await failureOf(start({ id: 'f' }))).toMatchObject({ reason: 'KEYSPACE_EXISTS' });
+    expect(stateOf((await cancelled('e')).migration)).toBe('CANCELLED');
+  });
+});

@@ -1,0 +1,104 @@
+// A keyspace is copied into another one of other partitions and replicas while clients write to it, and while nodes that lead
+// partitions of both are killed (R37).
+import { jest } from '@jest/globals';
+import { MigrationMethod, MigrationState, MigrationStep } from '@atoll/contracts/atoll/v1/migration';
+import { isAtollError } from '@atoll/core-errors';
+import { eventually } from '@atoll/platform-etcd/testing';
+import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
+
+jest.setTimeout(240_000);
+
+const KEYS = 6000;
+const SOURCE = 'orders';
+const TARGET = 'orders-wide';
+const END_MS = 60_000;
+const LONG = { deadlineMs: 30_000 };
+
+let cluster: DevCluster;
+beforeAll(async () => {
+  cluster = await DevCluster.start({ nodes: 3, coordinators: 2 });
+  await cluster.createKeyspace({ name: SOURCE, partitionCount: 8, replicationFactor: 2 });
+  await cluster.untilRedundant(SOURCE);
+}, START_MS);
+afterAll(() => cluster?.stop(), STOP_MS);
+
+const keyOf = (index: number): string => `key-${index}`;
+
+/** Keys of which source and copy do not say the same. */
+async function differing(): Promise<string[]> {
+  const client = cluster.client();
+  const wrong: string[] = [];
+  for (let start = 0; start < KEYS; start += 500) {
+    const keys = Array.from({ length: 500 }, (_, index) => keyOf(start + index));
+    const [source, copy] = await Promise.all([SOURCE, TARGET].map((keyspace) => client.getMany(keys, { keyspace, ...LONG })));
+    const text = (outcome: NonNullable<typeof source>[number]): string => (outcome.ok ? (outcome.value?.value.toString() ?? 'none') : `failed`);
+    wrong.push(...keys.filter((_, index) => text(source![index]!) !== text(copy![index]!) || !source![index]!.ok));
+  }
+  return wrong;
+}
+
+const followed = (): Promise<unknown> =>
+  eventually(
+    'the copy is whole and has no lag',
+    async () => {
+      const { migration, partitions } = await cluster.migration('c');
+      return migration.copy?.following === true && migration.copy.lagSeq === 0 && partitions.every(({ step, problem }) => step === MigrationStep.MIGRATION_STEP_FOLLOW && problem === '');
+    },
+    END_MS,
+  );
+
+it('has all that its source has, also when those are killed who lead, and is gone when it is cancelled', async () => {
+  const client = cluster.client({ keyspace: SOURCE });
+  const fill = async (from: number, to: number, value: string): Promise<void> => {
+    for (let start = from; start < to; start += 500) {
+      const refused = (await client.setMany(Array.from({ length: 500 }, (_, index) => ({ key: keyOf(start + index), value: `${start + index} ${value}`.padEnd(500) })), LONG)).filter(({ ok }) => !ok);
+      expect(refused).toEqual([]);
+    }
+  };
+  await fill(0, KEYS, 'first');
+  const { migration } = await cluster.startMigration({ id: 'c', method: MigrationMethod.MIGRATION_METHOD_COPY, keyspace: SOURCE, target: { name: TARGET, partitionCount: 32, replicationFactor: 3, minInSync: 1 } });
+  expect(migration).toMatchObject({ state: MigrationState.MIGRATION_STATE_RUNNING, partitionsTotal: 32 });
+
+  // Somebody writes and deletes all the time; two nodes and the coordinator that began it go, one after the other.
+  let isWriting = true;
+  let written = 0;
+  const failures: unknown[] = [];
+  const writing = (async () => {
+    for (let round = 0; isWriting; round += 1) {
+      const key = keyOf((round * 7919) % KEYS);
+      try {
+        if (round % 5 === 0) await client.delete(key, LONG);
+        else await client.set(key, `round ${round}`, LONG);
+        written += 1;
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+  })();
+  await eventually('some partitions are copied', async () => (await cluster.migration('c')).migration.entries > 0, END_MS);
+  await cluster.kill('node-1');
+  await followed();
+  await cluster.kill(await cluster.electedCoordinator());
+  await cluster.kill('node-2');
+  const before = written;
+  await eventually('writers go on', () => written > before + 200, END_MS);
+  isWriting = false;
+  await writing;
+  expect(failures).toEqual([]);
+  await followed();
+  expect(await differing()).toEqual([]);
+
+  const refused = await client.set('mine', 'x', { keyspace: TARGET, ...LONG }).then(
+    () => 'taken',
+    (error: unknown) => (isAtollError(error) ? error.reason : String(error)),
+  );
+  expect(refused).toBe('KEYSPACE_COPYING');
+
+  await cluster.cancelMigration('c');
+  const ended = await eventually('it has ended', async () => {
+    const now = (await cluster.migration('c')).migration;
+    return now.endedAtMs > 0 ? now : undefined;
+  }, END_MS);
+  expect(ended.state).toBe(MigrationState.MIGRATION_STATE_CANCELLED);
+  await eventually('nothing is left of it', async () => (await Promise.all(['node-1', 'node-2', 'node-3'].map((node) => cluster.replicas(node)))).flat().every(({ keyspace }) => keyspace !== TARGET), END_MS);
+});
