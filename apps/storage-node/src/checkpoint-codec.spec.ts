@@ -40,8 +40,8 @@ describe('the chunks of a checkpoint', () => {
     const restoredFences = new FenceTable();
     const copies = new CopyPositions();
     const position: CopyPosition = { source: 3, phase: 'COPYING', origin: { generation: 2, epoch: 9, seq: 2 ** 40 + 5 }, stampMs: 1_800_000_000_001, next: { high: 0xfedc_ba98, low: 0x7654_3210 } };
-    copies.set(position);
-    copies.set({ ...position, source: 4, phase: 'FOLLOWING', next: undefined });
+    copies.set(position, 1);
+    copies.set({ ...position, source: 4, phase: 'FOLLOWING', next: undefined }, 2);
     const restoredCopies = new CopyPositions();
     let chunkCount = 0;
     for await (const chunk of checkpointChunks({ store, fences, copies }, noPause)) {

@@ -61,7 +61,8 @@ function encodeEntries(entries: readonly StoredEntry[]): Buffer {
 export function restoreChunk({ store, fences, copies }: CheckpointSource, bytes: Uint8Array): void {
   const chunk = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (chunk.readUInt32LE(0) === FENCES_MARK) return fences.merge(FenceTable.decode(chunk.subarray(4)));
-  if (chunk.readUInt32LE(0) === COPIES_MARK) return copies.load(chunk.subarray(4));
+  // As of some entry behind the checkpoint's position: the log repeats in order what moved them.
+  if (chunk.readUInt32LE(0) === COPIES_MARK) return copies.load(chunk.subarray(4), 0);
   for (let at = 0; at < chunk.length; ) {
     const version = {
       generation: chunk.readUInt32LE(at),

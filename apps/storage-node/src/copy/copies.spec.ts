@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { CopyPhase, type CopyStatus } from '@atoll/contracts/atoll/v1/copy';
 import { DeleteRequest } from '@atoll/contracts/atoll/v1/cache';
 import type { KeyspaceSpec } from '@atoll/core-membership';
@@ -101,6 +104,27 @@ describe(`a keyspace that is a copy (seed ${SEED})`, () => {
     // It did not begin anew: what c holds of the place is that of b.
     expect(statusOf([c!]).map(({ restarts }) => restarts)).toEqual([0, 0]);
     for (const source of [0, 1]) expect(c!.replica('copy').replica.state.copies.get(source)?.phase).toBe('FOLLOWING');
+  });
+
+  it('goes on where it was when the process that leads it comes again with its disk', async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'atoll-copy-'));
+    const env = { STORAGE_NODE_DATA_DIR: directory };
+    const a = await world.start('a');
+    const b = await world.start('b', { env });
+    const spec = await world.createKeyspace({}, [a]);
+    for (let index = 0; index < 100; index += 1) await a.set(`key-${index}`, 'first');
+    await world.createKeyspace({ name: 'copy', durability: 'SYNC', ...copyOf(spec) }, [b]);
+    await following([b], 1);
+    await b.stop();
+    for (let index = 0; index < 50; index += 1) await remove(a, `key-${index}`);
+    const again = await world.start('b', { env });
+    const kept = again.replica('copy').replica.state.copies.get(0);
+    expect(kept).toMatchObject({ phase: 'FOLLOWING', origin: { generation: 1, epoch: 1 } });
+    await world.promote(again, { keyspace: 'copy' });
+    await equal([a, again]);
+    expect(contentOf([again], 'copy').size).toBe(50);
+    await again.stop();
+    await rm(directory, { recursive: true, force: true });
   });
 
   it('goes on at the next leader of its source', async () => {

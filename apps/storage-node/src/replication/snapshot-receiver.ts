@@ -159,8 +159,7 @@ export class SnapshotReceiver {
         if (signal.aborted || hosted.replica.role !== role || state.install !== install) return;
         results.add(message, state);
         if (message.fences !== undefined) state.fences.merge(FenceTable.decode(message.fences));
-        // The log, which runs beside, may have moved them further already (R37).
-        if (message.copies !== undefined && state.appliedSeq <= message.readSeq) state.copies.load(message.copies);
+        if (message.copies !== undefined) state.copies.load(message.copies, message.readSeq);
         const chunk = assembler.add(message);
         if (chunk === undefined) continue;
         hosted.replica.hearEpoch(message.epoch);

@@ -206,7 +206,7 @@ export class ReplicaState {
     this.#repair?.noteEntry(entry);
     this.#appliedSeq = entry.seq;
     if (entry.operation.kind === 'marker') this.marks.keep({ epoch: entry.epoch, seq: entry.seq }, this.#installed ? this.store.digest() : undefined);
-    if (entry.operation.kind === 'copied') this.copies.set(entry.operation.position);
+    if (entry.operation.kind === 'copied') this.copies.set(entry.operation.position, entry.seq);
     this.clock.follow(entry.stampMs, nowMs);
   }
 

@@ -5,18 +5,20 @@ import { COPY_POSITION_BYTES, decodeCopyPosition, encodeCopyPosition, type CopyP
  * log alone. At most 4096 of them: one when the copy has at least as many partitions as its source.
  */
 export class CopyPositions {
-  readonly #bySource = new Map<number, CopyPosition>();
+  /** With the seq of this partition's log at which each came to be. */
+  readonly #bySource = new Map<number, { readonly position: CopyPosition; readonly seq: number }>();
 
   get isEmpty(): boolean {
     return this.#bySource.size === 0;
   }
 
   get(source: number): CopyPosition | undefined {
-    return this.#bySource.get(source);
+    return this.#bySource.get(source)?.position;
   }
 
-  set(position: CopyPosition): void {
-    this.#bySource.set(position.source, position);
+  /** As the entry `seq` of the log says; an earlier word than what is held changes nothing. */
+  set(position: CopyPosition, seq: number): void {
+    if (seq >= (this.#bySource.get(position.source)?.seq ?? 0)) this.#bySource.set(position.source, { position, seq });
   }
 
   clear(): void {
@@ -27,14 +29,16 @@ export class CopyPositions {
   encode(): Buffer {
     const bytes = Buffer.allocUnsafe(this.#bySource.size * COPY_POSITION_BYTES);
     let at = 0;
-    for (const position of this.#bySource.values()) at = encodeCopyPosition(position, bytes, at);
+    for (const { position } of this.#bySource.values()) at = encodeCopyPosition(position, bytes, at);
     return bytes;
   }
 
-  /** Takes the place of what is held. Throws RangeError on damage. */
-  load(bytes: Buffer): void {
+  /**
+   * Takes in what another replica holds at `seq`. The log that runs beside an install may be ahead of it here, for some of them:
+   * what came with later entries stays. Throws RangeError on damage.
+   */
+  load(bytes: Buffer, seq: number): void {
     if (bytes.length % COPY_POSITION_BYTES !== 0) throw new RangeError(`${bytes.length} bytes are no positions of a copy`);
-    this.clear();
-    for (let at = 0; at < bytes.length; at += COPY_POSITION_BYTES) this.set(decodeCopyPosition(bytes, at));
+    for (let at = 0; at < bytes.length; at += COPY_POSITION_BYTES) this.set(decodeCopyPosition(bytes, at), seq);
   }
 }
