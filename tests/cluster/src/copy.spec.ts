@@ -60,11 +60,11 @@ it('has all that its source has, also when those are killed who lead, and is gon
   expect(migration).toMatchObject({ state: MigrationState.MIGRATION_STATE_RUNNING, partitionsTotal: 32 });
 
   // Somebody writes and deletes all the time; two nodes and the coordinator that began it go, one after the other.
-  let isWriting = true;
+  const stop = new AbortController();
   let written = 0;
   const failures: unknown[] = [];
   const writing = (async () => {
-    for (let round = 0; isWriting && failures.length === 0; round += 1) {
+    for (let round = 0; !stop.signal.aborted && failures.length === 0; round += 1) {
       const key = keyOf((round * 7919) % KEYS);
       try {
         if (round % 5 === 0) await client.delete(key, LONG);
@@ -84,7 +84,7 @@ it('has all that its source has, also when those are killed who lead, and is gon
   await cluster.kill('node-2');
   const before = written;
   await eventually('writers go on', () => written > before + 200 || failures.length > 0, END_MS);
-  isWriting = false;
+  stop.abort();
   await writing;
   expect(failures).toEqual([]);
   await followed();

@@ -15,7 +15,8 @@ import { command, isEnded, type JobCommand } from '@atoll/core-migration';
 import { requireElected, requireTerm, type AdminContext } from '../admin-context.ts';
 import { toMigration } from '../migration/migration-messages.ts';
 import type { TermOfOffice } from '../term-of-office.ts';
-import { checkBytesPerSecond, requireMigration } from './start-migration.ts';
+import { requireMigration } from './known-migrations.ts';
+import { checkBytesPerSecond } from './start-migration.ts';
 
 const LIMIT_DEFAULT = 50;
 const LIMIT_MAX = 200;

@@ -6,7 +6,8 @@ import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { draftMigration, requireCapacity } from '../migration/begin-migration.ts';
 import { sizeIn, type ClusterSurvey } from '../migration/cluster-survey.ts';
 import type { TermOfOffice } from '../term-of-office.ts';
-import { beginOnce, checkMigrationId, describeMigration, existingMigration } from './start-migration.ts';
+import { checkMigrationId, describeMigration, existingMigration } from './known-migrations.ts';
+import { beginOnce } from './start-migration.ts';
 
 export async function planRebalance(context: AdminContext, { keyspace }: PlanRebalanceRequest): Promise<PlanRebalanceResponse> {
   const { term, names } = scope(context, keyspace);

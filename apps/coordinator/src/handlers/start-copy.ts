@@ -6,7 +6,7 @@ import { DEFAULT_KEYSPACE, randomHex } from '@atoll/core-runtime';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { toCopiedPartition, toCopyMigration } from '../copy/copy-messages.ts';
 import type { ClusterSurvey } from '../migration/cluster-survey.ts';
-import { checkMigrationId, existingMigration } from './start-migration.ts';
+import { checkMigrationId, existingMigration } from './known-migrations.ts';
 
 /** `StartMigration` with the method COPY. Throws INVALID_ARGUMENT that names the field, KEYSPACE_NOT_FOUND, KEYSPACE_EXISTS, CAPACITY_SHORT, MIGRATION_CONFLICT. */
 export async function startCopy(context: AdminContext, request: StartMigrationRequest): Promise<StartMigrationResponse> {

@@ -1,5 +1,5 @@
 import { MigrationMethod, type StartMigrationRequest, type StartMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
-import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
+import { invalidArgument, isAtollError } from '@atoll/core-errors';
 import { planMove, type MigrationJob, type MigrationOperator, type PlannedMoves } from '@atoll/core-migration';
 import { DEFAULT_KEYSPACE, randomHex, toNodeId } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
@@ -8,10 +8,10 @@ import { draftMigration, requireCapacity } from '../migration/begin-migration.ts
 import { toMigration, toPartitionMigration } from '../migration/migration-messages.ts';
 import type { TermOfOffice } from '../term-of-office.ts';
 import { requireSpec } from './drain-node.ts';
+import { checkMigrationId, existingMigration } from './known-migrations.ts';
 import { namedPartitions } from './named-partitions.ts';
 import { startCopy } from './start-copy.ts';
 
-const ID = /^[A-Za-z0-9_-]{1,64}$/;
 const BYTES_PER_SECOND_MIN = 1024;
 
 export async function startMigration(context: AdminContext, request: StartMigrationRequest): Promise<StartMigrationResponse> {
@@ -40,11 +40,6 @@ export async function startMigration(context: AdminContext, request: StartMigrat
     if (written !== undefined) return written;
   }
   return { migration: toMigration(job, []), partitions: operators.map((operator) => toPartitionMigration(operator, { bytes: 0, entries: 0, progress: 0 })) };
-}
-
-/** Throws INVALID_ARGUMENT for an id that cannot stand in a key; an empty one is made up. */
-export function checkMigrationId(id: string): void {
-  if (id !== '' && !ID.test(id)) throw invalidArgument('id', 'must be 1 to 64 characters of [A-Za-z0-9_-]');
 }
 
 /** Throws INVALID_ARGUMENT for a bound that is none: 0 stands for that of the nodes. */
@@ -79,31 +74,4 @@ function plan(context: AdminContext, view: ClusterView, request: StartMigrationR
   const names = request.allKeyspaces ? [...view.keyspaces().keys()] : [request.keyspace || DEFAULT_KEYSPACE];
   const records = names.flatMap((name) => namedPartitions(view, name, partitions));
   return planMove(records, { from: toNodeId(request.from), to: toNodeId(request.to), isNamed: partitions.length > 0 });
-}
-
-/** What stands in etcd by that id; an empty one names nothing. */
-export async function existingMigration(term: TermOfOffice, id: string): Promise<Required<StartMigrationResponse> | undefined> {
-  await term.migrations.store.refresh();
-  await term.copies.store.refresh();
-  return id === '' ? undefined : describeMigration(term, id);
-}
-
-/** The job with its partitions as they stand; undefined when there is none. */
-export function describeMigration(term: TermOfOffice, id: string): Required<StartMigrationResponse> | undefined {
-  const { store, transfers } = term.migrations;
-  const job = store.job(id);
-  if (job === undefined) return term.copies.describe(id);
-  const running = store.operators().filter((operator) => operator.job === id);
-  return {
-    migration: toMigration(job, running.map((operator) => transfers.of(operator))),
-    partitions: store.operatorsOf(id).map((operator) => toPartitionMigration(operator, transfers.of(operator))),
-  };
-}
-
-/** Throws MIGRATION_NOT_FOUND, and INVALID_ARGUMENT for an empty id. */
-export async function requireMigration(term: TermOfOffice, id: string): Promise<Required<StartMigrationResponse>> {
-  if (id === '') throw invalidArgument('id', 'is missing');
-  const found = await existingMigration(term, id);
-  if (found === undefined) throw new AtollError('MIGRATION_NOT_FOUND', `id: there is no migration ${JSON.stringify(id.slice(0, 80))}`, { metadata: { field: 'id', migration: id.slice(0, 80) } });
-  return found;
 }

@@ -4,7 +4,7 @@ import { AtollError, invalidArgument } from '@atoll/core-errors';
 import { writeWithBackpressure, type ServerStreamHandler } from '@atoll/platform-grpc';
 import { requireElected, type AdminContext } from '../admin-context.ts';
 import { CopyRate } from '../migration/copy-rate.ts';
-import { requireMigration } from './start-migration.ts';
+import { requireMigration } from './known-migrations.ts';
 
 const INTERVAL_MS_DEFAULT = 500;
 const INTERVAL_MS_MIN = 100;
