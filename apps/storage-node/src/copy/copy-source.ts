@@ -15,6 +15,8 @@ const LIMITS: SourceLimits = {
   log: { entriesMax: 2000, bytesMax: 256 * KIB },
   slice: { entriesMax: 2000, bytesMax: 256 * KIB },
 };
+/** While clients are served: as in full syncs, what waits behind the reading of a sub-range waits some 2 ms. */
+const LIMITS_BESIDE_CLIENTS: SourceLimits = { ...LIMITS, slice: { ...LIMITS.slice, entriesMax: 250 } };
 /** A reader that has everything hears how far it is so often, in ms: its place must not fall behind the log that is kept. */
 export const TELL_MS = 500;
 
@@ -53,12 +55,12 @@ export class CopySource {
         const { state } = hosted.replica;
         place ??= beginOfCopy(state, FIRST_HASH);
         pace(place.next !== undefined);
-        const reading = readSource(state, place, belongs, LIMITS);
+        const reading = readSource(state, place, belongs, throttle.isSparing ? LIMITS_BESIDE_CLIENTS : LIMITS);
         if (reading.kind === 'restart') return await writePaced(call, encode({ ...EMPTY, restart: reading.reason }), signal);
         if (reading.kind === 'ahead') throw new AtollError('REPLICA_NOT_READY', 'the leader of the source has not come so far yet');
         place = reading.place;
         await writePaced(call, encode(toMessage(state, reading)), signal);
-        if (reading.sliceBytes > 0) await throttle.rate.wait(reading.sliceBytes, signal);
+        if (reading.sliceEntries > 0) await throttle.rate.wait(throttle.weigh(reading.sliceBytes, reading.sliceEntries), signal);
         if (!reading.isAtHead || place.next !== undefined) await new Promise((resolve) => setImmediate(resolve));
         else await movedBehind(hosted, place.origin.seq, signal);
       }

@@ -34,8 +34,9 @@ export type SourceReading =
       /** In order. */
       readonly changes: readonly CopiedChange[];
       readonly place: SourcePlace;
-      /** Of keys and values of a sub-range; 0 when none was read. */
+      /** The sub-range: keys and values that the reader gets of it, and entries that were looked at; 0 when none was read. */
       readonly sliceBytes: number;
+      readonly sliceEntries: number;
       /** The reader has all that is committed. */
       readonly isAtHead: boolean;
     }
@@ -59,7 +60,7 @@ export function readSource(state: ReplicaState, place: SourcePlace, belongs: (ke
     return key.length + value.length;
   });
   const isAtHead = origin.seq === state.appliedSeq;
-  if (!isAtHead || place.next === undefined) return { kind: 'read', changes, place: { origin, next: place.next }, sliceBytes: 0, isAtHead };
+  if (!isAtHead || place.next === undefined) return { kind: 'read', changes, place: { origin, next: place.next }, sliceBytes: 0, sliceEntries: 0, isAtHead };
   const slice = state.store.readRange(place.next, undefined, limits.slice);
   let sliceBytes = 0;
   for (const { key, value, expiresAtMs } of slice.entries) {
@@ -68,5 +69,5 @@ export function readSource(state: ReplicaState, place: SourcePlace, belongs: (ke
     sliceBytes += key.length + value.length;
   }
   if (slice.next !== undefined && compareHash(slice.next, place.next) <= 0) throw new Error('a sub-range of the source does not end');
-  return { kind: 'read', changes, place: { origin, next: slice.next }, sliceBytes, isAtHead };
+  return { kind: 'read', changes, place: { origin, next: slice.next }, sliceBytes, sliceEntries: slice.entries.length, isAtHead };
 }
