@@ -89,6 +89,12 @@ it('has all that its source has, also when those are killed who lead, and is gon
   expect(failures).toEqual([]);
   await followed();
   expect(await differing()).toEqual([]);
+  const compared = await eventually('every partition was compared since its leader leads', async () => {
+    const { copy } = (await cluster.migration('c')).migration;
+    return copy?.comparedEntries === undefined ? undefined : copy;
+  }, END_MS);
+  expect(compared.differing).toBe(0);
+  expect(compared.comparedEntries).toBeGreaterThan(KEYS / 2);
 
   const refused = await client.set('mine', 'x', { keyspace: TARGET, ...LONG }).then(
     () => 'taken',

@@ -34,7 +34,7 @@ afterEach(() => {
 
 describe('atoll migrate copy', () => {
   const asked: StartMigrationRequest[] = [];
-  const state = { source: 'orders', target: 'orders-wide', following: true, lagSeq: 3, lagMs: 1500, restarts: 1 };
+  const state = { source: 'orders', target: 'orders-wide', following: true, lagSeq: 3, lagMs: 1500, restarts: 1, comparedEntries: 20_000, differing: 0 };
   const followed = partitionIn(MigrationStep.MIGRATION_STEP_FOLLOW, 0, { from: ['node-1'], to: ['node-2'], lagSeq: 3, lagMs: 1500, progress: 1 });
   const serving = (): Promise<FakeCoordinator> =>
     serve({
@@ -66,6 +66,7 @@ describe('atoll migrate copy', () => {
     const { address } = await serving();
     const { out } = await runCollected(['migrate', 'show', 'm', '--coordinator', address]);
     expect(out).toContain('lag             3 log entries, 1500 ms; 1 partitions began anew\n');
+    expect(out).toContain('compared        20000 entries, all equal\n');
     expect(out).toMatch(/node-1 +node-2 +FOLLOW .* 1500 ms/);
     const shown = JSON.parse((await runCollected(['migrate', 'show', 'm', '--json', '--coordinator', address])).out) as { migration: object; partitions: object[] };
     expect([shown.migration, shown.partitions[0]]).toMatchObject([{ copy: state }, { step: 'FOLLOW', lagSeq: 3, lagMs: 1500 }]);

@@ -8,7 +8,7 @@ export function migrationJson(migration: Migration): Record<string, unknown> {
   return { ...migration, method: migrationMethodToJSON(migration.method).replace('MIGRATION_METHOD_', ''), state: stateName(migration.state), copy: migration.copy === undefined ? null : copyJson(migration.copy) };
 }
 
-const copyJson = (copy: CopyState): Record<string, unknown> => ({ ...copy, lagSeq: copy.lagSeq ?? null, lagMs: copy.lagMs ?? null });
+const copyJson = (copy: CopyState): Record<string, unknown> => ({ ...copy, lagSeq: copy.lagSeq ?? null, lagMs: copy.lagMs ?? null, comparedEntries: copy.comparedEntries ?? null });
 
 export function partitionMigrationJson(partition: PartitionMigration): Record<string, unknown> {
   return { ...partition, step: stepName(partition.step), proof: partition.proof ?? null, pauseMs: partition.pauseMs ?? null, lagSeq: partition.lagSeq ?? null, lagMs: partition.lagMs ?? null };
@@ -57,6 +57,7 @@ export function migrationText(migration: Migration, nowMs: number): string {
     ['state', stateName(migration.state)],
     ['what', [migration.reason, migration.description].filter(Boolean).join(': ')],
     ...(migration.copy === undefined ? [] : [['lag', copyText(migration.copy)] as [string, string]]),
+    ...(migration.copy === undefined ? [] : [['compared', comparedText(migration.copy)] as [string, string]]),
     ['partitions', `${partitionsDone} of ${partitionsTotal} done${partitionsRolledBack > 0 ? `, ${partitionsRolledBack} rolled back` : ''}`],
     ['copied', `${bytesText(migration.bytes)}, ${migration.entries} entries`],
     ['bound', bytesPerSecond > 0 ? `${bytesText(bytesPerSecond)}/s` : 'that of the nodes'],
@@ -68,6 +69,12 @@ export function migrationText(migration: Migration, nowMs: number): string {
     ...(migration.problem === '' ? [] : [['problem', migration.problem] as [string, string]]),
   ];
   return rows.map(([name, value]) => `${name.padEnd(16)}${value}`).join('\n');
+}
+
+/** `20000 entries, all equal`: source and target, by key, value and expiry. */
+function comparedText({ comparedEntries, differing }: CopyState): string {
+  if (comparedEntries === undefined) return 'not yet';
+  return `${comparedEntries} entries, ${differing === 0 ? 'all equal' : `${differing} sub-ranges differ`}`;
 }
 
 /** `none`, `120 log entries, 1.5 s`: how far a copy is behind its source. */
@@ -150,8 +157,8 @@ export function pauseText(ms: number | undefined): string {
 /** `64 equal`, `62 equal, 2 repaired`: of 64 sub-ranges; with `, 40 entries read` where each entry was compared. */
 function proofText(proof: MigrationProof | undefined): string {
   if (proof === undefined) return '-';
-  const { equal, repaired, comparedEntries } = proof;
-  return `${equal} equal${repaired > 0 ? `, ${repaired} repaired` : ''}${comparedEntries > 0 ? `, ${comparedEntries} entries read` : ''}`;
+  const { equal, repaired, comparedEntries, differing } = proof;
+  return `${equal} equal${repaired > 0 ? `, ${repaired} repaired` : ''}${differing > 0 ? `, ${differing} differ` : ''}${comparedEntries > 0 ? `, ${comparedEntries} entries read` : ''}`;
 }
 
 const timeText = (ms: number): string => (ms === 0 ? '-' : new Date(ms).toISOString());

@@ -9,6 +9,6 @@ export const partitionIn = (step: MigrationStep, partition: number, more: Partia
 
 export const copying = (partition: number, bytes: number): PartitionMigration => partitionIn(MigrationStep.MIGRATION_STEP_CATCH_UP, partition, { bytes, progress: bytes / 4096 });
 
-export const done = (partition: number): PartitionMigration => partitionIn(MigrationStep.MIGRATION_STEP_DONE, partition, { bytes: 4096, entries: 40, progress: 1, proof: { epoch: 2, seq: 90, entries: 40, equal: 62, repaired: 2, comparedEntries: 40 }, pauseMs: 3.25 });
+export const done = (partition: number): PartitionMigration => partitionIn(MigrationStep.MIGRATION_STEP_DONE, partition, { bytes: 4096, entries: 40, progress: 1, proof: { epoch: 2, seq: 90, entries: 40, equal: 62, repaired: 2, comparedEntries: 40, differing: 0 }, pauseMs: 3.25 });
 
 export const messageOf = (migration: Migration, partitions: PartitionMigration[] = [], more: Partial<WatchMigrationResponse> = {}): WatchMigrationResponse => WatchMigrationResponse.fromPartial({ migration, partitions, ...more });

@@ -1,5 +1,5 @@
 import { CopyPhase, type CopyStatus } from '@atoll/contracts/atoll/v1/copy';
-import { MigrationMethod, MigrationState, MigrationStep, type Migration, type PartitionMigration } from '@atoll/contracts/atoll/v1/migration';
+import { MigrationMethod, MigrationState, MigrationStep, type Migration, type MigrationProof, type PartitionMigration } from '@atoll/contracts/atoll/v1/migration';
 import type { CopyJob } from '@atoll/core-migration';
 
 /** One partition of the target, with the nodes that lead it and its sources. */
@@ -41,6 +41,8 @@ export function toCopyMigration(job: CopyJob, partitions: readonly PartitionMigr
       lagSeq: worst(partitions.map(({ lagSeq }) => lagSeq), (a, b) => a + b),
       lagMs: worst(partitions.map(({ lagMs }) => lagMs), Math.max),
       restarts,
+      comparedEntries: worst(partitions.map(({ proof }) => proof?.entries), (a, b) => a + b),
+      differing: sum(partitions, ({ proof }) => proof?.differing ?? 0),
     },
   };
 }
@@ -60,12 +62,23 @@ export function toCopiedPartition(job: CopyJob, { partition, leader, sourceLeade
     bytes: statuses[0]?.bytes ?? 0,
     entries: statuses[0]?.entries ?? 0,
     progress: isTold ? statuses.reduce((least, { progress }) => Math.min(least, progress), 1) : 0,
+    proof: isTold ? proofOf(statuses) : undefined,
     problem: statuses.find(({ problem }) => problem !== '')?.problem ?? '',
     bytesTotal: 0,
     entriesTotal: 0,
     lagSeq: worst(lags.map((status) => status?.lagSeq), (a, b) => a + b),
     lagMs: worst(lags.map((status) => status?.lagMs), Math.max),
   };
+}
+
+/** Of all pairs; undefined until each was compared. */
+function proofOf(statuses: readonly CopyStatus[]): MigrationProof | undefined {
+  const proofs = statuses.flatMap(({ proof }) => proof ?? []);
+  if (proofs.length < statuses.length) return undefined;
+  const entries = sum(proofs, (proof) => proof.entries);
+  const differing = sum(proofs, (proof) => proof.differing);
+  const { epoch = 0, seq = 0 } = proofs[0]?.origin ?? {};
+  return { epoch, seq, entries, equal: sum(proofs, ({ equal }) => equal), repaired: 0, comparedEntries: differing === 0 ? entries : 0, differing };
 }
 
 const sum = <T>(values: readonly T[], of: (value: T) => number): number => values.reduce((total, value) => total + of(value), 0);

@@ -44,7 +44,7 @@ export function toPartitionMigration(operator: MigrationOperator, copy: CopyProg
     bytes: copy.bytes,
     entries: copy.entries,
     progress: copy.progress,
-    proof: proof && { ...proof },
+    proof: proof && { ...proof, differing: 0 },
     pauseMs,
     problem,
     bytesTotal,

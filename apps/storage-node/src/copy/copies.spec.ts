@@ -5,7 +5,8 @@ import { CopyPhase, type CopyStatus } from '@atoll/contracts/atoll/v1/copy';
 import { DeleteRequest } from '@atoll/contracts/atoll/v1/cache';
 import type { KeyspaceSpec } from '@atoll/core-membership';
 import { FIRST_HASH } from '@atoll/core-store';
-import { KIB, MIB, SeededRandom } from '@atoll/core-runtime';
+import { partitionOfToken, tokenOfKey } from '@atoll/core-placement';
+import { KIB, MIB, SeededRandom, keyHash } from '@atoll/core-runtime';
 import { encodeKeyspaceSpec, keyspaceKey } from '@atoll/platform-etcd';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { callUnary } from '@atoll/platform-grpc';
@@ -69,6 +70,35 @@ describe(`a keyspace that is a copy (seed ${SEED})`, () => {
     await equal([a!, b!]);
     expect(contentOf([b!], 'copy').size).toBe(251);
     for (const { lagSeq, lagMs, restarts, problem } of statusOf([b!])) expect({ lagSeq, restarts, problem, isFresh: lagMs! < 2000 }).toEqual({ lagSeq: 0, restarts: 0, problem: '', isFresh: true });
+  });
+
+  it.each([
+    { source: 2, target: 8 },
+    { source: 8, target: 2 },
+  ])('of $source partitions in $target is compared with its source by key, value and expiry while both are written to, and what differs is told', async ({ source, target }) => {
+    const [a, b] = await nodes({}, 'a', 'b');
+    const spec = await world.createKeyspace({ partitionCount: source }, [a!]);
+    for (let index = 0; index < 400; index += 1) await a!.set(`key-${index}`, `value-${index}`, { ttlMs: index % 4 === 0 ? 3_600_000 : 0 });
+    const copy = await world.createKeyspace({ name: 'copy', partitionCount: target, ...copyOf(spec) }, [b!]);
+    let isWriting = true;
+    const writing = (async () => {
+      for (let index = 0; isWriting; index += 1) await a!.set(`key-${index % 100}`, `again ${index}`);
+    })();
+    const compared = (): Promise<CopyStatus[]> => eventually('all is compared', () => (statusOf([b!]).length > 0 && statusOf([b!]).every(({ proof }) => proof !== undefined) ? statusOf([b!]) : undefined), 30_000);
+    const proofs = (await compared()).map(({ proof }) => proof!);
+    isWriting = false;
+    await writing;
+    expect([proofs.reduce((total, { entries }) => total + entries, 0), proofs.reduce((total, { differing }) => total + differing, 0)]).toEqual([400, 0]);
+    await equal([a!, b!]);
+
+    // Somebody changes the copy behind everybody's back; a new office compares anew.
+    const key = Buffer.from('key-7');
+    const hosted = b!.replica('copy', partitionOfToken(tokenOfKey(key), target));
+    hosted.replica.state.store.put({ key, hash: keyHash(key), value: Buffer.from('other'), version: { generation: 1, epoch: 1, seq: 1 }, expiresAtMs: 0 });
+    change(copy, { copyOf: { ...copy.copyOf!, isPaused: true } });
+    await eventually('nobody pulls', () => statusOf([b!]).length === 0);
+    change(copy, {});
+    expect((await compared()).map(({ proof }) => proof!.differing).filter((differing) => differing > 0)).toEqual([1]);
   });
 
   it('takes no other writes, and is read', async () => {

@@ -1,9 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import type { FollowSourceResponse } from '@atoll/contracts/atoll/v1/copy';
+import type { CopyCheck, CopyProof, FollowSourceResponse } from '@atoll/contracts/atoll/v1/copy';
 import { AtollError, isAtollError } from '@atoll/core-errors';
 import type { KeyspaceSpec } from '@atoll/core-membership';
 import { partitionOfToken, tokenOfKey } from '@atoll/core-placement';
-import type { CopiedChange, CopyPhase, CopyPosition, Leader } from '@atoll/core-replication';
+import { digestRange, isSameDigest, type CopiedChange, type CopyPhase, type CopyPosition, type Leader } from '@atoll/core-replication';
 import { KIB, type Hash64 } from '@atoll/core-runtime';
 import { FIRST_HASH } from '@atoll/core-store';
 import type { ClusterView } from '@atoll/platform-etcd';
@@ -22,6 +22,9 @@ const PLACE_MS = 5000;
 const EMPTYING_SLICE = { entriesMax: 1000, bytesMax: 256 * KIB };
 /** A source that says nothing for so long is one whose state grows old here, in ms. */
 const SILENT_MS = 3 * TELL_MS;
+/** Of one sub-range of the source, at most some thousand entries. */
+const WHOLE = { entriesMax: Infinity, bytesMax: Infinity };
+const NOTHING_COMPARED = { entries: 0, equal: 0, differing: 0 };
 const NOWHERE = { generation: 0, epoch: 0, seq: 0 } as const;
 
 export interface CopyPullerOptions {
@@ -52,6 +55,7 @@ export interface PullStatus {
   readonly lagMs: number | undefined;
   readonly restarts: number;
   readonly problem: string;
+  readonly proof: CopyProof | undefined;
 }
 
 /**
@@ -69,6 +73,9 @@ export class CopyPuller {
   #head: { readonly seq: number; readonly stampMs: number; readonly heardMs: number } | undefined;
   #restarts = 0;
   #problem = '';
+  /** The comparison under way, and the latest that came to its end. */
+  #comparing: Omit<CopyProof, 'origin'> | undefined;
+  #proof: CopyProof | undefined;
 
   constructor(options: CopyPullerOptions) {
     this.#options = options;
@@ -80,7 +87,7 @@ export class CopyPuller {
     const position = this.#position;
     const phase = position?.phase ?? 'EMPTYING';
     const progress = phase === 'FOLLOWING' ? 1 : (position?.next?.high ?? 0) / 2 ** 32;
-    const base = { phase, progress, restarts: this.#restarts, problem: this.#problem };
+    const base = { phase, progress, restarts: this.#restarts, problem: this.#problem, proof: this.#proof };
     if (this.#head === undefined || position === undefined) return { ...base, lagSeq: undefined, lagMs: undefined };
     const silentMs = nowMs - this.#head.heardMs;
     const lagSeq = Math.max(0, this.#head.seq - position.origin.seq);
@@ -111,6 +118,8 @@ export class CopyPuller {
 
   async #follow(): Promise<void> {
     const { slots, clients } = this.#options;
+    // The source begins its comparison anew with each stream.
+    this.#comparing = undefined;
     const { signal } = this.#abort;
     let release = this.#position?.phase === 'FOLLOWING' ? undefined : await slots.take(signal);
     let address: string | undefined;
@@ -122,11 +131,13 @@ export class CopyPuller {
         if (message.restart !== '') {
           this.#restarts += 1;
           this.#options.onRestart();
+          this.#proof = undefined;
           this.#problem = `${message.restart}: it begins anew`;
           // Behind this entry nothing here counts as a copy of anything any more.
           return await this.#take([], { source: this.#options.partition, phase: 'EMPTYING', origin: NOWHERE, stampMs: 0, next: undefined });
         }
         await this.#apply(message);
+        if (message.check !== undefined) this.#compare(message.check);
         this.#problem = '';
         if (this.#position?.phase !== 'FOLLOWING' || release === undefined) continue;
         release();
@@ -189,6 +200,25 @@ export class CopyPuller {
     const hasMoved = origin.seq !== this.#position?.origin.seq || origin.generation !== this.#position.origin.generation;
     if (isQuiet && (!hasMoved || heardMs - this.#writtenMs < PLACE_MS)) this.#position = position;
     else await this.#take(changes, position);
+  }
+
+  /**
+   * The changes before it are applied, and nothing came since: a sub-range must be here as it is at the source. Nothing is repaired: where a
+   * copy evicts, it lacks what its source has.
+   */
+  #compare({ fromHigh, fromLow, toHigh, toLow, expiringByMs, entries, sumHigh, sumLow }: CopyCheck): void {
+    const { hosted, source, partition } = this.#options;
+    const isFirst = fromHigh === FIRST_HASH.high && fromLow === FIRST_HASH.low;
+    const to = toHigh === undefined || toLow === undefined ? undefined : { high: toHigh, low: toLow };
+    const belongs = (key: Uint8Array): boolean => partitionOfToken(tokenOfKey(key), source.partitionCount) === partition;
+    const held = digestRange(hosted.replica.state.store, { from: { high: fromHigh, low: fromLow }, to, belongs, expiringByMs }, WHOLE).digest;
+    const isEqual = isSameDigest(held, { entries, sum: { high: sumHigh, low: sumLow } });
+    const before = isFirst ? NOTHING_COMPARED : this.#comparing;
+    if (before === undefined) return;
+    this.#comparing = { entries: before.entries + entries, equal: before.equal + (isEqual ? 1 : 0), differing: before.differing + (isEqual ? 0 : 1) };
+    if (to !== undefined) return;
+    this.#proof = { ...this.#comparing, origin: this.#position?.origin };
+    this.#comparing = undefined;
   }
 
   /** Resolves when it is committed here. Throws the leader's refusals. */

@@ -1,9 +1,9 @@
 import type { ServerWritableStream } from '@grpc/grpc-js';
-import { FollowSourceResponse, type FollowSourceRequest } from '@atoll/contracts/atoll/v1/copy';
+import { FollowSourceResponse, type CopyCheck, type FollowSourceRequest } from '@atoll/contracts/atoll/v1/copy';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
 import { checkPartitionCount, partitionOfToken, tokenOfKey } from '@atoll/core-placement';
-import { beginOfCopy, readSource, type ReplicaState, type SourceLimits, type SourcePlace } from '@atoll/core-replication';
-import { KIB } from '@atoll/core-runtime';
+import { beginOfCopy, digestRange, readSource, type ReplicaState, type SourceLimits, type SourcePlace } from '@atoll/core-replication';
+import { KIB, type Hash64 } from '@atoll/core-runtime';
 import { FIRST_HASH } from '@atoll/core-store';
 import { writePaced, type CallContext } from '@atoll/platform-grpc';
 import type { HostedReplica } from '../hosted-replica.ts';
@@ -19,6 +19,11 @@ const LIMITS: SourceLimits = {
 const LIMITS_BESIDE_CLIENTS: SourceLimits = { ...LIMITS, slice: { ...LIMITS.slice, entriesMax: 250 } };
 /** A reader that has everything hears how far it is so often, in ms: its place must not fall behind the log that is kept. */
 export const TELL_MS = 500;
+
+/** Between two comparisons of all keys, in ms. */
+const COMPARE_EVERY_MS = 60_000;
+/** Entries that expire so soon are not compared: each side removes them by a clock of its own, which may differ by less (R23). */
+const EXPIRING_MS = 60_000;
 
 export interface CopySourceOptions {
   readonly host: ReplicaHost;
@@ -43,6 +48,8 @@ export class CopySource {
     const belongs = ownership(request);
     let place = startOf(request);
     let isCopying = false;
+    let compareFrom: Hash64 | undefined = FIRST_HASH;
+    let comparedMs = 0;
     const pace = (wanted: boolean): void => {
       if (wanted === isCopying) return;
       isCopying = wanted;
@@ -54,14 +61,23 @@ export class CopySource {
         const hosted = this.#led(request);
         const { state } = hosted.replica;
         place ??= beginOfCopy(state, FIRST_HASH);
-        pace(place.next !== undefined);
-        const reading = readSource(state, place, belongs, throttle.isSparing ? LIMITS_BESIDE_CLIENTS : LIMITS);
+        if (compareFrom === undefined && performance.now() - comparedMs >= COMPARE_EVERY_MS) compareFrom = FIRST_HASH;
+        pace(place.next !== undefined || compareFrom !== undefined);
+        const limits = throttle.isSparing ? LIMITS_BESIDE_CLIENTS : LIMITS;
+        const reading = readSource(state, place, belongs, limits);
         if (reading.kind === 'restart') return await writePaced(call, encode({ ...EMPTY, restart: reading.reason }), signal);
         if (reading.kind === 'ahead') throw new AtollError('REPLICA_NOT_READY', 'the leader of the source has not come so far yet');
         place = reading.place;
-        await writePaced(call, encode(toMessage(state, reading)), signal);
+        const isWhole = reading.isAtHead && place.next === undefined && reading.sliceEntries === 0;
+        const compared: ReadCheck | undefined = isWhole && compareFrom !== undefined ? readCheck(state, compareFrom, belongs, limits) : undefined;
+        await writePaced(call, encode({ ...toMessage(state, reading), check: compared?.check }), signal);
+        if (compared !== undefined) {
+          compareFrom = compared.next;
+          comparedMs = performance.now();
+          await throttle.rate.wait(throttle.weigh(compared.readBytes, compared.readEntries), signal);
+        }
         if (reading.sliceEntries > 0) await throttle.rate.wait(throttle.weigh(reading.sliceBytes, reading.sliceEntries), signal);
-        if (!reading.isAtHead || place.next !== undefined) await new Promise((resolve) => setImmediate(resolve));
+        if (!reading.isAtHead || place.next !== undefined || compareFrom !== undefined) await new Promise((resolve) => setImmediate(resolve));
         else await movedBehind(hosted, place.origin.seq, signal);
       }
     } finally {
@@ -91,7 +107,23 @@ function startOf({ origin, nextHigh, nextLow }: FollowSourceRequest): SourcePlac
   return { origin, next: nextHigh === undefined || nextLow === undefined ? undefined : { high: nextHigh, low: nextLow } };
 }
 
-const EMPTY: FollowSourceResponse = { changes: [], origin: undefined, stampMs: 0, headSeq: 0, headStampMs: 0, restart: '' };
+interface ReadCheck {
+  readonly check: CopyCheck;
+  /** Where the next one begins. */
+  readonly next: Hash64 | undefined;
+  readonly readBytes: number;
+  readonly readEntries: number;
+}
+
+/** A sub-range as it stands now; the reader has all changes up to now. */
+function readCheck(state: ReplicaState, from: Hash64, belongs: (key: Uint8Array) => boolean, { slice }: SourceLimits): ReadCheck {
+  const expiringByMs = state.clock.read(performance.now()) + EXPIRING_MS;
+  const { digest, next, readBytes, readEntries } = digestRange(state.store, { from, to: undefined, belongs, expiringByMs }, slice);
+  const check = { fromHigh: from.high, fromLow: from.low, toHigh: next?.high, toLow: next?.low, expiringByMs, entries: digest.entries, sumHigh: digest.sum.high, sumLow: digest.sum.low };
+  return { check, next, readBytes, readEntries };
+}
+
+const EMPTY: FollowSourceResponse = { check: undefined, changes: [], origin: undefined, stampMs: 0, headSeq: 0, headStampMs: 0, restart: '' };
 
 function toMessage(state: ReplicaState, { changes, place, isAtHead }: Extract<ReturnType<typeof readSource>, { kind: 'read' }>): FollowSourceResponse {
   const headStampMs = state.clock.read(performance.now());
@@ -105,6 +137,7 @@ function toMessage(state: ReplicaState, { changes, place, isAtHead }: Extract<Re
     headSeq: state.appliedSeq,
     headStampMs,
     restart: '',
+    check: undefined,
   };
 }
 

@@ -30,11 +30,13 @@ export interface SnapshotSenderOptions {
 export class SnapshotSender {
   readonly #options: SnapshotSenderOptions;
   readonly #sentBytes: Counter;
+  /** Full syncs under way; copies of keyspaces, which are paced with them, are not counted. */
+  #running = 0;
 
   constructor(options: SnapshotSenderOptions) {
     this.#options = options;
     this.#sentBytes = options.metrics.counter('atoll_sync_sent_bytes_total', { description: 'Bytes of keys and values that this node sent in full syncs.', unit: 'By' });
-    options.metrics.gauge('atoll_syncs_running', { description: 'Full syncs that this node sends at the moment.' }, () => options.throttle.runningCount);
+    options.metrics.gauge('atoll_syncs_running', { description: 'Full syncs that this node sends at the moment.' }, () => this.#running);
   }
 
   /** Handler of `Transfer.FetchSnapshot`. A request for a sub-range is a repair, which its receiver bounds and paces itself. */
@@ -43,12 +45,14 @@ export class SnapshotSender {
     const { clusterId, syncsMax, throttle } = this.#options;
     if (request.clusterId !== clusterId) throw new AtollError('WRONG_CLUSTER', `this node belongs to cluster ${clusterId}`);
     if (endOf(request) !== undefined) return this.#sendAll(call, context.signal, undefined);
-    if (throttle.runningCount >= syncsMax) throw new AtollError('OVERLOADED', `${syncsMax} full syncs are under way from this node`);
+    if (this.#running >= syncsMax) throw new AtollError('OVERLOADED', `${syncsMax} full syncs are under way from this node`);
+    this.#running += 1;
     throttle.begin(performance.now());
     try {
       return await this.#sendAll(call, context.signal, throttle);
     } finally {
       throttle.end();
+      this.#running -= 1;
     }
   };
 

@@ -44,7 +44,7 @@ export class SyncThrottle {
     options.metrics.gauge('atoll_sync_bytes_per_second', { description: 'What full syncs from this node may send in a second, all together; 0 means no limit.', unit: 'By' }, () => this.rate.bytesPerSecond);
   }
 
-  /** Full syncs under way. */
+  /** Full syncs under way, and streams to copies that read the store (R37). */
   get runningCount(): number {
     return this.#running;
   }

@@ -119,6 +119,25 @@ export interface FollowSourceResponse {
    * copy must begin anew with nothing. Empty otherwise.
    */
   restart: string;
+  /** A sub-range as the source holds it at `origin`: behind these changes the copy must hold the same. */
+  check: CopyCheck | undefined;
+}
+
+/** A sub-range of key hashes, of the keys that belong to the copy's partition. */
+export interface CopyCheck {
+  /** [from, to), to the end without `to`. They come in order, from the first key hash on. */
+  fromHigh: number;
+  fromLow: number;
+  toHigh?: number | undefined;
+  toLow?:
+    | number
+    | undefined;
+  /** Entries that expire up to then are left out, in milliseconds since the Unix epoch. */
+  expiringByMs: number;
+  entries: number;
+  /** Sums modulo 2^32 of the halves of each entry's hash, over key, value and expiry. */
+  sumHigh: number;
+  sumLow: number;
 }
 
 export interface CopyChange {
@@ -165,6 +184,18 @@ export interface CopyStatus {
   restarts: number;
   /** Why it does not go on; empty otherwise. */
   problem: string;
+  /** Result of the latest comparison of all keys since this node leads; absent before the first. */
+  proof: CopyProof | undefined;
+}
+
+/** Source and copy, compared by sub-ranges while they are written to: each at one place of the source's log. */
+export interface CopyProof {
+  entries: number;
+  /** Sub-ranges that were equal in count and digest, and those that were not. */
+  equal: number;
+  differing: number;
+  /** Where the comparison ended, in the source's log. */
+  origin: CopyOrigin | undefined;
 }
 
 function createBaseCopyOrigin(): CopyOrigin {
@@ -517,6 +548,7 @@ function createBaseFollowSourceResponse(): FollowSourceResponse {
     headSeq: 0,
     headStampMs: 0,
     restart: "",
+    check: undefined,
   };
 }
 
@@ -548,6 +580,9 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
     }
     if (message.restart !== "") {
       writer.uint32(66).string(message.restart);
+    }
+    if (message.check !== undefined) {
+      CopyCheck.encode(message.check, writer.uint32(74).fork()).join();
     }
     return writer;
   },
@@ -629,6 +664,14 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
             message.restart = reader.string();
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.check = CopyCheck.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -671,6 +714,7 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
         ? globalThis.Number(object.head_stamp_ms)
         : 0,
       restart: isSet(object.restart) ? globalThis.String(object.restart) : "",
+      check: isSet(object.check) ? CopyCheck.fromJSON(object.check) : undefined,
     };
   },
 
@@ -700,6 +744,9 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
     if (message.restart !== "") {
       obj.restart = message.restart;
     }
+    if (message.check !== undefined) {
+      obj.check = CopyCheck.toJSON(message.check);
+    }
     return obj;
   },
 
@@ -718,6 +765,230 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
     message.headSeq = object.headSeq ?? 0;
     message.headStampMs = object.headStampMs ?? 0;
     message.restart = object.restart ?? "";
+    message.check = (object.check !== undefined && object.check !== null)
+      ? CopyCheck.fromPartial(object.check)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseCopyCheck(): CopyCheck {
+  return {
+    fromHigh: 0,
+    fromLow: 0,
+    toHigh: undefined,
+    toLow: undefined,
+    expiringByMs: 0,
+    entries: 0,
+    sumHigh: 0,
+    sumLow: 0,
+  };
+}
+
+export const CopyCheck: MessageFns<CopyCheck> = {
+  encode(message: CopyCheck, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.fromHigh !== 0) {
+      writer.uint32(8).uint32(message.fromHigh);
+    }
+    if (message.fromLow !== 0) {
+      writer.uint32(16).uint32(message.fromLow);
+    }
+    if (message.toHigh !== undefined) {
+      writer.uint32(24).uint32(message.toHigh);
+    }
+    if (message.toLow !== undefined) {
+      writer.uint32(32).uint32(message.toLow);
+    }
+    if (message.expiringByMs !== 0) {
+      writer.uint32(41).double(message.expiringByMs);
+    }
+    if (message.entries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.entries)) !== BigInt(message.entries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.entries) of type uint64 too large");
+      }
+      writer.uint32(48).uint64(BigInt(message.entries));
+    }
+    if (message.sumHigh !== 0) {
+      writer.uint32(61).fixed32(message.sumHigh);
+    }
+    if (message.sumLow !== 0) {
+      writer.uint32(69).fixed32(message.sumLow);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CopyCheck {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCopyCheck();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.fromHigh = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.fromLow = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.toHigh = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.toLow = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.expiringByMs = reader.double();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.entries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 61) {
+              break;
+            }
+
+            message.sumHigh = reader.fixed32();
+            continue;
+          }
+          case 8: {
+            if (tag !== 69) {
+              break;
+            }
+
+            message.sumLow = reader.fixed32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CopyCheck {
+    return {
+      fromHigh: isSet(object.fromHigh)
+        ? globalThis.Number(object.fromHigh)
+        : isSet(object.from_high)
+        ? globalThis.Number(object.from_high)
+        : 0,
+      fromLow: isSet(object.fromLow)
+        ? globalThis.Number(object.fromLow)
+        : isSet(object.from_low)
+        ? globalThis.Number(object.from_low)
+        : 0,
+      toHigh: isSet(object.toHigh)
+        ? globalThis.Number(object.toHigh)
+        : isSet(object.to_high)
+        ? globalThis.Number(object.to_high)
+        : undefined,
+      toLow: isSet(object.toLow)
+        ? globalThis.Number(object.toLow)
+        : isSet(object.to_low)
+        ? globalThis.Number(object.to_low)
+        : undefined,
+      expiringByMs: isSet(object.expiringByMs)
+        ? globalThis.Number(object.expiringByMs)
+        : isSet(object.expiring_by_ms)
+        ? globalThis.Number(object.expiring_by_ms)
+        : 0,
+      entries: isSet(object.entries) ? globalThis.Number(object.entries) : 0,
+      sumHigh: isSet(object.sumHigh)
+        ? globalThis.Number(object.sumHigh)
+        : isSet(object.sum_high)
+        ? globalThis.Number(object.sum_high)
+        : 0,
+      sumLow: isSet(object.sumLow)
+        ? globalThis.Number(object.sumLow)
+        : isSet(object.sum_low)
+        ? globalThis.Number(object.sum_low)
+        : 0,
+    };
+  },
+
+  toJSON(message: CopyCheck): unknown {
+    const obj: any = {};
+    if (message.fromHigh !== 0) {
+      obj.fromHigh = Math.round(message.fromHigh);
+    }
+    if (message.fromLow !== 0) {
+      obj.fromLow = Math.round(message.fromLow);
+    }
+    if (message.toHigh !== undefined) {
+      obj.toHigh = Math.round(message.toHigh);
+    }
+    if (message.toLow !== undefined) {
+      obj.toLow = Math.round(message.toLow);
+    }
+    if (message.expiringByMs !== 0) {
+      obj.expiringByMs = floatToJson(message.expiringByMs);
+    }
+    if (message.entries !== 0) {
+      obj.entries = globalThis.Number(message.entries);
+    }
+    if (message.sumHigh !== 0) {
+      obj.sumHigh = Math.round(message.sumHigh);
+    }
+    if (message.sumLow !== 0) {
+      obj.sumLow = Math.round(message.sumLow);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<CopyCheck>): CopyCheck {
+    return CopyCheck.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CopyCheck>): CopyCheck {
+    const message = createBaseCopyCheck();
+    message.fromHigh = object.fromHigh ?? 0;
+    message.fromLow = object.fromLow ?? 0;
+    message.toHigh = object.toHigh ?? undefined;
+    message.toLow = object.toLow ?? undefined;
+    message.expiringByMs = object.expiringByMs ?? 0;
+    message.entries = object.entries ?? 0;
+    message.sumHigh = object.sumHigh ?? 0;
+    message.sumLow = object.sumLow ?? 0;
     return message;
   },
 };
@@ -981,6 +1252,7 @@ function createBaseCopyStatus(): CopyStatus {
     bytes: 0,
     restarts: 0,
     problem: "",
+    proof: undefined,
   };
 }
 
@@ -1027,6 +1299,9 @@ export const CopyStatus: MessageFns<CopyStatus> = {
     }
     if (message.problem !== "") {
       writer.uint32(98).string(message.problem);
+    }
+    if (message.proof !== undefined) {
+      CopyProof.encode(message.proof, writer.uint32(106).fork()).join();
     }
     return writer;
   },
@@ -1140,6 +1415,14 @@ export const CopyStatus: MessageFns<CopyStatus> = {
             message.problem = reader.string();
             continue;
           }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.proof = CopyProof.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1182,6 +1465,7 @@ export const CopyStatus: MessageFns<CopyStatus> = {
       bytes: isSet(object.bytes) ? globalThis.Number(object.bytes) : 0,
       restarts: isSet(object.restarts) ? globalThis.Number(object.restarts) : 0,
       problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
+      proof: isSet(object.proof) ? CopyProof.fromJSON(object.proof) : undefined,
     };
   },
 
@@ -1223,6 +1507,9 @@ export const CopyStatus: MessageFns<CopyStatus> = {
     if (message.problem !== "") {
       obj.problem = message.problem;
     }
+    if (message.proof !== undefined) {
+      obj.proof = CopyProof.toJSON(message.proof);
+    }
     return obj;
   },
 
@@ -1243,6 +1530,131 @@ export const CopyStatus: MessageFns<CopyStatus> = {
     message.bytes = object.bytes ?? 0;
     message.restarts = object.restarts ?? 0;
     message.problem = object.problem ?? "";
+    message.proof = (object.proof !== undefined && object.proof !== null)
+      ? CopyProof.fromPartial(object.proof)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseCopyProof(): CopyProof {
+  return { entries: 0, equal: 0, differing: 0, origin: undefined };
+}
+
+export const CopyProof: MessageFns<CopyProof> = {
+  encode(message: CopyProof, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.entries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.entries)) !== BigInt(message.entries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.entries) of type uint64 too large");
+      }
+      writer.uint32(8).uint64(BigInt(message.entries));
+    }
+    if (message.equal !== 0) {
+      writer.uint32(16).uint32(message.equal);
+    }
+    if (message.differing !== 0) {
+      writer.uint32(24).uint32(message.differing);
+    }
+    if (message.origin !== undefined) {
+      CopyOrigin.encode(message.origin, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CopyProof {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCopyProof();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.entries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.equal = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.differing = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.origin = CopyOrigin.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CopyProof {
+    return {
+      entries: isSet(object.entries) ? globalThis.Number(object.entries) : 0,
+      equal: isSet(object.equal) ? globalThis.Number(object.equal) : 0,
+      differing: isSet(object.differing) ? globalThis.Number(object.differing) : 0,
+      origin: isSet(object.origin) ? CopyOrigin.fromJSON(object.origin) : undefined,
+    };
+  },
+
+  toJSON(message: CopyProof): unknown {
+    const obj: any = {};
+    if (message.entries !== 0) {
+      obj.entries = globalThis.Number(message.entries);
+    }
+    if (message.equal !== 0) {
+      obj.equal = Math.round(message.equal);
+    }
+    if (message.differing !== 0) {
+      obj.differing = Math.round(message.differing);
+    }
+    if (message.origin !== undefined) {
+      obj.origin = CopyOrigin.toJSON(message.origin);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<CopyProof>): CopyProof {
+    return CopyProof.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CopyProof>): CopyProof {
+    const message = createBaseCopyProof();
+    message.entries = object.entries ?? 0;
+    message.equal = object.equal ?? 0;
+    message.differing = object.differing ?? 0;
+    message.origin = (object.origin !== undefined && object.origin !== null)
+      ? CopyOrigin.fromPartial(object.origin)
+      : undefined;
     return message;
   },
 };

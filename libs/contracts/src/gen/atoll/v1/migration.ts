@@ -292,6 +292,12 @@ export interface CopyState {
     | undefined;
   /** How often a partition had to begin anew since its node leads it. */
   restarts: number;
+  /**
+   * Entries of the latest comparison of source and target, by key, value and expiry; absent until every partition was
+   * compared since its node leads it. And how many sub-ranges of them were not equal.
+   */
+  comparedEntries?: number | undefined;
+  differing: number;
 }
 
 /** One partition of a migration. */
@@ -341,8 +347,13 @@ export interface MigrationProof {
   /** Sub-ranges, of 64, that were equal at once, and that had to be installed again and are equal since. */
   equal: number;
   repaired: number;
-  /** Entries of the leader that were read and found equal on the target, key and value; 0 unless that was asked for. */
+  /**
+   * Entries of the leader that were read and found equal on the target, key and value; 0 unless that was asked for. Of a
+   * COPY: those of the source, where all sub-ranges were equal.
+   */
   comparedEntries: number;
+  /** Of a COPY: sub-ranges of the source that differ at the target. `epoch`, `seq` are those of the source. */
+  differing: number;
 }
 
 export interface StartMigrationRequest {
@@ -920,7 +931,16 @@ export const Migration: MessageFns<Migration> = {
 };
 
 function createBaseCopyState(): CopyState {
-  return { source: "", target: "", following: false, lagSeq: undefined, lagMs: undefined, restarts: 0 };
+  return {
+    source: "",
+    target: "",
+    following: false,
+    lagSeq: undefined,
+    lagMs: undefined,
+    restarts: 0,
+    comparedEntries: undefined,
+    differing: 0,
+  };
 }
 
 export const CopyState: MessageFns<CopyState> = {
@@ -942,6 +962,12 @@ export const CopyState: MessageFns<CopyState> = {
     }
     if (message.restarts !== 0) {
       writer.uint32(48).uint32(message.restarts);
+    }
+    if (message.comparedEntries !== undefined) {
+      writer.uint32(57).double(message.comparedEntries);
+    }
+    if (message.differing !== 0) {
+      writer.uint32(64).uint32(message.differing);
     }
     return writer;
   },
@@ -1007,6 +1033,22 @@ export const CopyState: MessageFns<CopyState> = {
             message.restarts = reader.uint32();
             continue;
           }
+          case 7: {
+            if (tag !== 57) {
+              break;
+            }
+
+            message.comparedEntries = reader.double();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.differing = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1035,6 +1077,12 @@ export const CopyState: MessageFns<CopyState> = {
         ? globalThis.Number(object.lag_ms)
         : undefined,
       restarts: isSet(object.restarts) ? globalThis.Number(object.restarts) : 0,
+      comparedEntries: isSet(object.comparedEntries)
+        ? globalThis.Number(object.comparedEntries)
+        : isSet(object.compared_entries)
+        ? globalThis.Number(object.compared_entries)
+        : undefined,
+      differing: isSet(object.differing) ? globalThis.Number(object.differing) : 0,
     };
   },
 
@@ -1058,6 +1106,12 @@ export const CopyState: MessageFns<CopyState> = {
     if (message.restarts !== 0) {
       obj.restarts = Math.round(message.restarts);
     }
+    if (message.comparedEntries !== undefined) {
+      obj.comparedEntries = floatToJson(message.comparedEntries);
+    }
+    if (message.differing !== 0) {
+      obj.differing = Math.round(message.differing);
+    }
     return obj;
   },
 
@@ -1072,6 +1126,8 @@ export const CopyState: MessageFns<CopyState> = {
     message.lagSeq = object.lagSeq ?? undefined;
     message.lagMs = object.lagMs ?? undefined;
     message.restarts = object.restarts ?? 0;
+    message.comparedEntries = object.comparedEntries ?? undefined;
+    message.differing = object.differing ?? 0;
     return message;
   },
 };
@@ -1461,7 +1517,7 @@ export const PartitionMigration: MessageFns<PartitionMigration> = {
 };
 
 function createBaseMigrationProof(): MigrationProof {
-  return { epoch: 0, seq: 0, entries: 0, equal: 0, repaired: 0, comparedEntries: 0 };
+  return { epoch: 0, seq: 0, entries: 0, equal: 0, repaired: 0, comparedEntries: 0, differing: 0 };
 }
 
 export const MigrationProof: MessageFns<MigrationProof> = {
@@ -1495,6 +1551,9 @@ export const MigrationProof: MessageFns<MigrationProof> = {
         throw new globalThis.Error("value provided for field BigInt(message.comparedEntries) of type uint64 too large");
       }
       writer.uint32(48).uint64(BigInt(message.comparedEntries));
+    }
+    if (message.differing !== 0) {
+      writer.uint32(56).uint32(message.differing);
     }
     return writer;
   },
@@ -1560,6 +1619,14 @@ export const MigrationProof: MessageFns<MigrationProof> = {
             message.comparedEntries = longToNumber(reader.uint64());
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.differing = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1584,6 +1651,7 @@ export const MigrationProof: MessageFns<MigrationProof> = {
         : isSet(object.compared_entries)
         ? globalThis.Number(object.compared_entries)
         : 0,
+      differing: isSet(object.differing) ? globalThis.Number(object.differing) : 0,
     };
   },
 
@@ -1607,6 +1675,9 @@ export const MigrationProof: MessageFns<MigrationProof> = {
     if (message.comparedEntries !== 0) {
       obj.comparedEntries = globalThis.Number(message.comparedEntries);
     }
+    if (message.differing !== 0) {
+      obj.differing = Math.round(message.differing);
+    }
     return obj;
   },
 
@@ -1621,6 +1692,7 @@ export const MigrationProof: MessageFns<MigrationProof> = {
     message.equal = object.equal ?? 0;
     message.repaired = object.repaired ?? 0;
     message.comparedEntries = object.comparedEntries ?? 0;
+    message.differing = object.differing ?? 0;
     return message;
   },
 };
