@@ -80,13 +80,13 @@ describe(`a keyspace that is a copy (seed ${SEED})`, () => {
     const spec = await world.createKeyspace({ partitionCount: source }, [a!]);
     for (let index = 0; index < 400; index += 1) await a!.set(`key-${index}`, `value-${index}`, { ttlMs: index % 4 === 0 ? 3_600_000 : 0 });
     const copy = await world.createKeyspace({ name: 'copy', partitionCount: target, ...copyOf(spec) }, [b!]);
-    let isWriting = true;
+    const stop = new AbortController();
     const writing = (async () => {
-      for (let index = 0; isWriting; index += 1) await a!.set(`key-${index % 100}`, `again ${index}`);
+      for (let index = 0; !stop.signal.aborted; index += 1) await a!.set(`key-${index % 100}`, `again ${index}`);
     })();
     const compared = (): Promise<CopyStatus[]> => eventually('all is compared', () => (statusOf([b!]).length > 0 && statusOf([b!]).every(({ proof }) => proof !== undefined) ? statusOf([b!]) : undefined), 30_000);
     const proofs = (await compared()).map(({ proof }) => proof!);
-    isWriting = false;
+    stop.abort();
     await writing;
     expect([proofs.reduce((total, { entries }) => total + entries, 0), proofs.reduce((total, { differing }) => total + differing, 0)]).toEqual([400, 0]);
     await equal([a!, b!]);
