@@ -1,13 +1,15 @@
 // How a migration copies. MOVE: each partition by one stream from its leader. SHARDED: each split into sub-ranges that are
-// streamed side by side, from the leader and from other replicas in sync, and more partitions at a time. What more streams
-// can bring is what one leaves unused of the bound on bytes and of the processors, so AUTO looks at these.
+// streamed side by side, from the leader and from other replicas in sync, and more partitions at a time. It is these other
+// replicas that make it faster: they share the leader's work, and each has a bound of its own on what it sends. Several
+// streams out of one process wait for the same processor. So AUTO says
 //
-//   nothing known, or nothing to copy        MOVE
-//   no partition of 32 MiB or more           MOVE      a stream is hardly begun when it is over
-//   a node that is busy for 70 % or more     MOVE      more streams would take from its clients
-//   at most 32 MiB a second from a sender    MOVE      one stream alone comes up to that
-//   otherwise                                SHARDED   a sub-range for each 32 MiB of the largest partition, 2 to 8, fewer
-//                                                      where a node is filled with several partitions at a time anyway
+//   nothing known, or nothing to copy         MOVE
+//   no partition of 32 MiB or more            MOVE      a stream is hardly begun when it is over
+//   a node that is busy for 70 % or more      MOVE      more streams would take from its clients
+//   a job of at most 32 MiB a second          MOVE      one stream comes up to that; the bound is of all nodes together
+//   no other replica in sync of the largest   MOVE      nobody shares the leader's work
+//   otherwise                                 SHARDED   a sub-range for each 32 MiB of the largest partition, 2 to 8, fewer
+//                                                       where a node is filled with several partitions at a time anyway
 import { GIB, KIB, MIB, type NodeId } from '@atoll/core-runtime';
 import type { PartitionRecord } from '@atoll/core-membership';
 import { targetsOf } from './operator.ts';
@@ -65,33 +67,57 @@ export function shardedPlan(shards: number): MethodPlan {
   return { method: 'SHARDED', shards: count, partitionsAtOnce: Math.floor(STREAMS_PER_TARGET / count), methodReason: '' };
 }
 
+interface Copy {
+  readonly record: PartitionRecord;
+  readonly targets: readonly NodeId[];
+  readonly bytes: number;
+  readonly entries: number;
+}
+
 /** AUTO. */
 export function chooseMethod(facts: MethodFacts): MethodPlan {
-  const { planned, fillsPerNode } = facts;
-  const sized = planned.map(({ record, before, after }) => ({ record, targets: targetsOf({ before, after }), size: facts.sizeOf(record) })).filter(({ targets }) => targets.length > 0);
-  const largest = sized.reduce((most, { size }) => ((size?.bytes ?? 0) > most.bytes ? size! : most), { bytes: 0, entries: 0 });
-  const move = (why: string): MethodPlan => ({ ...MOVE_PLAN, methodReason: `MOVE: ${why}` });
-  if (largest.bytes === 0) return move('nothing is to be copied, as far as the nodes have said');
-  const what = `the largest of ${sized.length} partitions takes ${mib(largest.bytes)}, ${largest.entries} entries`;
-  if (largest.bytes < SHARD_BYTES || largest.entries < SHARDS_MIN) return move(`${what}, and one stream brings that as soon as several would`);
-  const senders = [...new Set(sized.flatMap(({ record }) => record.leader?.node ?? []))];
-  const nodes = [...new Set([...senders, ...sized.flatMap(({ targets }) => targets)])];
-  const busiest = nodes.reduce<{ node: NodeId | undefined; load: number }>((most, node) => ((facts.loadOf(node) ?? 0) > most.load ? { node, load: facts.loadOf(node)! } : most), { node: undefined, load: 0 });
-  const load = busiest.node === undefined ? 'no node is busy' : `${busiest.node} is busiest, for ${Math.round(busiest.load * 100)} % of its time`;
-  if (busiest.load >= LOAD_MAX) return move(`${what}, but ${load}: more streams would take from its clients`);
-  const bounds = senders.map((node) => lower(facts.bytesPerSecond / senders.length, facts.sendBytesPerSecondOf(node) ?? 0));
-  const bound = bounds.includes(0) ? 0 : Math.max(0, ...bounds);
-  if (bound > 0 && bound <= STREAM_BYTES_PER_SECOND) return move(`${what}, but a node sends at most ${mib(bound)}/s, which one stream comes up to`);
-  const perTarget = Math.max(...[...Map.groupBy(sized.flatMap(({ targets }) => targets), (node) => node).values()].map(({ length }) => length));
-  const shards = Math.max(SHARDS_MIN, Math.min(AUTO_SHARDS_MAX, Math.ceil(largest.bytes / SHARD_BYTES), Math.floor(AUTO_STREAMS / Math.min(perTarget, fillsPerNode))));
+  const copies = facts.planned.map(({ record, before, after }): Copy => ({ record, targets: targetsOf({ before, after }), ...(facts.sizeOf(record) ?? NOTHING) })).filter(({ targets }) => targets.length > 0);
+  const largest = copies.reduce<Copy | undefined>((most, copy) => (copy.bytes > (most?.bytes ?? 0) ? copy : most), undefined);
+  if (largest === undefined) return { ...MOVE_PLAN, methodReason: 'MOVE: nothing is to be copied, as far as the nodes have said' };
+  const what = `the largest of ${copies.length} partitions takes ${mib(largest.bytes)}, ${largest.entries} entries`;
+  const obstacle = obstacleToShards(copies, largest, facts);
+  if (obstacle !== undefined) return { ...MOVE_PLAN, methodReason: `MOVE: ${what}, ${obstacle}` };
+  const perTarget = Math.max(...[...Map.groupBy(copies.flatMap(({ targets }) => targets), (node) => node).values()].map(({ length }) => length));
+  const shards = Math.max(SHARDS_MIN, Math.min(AUTO_SHARDS_MAX, Math.ceil(largest.bytes / SHARD_BYTES), Math.floor(AUTO_STREAMS / Math.min(perTarget, facts.fillsPerNode))));
   const partitionsAtOnce = Math.floor(STREAMS_PER_TARGET / shards);
-  const rate = bound === 0 ? 'no bound on what a node sends' : `up to ${mib(bound)}/s from a node`;
-  const methodReason = `SHARDED: ${what}, ${rate}, ${load}: ${shards} sub-ranges of each side by side, ${partitionsAtOnce} partitions at a time for a node`;
+  const bound = facts.sendBytesPerSecondOf(largest.record.leader!.node) ?? 0;
+  const rate = `${sendersOf(largest).length} nodes send it, ${bound === 0 ? 'without a bound' : `at most ${mib(bound)}/s each`}`;
+  const methodReason = `SHARDED: ${what}, ${rate}, ${busiestOf(copies, facts).text}: ${shards} sub-ranges of each side by side, ${partitionsAtOnce} partitions at a time for a node`;
   return { method: 'SHARDED', shards, partitionsAtOnce, methodReason };
 }
 
-/** Of two bounds, of which 0 is none. */
-const lower = (a: number, b: number): number => (a === 0 || b === 0 ? Math.max(a, b) : Math.min(a, b));
+/** Why several streams would bring nothing, or do harm. */
+function obstacleToShards(copies: readonly Copy[], largest: Copy, facts: MethodFacts): string | undefined {
+  if (largest.bytes < SHARD_BYTES || largest.entries < SHARDS_MIN) return 'and one stream brings that as soon as several would';
+  const busiest = busiestOf(copies, facts);
+  if (busiest.load >= LOAD_MAX) return `but ${busiest.text}: more streams would take from its clients`;
+  const leaders = new Set(copies.flatMap(({ record }) => record.leader?.node ?? []));
+  const { bytesPerSecond } = facts;
+  if (bytesPerSecond > 0 && bytesPerSecond <= STREAM_BYTES_PER_SECOND * leaders.size) return `but the job may copy at most ${mib(bytesPerSecond)}/s, which one stream from each leader comes up to`;
+  if (sendersOf(largest).length < 2) return 'but no other replica in sync could share the sending with its leader';
+  return undefined;
+}
+
+/** Nodes that would send it in sub-ranges: its leader's, and those of other replicas in sync. None while nobody leads. */
+function sendersOf({ record, targets }: Copy): NodeId[] {
+  return record.leader === undefined ? [] : [...new Set([record.leader.node, ...record.inSync.map(({ node }) => node).filter((node) => !targets.includes(node))])];
+}
+
+function busiestOf(copies: readonly Copy[], { loadOf }: MethodFacts): { readonly load: number; readonly text: string } {
+  let busiest: { readonly node: NodeId; readonly load: number } | undefined;
+  for (const node of new Set(copies.flatMap((copy) => [...sendersOf(copy), ...copy.targets]))) {
+    const load = loadOf(node) ?? 0;
+    if (load > (busiest?.load ?? 0)) busiest = { node, load };
+  }
+  return { load: busiest?.load ?? 0, text: busiest === undefined ? 'no node is busy' : `${busiest.node} is busiest, for ${Math.round(busiest.load * 100)} % of its time` };
+}
+
+const NOTHING = { bytes: 0, entries: 0 };
 
 /** `200 MiB`, with a decimal below 100. */
 function mib(bytes: number): string {
