@@ -183,7 +183,7 @@ it('SIGKILL of the source in the middle of a sharded move of one partition: the 
     const [now] = (await cluster.migration('one')).partitions;
     return now!.step === MigrationStep.MIGRATION_STEP_CATCH_UP && now!.progress > 0.25 ? now : undefined;
   }, END_MS);
-  expect(filling!.progress).toBeLessThan(1);
+  expect(filling.progress).toBeLessThan(1);
   const sent = await sentBy([from, other]);
   for (const [index, bytes] of sent.entries()) expect(bytes).toBeGreaterThan(sentBefore[index]!);
   // Every third key goes while its sub-range is there, or on its way, or still to come (I7).
@@ -199,7 +199,7 @@ it('SIGKILL of the source in the middle of a sharded move of one partition: the 
   const { migration: after, partitions } = await ended('one');
   expect(after.partitionsDone + after.partitionsRolledBack).toBe(1);
   // What was there before was not sent again.
-  if (after.partitionsDone === 1) expect(partitions[0]!.entries).toBeLessThan(FILL_KEYS + 4 * 150);
+  expect(partitions[0]!.entries).toBeLessThan(FILL_KEYS + 4 * 150);
   await cluster.untilRedundant('one');
   const kept = await client.getMany(keys, { deadlineMs: 30_000 });
   const wrong = keys.filter((key, index) => {

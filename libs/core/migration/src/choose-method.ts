@@ -79,14 +79,14 @@ export function chooseMethod(facts: MethodFacts): MethodPlan {
   const copies = facts.planned.map(({ record, before, after }): Copy => ({ record, targets: targetsOf({ before, after }), ...(facts.sizeOf(record) ?? NOTHING) })).filter(({ targets }) => targets.length > 0);
   const largest = copies.reduce<Copy | undefined>((most, copy) => (copy.bytes > (most?.bytes ?? 0) ? copy : most), undefined);
   if (largest === undefined) return { ...MOVE_PLAN, methodReason: 'MOVE: nothing is to be copied, as far as the nodes have said' };
-  const what = `the largest of ${copies.length} partitions takes ${mib(largest.bytes)}, ${largest.entries} entries`;
+  const what = `the largest of ${copies.length} partitions takes ${sizeText(largest.bytes)}, ${largest.entries} entries`;
   const obstacle = obstacleToShards(copies, largest, facts);
   if (obstacle !== undefined) return { ...MOVE_PLAN, methodReason: `MOVE: ${what}, ${obstacle}` };
   const perTarget = Math.max(...[...Map.groupBy(copies.flatMap(({ targets }) => targets), (node) => node).values()].map(({ length }) => length));
   const shards = Math.max(SHARDS_MIN, Math.min(AUTO_SHARDS_MAX, Math.ceil(largest.bytes / SHARD_BYTES), Math.floor(AUTO_STREAMS / Math.min(perTarget, facts.fillsPerNode))));
   const partitionsAtOnce = Math.floor(STREAMS_PER_TARGET / shards);
   const bound = facts.sendBytesPerSecondOf(largest.record.leader!.node) ?? 0;
-  const rate = `${sendersOf(largest).length} nodes send it, ${bound === 0 ? 'without a bound' : `at most ${mib(bound)}/s each`}`;
+  const rate = `${sendersOf(largest).length} nodes send it, ${bound === 0 ? 'without a bound' : `at most ${sizeText(bound)}/s each`}`;
   const methodReason = `SHARDED: ${what}, ${rate}, ${busiestOf(copies, facts).text}: ${shards} sub-ranges of each side by side, ${partitionsAtOnce} partitions at a time for a node`;
   return { method: 'SHARDED', shards, partitionsAtOnce, methodReason };
 }
@@ -98,7 +98,7 @@ function obstacleToShards(copies: readonly Copy[], largest: Copy, facts: MethodF
   if (busiest.load >= LOAD_MAX) return `but ${busiest.text}: more streams would take from its clients`;
   const leaders = new Set(copies.flatMap(({ record }) => record.leader?.node ?? []));
   const { bytesPerSecond } = facts;
-  if (bytesPerSecond > 0 && bytesPerSecond <= STREAM_BYTES_PER_SECOND * leaders.size) return `but the job may copy at most ${mib(bytesPerSecond)}/s, which one stream from each leader comes up to`;
+  if (bytesPerSecond > 0 && bytesPerSecond <= STREAM_BYTES_PER_SECOND * leaders.size) return `but the job may copy at most ${sizeText(bytesPerSecond)}/s, which one stream from each leader comes up to`;
   if (sendersOf(largest).length < 2) return 'but no other replica in sync could share the sending with its leader';
   return undefined;
 }
@@ -120,7 +120,7 @@ function busiestOf(copies: readonly Copy[], { loadOf }: MethodFacts): { readonly
 const NOTHING = { bytes: 0, entries: 0 };
 
 /** `200 MiB`, with a decimal below 100. */
-function mib(bytes: number): string {
+function sizeText(bytes: number): string {
   const [value, unit] = bytes >= GIB ? [bytes / GIB, 'GiB'] : bytes >= MIB ? [bytes / MIB, 'MiB'] : [bytes / KIB, 'KiB'];
   return `${value >= 100 ? Math.round(value) : Math.round(value * 10) / 10} ${unit}`;
 }

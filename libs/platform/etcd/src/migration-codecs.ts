@@ -32,7 +32,7 @@ const jobSchema = z.object({
   bytes: count,
   entries: count,
   pauseMsMax: ms,
-}) satisfies z.ZodType<MigrationJob, unknown>;
+}) satisfies z.ZodType<MigrationJob>;
 
 const operatorSchema: z.ZodType<MigrationOperator> = z
   .object({
