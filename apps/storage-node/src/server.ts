@@ -113,6 +113,7 @@ export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOpt
     fetchSnapshot: handlers.serverStream(TransferService.fetchSnapshot, async (call, context) => parts().snapshots.send(call, context)),
     getTransfers: handlers.unary(TransferService.getTransfers, async () => parts().transfers.get()),
     limitTransfers: handlers.unary(TransferService.limitTransfers, async (request) => parts().transfers.limit(request)),
+    shardTransfers: handlers.unary(TransferService.shardTransfers, async (request) => parts().transfers.shard(request)),
   });
   server.addService(copyService, {
     followSource: handlers.serverStream(copyService.followSource, (call, context) => parts().copySource.follow(call, context)),

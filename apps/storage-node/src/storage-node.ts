@@ -267,7 +267,7 @@ class RunningNode {
       snapshots: new SnapshotSender({ syncsMax: config.syncsMax, host, clusterId, throttle: this.#throttle, metrics: telemetry.metrics }),
       copies: new Copies({ host, view, clusterId, incarnation, metrics: telemetry.metrics, logger, random: uniform }),
       copySource: new CopySource({ host, clusterId, throttle: this.#throttle }),
-      transfers: new TransferHandlers({ host, incarnation, fence, throttle: this.#throttle, received: this.#snapshots.received }),
+      transfers: new TransferHandlers({ host, incarnation, fence, throttle: this.#throttle, snapshots: this.#snapshots }),
       verification: new Verification({ host, fence, clusterId, addressOf, metrics: telemetry.metrics, logger }),
     };
     addNodeMetrics(telemetry.metrics, { host, wal, stalenessMs, installsRunning: () => this.#snapshots.runningCount });

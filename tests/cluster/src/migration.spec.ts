@@ -2,7 +2,8 @@
 // part. Whatever happens: the job ends, the history of every key is linearizable, nothing acknowledged is lost, and no
 // client sees an error (I8).
 import { jest } from '@jest/globals';
-import { MigrationState, MigrationStep, type Migration, type PartitionMigration } from '@atoll/contracts/atoll/v1/migration';
+import { MigrationMethod, MigrationState, MigrationStep, type Migration, type PartitionMigration } from '@atoll/contracts/atoll/v1/migration';
+import type { Partition } from '@atoll/contracts/atoll/v1/admin';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { ChaosClients } from './chaos-clients.ts';
 import { NO_HARM, harmOf, type Harm } from './chaos-harm.ts';
@@ -158,6 +159,56 @@ it('SIGKILL of the source in the middle: others lead, and the job ends', async (
   await unbound(id);
   const { migration } = await ended(id);
   expect(migration.partitionsDone + migration.partitionsRolledBack).toBe(migration.partitionsTotal);
+  expect(await harm()).toEqual(UNHARMED);
+});
+
+it('SIGKILL of the source in the middle of a sharded move of one partition: the other replica in sync goes on with what is left of the sub-ranges', async () => {
+  const client = cluster.client({ keyspace: 'one' });
+  const keys = Array.from({ length: FILL_KEYS }, (_, index) => `one-${index}`);
+  await cluster.createKeyspace({ name: 'one', partitionCount: 1, replicationFactor: 2 });
+  await cluster.untilRedundant('one');
+  for (let start = 0; start < FILL_KEYS; start += 500) {
+    const outcomes = await client.setMany(keys.slice(start, start + 500).map((key) => ({ key, value: `${key} ${FILL_VALUE}` })), { deadlineMs: 30_000 });
+    expect(outcomes.filter(({ ok }) => !ok)).toEqual([]);
+  }
+  const [{ leader: from, inSync }] = (await cluster.partitions('one')) as [Partition];
+  const other = inSync.find((node) => node !== from)!;
+  const to = cluster.up.storageNodes.map(({ id }) => id).find((id) => !inSync.includes(id))!;
+  const sentBy = (nodes: readonly string[]): Promise<number[]> => Promise.all(nodes.map(async (node) => (await cluster.metrics(node)).sum('atoll_sync_sent_bytes_total')));
+  const sentBefore = await sentBy([from, other]);
+  // 8 MB, at most 1 MB a second from both senders together.
+  const { migration } = await cluster.startMigration({ id: 'one', keyspace: 'one', from, to, method: MigrationMethod.MIGRATION_METHOD_SHARDED, shards: 4, bytesPerSecond: 1_000_000 });
+  expect(migration).toMatchObject({ method: MigrationMethod.MIGRATION_METHOD_SHARDED, shards: 4 });
+  const filling = await eventually('a quarter of it is there', async () => {
+    const [now] = (await cluster.migration('one')).partitions;
+    return now!.step === MigrationStep.MIGRATION_STEP_CATCH_UP && now!.progress > 0.25 ? now : undefined;
+  }, END_MS);
+  expect(filling.progress).toBeLessThan(1);
+  const sent = await sentBy([from, other]);
+  for (const [index, bytes] of sent.entries()) expect(bytes).toBeGreaterThan(sentBefore[index]!);
+  // Every third key goes while its sub-range is there, or on its way, or still to come (I7).
+  const isGone = (index: number): boolean => index % 3 === 0;
+  const gone = keys.filter((_, index) => isGone(index));
+  await Promise.all(gone.slice(0, gone.length / 2).map((key) => client.delete(key, { deadlineMs: 30_000 })));
+  await cluster.kill(from);
+  await Promise.all(gone.slice(gone.length / 2).map((key) => client.delete(key, { deadlineMs: 30_000 })));
+  await client.set(keys[1]!, 'written since', { deadlineMs: 30_000 });
+  await chaos.progress();
+  await cluster.startProcess(from);
+  await unbound('one');
+  const { migration: after, partitions } = await ended('one');
+  expect(after.partitionsDone + after.partitionsRolledBack).toBe(1);
+  // What was there before was not sent again.
+  expect(partitions[0]!.entries).toBeLessThan(FILL_KEYS + 4 * 150);
+  await cluster.untilRedundant('one');
+  const kept = await client.getMany(keys, { deadlineMs: 30_000 });
+  const wrong = keys.filter((key, index) => {
+    const outcome = kept[index]!;
+    const value = outcome.ok ? outcome.value?.value.toString() : 'an error';
+    return value !== (isGone(index) ? undefined : index === 1 ? 'written since' : `${key} ${FILL_VALUE}`);
+  });
+  expect(wrong).toEqual([]);
+  expect((await cluster.compareReplicas('one')).problems).toEqual([]);
   expect(await harm()).toEqual(UNHARMED);
 });
 

@@ -60,6 +60,7 @@ function copyRequest(source: string, target: string, { id, partitions, replicati
     to: '',
     bytesPerSecond: 0,
     fullVerify: false,
+    shards: 0,
     dryRun: dryRun === true,
     target: { name: target, partitionCount: partitions ?? 0, replicationFactor: replicationFactor ?? 0, minInSync: minInSync ?? 0 },
   };

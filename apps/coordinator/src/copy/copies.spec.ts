@@ -46,6 +46,7 @@ describe(`copies that are refused (seed ${SEED})`, () => {
     { title: 'partitions', fields: { partitions: [1] }, reason: 'INVALID_ARGUMENT', field: 'partitions' },
     { title: 'all keyspaces', fields: { allKeyspaces: true }, reason: 'INVALID_ARGUMENT', field: 'all_keyspaces' },
     { title: 'nodes', fields: { from: 'a' }, reason: 'INVALID_ARGUMENT', field: 'from' },
+    { title: 'shards', fields: { shards: 4 }, reason: 'INVALID_ARGUMENT', field: 'shards' },
     { title: 'a bound', fields: { bytesPerSecond: 10_000 }, reason: 'INVALID_ARGUMENT', field: 'bytes_per_second' },
     { title: 'a target for a move', fields: { method: MigrationMethod.MIGRATION_METHOD_MOVE, from: 'a', to: 'b' }, reason: 'INVALID_ARGUMENT', field: 'target' },
   ])('$title: $reason, naming $field; nothing is written', async ({ fields, reason, field }) => {

@@ -34,6 +34,9 @@ export function toCopyMigration(job: CopyJob, partitions: readonly PartitionMigr
     traceId: '',
     bytesPerSecond: 0,
     fullVerify: false,
+    shards: 1,
+    partitionsAtOnce: 0,
+    methodReason: '',
     copy: {
       source: job.source,
       target: job.target,

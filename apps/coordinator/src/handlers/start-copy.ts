@@ -54,9 +54,9 @@ async function beginCopyOnce(begin: () => Promise<void>): Promise<void> {
   }
 }
 
-function checkCopyRequest({ id, target, partitions, allKeyspaces, from, to, bytesPerSecond, fullVerify }: StartMigrationRequest): CopyTarget {
+function checkCopyRequest({ id, target, partitions, allKeyspaces, from, to, bytesPerSecond, fullVerify, shards }: StartMigrationRequest): CopyTarget {
   checkMigrationId(id);
-  const strangers = { partitions: partitions.length > 0, all_keyspaces: allKeyspaces, from: from !== '', to: to !== '', bytes_per_second: bytesPerSecond !== 0, full_verify: fullVerify };
+  const strangers = { partitions: partitions.length > 0, all_keyspaces: allKeyspaces, from: from !== '', to: to !== '', bytes_per_second: bytesPerSecond !== 0, full_verify: fullVerify, shards: shards !== 0 };
   for (const [field, isThere] of Object.entries(strangers)) if (isThere) throw invalidArgument(field, 'does not belong to a COPY, which takes all of a keyspace');
   if (target === undefined) throw invalidArgument('target', 'is missing: a COPY makes a keyspace');
   return target;

@@ -6,12 +6,22 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 
 /** How a migration is done. */
 export const MigrationMethod = {
-  /** MIGRATION_METHOD_UNSPECIFIED - Same as MOVE. */
+  /** MIGRATION_METHOD_UNSPECIFIED - Same as AUTO. */
   MIGRATION_METHOD_UNSPECIFIED: 0,
-  /** MIGRATION_METHOD_MOVE - Replicas go from node to node; the keyspace stays as it is. */
+  /** MIGRATION_METHOD_MOVE - Replicas go from node to node, each by one stream; the keyspace stays as it is. */
   MIGRATION_METHOD_MOVE: 1,
+  /**
+   * MIGRATION_METHOD_SHARDED - As MOVE, each partition split into sub-ranges that are streamed side by side, by its leader and by other replicas in
+   * sync, and more partitions at a time.
+   */
+  MIGRATION_METHOD_SHARDED: 2,
+  /**
+   * MIGRATION_METHOD_AUTO - MOVE or SHARDED, by the sizes of the partitions, the bounds on bytes and the load of the nodes; the job says which it is,
+   * and why.
+   */
+  MIGRATION_METHOD_AUTO: 3,
   /** MIGRATION_METHOD_COPY - All of a keyspace is copied into a new one, which follows it. */
-  MIGRATION_METHOD_COPY: 2,
+  MIGRATION_METHOD_COPY: 4,
 } as const;
 
 export type MigrationMethod = typeof MigrationMethod[keyof typeof MigrationMethod];
@@ -19,6 +29,8 @@ export type MigrationMethod = typeof MigrationMethod[keyof typeof MigrationMetho
 export namespace MigrationMethod {
   export type MIGRATION_METHOD_UNSPECIFIED = typeof MigrationMethod.MIGRATION_METHOD_UNSPECIFIED;
   export type MIGRATION_METHOD_MOVE = typeof MigrationMethod.MIGRATION_METHOD_MOVE;
+  export type MIGRATION_METHOD_SHARDED = typeof MigrationMethod.MIGRATION_METHOD_SHARDED;
+  export type MIGRATION_METHOD_AUTO = typeof MigrationMethod.MIGRATION_METHOD_AUTO;
   export type MIGRATION_METHOD_COPY = typeof MigrationMethod.MIGRATION_METHOD_COPY;
 }
 
@@ -31,6 +43,12 @@ export function migrationMethodFromJSON(object: any): MigrationMethod {
     case "MIGRATION_METHOD_MOVE":
       return MigrationMethod.MIGRATION_METHOD_MOVE;
     case 2:
+    case "MIGRATION_METHOD_SHARDED":
+      return MigrationMethod.MIGRATION_METHOD_SHARDED;
+    case 3:
+    case "MIGRATION_METHOD_AUTO":
+      return MigrationMethod.MIGRATION_METHOD_AUTO;
+    case 4:
     case "MIGRATION_METHOD_COPY":
       return MigrationMethod.MIGRATION_METHOD_COPY;
     default:
@@ -44,6 +62,10 @@ export function migrationMethodToJSON(object: MigrationMethod): string {
       return "MIGRATION_METHOD_UNSPECIFIED";
     case MigrationMethod.MIGRATION_METHOD_MOVE:
       return "MIGRATION_METHOD_MOVE";
+    case MigrationMethod.MIGRATION_METHOD_SHARDED:
+      return "MIGRATION_METHOD_SHARDED";
+    case MigrationMethod.MIGRATION_METHOD_AUTO:
+      return "MIGRATION_METHOD_AUTO";
     case MigrationMethod.MIGRATION_METHOD_COPY:
       return "MIGRATION_METHOD_COPY";
     default:
@@ -245,6 +267,7 @@ export function migrationStepToJSON(object: MigrationStep): string {
 /** A migration as one job. */
 export interface Migration {
   id: string;
+  /** MOVE or SHARDED, also where AUTO was asked for. */
   method: MigrationMethod;
   /** REQUESTED, or why the coordinator began it: LOST, DRAIN, ZONE, JOIN, BALANCE. */
   reason: string;
@@ -271,6 +294,15 @@ export interface Migration {
   bytesPerSecond: number;
   /** Each entry was, or is to be, compared on its own rather than by digests. */
   fullVerify: boolean;
+  /** Sub-ranges into which each partition is split; 1 with MOVE. */
+  shards: number;
+  /**
+   * Partitions that one node may be filled with at a time for this job, where that is more than nodes are by themselves; 0:
+   * as many as those.
+   */
+  partitionsAtOnce: number;
+  /** Why AUTO chose the method, for people; empty when it was asked for. */
+  methodReason: string;
   /** Of a COPY; absent otherwise. `bytes` and `entries` are then what the copy holds, overhead included. */
   copy?: CopyState | undefined;
 }
@@ -379,6 +411,8 @@ export interface StartMigrationRequest {
   fullVerify: boolean;
   /** Shows what would be done, and refuses what would be refused, and does nothing. */
   dryRun: boolean;
+  /** With SHARDED: sub-ranges into which each partition is split, 2 to 16; 0 means 4. Otherwise 0. */
+  shards: number;
   /**
    * Of a COPY: the keyspace that is made. `keyspace` names its source then, and no other field but `id` and `dry_run` may
    * stand beside them.
@@ -511,6 +545,9 @@ export interface RebalanceRequest {
   keyspace: string;
   /** As in StartMigrationRequest: a request that comes again with it answers with the job that it made. */
   id: string;
+  /** As in StartMigrationRequest. */
+  method: MigrationMethod;
+  shards: number;
 }
 
 export interface RebalanceResponse {
@@ -538,6 +575,9 @@ function createBaseMigration(): Migration {
     traceId: "",
     bytesPerSecond: 0,
     fullVerify: false,
+    shards: 0,
+    partitionsAtOnce: 0,
+    methodReason: "",
     copy: undefined,
   };
 }
@@ -610,8 +650,17 @@ export const Migration: MessageFns<Migration> = {
     if (message.fullVerify !== false) {
       writer.uint32(136).bool(message.fullVerify);
     }
+    if (message.shards !== 0) {
+      writer.uint32(144).uint32(message.shards);
+    }
+    if (message.partitionsAtOnce !== 0) {
+      writer.uint32(152).uint32(message.partitionsAtOnce);
+    }
+    if (message.methodReason !== "") {
+      writer.uint32(162).string(message.methodReason);
+    }
     if (message.copy !== undefined) {
-      CopyState.encode(message.copy, writer.uint32(146).fork()).join();
+      CopyState.encode(message.copy, writer.uint32(170).fork()).join();
     }
     return writer;
   },
@@ -766,7 +815,31 @@ export const Migration: MessageFns<Migration> = {
             continue;
           }
           case 18: {
-            if (tag !== 146) {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.shards = reader.uint32();
+            continue;
+          }
+          case 19: {
+            if (tag !== 152) {
+              break;
+            }
+
+            message.partitionsAtOnce = reader.uint32();
+            continue;
+          }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.methodReason = reader.string();
+            continue;
+          }
+          case 21: {
+            if (tag !== 170) {
               break;
             }
 
@@ -840,6 +913,17 @@ export const Migration: MessageFns<Migration> = {
         : isSet(object.full_verify)
         ? globalThis.Boolean(object.full_verify)
         : false,
+      shards: isSet(object.shards) ? globalThis.Number(object.shards) : 0,
+      partitionsAtOnce: isSet(object.partitionsAtOnce)
+        ? globalThis.Number(object.partitionsAtOnce)
+        : isSet(object.partitions_at_once)
+        ? globalThis.Number(object.partitions_at_once)
+        : 0,
+      methodReason: isSet(object.methodReason)
+        ? globalThis.String(object.methodReason)
+        : isSet(object.method_reason)
+        ? globalThis.String(object.method_reason)
+        : "",
       copy: isSet(object.copy) ? CopyState.fromJSON(object.copy) : undefined,
     };
   },
@@ -897,6 +981,15 @@ export const Migration: MessageFns<Migration> = {
     if (message.fullVerify !== false) {
       obj.fullVerify = message.fullVerify;
     }
+    if (message.shards !== 0) {
+      obj.shards = Math.round(message.shards);
+    }
+    if (message.partitionsAtOnce !== 0) {
+      obj.partitionsAtOnce = Math.round(message.partitionsAtOnce);
+    }
+    if (message.methodReason !== "") {
+      obj.methodReason = message.methodReason;
+    }
     if (message.copy !== undefined) {
       obj.copy = CopyState.toJSON(message.copy);
     }
@@ -925,6 +1018,9 @@ export const Migration: MessageFns<Migration> = {
     message.traceId = object.traceId ?? "";
     message.bytesPerSecond = object.bytesPerSecond ?? 0;
     message.fullVerify = object.fullVerify ?? false;
+    message.shards = object.shards ?? 0;
+    message.partitionsAtOnce = object.partitionsAtOnce ?? 0;
+    message.methodReason = object.methodReason ?? "";
     message.copy = (object.copy !== undefined && object.copy !== null) ? CopyState.fromPartial(object.copy) : undefined;
     return message;
   },
@@ -1709,6 +1805,7 @@ function createBaseStartMigrationRequest(): StartMigrationRequest {
     bytesPerSecond: 0,
     fullVerify: false,
     dryRun: false,
+    shards: 0,
     target: undefined,
   };
 }
@@ -1752,8 +1849,11 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
     if (message.dryRun !== false) {
       writer.uint32(80).bool(message.dryRun);
     }
+    if (message.shards !== 0) {
+      writer.uint32(88).uint32(message.shards);
+    }
     if (message.target !== undefined) {
-      CopyTarget.encode(message.target, writer.uint32(90).fork()).join();
+      CopyTarget.encode(message.target, writer.uint32(98).fork()).join();
     }
     return writer;
   },
@@ -1862,7 +1962,15 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
             continue;
           }
           case 11: {
-            if (tag !== 90) {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.shards = reader.uint32();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
               break;
             }
 
@@ -1911,6 +2019,7 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
         : isSet(object.dry_run)
         ? globalThis.Boolean(object.dry_run)
         : false,
+      shards: isSet(object.shards) ? globalThis.Number(object.shards) : 0,
       target: isSet(object.target) ? CopyTarget.fromJSON(object.target) : undefined,
     };
   },
@@ -1947,6 +2056,9 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
     if (message.dryRun !== false) {
       obj.dryRun = message.dryRun;
     }
+    if (message.shards !== 0) {
+      obj.shards = Math.round(message.shards);
+    }
     if (message.target !== undefined) {
       obj.target = CopyTarget.toJSON(message.target);
     }
@@ -1968,6 +2080,7 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
     message.bytesPerSecond = object.bytesPerSecond ?? 0;
     message.fullVerify = object.fullVerify ?? false;
     message.dryRun = object.dryRun ?? false;
+    message.shards = object.shards ?? 0;
     message.target = (object.target !== undefined && object.target !== null)
       ? CopyTarget.fromPartial(object.target)
       : undefined;
@@ -3519,7 +3632,7 @@ export const PlannedMove: MessageFns<PlannedMove> = {
 };
 
 function createBaseRebalanceRequest(): RebalanceRequest {
-  return { keyspace: "", id: "" };
+  return { keyspace: "", id: "", method: 0, shards: 0 };
 }
 
 export const RebalanceRequest: MessageFns<RebalanceRequest> = {
@@ -3529,6 +3642,12 @@ export const RebalanceRequest: MessageFns<RebalanceRequest> = {
     }
     if (message.id !== "") {
       writer.uint32(18).string(message.id);
+    }
+    if (message.method !== 0) {
+      writer.uint32(24).int32(message.method);
+    }
+    if (message.shards !== 0) {
+      writer.uint32(32).uint32(message.shards);
     }
     return writer;
   },
@@ -3562,6 +3681,22 @@ export const RebalanceRequest: MessageFns<RebalanceRequest> = {
             message.id = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.method = reader.int32() as any;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.shards = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3578,6 +3713,8 @@ export const RebalanceRequest: MessageFns<RebalanceRequest> = {
     return {
       keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
       id: isSet(object.id) ? globalThis.String(object.id) : "",
+      method: isSet(object.method) ? migrationMethodFromJSON(object.method) : 0,
+      shards: isSet(object.shards) ? globalThis.Number(object.shards) : 0,
     };
   },
 
@@ -3589,6 +3726,12 @@ export const RebalanceRequest: MessageFns<RebalanceRequest> = {
     if (message.id !== "") {
       obj.id = message.id;
     }
+    if (message.method !== 0) {
+      obj.method = migrationMethodToJSON(message.method);
+    }
+    if (message.shards !== 0) {
+      obj.shards = Math.round(message.shards);
+    }
     return obj;
   },
 
@@ -3599,6 +3742,8 @@ export const RebalanceRequest: MessageFns<RebalanceRequest> = {
     const message = createBaseRebalanceRequest();
     message.keyspace = object.keyspace ?? "";
     message.id = object.id ?? "";
+    message.method = object.method ?? 0;
+    message.shards = object.shards ?? 0;
     return message;
   },
 };
