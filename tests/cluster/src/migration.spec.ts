@@ -108,7 +108,7 @@ it.each([
   }
   expect(after.partitions.reduce((sum, { entries }) => sum + entries, 0)).toBeGreaterThan(100);
   const moved = new Set(partitions.map(({ partition }) => partition));
-  const stayed = (await cluster.partitions()).filter(({ id, inSync }) => moved.has(id) && (inSync.includes(from) || !inSync.includes(to)));
+  const stayed = (await cluster.partitions()).filter(({ id: partition, inSync }) => moved.has(partition) && (inSync.includes(from) || !inSync.includes(to)));
   expect(stayed).toEqual([]);
   expect(await harm()).toEqual(UNHARMED);
 });
