@@ -12,6 +12,7 @@ import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
 jest.setTimeout(240_000);
 
 const SEED = Number(process.env['CHAOS_SEED'] ?? 7301);
+const { MIGRATION_METHOD_MOVE: MOVE, MIGRATION_METHOD_SHARDED: SHARDED } = MigrationMethod;
 const END_MS = 120_000;
 /** The bulk of the data: enough for a bounded copy to last for seconds. */
 const FILL_KEYS = 4000;
@@ -92,18 +93,22 @@ const unbound = (id: string): Promise<boolean> =>
 
 const byPartition = (partitions: readonly PartitionMigration[]): Map<number, PartitionMigration> => new Map(partitions.map((partition) => [partition.partition, partition]));
 
-it('a move under load: every partition is compared before its source lets go, the source is left empty', async () => {
+it.each([
+  { method: MOVE, shards: 0 },
+  { method: SHARDED, shards: 3 },
+])('a move under load ($method, $shards): every partition is compared before its source lets go, the source is left empty', async ({ method, shards }) => {
   const { from, to } = await ends();
-  const { migration, partitions } = await cluster.startMigration({ id: 'plain', from, to });
-  expect((await cluster.startMigration({ id: 'plain', from, to })).migration!.createdAtMs).toBe(migration!.createdAtMs);
-  const after = await ended('plain');
-  expect(after.migration).toMatchObject({ state: MigrationState.MIGRATION_STATE_SUCCEEDED, partitionsDone: partitions.length, partitionsRolledBack: 0 });
+  const id = `plain-${shards}`;
+  const { migration, partitions } = await cluster.startMigration({ id, method, shards, from, to });
+  expect((await cluster.startMigration({ id, method, shards, from, to })).migration!.createdAtMs).toBe(migration!.createdAtMs);
+  const after = await ended(id);
+  expect(after.migration).toMatchObject({ state: MigrationState.MIGRATION_STATE_SUCCEEDED, method, shards: shards || 1, partitionsDone: partitions.length, partitionsRolledBack: 0 });
   for (const { step, proof, from: sources, to: targets } of after.partitions) {
     expect({ step, sources, targets, equal: (proof?.equal ?? 0) + (proof?.repaired ?? 0) }).toEqual({ step: MigrationStep.MIGRATION_STEP_DONE, sources: [from], targets: [to], equal: 64 });
   }
   expect(after.partitions.reduce((sum, { entries }) => sum + entries, 0)).toBeGreaterThan(100);
   const moved = new Set(partitions.map(({ partition }) => partition));
-  const stayed = (await cluster.partitions()).filter(({ id, inSync }) => moved.has(id) && (inSync.includes(from) || !inSync.includes(to)));
+  const stayed = (await cluster.partitions()).filter(({ id: partition, inSync }) => moved.has(partition) && (inSync.includes(from) || !inSync.includes(to)));
   expect(stayed).toEqual([]);
   expect(await harm()).toEqual(UNHARMED);
 });
@@ -177,8 +182,8 @@ it('SIGKILL of the source in the middle of a sharded move of one partition: the 
   const sentBy = (nodes: readonly string[]): Promise<number[]> => Promise.all(nodes.map(async (node) => (await cluster.metrics(node)).sum('atoll_sync_sent_bytes_total')));
   const sentBefore = await sentBy([from, other]);
   // 8 MB, at most 1 MB a second from both senders together.
-  const { migration } = await cluster.startMigration({ id: 'one', keyspace: 'one', from, to, method: MigrationMethod.MIGRATION_METHOD_SHARDED, shards: 4, bytesPerSecond: 1_000_000 });
-  expect(migration).toMatchObject({ method: MigrationMethod.MIGRATION_METHOD_SHARDED, shards: 4 });
+  const { migration } = await cluster.startMigration({ id: 'one', keyspace: 'one', from, to, method: SHARDED, shards: 4, bytesPerSecond: 1_000_000 });
+  expect(migration).toMatchObject({ method: SHARDED, shards: 4 });
   const filling = await eventually('a quarter of it is there', async () => {
     const [now] = (await cluster.migration('one')).partitions;
     return now!.step === MigrationStep.MIGRATION_STEP_CATCH_UP && now!.progress > 0.25 ? now : undefined;

@@ -8,8 +8,9 @@
 //   a node that is busy for 70 % or more      MOVE      more streams would take from its clients
 //   a job of at most 32 MiB a second          MOVE      one stream comes up to that; the bound is of all nodes together
 //   no other replica in sync of the largest   MOVE      nobody shares the leader's work
-//   otherwise                                 SHARDED   a sub-range for each 32 MiB of the largest partition, 2 to 8, fewer
-//                                                       where a node is filled with several partitions at a time anyway
+//   otherwise                                 SHARDED   a sub-range for each 32 MiB of the largest partition, 2 to 8, but no
+//                                                       more than two for each node that sends it, and fewer where a node
+//                                                       is filled with several partitions at a time anyway
 import { GIB, KIB, MIB, type NodeId } from '@atoll/core-runtime';
 import type { PartitionRecord } from '@atoll/core-membership';
 import { targetsOf } from './operator.ts';
@@ -30,6 +31,8 @@ const SHARD_BYTES = 32 * MIB;
 const STREAM_BYTES_PER_SECOND = 32 * MIB;
 const LOAD_MAX = 0.7;
 const AUTO_SHARDS_MAX = 8;
+/** Streams of one partition that a node sends at a time: one is read while the other travels. */
+const STREAMS_PER_SENDER = 2;
 /** Streams to one target that AUTO wants at a time, of all partitions that come to it. */
 const AUTO_STREAMS = 16;
 
@@ -83,10 +86,11 @@ export function chooseMethod(facts: MethodFacts): MethodPlan {
   const obstacle = obstacleToShards(copies, largest, facts);
   if (obstacle !== undefined) return { ...MOVE_PLAN, methodReason: `MOVE: ${what}, ${obstacle}` };
   const perTarget = Math.max(...[...Map.groupBy(copies.flatMap(({ targets }) => targets), (node) => node).values()].map(({ length }) => length));
-  const shards = Math.max(SHARDS_MIN, Math.min(AUTO_SHARDS_MAX, Math.ceil(largest.bytes / SHARD_BYTES), Math.floor(AUTO_STREAMS / Math.min(perTarget, facts.fillsPerNode))));
+  const senders = sendersOf(largest).length;
+  const shards = Math.max(SHARDS_MIN, Math.min(AUTO_SHARDS_MAX, STREAMS_PER_SENDER * senders, Math.ceil(largest.bytes / SHARD_BYTES), Math.floor(AUTO_STREAMS / Math.min(perTarget, facts.fillsPerNode))));
   const partitionsAtOnce = Math.floor(STREAMS_PER_TARGET / shards);
   const bound = facts.sendBytesPerSecondOf(largest.record.leader!.node) ?? 0;
-  const rate = `${sendersOf(largest).length} nodes send it, ${bound === 0 ? 'without a bound' : `at most ${sizeText(bound)}/s each`}`;
+  const rate = `${senders} nodes send it, ${bound === 0 ? 'without a bound' : `at most ${sizeText(bound)}/s each`}`;
   const methodReason = `SHARDED: ${what}, ${rate}, ${busiestOf(copies, facts).text}: ${shards} sub-ranges of each side by side, ${partitionsAtOnce} partitions at a time for a node`;
   return { method: 'SHARDED', shards, partitionsAtOnce, methodReason };
 }
