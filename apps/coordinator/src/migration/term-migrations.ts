@@ -1,7 +1,7 @@
 // The migrations of one term, put together: what is asked for, what is due by itself, and the rounds that carry them out.
 import type { NodeId, Random } from '@atoll/core-runtime';
-import { MIGRATION_REASONS, planRebalance, type MigrationJob, type MigrationOperator, type PlannedRebalance } from '@atoll/core-migration';
-import { nameOf, type Action, type ClusterState, type MigratingPlacement, type PartitionRecord, type PlacementPlans } from '@atoll/core-membership';
+import { MIGRATION_REASONS, planRebalance, planReplace, wantedOfReplaced, type MigrationJob, type MigrationOperator, type PlannedMoves, type PlannedRebalance, type ReplaceAsk } from '@atoll/core-migration';
+import { nameOf, type Action, type ClusterState, type MigratingPlacement, type NodeSpec, type PartitionRecord, type PlacementPlans } from '@atoll/core-membership';
 import type { ClusterView, ElectionTerm, GuardedMetadataStore } from '@atoll/platform-etcd';
 import type { Logger, Telemetry } from '@atoll/platform-telemetry';
 import type { Config } from '../config.ts';
@@ -38,6 +38,8 @@ export interface TermMigrationsOptions {
   readonly failover: Failover;
   readonly inventories: NodeInventories;
   readonly plans: PlacementPlans;
+  /** Has a node drained, or wanted again. */
+  readonly setWanted: (spec: NodeSpec, state: 'UP' | 'DRAINING') => Promise<void>;
   /** There may be something new to decide. */
   readonly onNews: () => void;
 }
@@ -104,6 +106,12 @@ export class TermMigrations {
     return { planned, refusals: plans.flatMap((plan) => plan.refusals) };
   }
 
+  /** As TermOfOffice.planReplace. */
+  planReplace(state: ClusterState, ask: ReplaceAsk): PlannedMoves {
+    const plans = [...state.keyspaces.values()].map((keyspace) => planReplace(state, keyspace, ask, ({ keyspace: of, partition }) => this.store.operatorOf(of, partition)));
+    return { operators: plans.flatMap(({ operators }) => operators), refusals: plans.flatMap(({ refusals }) => refusals) };
+  }
+
   /** Where migrations want partitions, for the decisions of a round. */
   placements(state: ClusterState): ReadonlyMap<string, MigratingPlacement> {
     const nowMs = this.#options.clock.monotonicMs();
@@ -118,6 +126,7 @@ export class TermMigrations {
   /** Begins what is due, and brings operators on. To be called after a round of decisions, with the records as they are then. */
   async step(actions: readonly Action[], state: ClusterState, nowMs: number): Promise<void> {
     this.#peers.retain(new Set([...state.nodes.values()].map(({ address }) => address)));
+    await this.#drainReplaced(state);
     this.#automatic.take(actions.filter((action) => action.kind === 'migrate'));
     await this.#migrations.step(state, nowMs);
   }
@@ -126,6 +135,14 @@ export class TermMigrations {
     this.#isEnded = true;
     this.#migrations.end();
     this.#peers.close();
+  }
+
+  /** That a node is drained is part of its replacement: whoever is elected sees to it. */
+  async #drainReplaced({ specs }: ClusterState): Promise<void> {
+    for (const [node, wanted] of wantedOfReplaced(this.store.operators(), this.store.jobsById())) {
+      const spec = specs.get(node);
+      if (spec !== undefined && spec.state !== 'REMOVED' && spec.state !== wanted) await this.#options.setWanted(spec, wanted);
+    }
   }
 
   /** What a migration that nobody asked for did not bring about is planned again, after a while. */

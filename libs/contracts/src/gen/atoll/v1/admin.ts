@@ -31,6 +31,8 @@ import {
   PlanRebalanceResponse,
   RebalanceRequest,
   RebalanceResponse,
+  ReplaceNodeRequest,
+  ReplaceNodeResponse,
   ResumeMigrationRequest,
   ResumeMigrationResponse,
   StartMigrationRequest,
@@ -6050,6 +6052,20 @@ export const AdminService = {
       Buffer.from(StartMigrationResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StartMigrationResponse => StartMigrationResponse.decode(value),
   },
+  /**
+   * Has one node take the place of another, as a migration of everything that it holds in all keyspaces. The old node is
+   * DRAINING from then on, and holds nothing in the end; a cancel has it wanted again. Migrations that only spread load
+   * (JOIN, BALANCE) are cancelled first and waited for. Answers when the job is written. Throws as StartMigration.
+   */
+  replaceNode: {
+    path: "/atoll.v1.Admin/ReplaceNode" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReplaceNodeRequest): Buffer => Buffer.from(ReplaceNodeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReplaceNodeRequest => ReplaceNodeRequest.decode(value),
+    responseSerialize: (value: ReplaceNodeResponse): Buffer => Buffer.from(ReplaceNodeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReplaceNodeResponse => ReplaceNodeResponse.decode(value),
+  },
   getMigration: {
     path: "/atoll.v1.Admin/GetMigration" as const,
     requestStream: false as const,
@@ -6196,6 +6212,12 @@ export interface AdminServer extends UntypedServiceImplementation {
    * coordinator. MIGRATION_CONFLICT: another job has one of the partitions. CAPACITY_SHORT: the target lacks memory.
    */
   startMigration: handleUnaryCall<StartMigrationRequest, StartMigrationResponse>;
+  /**
+   * Has one node take the place of another, as a migration of everything that it holds in all keyspaces. The old node is
+   * DRAINING from then on, and holds nothing in the end; a cancel has it wanted again. Migrations that only spread load
+   * (JOIN, BALANCE) are cancelled first and waited for. Answers when the job is written. Throws as StartMigration.
+   */
+  replaceNode: handleUnaryCall<ReplaceNodeRequest, ReplaceNodeResponse>;
   getMigration: handleUnaryCall<GetMigrationRequest, GetMigrationResponse>;
   listMigrations: handleUnaryCall<ListMigrationsRequest, ListMigrationsResponse>;
   /** How a migration gets on, until it has ended. After a loss of the stream it can be asked for again. */
@@ -6491,6 +6513,26 @@ export interface AdminClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: StartMigrationResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Has one node take the place of another, as a migration of everything that it holds in all keyspaces. The old node is
+   * DRAINING from then on, and holds nothing in the end; a cancel has it wanted again. Migrations that only spread load
+   * (JOIN, BALANCE) are cancelled first and waited for. Answers when the job is written. Throws as StartMigration.
+   */
+  replaceNode(
+    request: ReplaceNodeRequest,
+    callback: (error: ServiceError | null, response: ReplaceNodeResponse) => void,
+  ): ClientUnaryCall;
+  replaceNode(
+    request: ReplaceNodeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReplaceNodeResponse) => void,
+  ): ClientUnaryCall;
+  replaceNode(
+    request: ReplaceNodeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReplaceNodeResponse) => void,
   ): ClientUnaryCall;
   getMigration(
     request: GetMigrationRequest,
