@@ -1,5 +1,6 @@
 // A writer of big values: each key has one writer, so that what must be read is known at any moment: what was
 // acknowledged last, or a later write whose fate is unknown.
+import { setTimeout as pause } from 'node:timers/promises';
 import { isAtollError, type AtollClient } from '@atoll/client';
 import { SeededRandom, randomBelow } from '@atoll/core-runtime';
 
@@ -13,6 +14,8 @@ export interface BigValuesOptions {
 }
 
 const DEADLINE_MS = 30_000;
+/** Pause of each writer between its operations: they are to be felt, not to fill the machine. */
+const PAUSE_MS = 60;
 const KIB = 1024;
 
 /** Bytes that no other version of any key has. */
@@ -58,6 +61,7 @@ export class BigValues {
       if (dice < 6) await this.#write(key, contentOf(key, version, bytes));
       else if (dice < 7) await this.#write(key, undefined);
       else await this.#read(key);
+      await pause(PAUSE_MS, undefined, { signal: this.#stopping.signal }).catch(() => undefined);
     }
   }
 

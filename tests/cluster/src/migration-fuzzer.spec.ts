@@ -51,7 +51,7 @@ class Fuzzer {
   async step(): Promise<void> {
     const dice = randomBelow(this.#random, 100);
     // Drawn in any case: what a seed tries does not depend on what it meets.
-    const [from, to] = [this.#node(), this.#node()];
+    const [from, to] = this.#pair();
     const draw = this.#random.nextUint32();
     if (dice < 45) await this.#try(`move ${draw % 4 === 0 ? 'all' : 'some'} from ${from} to ${to}`, () => this.#move(from, to, draw));
     else if (dice < 57) await this.#onJob(draw, 'cancel', (id) => cluster.cancelMigration(id));
@@ -76,8 +76,13 @@ class Fuzzer {
     await cluster.untilRedundant();
   }
 
-  #node(): string {
-    return this.#nodes[randomBelow(this.#random, this.#nodes.length)]!;
+  /** Two nodes; the second one is not being drained. */
+  #pair(): readonly [string, string] {
+    const count = this.#nodes.length;
+    const first = randomBelow(this.#random, count);
+    const others = [1, 2, 3].map((step) => this.#nodes[(first + step) % count]!);
+    const second = randomBelow(this.#random, others.length);
+    return [this.#nodes[first]!, others[second] === this.#drained ? others[(second + 1) % others.length]! : others[second]!];
   }
 
   async #move(from: string, to: string, draw: number): Promise<void> {
@@ -121,7 +126,7 @@ class Fuzzer {
       const failures = error instanceof AggregateError ? (error.errors as unknown[]) : [error];
       const unexpected = failures.find((failure) => !isAtollError(failure) || !REFUSALS.has(failure.reason));
       if (unexpected !== undefined) throw unexpected;
-      this.story.push(`${what}: refused (${String(failures.at(-1)).slice(0, 120)})`);
+      this.story.push(`${what}: refused (${String(failures.find((failure) => isAtollError(failure) && failure.reason !== 'NOT_COORDINATOR') ?? failures[0]).slice(0, 120)})`);
     }
   }
 }

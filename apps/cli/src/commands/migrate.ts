@@ -98,7 +98,7 @@ function startRequest(flags: StartFlags): StartMigrationRequest {
 }
 
 /** Made up here rather than by the coordinator: when an answer is lost, another coordinator is asked for the same job, not for a second one. */
-export const newRequestId = (what: 'move' | 'rebalance'): string => `${what}-${randomBytes(4).toString('hex')}`;
+export const newRequestId = (what: 'move' | 'rebalance' | 'replace'): string => `${what}-${randomBytes(4).toString('hex')}`;
 
 function listCommand(io: Io): Command {
   return adminCommand('list', 'migrations, newest first')
@@ -168,7 +168,7 @@ async function change(io: Io, flags: AdminFlags, call: Change): Promise<void> {
   print(io, `migration ${migration.id}: ${stateName(migration.state)}, ${partitionsDone} of ${partitionsTotal} partitions done${bound}`);
 }
 
-function jobOf({ migration }: { migration?: Migration | undefined }): Migration {
+export function jobOf({ migration }: { migration?: Migration | undefined }): Migration {
   if (migration === undefined) throw new Error('the coordinator answered without a migration');
   return migration;
 }
