@@ -300,9 +300,18 @@ class RunningNode {
     let filling = 0;
     for (const { replica } of this.parts.host.replicas()) if (!replica.state.hasAllData && replica.state.install === undefined && replica.role.kind === 'follower') filling += 1;
     if (filling > 0) reasons.push(`${filling} replicas wait for their first data`);
+    const { lastInSync, underReplicated } = this.#stopRisk();
+    if (lastInSync.length > 0) reasons.push(`it has the only in-sync replica of ${namedPartitions(lastInSync)}`);
+    else if (underReplicated.length > 0) reasons.push(`too few replicas are in sync of ${namedPartitions(underReplicated)}`);
     // It serves on (R13).
     const notes = store.isRegressed ? [`etcd went back: changes wait for the recovery of the metadata (${store.reasons.join('; ')})`] : [];
     return { ready: reasons.length === 0, reasons: [...reasons, ...notes] };
+  }
+
+  /** Whoever restarts nodes one after the other waits for each to be ready: the next stop must not take what this one still lacks. */
+  #stopRisk(): StopRisk {
+    const { config, view } = this.#options;
+    return stopRiskOf(toNodeId(config.id), { keyspaces: view.keyspaces().values(), recordsOf: (name) => view.partitions(name), nodes: view.nodes() });
   }
 
   async #start(saved: readonly WalReplicaState[]): Promise<void> {
@@ -370,6 +379,8 @@ class RunningNode {
     const { logger } = this.#options;
     const { host } = this.parts;
     host.takeNoOffice();
+    const { lastInSync } = this.#stopRisk();
+    if (lastInSync.length > 0) logger.warn({ partitions: lastInSync.slice(0, PARTITIONS_TOLD_MAX), count: lastInSync.length }, 'this node stops although it has the only in-sync replica of partitions');
     await this.#registration?.update(this.#nodeRecord('STOPPING')).catch((err: unknown) => logger.warn({ err }, 'could not say in etcd that the node stops'));
     await this.#untilSucceeded(HAND_OVER_MS, signal);
     await host.relinquishAll(RELINQUISH_MS, signal);

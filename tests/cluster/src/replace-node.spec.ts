@@ -1,6 +1,7 @@
 // A node is replaced by one command, while clients are served: one that runs, and one that is dead.
 import { join } from 'node:path';
 import { jest } from '@jest/globals';
+import { NodeState } from '@atoll/contracts/atoll/v1/admin';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { ChaosClients } from './chaos-clients.ts';
 import { NO_HARM, harmOf } from './chaos-harm.ts';
@@ -10,6 +11,7 @@ import { ROOT, runCommand } from './run-command.ts';
 jest.setTimeout(180_000);
 
 const SEED = Number(process.env['CHAOS_SEED'] ?? 8301);
+const UP_MS = 30_000;
 const REMOVE_MS = 30_000;
 /** Replicas of 64 partitions on three nodes: none holds more than 1.1 times its share. */
 const REPLICAS_MAX = Math.ceil((1.1 * 128) / 3);
@@ -35,6 +37,7 @@ const heldBy = async (node: string): Promise<number> => (await cluster.partition
 
 /** `atoll nodes replace OLD NEW --watch`: resolves when the job has ended. */
 async function replace(from: string, to: string): Promise<void> {
+  await eventually(`${to} is up`, async () => (await cluster.nodes()).find(({ id }) => id === to)?.state === NodeState.NODE_STATE_UP, UP_MS);
   const { code, stdout, stderr } = await runCommand(process.execPath, [join(ROOT, 'apps/cli/src/main.ts'), 'nodes', 'replace', from, to, '--watch', '--data-dir', cluster.dataDir]);
   expect({ code, stderr: code === 0 ? '' : stderr, stdout: code === 0 ? '' : stdout }).toEqual({ code: 0, stderr: '', stdout: '' });
   const job = (await cluster.migrations()).find(({ reason, description }) => reason === 'REPLACE' && description === `${to} takes the place of ${from}`);

@@ -1,7 +1,7 @@
 import { MigrationState, MigrationStep, type ReplaceNodeRequest } from '@atoll/contracts/atoll/v1/migration';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { WatchMigrationRequest, WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
-import { done, jobOf, messageOf, partitionOf } from '../testing/migrations.ts';
+import { done, jobOf, messageOf, partitionIn } from '../testing/migrations.ts';
 import { FakeCoordinator, runCollected, type CliResult } from '../testing/run-cli.ts';
 
 describe('atoll nodes replace', () => {
@@ -13,7 +13,7 @@ describe('atoll nodes replace', () => {
       replaceNode: (call, reply) => {
         asked.push(call.request);
         const migration = jobOf(2, { reason: 'REPLACE' });
-        reply(null, { migration, partitions: [partitionOf(0, MigrationStep.MIGRATION_STEP_WAITING), partitionOf(1, MigrationStep.MIGRATION_STEP_WAITING)], refusals: ['default/7 has no in-sync replica but the one on node-1'] });
+        reply(null, { migration, partitions: [0, 1].map((partition) => partitionIn(MigrationStep.MIGRATION_STEP_WAITING, partition)), refusals: ['default/7 has no in-sync replica but the one on node-1'] });
       },
       watchMigration: (call: ServerWritableStream<WatchMigrationRequest, WatchMigrationResponse>) => {
         call.write(messageOf(jobOf(1, { state: MigrationState.MIGRATION_STATE_SUCCEEDED, endedAtMs: 1_001_000 }), [done(0)]));
