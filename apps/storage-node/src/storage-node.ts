@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { credentials } from '@grpc/grpc-js';
 import { ReplicationClient } from '@atoll/contracts/atoll/v1/replication';
 import { AtollError, isAtollError } from '@atoll/core-errors';
-import { hasReplica, type NodeRecord } from '@atoll/core-membership';
+import { hasReplica, namedPartitions, stopRiskOf, type NodeRecord, type StopRisk } from '@atoll/core-membership';
 import type { ClockReading } from '@atoll/core-replication';
 import { randomHex, toNodeId, type Random } from '@atoll/core-runtime';
 import { formatAddress, type Address } from '@atoll/platform-config';
@@ -51,6 +51,8 @@ const SUCCESSOR_MS = 2000;
 const NOBODY_MS = 1000;
 /** Of a stop: how long leaders of others have to take this node's replicas out of their in-sync sets. */
 const LEAVE_MS = 2000;
+/** A line of the log names so many partitions. */
+const PARTITIONS_TOLD_MAX = 20;
 const SLOW_TICK_MS = 1000;
 const REGISTER_RETRY_MS = 500;
 
@@ -294,9 +296,11 @@ class RunningNode {
   }
 
   readiness(): Readiness {
-    const { store } = this.#options;
+    const { store, view, config, incarnation } = this.#options;
     const reasons: string[] = [];
-    if (this.#registration?.isRegistered() !== true && this.#options.view.connected) reasons.push('the node is not registered');
+    // What others lack is judged by the view: it must count this process among those that could hold it.
+    const isRegistered = this.#registration?.isRegistered() === true && view.nodes().get(config.id)?.incarnation === incarnation;
+    if (!isRegistered && view.connected) reasons.push('the node is not registered');
     let filling = 0;
     for (const { replica } of this.parts.host.replicas()) if (!replica.state.hasAllData && replica.state.install === undefined && replica.role.kind === 'follower') filling += 1;
     if (filling > 0) reasons.push(`${filling} replicas wait for their first data`);

@@ -2,19 +2,21 @@ import { toNodeId, toReplicaId } from '@atoll/core-runtime';
 import type { KeyspaceSpec } from './keyspace-spec.ts';
 import type { NodeRecord } from './node-record.ts';
 import type { Member, PartitionRecord } from './partition-record.ts';
-import { namedPartitions, stopRiskOf } from './stop-risk.ts';
+import { lastInSyncByNode, namedPartitions, stopRiskOf, type StopRiskView } from './stop-risk.ts';
 
 const members = (letters: string): Member[] => Array.from(letters, (letter) => ({ node: toNodeId(letter), replica: toReplicaId(`${letter}-replica`) }));
 
 /** A cluster of the nodes that serve, and partitions as `in sync/learners`. */
-function riskOf(node: string, serving: string, partitions: readonly string[], replicationFactor = 2) {
+function viewOf(serving: string, partitions: readonly string[], replicationFactor = 2): StopRiskView {
   const nodes = new Map(Array.from(serving, (id) => [id, { id: toNodeId(id), phase: 'SERVING', weight: 1 } as NodeRecord]));
   const records = partitions.map((text, partition) => {
     const [inSync = '', learners = ''] = text.split('/');
-    return { record: { keyspace: 'default', keyspaceId: 'k', partition, inSync: members(inSync), learners: members(learners), leaving: [] } as unknown as PartitionRecord, modRevision: 1 };
+    return { record: { keyspace: 'default', keyspaceId: 'k', partition, inSync: members(inSync), learners: members(learners), leaving: [], eligible: [] } as unknown as PartitionRecord, modRevision: 1 };
   });
-  return stopRiskOf(toNodeId(node), { keyspaces: [{ name: 'default', id: 'k', replicationFactor } as KeyspaceSpec], recordsOf: () => records, nodes });
+  return { keyspaces: [{ name: 'default', id: 'k', replicationFactor } as KeyspaceSpec], recordsOf: () => records, nodes };
 }
+
+const riskOf = (node: string, ...view: Parameters<typeof viewOf>) => stopRiskOf(toNodeId(node), viewOf(...view));
 
 const NONE = { lastInSync: [], underReplicated: [] };
 
@@ -43,6 +45,10 @@ describe('what the stop of a node would take', () => {
   it('is nothing where one replica is all that there can be', () => {
     expect(riskOf('a', 'a', ['a', 'a'])).toEqual(NONE);
     expect(riskOf('a', 'abc', ['a', 'b'], 1)).toEqual(NONE);
+  });
+
+  it('is told for every node at once', () => {
+    expect([...lastInSyncByNode(viewOf('abc', ['a/b', 'bc', 'a', 'c']))]).toEqual([['a', ['default/0', 'default/2']], ['c', ['default/3']]]);
   });
 
   it('names a few of many partitions', () => {

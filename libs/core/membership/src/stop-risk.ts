@@ -23,28 +23,49 @@ export interface StopRisk {
  * Where one replica is all that there can be, by the replication factor or because no other node serves, nothing is at
  * risk that waiting could save: such partitions are in neither list.
  */
-export function stopRiskOf(node: NodeId, { keyspaces, recordsOf, nodes }: StopRiskView): StopRisk {
+export function stopRiskOf(node: NodeId, view: StopRiskView): StopRisk {
+  const short = [...shortOf(view)];
+  return {
+    lastInSync: short.filter(({ inSync }) => inSync.length === 1 && inSync[0] === node).map(({ record }) => nameOf(record)),
+    underReplicated: short.filter(({ record, wanted }) => isConcerned(record, node, wanted)).map(({ record }) => nameOf(record)),
+  };
+}
+
+/** `StopRisk.lastInSync` of every node that has some. */
+export function lastInSyncByNode(view: StopRiskView): ReadonlyMap<NodeId, readonly string[]> {
+  const last = new Map<NodeId, string[]>();
+  for (const { record, inSync } of shortOf(view)) {
+    if (inSync.length !== 1) continue;
+    const names = last.get(inSync[0]!) ?? [];
+    last.set(inSync[0]!, names);
+    names.push(nameOf(record));
+  }
+  return last;
+}
+
+interface Short {
+  readonly record: PartitionRecord;
+  /** Registered nodes with a replica in sync, fewer than `wanted`. */
+  readonly inSync: readonly NodeId[];
+  readonly wanted: number;
+}
+
+function* shortOf({ keyspaces, recordsOf, nodes }: StopRiskView): Generator<Short> {
   const serving = [...nodes.values()].filter(({ phase, weight }) => phase === 'SERVING' && weight > 0).length;
-  const lastInSync: string[] = [];
-  const underReplicated: string[] = [];
   for (const { name, id, replicationFactor } of keyspaces) {
     const wanted = Math.min(replicationFactor, serving);
     if (wanted < 2) continue;
     for (const { record } of recordsOf(name)) {
-      if (record.keyspaceId !== id) continue;
-      const inSync = record.inSync.filter((member) => nodes.has(member.node));
-      if (inSync.length >= wanted) continue;
-      if (inSync.length === 1 && inSync[0]!.node === node) lastInSync.push(nameOf(record));
-      if (isConcerned(record, node, wanted)) underReplicated.push(nameOf(record));
+      const inSync = record.inSync.flatMap(({ node }) => (nodes.has(node) ? [node] : []));
+      if (record.keyspaceId === id && inSync.length < wanted) yield { record, inSync, wanted };
     }
   }
-  return { lastInSync, underReplicated };
 }
 
 /** A partition that lacks a member may be given to any node: to one that has just come back, above all. */
 function isConcerned(record: PartitionRecord, node: NodeId, wanted: number): boolean {
-  const members = membersOf(record);
-  return members.length < wanted || members.some((member) => member.node === node);
+  const members = new Set(membersOf(record).map((member) => member.node));
+  return members.size < wanted || members.has(node);
 }
 
 /** The first few of them, and how many there are: for people. */

@@ -398,6 +398,12 @@ export interface Node {
   wanted: string;
   /** It saw more of etcd than etcd shows now, and serves on by what it saw (R13). */
   metadataRegressed: boolean;
+  /**
+   * Partitions, as keyspace/partition, that have no other replica in sync although they could: until they have, its stop
+   * takes them away. 20 at most, and how many there are.
+   */
+  lastInSync: string[];
+  lastInSyncTotal: number;
 }
 
 export interface DrainNodeRequest {
@@ -408,7 +414,10 @@ export interface DrainNodeRequest {
 }
 
 export interface DrainNodeResponse {
-  /** As it stands after the change. */
+  /**
+   * As it stands after the change. What it has the only in-sync replica of (last_in_sync) is copied first: it must not be
+   * stopped before.
+   */
   node: Node | undefined;
 }
 
@@ -1444,6 +1453,8 @@ function createBaseNode(): Node {
     etcdLost: false,
     wanted: "",
     metadataRegressed: false,
+    lastInSync: [],
+    lastInSyncTotal: 0,
   };
 }
 
@@ -1499,6 +1510,12 @@ export const Node: MessageFns<Node> = {
     }
     if (message.metadataRegressed !== false) {
       writer.uint32(128).bool(message.metadataRegressed);
+    }
+    for (const v of message.lastInSync) {
+      writer.uint32(138).string(v!);
+    }
+    if (message.lastInSyncTotal !== 0) {
+      writer.uint32(144).uint32(message.lastInSyncTotal);
     }
     return writer;
   },
@@ -1644,6 +1661,22 @@ export const Node: MessageFns<Node> = {
             message.metadataRegressed = reader.bool();
             continue;
           }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.lastInSync.push(reader.string());
+            continue;
+          }
+          case 18: {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.lastInSyncTotal = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1690,6 +1723,16 @@ export const Node: MessageFns<Node> = {
         : isSet(object.metadata_regressed)
         ? globalThis.Boolean(object.metadata_regressed)
         : false,
+      lastInSync: globalThis.Array.isArray(object?.lastInSync)
+        ? object.lastInSync.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.last_in_sync)
+        ? object.last_in_sync.map((e: any) => globalThis.String(e))
+        : [],
+      lastInSyncTotal: isSet(object.lastInSyncTotal)
+        ? globalThis.Number(object.lastInSyncTotal)
+        : isSet(object.last_in_sync_total)
+        ? globalThis.Number(object.last_in_sync_total)
+        : 0,
     };
   },
 
@@ -1743,6 +1786,12 @@ export const Node: MessageFns<Node> = {
     if (message.metadataRegressed !== false) {
       obj.metadataRegressed = message.metadataRegressed;
     }
+    if (message.lastInSync?.length) {
+      obj.lastInSync = message.lastInSync;
+    }
+    if (message.lastInSyncTotal !== 0) {
+      obj.lastInSyncTotal = Math.round(message.lastInSyncTotal);
+    }
     return obj;
   },
 
@@ -1767,6 +1816,8 @@ export const Node: MessageFns<Node> = {
     message.etcdLost = object.etcdLost ?? false;
     message.wanted = object.wanted ?? "";
     message.metadataRegressed = object.metadataRegressed ?? false;
+    message.lastInSync = object.lastInSync?.map((e) => e) || [];
+    message.lastInSyncTotal = object.lastInSyncTotal ?? 0;
     return message;
   },
 };
