@@ -34,6 +34,7 @@ import { LastSeen } from './domain/last-seen.ts';
 import { needsRecovery, planRecovery, type RecoveryPlan } from './domain/recovery-plan.ts';
 import type { Events } from './events.ts';
 import { Failover } from './failover.ts';
+import { HandOverSpans } from './hand-over-spans.ts';
 import { Wake } from './loops/wake.ts';
 import { ReplicaVerification } from './verify/replica-verification.ts';
 import { TermMigrations } from './migration/term-migrations.ts';
@@ -116,6 +117,7 @@ export class TermOfOffice {
       nowMs: () => options.clock.monotonicMs(),
       watch: this.#watch,
       calls: new HandOverCalls(term.revision),
+      spans: new HandOverSpans(options.telemetry.tracing, ({ keyspace, partition }) => this.migrations.store.operatorOf(keyspace, partition)?.traceparent),
       state: () => this.#state(),
       read: (keyspace, partition) => this.#readRecord(keyspace, partition),
       write: (actions) => this.#writer.writeRecords(actions),

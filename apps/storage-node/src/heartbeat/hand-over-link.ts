@@ -1,0 +1,14 @@
+import { parseTraceparent, type Span } from '@atoll/platform-telemetry';
+import type { HostedReplica } from '../hosted-replica.ts';
+
+/**
+ * A request that waited for a planned transfer, or was refused because of one, links to the trace of the transfer (R29):
+ * while that is under way, and for a while after it.
+ */
+export function linkHandOver(span: Span, { handOver, replica }: Pick<HostedReplica, 'handOver' | 'replica'>, nowMs: number): void {
+  if (handOver === undefined || nowMs > handOver.untilMs) return;
+  // In a later office of this replica it is a thing of the past.
+  if (replica.leader !== undefined && replica.leader.epoch !== handOver.epoch) return;
+  const context = parseTraceparent(handOver.traceparent);
+  if (context !== undefined) span.addLink({ context, attributes: { 'atoll.link': 'hand_over' } });
+}
