@@ -103,7 +103,7 @@ export const STORAGE_NODE_SETTINGS = {
     min: 0,
     max: 64 * GIB,
     default: '67108864',
-    description: 'Keys and values that full syncs from this node send in a second at most, all together; 0 means no limit. The coordinator may ask for less; STORAGE_NODE_SYNC_MAX_IMPACT slows them further while clients feel them.',
+    description: 'Bytes of keys and values that full syncs from this node send in a second at most, all together; while clients are served each entry counts as 1 KiB beside its own. 0 means no limit. The coordinator may ask for less; STORAGE_NODE_SYNC_MAX_IMPACT slows them further while clients feel them.',
   }),
   STORAGE_NODE_SYNC_MAX_IMPACT: defineSetting<number>('0, or a number from 1.1 to 100', parseImpact, {
     default: '2',

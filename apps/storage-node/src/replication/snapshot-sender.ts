@@ -13,6 +13,8 @@ import type { SyncThrottle } from './sync-throttle.ts';
 
 const CHUNK_BYTES = 256 * KIB;
 const CHUNK_ENTRIES = 2000;
+/** While clients are served: what waits behind the reading of a chunk, here, and its installing, there, waits some 2 ms. */
+const CHUNK_ENTRIES_BESIDE_CLIENTS = 250;
 
 export interface SnapshotSenderOptions {
   readonly host: ReplicaHost;
@@ -58,23 +60,26 @@ export class SnapshotSender {
     let isFirst = true;
     while (next !== undefined) {
       const from: Hash64 = next;
-      const slice = readSlice(this.#options.host, request, from, wantsResults);
+      const entriesMax = throttle?.isSparing === true ? CHUNK_ENTRIES_BESIDE_CLIENTS : CHUNK_ENTRIES;
+      const slice = readSlice(this.#options.host, request, from, wantsResults, entriesMax);
       wantsResults = false;
       next = slice.next;
       for (const each of toMessages(from, slice)) {
         await writeWithBackpressure(call, isFirst ? { ...each, fences: slice.fences } : each, signal);
         isFirst = false;
         if (throttle === undefined) await nextTurn();
-        else await this.#pace(bytesOf(each), throttle, signal, next === undefined && !each.continued);
+        else await this.#pace(each, throttle, signal, next === undefined && !each.continued);
       }
     }
   }
 
   /** Between two messages others get their turn, at any rate: up to 16 of a MiB each would be encoded in one otherwise. */
-  async #pace(bytes: number, { rate }: SyncThrottle, signal: AbortSignal, isLast: boolean): Promise<void> {
+  async #pace(sent: FetchSnapshotResponse, throttle: SyncThrottle, signal: AbortSignal, isLast: boolean): Promise<void> {
+    const bytes = bytesOf(sent);
     this.#sentBytes.add(bytes);
-    if (isLast) return void rate.delayMs(bytes, performance.now());
-    await rate.wait(bytes, signal);
+    const weight = throttle.weigh(bytes, sent.entries.length);
+    if (isLast) return void throttle.rate.delayMs(weight, performance.now());
+    await throttle.rate.wait(weight, signal);
     await nextTurn();
   }
 }
@@ -92,7 +97,7 @@ interface Slice {
 }
 
 /** One sub-range, checked anew each time: leadership, lineage and the receiver's place may have changed meanwhile. */
-function readSlice(host: ReplicaHost, request: FetchSnapshotRequest, from: Hash64, withResults: boolean): Slice {
+function readSlice(host: ReplicaHost, request: FetchSnapshotRequest, from: Hash64, withResults: boolean, entriesMax: number): Slice {
   const hosted = host.replica(request.keyspace, request.partition);
   hosted?.hearEpochOf(request.replicaId as ReplicaId, request.epoch);
   const leader = hosted?.replica.leader;
@@ -103,7 +108,7 @@ function readSlice(host: ReplicaHost, request: FetchSnapshotRequest, from: Hash6
     throw new AtollError('STALE_GENERATION', `the generation is ${state.generation.counter}`);
   }
   if (leader.follower(request.replicaId as ReplicaId) === undefined) throw new AtollError('REPLICA_UNKNOWN', `replica ${request.replicaId} does not follow here`);
-  const { entries, next } = state.store.readRange(from, endOf(request), { entriesMax: CHUNK_ENTRIES, bytesMax: CHUNK_BYTES });
+  const { entries, next } = state.store.readRange(from, endOf(request), { entriesMax, bytesMax: CHUNK_BYTES });
   return { entries: request.logSeq === 0 ? entries : chunkEntries(entries, request.logSeq), next, readSeq: state.appliedSeq, epoch: leader.epoch, results: withResults ? resultPieces(state) : [], fences: state.fences.isEmpty ? undefined : state.fences.encode() };
 }
 

@@ -40,7 +40,7 @@ describe('what full syncs from a node may send in a second', () => {
     expect(throttle.rate.bytesPerSecond).toBe(BOUND / 8);
     expect(pass(3, 4)).toBe(64);
     expect(pass(2, 20)).toBeLessThan(40);
-    expect(pass(10, 20)).toBe(4);
+    expect(pass(10, 20)).toBe(2);
     expect(pass(10, 3)).toBeGreaterThan(20);
   });
 
@@ -79,6 +79,17 @@ describe('what full syncs from a node may send in a second', () => {
     pass(5, 3);
     throttle.begin(now());
     expect(pass(5, 100)).toBe(64);
+  });
+
+  it('weighs entries beside their bytes while clients are served, so that the floor is one for small values, too', () => {
+    const { throttle, pass, now } = begin();
+    throttle.begin(now());
+    expect([throttle.isSparing, throttle.weigh(1000, 10)]).toEqual([false, 1000]);
+    pass(1, 3);
+    expect([throttle.isSparing, throttle.weigh(1000, 10)]).toEqual([true, 11_240]);
+    throttle.end();
+    pass(2);
+    expect([throttle.isSparing, throttle.weigh(1000, 10)]).toEqual([false, 1000]);
   });
 
   it('keeps to the bound of the coordinator while it slows down and speeds up', () => {

@@ -6,8 +6,13 @@ import type { ClientLatency } from './client-latency.ts';
 
 /** How often the rate is looked at, in ms. */
 export const THROTTLE_INTERVAL_MS = 500;
-const FLOOR_BYTES = 4 * MIB;
+const FLOOR_BYTES = 2 * MIB;
 const CEILING_BYTES = GIB;
+/**
+ * What an entry counts beside its key and value while clients are served: reading, sending and installing it costs as
+ * much time as so many bytes of a large value. Else a floor in bytes would be none for small values.
+ */
+const ENTRY_BYTES = 1024;
 
 export interface SyncThrottleOptions {
   /** Bytes of keys and values in a second, of all full syncs together; 0: no limit. */
@@ -50,6 +55,16 @@ export class SyncThrottle {
     const bound = this.boundBytes(nowMs);
     const { bytesPerSecond: present } = this.rate;
     if (this.#running === 0 || (bound > 0 && (present === 0 || present > bound))) this.rate.setRate(bound, nowMs);
+  }
+
+  /** Whether clients are served meanwhile, and are to be spared. */
+  get isSparing(): boolean {
+    return this.#adaptive.isHolding;
+  }
+
+  /** How far what was sent goes towards `rate`. */
+  weigh(bytes: number, entries: number): number {
+    return this.isSparing ? bytes + entries * ENTRY_BYTES : bytes;
   }
 
   /** A full sync begins. */

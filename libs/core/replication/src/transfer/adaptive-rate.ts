@@ -48,6 +48,7 @@ export class AdaptiveRate {
   /** 0: no transfer is under way. */
   #bytesPerSecond = 0;
   #isDoubling = true;
+  #isHolding = false;
   /** p99 that was learnt while the rate was at the floor. */
   #learntMs: number | undefined;
   /** Since when clients are served at the floor without a baseline, or beyond what they may feel. */
@@ -57,10 +58,16 @@ export class AdaptiveRate {
     this.#options = options;
   }
 
+  /** Whether clients were there to be spared at the last interval. */
+  get isHolding(): boolean {
+    return this.#isHolding;
+  }
+
   /** The last transfer has ended: the next one begins anew. */
   end(): void {
     this.#bytesPerSecond = 0;
     this.#isDoubling = true;
+    this.#isHolding = false;
     this.#learntMs = undefined;
     this.#floorSinceMs = undefined;
   }
@@ -70,6 +77,7 @@ export class AdaptiveRate {
     const { impactMax, floorBytes, ceilingBytes } = this.#options;
     const top = boundBytes === 0 ? ceilingBytes : boundBytes;
     const floor = Math.min(floorBytes, top);
+    this.#isHolding = impactMax > 0 && p99Ms !== undefined;
     if (impactMax === 0 || p99Ms === undefined) {
       this.#floorSinceMs = undefined;
       this.#bytesPerSecond = top;
