@@ -140,13 +140,15 @@ it.each(['from', 'to'] as const)('SIGKILL of the node that partitions go %s, at 
   await chaos.progress();
   await cluster.startProcess(held[end]);
   await expectUnharmed(held);
+  const { MIGRATION_STATE_SUCCEEDED: succeeded, MIGRATION_STATE_FAILED: failed, MIGRATION_STATE_CANCELLED: cancelled } = MigrationState;
+  for (const state of await statesOf(held)) expect([succeeded, failed, cancelled]).toContain(state);
 });
 
 it('SIGKILL of a router at each failpoint', async () => {
   const held = await hold();
   await cluster.kill('router-1');
   await files.release();
-  await chaos.progress();
+  await chaos.progress(50);
   await cluster.startProcess('router-1');
   await expectUnharmed(held);
   expect(await statesOf(held)).toEqual(ENDED_AS_ASKED);

@@ -2,6 +2,7 @@ import type { ReplaceNodeRequest, ReplaceNodeResponse } from '@atoll/contracts/a
 import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
 import { command, isEnded, type MigrationJob, type MigrationReason } from '@atoll/core-migration';
 import { randomHex, toNodeId } from '@atoll/core-runtime';
+import type { ClusterView } from '@atoll/platform-etcd';
 import type { CallContext } from '@atoll/platform-grpc';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { draftMigration, requireCapacity } from '../migration/begin-migration.ts';
@@ -28,7 +29,7 @@ export async function replaceNode(context: AdminContext, request: ReplaceNodeReq
   const spec = requireSpec(view, from, 'from');
   if (spec.state === 'REMOVED') throw invalidArgument('from', `${from} is removed`);
   requireTarget(context, view, to);
-  if (!dryRun) await untilOthersGaveWay(context, term, call);
+  if (!dryRun) await untilOthersGaveWay(view, term, call);
   const { operators: planned, refusals } = term.planReplace({ from: toNodeId(from), to: toNodeId(to), isFromThere: context.judge(from).state === 'UP' });
   if (planned.length === 0) throw invalidArgument('from', refusals.length > 0 ? refusals.slice(0, 5).join('; ') : `${from} holds nothing that could go to ${to}`);
   const survey = await term.migrations.survey();
@@ -52,8 +53,8 @@ export async function replaceNode(context: AdminContext, request: ReplaceNodeReq
   return { migration: toMigration(job, []), partitions, refusals: [...refusals] };
 }
 
-/** A node that has just joined is being given its share, which is not what it is to hold. Throws DEADLINE_EXCEEDED. */
-async function untilOthersGaveWay({ view }: AdminContext, term: TermOfOffice, call: CallContext): Promise<void> {
+/** A node that has just joined is being given its share, which is not what it is to hold. Throws MIGRATION_CONFLICT when they take too long. */
+async function untilOthersGaveWay(view: ClusterView, term: TermOfOffice, call: CallContext): Promise<void> {
   const { store } = term.migrations;
   const active = (): readonly MigrationJob[] => store.jobs().filter((job) => GIVE_WAY.has(job.reason) && !isEnded(job));
   for (const { id } of active()) {
@@ -66,7 +67,7 @@ async function untilOthersGaveWay({ view }: AdminContext, term: TermOfOffice, ca
   term.wake();
   const timeoutMs = call.deadlineRemainingMs(WAIT_MS) - BEGIN_MS;
   const what = 'migrations that spread load did not give way in time';
-  await waitForView(view()!, () => active().length === 0, { timeoutMs, signal: call.signal, what }).catch((error: unknown) => {
+  await waitForView(view, () => active().length === 0, { timeoutMs, signal: call.signal, what }).catch((error: unknown) => {
     if (!isAtollError(error) || error.reason !== 'DEADLINE_EXCEEDED') throw error;
     throw new AtollError('MIGRATION_CONFLICT', `to: ${what}: ${active().map(({ id }) => id).join(', ')}; ask again`, { cause: error, metadata: { field: 'to' } });
   });
