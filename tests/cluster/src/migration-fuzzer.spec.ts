@@ -145,6 +145,7 @@ it(`seed ${SEED}: whatever is moved, cancelled, drained and restarted for ${FUZZ
     await fuzzer.settle();
     const harm = await harmOf(cluster, chaos);
     expect({ ...harm, big: await big.verify() }).toEqual({ ...NO_HARM, big: [] });
+    process.stderr.write(`migration fuzzer: ${fuzzer.story.length} things tried, ${fuzzer.moves} moves begun, ${Math.round(big.acknowledgedBytes / 1e6)} MB of big values\n`);
     expect(fuzzer.moves).toBeGreaterThan(0);
     expect(big.acknowledgedBytes).toBeGreaterThan(4_000_000);
   } catch (error) {
