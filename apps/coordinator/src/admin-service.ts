@@ -13,6 +13,7 @@ import { listNodes } from './handlers/list-nodes.ts';
 import { listPartitions } from './handlers/list-partitions.ts';
 import { cancelMigration, getMigration, listMigrations, pauseMigration, resumeMigration } from './handlers/migrations.ts';
 import { planRebalance, rebalance } from './handlers/rebalance.ts';
+import { replaceNode } from './handlers/replace-node.ts';
 import { startMigration } from './handlers/start-migration.ts';
 import { watchMigration } from './handlers/watch-migration.ts';
 import { recoverMetadata } from './handlers/recover-metadata.ts';
@@ -41,6 +42,7 @@ export function addAdminService(server: Server, handlers: RpcHandlers, context: 
     verifyReplicas: handlers.serverStream(AdminService.verifyReplicas, verifyReplicas(context)),
     syncReplicas: handlers.serverStream(AdminService.syncReplicas, syncReplicas(context)),
     startMigration: handlers.unary(AdminService.startMigration, (request) => startMigration(context, request)),
+    replaceNode: handlers.unary(AdminService.replaceNode, (request, call) => replaceNode(context, request, call)),
     getMigration: handlers.unary(AdminService.getMigration, (request) => getMigration(context, request)),
     listMigrations: handlers.unary(AdminService.listMigrations, (request) => listMigrations(context, request)),
     watchMigration: handlers.serverStream(AdminService.watchMigration, watchMigration(context)),

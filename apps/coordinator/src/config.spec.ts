@@ -20,6 +20,13 @@ describe('the settings of a coordinator', () => {
     expect(() => parseConfig(env)).toThrow(/COORDINATOR_TICK_MS must be[\s\S]*COORDINATOR_SETTLE_MS must not be above[\s\S]*COORDINATOR_LEARNERS_MAX is not a setting/);
   });
 
+  it('know of failpoints only where tests name a directory, and never in production', () => {
+    expect(parseConfig({}).failpointsDir).toBeUndefined();
+    expect(parseConfig({ COORDINATOR_FAILPOINTS_DIR: '/tmp/points' }).failpointsDir).toBe('/tmp/points');
+    expect(() => parseConfig({ COORDINATOR_FAILPOINTS_DIR: 'points' })).toThrow(/COORDINATOR_FAILPOINTS_DIR must be an absolute path/);
+    expect(() => parseConfig({ COORDINATOR_FAILPOINTS_DIR: '/tmp/points', NODE_ENV: 'production' })).toThrow(/COORDINATOR_FAILPOINTS_DIR is for tests/);
+  });
+
   it('stand in the README as they are', () => {
     expect(readFileSync(new URL('../README.md', import.meta.url), 'utf8')).toContain(settingsTable(SETTINGS));
   });

@@ -2,12 +2,15 @@ import { GIB, KIB } from '@atoll/core-runtime';
 import {
   COMMON_PREFIX,
   COMMON_RELATIONS,
+  ConfigError,
   bytes,
   choice,
   commonSettings,
   durationMs,
   integer,
+  optional,
   parseSettings,
+  text,
   toCommonConfig,
   type CommonConfig,
   type Env,
@@ -104,6 +107,14 @@ export const SETTINGS = {
     description: 'Keys and values that the repair of one replica installs in a second at most, and that a node reads in a second at most for migrations that compare each entry.',
   }),
   COORDINATOR_NODE_CALL_MS: durationMs({ min: 100, max: 60_000, default: '3s', description: 'Deadline of a call to a node.' }),
+  COORDINATOR_FAILPOINTS_DIR: optional(
+    text({
+      pattern: /^\//,
+      range: 'an absolute path',
+      description: 'For tests alone: migrations of partitions stand still where files in this directory say so. Refused where NODE_ENV is production.',
+    }),
+    'not set: there are none',
+  ),
 };
 
 const RELATIONS: readonly Relation<typeof SETTINGS>[] = [
@@ -148,12 +159,17 @@ export interface Config {
   readonly verifyPartitionsPerSecond: number;
   readonly repairBytesPerSecond: number;
   readonly nodeCallMs: number;
+  /** Directory of the files that hold migrations (migration/failpoints.ts); undefined wherever clients are served. */
+  readonly failpointsDir: string | undefined;
   readonly defaultKeyspace: { readonly replicationFactor: number; readonly durability: 'NONE' | 'ASYNC' | 'SYNC' };
 }
 
 /** Throws one ConfigError with every problem. */
 export function parseConfig(env: Env): Config {
   const values = parseSettings(SETTINGS, env, { prefixes: [COMMON_PREFIX, COORDINATOR_PREFIX], relations: RELATIONS });
+  if (values.COORDINATOR_FAILPOINTS_DIR !== undefined && env['NODE_ENV'] === 'production') {
+    throw new ConfigError(['COORDINATOR_FAILPOINTS_DIR is for tests and must not be set where NODE_ENV is production']);
+  }
   return Object.freeze({
     common: toCommonConfig(values),
     electionTtlMs: values.COORDINATOR_ELECTION_TTL_MS,
@@ -177,6 +193,7 @@ export function parseConfig(env: Env): Config {
     verifyPartitionsPerSecond: values.COORDINATOR_VERIFY_PARTITIONS_PER_SECOND,
     repairBytesPerSecond: values.COORDINATOR_REPAIR_BYTES_PER_SECOND,
     nodeCallMs: values.COORDINATOR_NODE_CALL_MS,
+    failpointsDir: values.COORDINATOR_FAILPOINTS_DIR,
     defaultKeyspace: Object.freeze({
       replicationFactor: values.COORDINATOR_DEFAULT_REPLICATION_FACTOR,
       durability: values.COORDINATOR_DEFAULT_DURABILITY,

@@ -21,7 +21,7 @@ import type { NodeWatch } from './node-watch.ts';
 /** What an operator asked for is forgotten after so long. */
 const REQUEST_MS = 60_000;
 
-export interface FailoverOptions extends Pick<HandOverDriverOptions, 'read' | 'write' | 'onWritten' | 'onProblem'> {
+export interface FailoverOptions extends Pick<HandOverDriverOptions, 'read' | 'write' | 'onWritten' | 'onProblem' | 'spans'> {
   readonly random: Random;
   readonly config: {
     readonly failoverActive: ActiveFailover;

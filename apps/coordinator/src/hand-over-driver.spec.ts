@@ -1,9 +1,20 @@
+import { InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
 import type { HandOverItem, HandOverResult } from '@atoll/contracts/atoll/v1/heartbeat';
 import { CALM, createKeyspaceSpec, nameOf, partitionName, type ClusterState, type HandOver, type Member, type NodeRecord, type PartitionRecord, type VersionedRecord } from '@atoll/core-membership';
 import { SeededRandom, toEpoch, toNodeId, toPartitionId, toReplicaId } from '@atoll/core-runtime';
 import { eventually } from '@atoll/platform-etcd/testing';
+import { parseTraceparent, startTelemetry, type Telemetry } from '@atoll/platform-telemetry';
 import type { RecordAction } from './adapters/record-writer.ts';
 import { HandOverDriver } from './hand-over-driver.ts';
+import { HandOverSpans } from './hand-over-spans.ts';
+
+const exporter = new InMemorySpanExporter();
+let telemetry: Telemetry;
+beforeAll(async () => {
+  telemetry = await startTelemetry({ service: 'spec', instanceId: 'spec-1', version: '0', traceRatio: 0, spanProcessors: [new SimpleSpanProcessor(exporter)] });
+});
+beforeEach(() => exporter.reset());
+afterAll(() => telemetry.shutdown());
 
 const member = (node: string): Member => ({ node: toNodeId(node), replica: toReplicaId(node.padEnd(16, '0')) });
 const node = (id: string): NodeRecord => ({ id: toNodeId(id), address: `${id}:1`, httpAddress: '', zone: 'z', weight: 1, incarnation: `${id}-1`, phase: 'SERVING' });
@@ -35,6 +46,8 @@ class Desk {
   readonly written: RecordAction[] = [];
   readonly problems: string[] = [];
   stored: VersionedRecord | undefined;
+  /** Trace context of what migrates the partitions. */
+  parent: string | undefined;
   ends = 0;
   readonly driver: HandOverDriver;
 
@@ -48,6 +61,7 @@ class Desk {
         this.asked.push(items);
         return this.answer(items);
       },
+      spans: new HandOverSpans(telemetry.tracing, () => this.parent),
       read: async () => this.stored,
       write: async (actions) => {
         this.written.push(...actions);
@@ -85,7 +99,7 @@ describe('planned transfers (R29)', () => {
   it('compare the revision that the leader named, and say that the office was given up', async () => {
     const desk = new Desk();
     await desk.run([handOver(0)]);
-    expect(desk.asked).toEqual([[{ keyspace: 'k', partition: 0, epoch: 3, targetReplicaId: member('b').replica }]]);
+    expect(desk.asked).toEqual([[{ keyspace: 'k', partition: 0, epoch: 3, targetReplicaId: member('b').replica, traceparent: expect.any(String) as string }]]);
     expect(desk.written).toMatchObject([{ decision: 'TRANSFER', modRevision: 10, record: { epoch: 4, leader: member('b'), leaderIncarnation: 'b-1', relinquished: true, inSync: [member('a'), member('b')] } }]);
   });
 
@@ -143,5 +157,35 @@ describe('planned transfers (R29)', () => {
     expect(desk.problems).toEqual([expect.stringMatching(problem)]);
     expect(desk.driver.problemOf(nameOf(recordOf(0)), 3)).toMatch(problem);
     expect(desk.driver.problemOf(nameOf(recordOf(0)), 4)).toBeUndefined();
+  });
+});
+
+describe('the trace of a planned transfer', () => {
+  const MIGRATION = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+
+  it('reaches the leader, hangs under the migration that wants it, and says how long writes waited', async () => {
+    const desk = new Desk();
+    desk.parent = MIGRATION;
+    await desk.run([handOver(0)]);
+    const [span] = exporter.getFinishedSpans();
+    expect(span).toMatchObject({ name: 'atoll.hand_over', attributes: { 'atoll.keyspace': 'k', 'atoll.partition': 0, 'atoll.epoch': 3, 'atoll.from': 'a', 'atoll.to': 'b', 'atoll.reason': 'DRAINING', 'atoll.pause_ms': 0 } });
+    expect(span!.spanContext().traceId).toBe(parseTraceparent(MIGRATION)!.traceId);
+    expect(parseTraceparent(desk.asked[0]![0]!.traceparent)).toMatchObject({ traceId: span!.spanContext().traceId, spanId: span!.spanContext().spanId });
+  });
+
+  it('is one of its own where nothing migrates the partition, and tells what went wrong', async () => {
+    const desk = new Desk();
+    desk.answer = () => Promise.reject(new Error('no connection'));
+    await desk.run([handOver(0)]);
+    const [span] = exporter.getFinishedSpans();
+    expect({ parent: span!.parentSpanContext, message: span!.status.message }).toEqual({ parent: undefined, message: 'no connection' });
+  });
+
+  it('is not there under a migration that is not sampled', async () => {
+    const desk = new Desk();
+    desk.parent = '';
+    await desk.run([handOver(0)]);
+    expect(exporter.getFinishedSpans()).toEqual([]);
+    expect(desk.asked[0]![0]!.traceparent).toBe('');
   });
 });

@@ -6,6 +6,7 @@ import { LeaderCounts, hasReplica, isReachable, nameOf, promote, type ClusterSta
 import type { Random } from '@atoll/core-runtime';
 import type { RecordAction, Written } from './adapters/record-writer.ts';
 import { HandOverPace } from './domain/hand-over-pace.ts';
+import type { HandOverSpans } from './hand-over-spans.ts';
 
 export interface HandOverDriverOptions {
   readonly random: Random;
@@ -19,6 +20,7 @@ export interface HandOverDriverOptions {
   /** As known at this moment. */
   readonly state: () => ClusterState;
   readonly ask: (address: string, items: readonly HandOverItem[], holdMs: number) => Promise<readonly HandOverResult[]>;
+  readonly spans: Pick<HandOverSpans, 'begin' | 'end'>;
   /** The record as etcd has it. */
   readonly read: (keyspace: string, partition: number) => Promise<VersionedRecord | undefined>;
   readonly write: (actions: readonly RecordAction[]) => Promise<readonly Written<RecordAction>[]>;
@@ -128,9 +130,18 @@ export class HandOverDriver {
     } catch (error) {
       for (const handOver of batch) this.#fail(handOver, error instanceof Error ? error.message : String(error));
     } finally {
-      for (const { record } of batch) this.#busy.delete(nameOf(record));
+      for (const handOver of batch) this.#end(handOver, askedMs);
       if (!this.#isClosed) this.#rest(batch);
     }
+  }
+
+  #end(handOver: HandOver, askedMs: number): void {
+    const name = nameOf(handOver.record);
+    const { epoch } = handOver.record;
+    const failure = this.#failures.get(name);
+    const problem = failure?.epoch === epoch && failure.atMs >= askedMs ? failure.problem : undefined;
+    this.#options.spans.end(handOver, { problem, pauseMs: this.pauseMsOf(name, epoch + 1) });
+    this.#busy.delete(name);
   }
 
   #rest(batch: readonly HandOver[]): void {
@@ -142,10 +153,13 @@ export class HandOverDriver {
   }
 
   #ask(batch: readonly HandOver[]): Promise<readonly HandOverResult[]> {
-    const { state, ask, config } = this.#options;
+    const { state, ask, config, spans } = this.#options;
     const address = state().nodes.get(batch[0]!.record.leader!.node)?.address;
     if (address === undefined) throw new Error('the leader is not registered any more');
-    const items = batch.map(({ record: { keyspace, partition, epoch }, target }) => ({ keyspace, partition, epoch, targetReplicaId: target.replica }));
+    const items = batch.map((handOver): HandOverItem => {
+      const { record: { keyspace, partition, epoch }, target } = handOver;
+      return { keyspace, partition, epoch, targetReplicaId: target.replica, traceparent: spans.begin(handOver) };
+    });
     return ask(address, items, config.handOverHoldMs);
   }
 

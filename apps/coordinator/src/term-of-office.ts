@@ -18,7 +18,7 @@ import {
   type ReportedMark,
   type VersionedRecord,
 } from '@atoll/core-membership';
-import type { PlannedRebalance } from '@atoll/core-migration';
+import type { PlannedMoves, PlannedRebalance, ReplaceAsk } from '@atoll/core-migration';
 import { DEFAULT_KEYSPACE, randomHex, type Clock, type Random } from '@atoll/core-runtime';
 import { NODES_PREFIX, PARTITIONS_PREFIX, encodePartitionRecord, parseNodeRecord, parsePartitionKey, parsePartitionRecord, partitionKey, type ClusterView, type Comparison, type ElectionTerm, type GuardedMetadataStore } from '@atoll/platform-etcd';
 import type { Logger, Telemetry } from '@atoll/platform-telemetry';
@@ -35,6 +35,7 @@ import { needsRecovery, planRecovery, type RecoveryPlan } from './domain/recover
 import type { Events } from './events.ts';
 import { Failover } from './failover.ts';
 import { TermCopies } from './copy/term-copies.ts';
+import { HandOverSpans } from './hand-over-spans.ts';
 import { Wake } from './loops/wake.ts';
 import { ReplicaVerification } from './verify/replica-verification.ts';
 import { TermMigrations } from './migration/term-migrations.ts';
@@ -119,6 +120,7 @@ export class TermOfOffice {
       nowMs: () => options.clock.monotonicMs(),
       watch: this.#watch,
       calls: new HandOverCalls(term.revision),
+      spans: new HandOverSpans(options.telemetry.tracing, ({ keyspace, partition }) => this.migrations.store.operatorOf(keyspace, partition)?.traceparent),
       state: () => this.#state(),
       read: (keyspace, partition) => this.#readRecord(keyspace, partition),
       write: (actions) => this.#writer.writeRecords(actions),
@@ -133,7 +135,7 @@ export class TermOfOffice {
       isHeld: () => this.isHeld(),
       onReport: (report) => options.events.replicasCompared(report),
     });
-    this.migrations = new TermMigrations({ ...options, metrics: options.metrics.migration, failover: this.failover, inventories: this.#inventories, plans: this.#plans, onNews: () => this.#wake.now() });
+    this.migrations = new TermMigrations({ ...options, metrics: options.metrics.migration, failover: this.failover, inventories: this.#inventories, plans: this.#plans, setWanted: (spec, state) => this.setWanted(spec, state), onNews: () => this.#wake.now() });
     this.copies = new TermCopies({ ...options, election: term.comparison, keyspaces: this.keyspaces, nodeCallMs: config.nodeCallMs, wallMs: () => options.clock.wallMs(), onNews: () => this.#wake.now() });
     this.#loop = this.#run();
   }
@@ -229,6 +231,11 @@ export class TermOfOffice {
   /** What would be moved in these keyspaces, in order of urgency. */
   planRebalance(keyspaces: readonly string[]): PlannedRebalance {
     return this.migrations.planRebalance(this.failover.complete(this.#state()), keyspaces);
+  }
+
+  /** What the replacement of a node would move, in all keyspaces. */
+  planReplace(ask: ReplaceAsk): PlannedMoves {
+    return this.migrations.planReplace(this.failover.complete(this.#state()), ask);
   }
 
   /** What this process believes of registrations must not be older than its election. */

@@ -5,6 +5,13 @@ import type { Hash64, ReplicaId } from '@atoll/core-runtime';
 import type { FollowerLink } from './replication/follower-session.ts';
 import type { WalJournal } from './replica-journal.ts';
 
+export interface HandOverTrace {
+  readonly epoch: number;
+  readonly traceparent: string;
+  /** Monotonic time from which on requests have nothing to do with it any more. */
+  readonly untilMs: number;
+}
+
 /** A replica with what this process keeps beside it. */
 export class HostedReplica {
   readonly replica: PartitionReplica;
@@ -21,6 +28,8 @@ export class HostedReplica {
   isDropped = false;
   /** Trace of the call that had it made, for the install that fills it. */
   orderedBy: string | undefined;
+  /** Trace of the last planned transfer that this replica, as the leader of `epoch`, was asked for and did not refuse; requests that meet it link to it. */
+  handOver: HandOverTrace | undefined;
   /** The role that streams and leases were last told of. */
   toldRole: ReplicaRole | undefined;
   /** Whether it led under a valid lease when that was last looked at. */

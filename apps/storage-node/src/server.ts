@@ -77,7 +77,7 @@ export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOpt
     };
   const many = (): ManyOperations => new ManyOperations(parts().operations);
   server.addService(cacheService, {
-    get: handlers.unary(cacheService.get, (request) => toPromise((done) => parts().operations.get(request, readMoment(), done))),
+    get: handlers.unary(cacheService.get, (request, { span }) => toPromise((done) => parts().operations.get(request, readMoment(), done, span))),
     set: handlers.unary(cacheService.set, write('set')),
     delete: handlers.unary(cacheService.delete, write('delete')),
     increment: handlers.unary(cacheService.increment, write('increment')),

@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { credentials } from '@grpc/grpc-js';
 import { ReplicationClient } from '@atoll/contracts/atoll/v1/replication';
 import { AtollError, isAtollError } from '@atoll/core-errors';
-import { hasReplica, type NodeRecord } from '@atoll/core-membership';
+import { hasReplica, namedPartitions, stopRiskOf, type NodeRecord, type StopRisk } from '@atoll/core-membership';
 import type { ClockReading } from '@atoll/core-replication';
 import { randomHex, toNodeId, type Random } from '@atoll/core-runtime';
 import { formatAddress, type Address } from '@atoll/platform-config';
@@ -53,6 +53,8 @@ const SUCCESSOR_MS = 2000;
 const NOBODY_MS = 1000;
 /** Of a stop: how long leaders of others have to take this node's replicas out of their in-sync sets. */
 const LEAVE_MS = 2000;
+/** A line of the log names so many partitions. */
+const PARTITIONS_TOLD_MAX = 20;
 const SLOW_TICK_MS = 1000;
 const REGISTER_RETRY_MS = 500;
 
@@ -298,15 +300,26 @@ class RunningNode {
   }
 
   readiness(): Readiness {
-    const { store } = this.#options;
+    const { store, view, config, incarnation } = this.#options;
     const reasons: string[] = [];
-    if (this.#registration?.isRegistered() !== true && this.#options.view.connected) reasons.push('the node is not registered');
+    // What others lack is judged by the view: it must count this process among those that could hold it.
+    const isRegistered = this.#registration?.isRegistered() === true && view.nodes().get(config.id)?.incarnation === incarnation;
+    if (!isRegistered && view.connected) reasons.push('the node is not registered');
     let filling = 0;
     for (const { replica } of this.parts.host.replicas()) if (!replica.state.hasAllData && replica.state.install === undefined && replica.role.kind === 'follower') filling += 1;
     if (filling > 0) reasons.push(`${filling} replicas wait for their first data`);
+    const { lastInSync, underReplicated } = this.#stopRisk();
+    if (lastInSync.length > 0) reasons.push(`it has the only in-sync replica of ${namedPartitions(lastInSync)}`);
+    else if (underReplicated.length > 0) reasons.push(`too few replicas are in sync of ${namedPartitions(underReplicated)}`);
     // It serves on (R13).
     const notes = store.isRegressed ? [`etcd went back: changes wait for the recovery of the metadata (${store.reasons.join('; ')})`] : [];
     return { ready: reasons.length === 0, reasons: [...reasons, ...notes] };
+  }
+
+  /** Whoever restarts nodes one after the other waits for each to be ready: the next stop must not take what this one still lacks. */
+  #stopRisk(): StopRisk {
+    const { config, view } = this.#options;
+    return stopRiskOf(toNodeId(config.id), { keyspaces: view.keyspaces().values(), recordsOf: (name) => view.partitions(name), nodes: view.nodes() });
   }
 
   async #start(saved: readonly WalReplicaState[]): Promise<void> {
@@ -375,6 +388,8 @@ class RunningNode {
     const { logger } = this.#options;
     const { host } = this.parts;
     host.takeNoOffice();
+    const { lastInSync } = this.#stopRisk();
+    if (lastInSync.length > 0) logger.warn({ partitions: lastInSync.slice(0, PARTITIONS_TOLD_MAX), count: lastInSync.length }, 'this node stops although it has the only in-sync replica of partitions');
     await this.#registration?.update(this.#nodeRecord('STOPPING')).catch((err: unknown) => logger.warn({ err }, 'could not say in etcd that the node stops'));
     await this.#untilSucceeded(HAND_OVER_MS, signal);
     await host.relinquishAll(RELINQUISH_MS, signal);

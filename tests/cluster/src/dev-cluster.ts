@@ -223,12 +223,17 @@ export class DevCluster {
     await this.#ask((admin) => callUnary(admin, 'cancelMigration', { id }, { deadlineMs: CALL_MS }));
   }
 
+  async pauseMigration(id: string): Promise<void> {
+    await this.#ask((admin) => callUnary(admin, 'pauseMigration', { id }, { deadlineMs: CALL_MS }));
+  }
+
   async resumeMigration(id: string, bytesPerSecond?: number): Promise<void> {
     await this.#ask((admin) => callUnary(admin, 'resumeMigration', { id, bytesPerSecond }, { deadlineMs: CALL_MS }));
   }
 
-  async drainNode(node: string): Promise<void> {
-    await this.#ask((admin) => callUnary(admin, 'drainNode', { node, undo: false }, { deadlineMs: CALL_MS }));
+  /** `undo`: it is wanted back. */
+  async drainNode(node: string, undo = false): Promise<void> {
+    await this.#ask((admin) => callUnary(admin, 'drainNode', { node, undo }, { deadlineMs: CALL_MS }));
   }
 
   async removeNode(node: string): Promise<void> {

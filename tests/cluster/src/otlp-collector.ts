@@ -10,8 +10,9 @@ const OTLP = `
   message ScopeSpans { repeated Span spans = 2; }
   message Span {
     bytes trace_id = 1; bytes span_id = 2; bytes parent_span_id = 4; string name = 5; uint32 kind = 6;
-    fixed64 start_time_unix_nano = 7; fixed64 end_time_unix_nano = 8; repeated KeyValue attributes = 9; Status status = 15;
+    fixed64 start_time_unix_nano = 7; fixed64 end_time_unix_nano = 8; repeated KeyValue attributes = 9; repeated Link links = 13; Status status = 15;
   }
+  message Link { bytes trace_id = 1; bytes span_id = 2; }
   message Status { string message = 2; uint32 code = 3; }
   message KeyValue { string key = 1; AnyValue value = 2; }
   message AnyValue { oneof value { string string_value = 1; bool bool_value = 2; int64 int_value = 3; double double_value = 4; } }
@@ -30,6 +31,7 @@ export interface CollectedSpan {
   readonly kind: SpanKind;
   readonly durationMs: number;
   readonly attributes: Readonly<Record<string, AttributeValue>>;
+  readonly links: readonly { readonly traceId: string; readonly spanId: string }[];
   readonly isError: boolean;
   readonly message: string;
   /** service.name and service.instance.id of the process that made it. */
@@ -58,6 +60,7 @@ interface SpanMessage {
   readonly startTimeUnixNano: string;
   readonly endTimeUnixNano: string;
   readonly attributes: readonly Attribute[];
+  readonly links: readonly { readonly traceId: Buffer; readonly spanId: Buffer }[];
   readonly status: { readonly message: string; readonly code: number } | null;
 }
 
@@ -163,6 +166,7 @@ function toSpan(span: SpanMessage, service: string, instance: string): Collected
     kind: KINDS[span.kind] ?? 'INTERNAL',
     durationMs: Number(BigInt(span.endTimeUnixNano) - BigInt(span.startTimeUnixNano)) / 1e6,
     attributes: toRecord(span.attributes),
+    links: span.links.map(({ traceId, spanId }) => ({ traceId: traceId.toString('hex'), spanId: spanId.toString('hex') })),
     isError: span.status?.code === STATUS_ERROR,
     message: span.status?.message ?? '',
     service,

@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import type { Node } from '@atoll/contracts/atoll/v1/admin';
 import { BackupClient } from '@atoll/contracts/atoll/v1/backup';
 import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
 import { credentials } from '@grpc/grpc-js';
@@ -11,6 +12,9 @@ import { bytesText, durationText } from '../output/quantities.ts';
 import { renderTable } from '../output/table.ts';
 import type { SetExitCode } from './dev.ts';
 import { hostAndPort, jsonOption, timeoutOption, wholeNumber } from './options.ts';
+
+/** Partitions named in a line. */
+const PARTITIONS_SHOWN_MAX = 3;
 
 export type AdminFlags = ConnectionFlags & { readonly json?: boolean };
 
@@ -73,11 +77,19 @@ export function nodesCommand(io: Io): Command {
           node.leaders,
           node.replicas,
           node.learners,
-          [node.reason, ...node.degraded, ...(node.etcdLost ? ['it cannot reach etcd'] : []), ...(node.metadataRegressed ? ['it saw more than etcd shows now'] : [])].join('; '),
+          [node.reason, ...lastInSyncText(node), ...node.degraded, ...(node.etcdLost ? ['it cannot reach etcd'] : []), ...(node.metadataRegressed ? ['it saw more than etcd shows now'] : [])].join('; '),
         ]),
       ),
     );
   });
+}
+
+/** What nobody may stop it before. */
+export function lastInSyncText({ lastInSync, lastInSyncTotal }: Node): string[] {
+  if (lastInSyncTotal === 0) return [];
+  const shown = lastInSync.slice(0, PARTITIONS_SHOWN_MAX);
+  const more = lastInSyncTotal - shown.length;
+  return [`do not stop it: it has the only in-sync replica of ${shown.join(', ')}${more > 0 ? ` and ${more} more` : ''}`];
 }
 
 export function partitionsCommand(io: Io): Command {

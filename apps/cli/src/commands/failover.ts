@@ -10,7 +10,7 @@ import { note, print, printJson, type Io } from '../io.ts';
 import { nodeJson } from '../output/messages.ts';
 import { ProgressLine } from '../output/progress-line.ts';
 import { renderTable } from '../output/table.ts';
-import { adminCommand, type AdminFlags } from './admin.ts';
+import { adminCommand, lastInSyncText, type AdminFlags } from './admin.ts';
 import type { SetExitCode } from './dev.ts';
 import { durationMsOption, wholeNumber } from './options.ts';
 
@@ -43,6 +43,7 @@ export function nodeCommand(io: Io, setExitCode: SetExitCode): Command {
         progress.end();
         if (heldBy(state) > 0) setExitCode(EXIT_CODE.failed);
       }
+      if (state !== undefined && flags.undo !== true) for (const warning of lastInSyncText(state)) note(io, `${node}: ${warning}`);
       if (flags.json) return printJson(io, { node: state === undefined ? undefined : nodeJson(state) });
       const what = flags.undo === true ? 'is wanted again' : 'is drained';
       print(io, `${node} ${what}: it leads ${state?.leaders ?? 0} partitions and holds ${state?.replicas ?? 0} replicas`);

@@ -1,5 +1,6 @@
 import { NodeState as NodeStateMessage, type ListNodesResponse, type Node } from '@atoll/contracts/atoll/v1/admin';
-import type { NodeVerdictState } from '@atoll/core-membership';
+import { lastInSyncByNode, type NodeVerdictState } from '@atoll/core-membership';
+import { toNodeId } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { readView, type AdminContext } from '../admin-context.ts';
 
@@ -13,6 +14,7 @@ const STATES: Record<NodeVerdictState, NodeStateMessage> = {
 export function listNodes(context: AdminContext): ListNodesResponse {
   const view = readView(context);
   const counts = countReplicas(view);
+  const last = lastInSyncByNode({ keyspaces: view.keyspaces().values(), recordsOf: (name) => view.partitions(name), nodes: view.nodes() });
   const regressed = context.term()?.regressedNodes() ?? new Set();
   const ids = new Set([...view.nodes().keys(), ...view.nodeSpecs().keys()]);
   const nodes = [...ids].toSorted().map((id): Node => {
@@ -33,11 +35,16 @@ export function listNodes(context: AdminContext): ListNodesResponse {
       wanted: view.nodeSpecs().get(id)?.state ?? '',
       incarnation: shown?.incarnation ?? '',
       metadataRegressed: regressed.has(id),
+      lastInSync: (last.get(toNodeId(id)) ?? []).slice(0, NAMED_MAX),
+      lastInSyncTotal: last.get(toNodeId(id))?.length ?? 0,
       ...(counts.get(id) ?? NONE),
     };
   });
   return { nodes };
 }
+
+/** Partitions named for each node at most. */
+const NAMED_MAX = 20;
 
 const NONE = { leaders: 0, replicas: 0, learners: 0 };
 

@@ -1,6 +1,6 @@
 import type { RemoveNodeRequest, RemoveNodeResponse } from '@atoll/contracts/atoll/v1/admin';
 import { invalidArgument } from '@atoll/core-errors';
-import { membersOf } from '@atoll/core-membership';
+import { membersOf, nameOf, namedPartitions } from '@atoll/core-membership';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { requireSpec } from './drain-node.ts';
 
@@ -10,9 +10,11 @@ export async function removeNode(context: AdminContext, { node, dataIsLost }: Re
   const spec = requireSpec(view, node);
   const { state } = context.judge(node);
   if (view.nodes().has(node) || state === 'UP') throw invalidArgument('node', `${node} is running (${state}): drain it, then stop it`);
-  const held = [...view.keyspaces().keys()].flatMap((name) => view.partitions(name)).filter(({ record }) => membersOf(record).some((member) => member.node === node)).length;
-  if (held > 0 && !dataIsLost) {
-    throw invalidArgument('data_is_lost', `${node} still holds ${held} replicas by the records; drain it while it runs, or state that its process is stopped and its data does not come back`);
+  const held = [...view.keyspaces().keys()].flatMap((name) => view.partitions(name)).filter(({ record }) => membersOf(record).some((member) => member.node === node));
+  if (held.length > 0 && !dataIsLost) {
+    const last = held.filter(({ record }) => record.inSync.length > 0 && record.inSync.every((member) => member.node === node)).map(({ record }) => nameOf(record));
+    const loss = last.length > 0 ? ` and nobody else is in sync with ${namedPartitions(last)}, which would be lost` : '';
+    throw invalidArgument('data_is_lost', `${node} still holds ${held.length} replicas by the records${loss}; drain it while it runs, or state that its process is stopped and its data does not come back`);
   }
   await term.setWanted(spec, 'REMOVED');
   return {};

@@ -48,7 +48,7 @@ export function checkBytesPerSecond(value: number): void {
   if (value !== 0 && (value < BYTES_PER_SECOND_MIN || !Number.isSafeInteger(value))) throw invalidArgument('bytes_per_second', `must be 0 or a whole number of at least ${BYTES_PER_SECOND_MIN}`);
 }
 
-/** Begins a job, unless the same request made it a moment ago. Throws as `beginMigration`. */
+/** Begins a job, unless the same request made it a moment ago. Throws as TermMigrations.begin. */
 export async function beginOnce(term: TermOfOffice, job: MigrationJob, operators: readonly MigrationOperator[]): Promise<void> {
   try {
     await term.migrations.begin(job, operators);
@@ -70,9 +70,14 @@ function checkRequest({ id, method, shards, from, to, bytesPerSecond, partitions
 function plan(context: AdminContext, view: ClusterView, request: StartMigrationRequest): PlannedMoves {
   const { partitions } = request;
   requireSpec(view, request.from, 'from');
-  const target = requireSpec(view, request.to, 'to');
-  if (target.state !== 'UP' || context.judge(target.id).state !== 'UP') throw invalidArgument('to', `${target.id} cannot get replicas: it is ${target.state === 'UP' ? context.judge(target.id).state : target.state}`);
+  requireTarget(context, view, request.to);
   const names = request.allKeyspaces ? [...view.keyspaces().keys()] : [request.keyspace || DEFAULT_KEYSPACE];
   const records = names.flatMap((name) => namedPartitions(view, name, partitions));
   return planMove(records, { from: toNodeId(request.from), to: toNodeId(request.to), isNamed: partitions.length > 0 });
+}
+
+/** Throws NODE_NOT_FOUND, and INVALID_ARGUMENT for a node that cannot get replicas now. */
+export function requireTarget(context: AdminContext, view: ClusterView, to: string): void {
+  const target = requireSpec(view, to, 'to');
+  if (target.state !== 'UP' || context.judge(target.id).state !== 'UP') throw invalidArgument('to', `${target.id} cannot get replicas: it is ${target.state === 'UP' ? context.judge(target.id).state : target.state}`);
 }

@@ -4,6 +4,7 @@
 import { MigrationRounds, hasEnded, officeWanted, placementsOf, recordsOf, targetsOf, type MigrationJob, type MigrationOperator, type OperatorChange } from '@atoll/core-migration';
 import { type ClusterState, type MigratingPlacement, type PartitionRecord } from '@atoll/core-membership';
 import type { NodeId } from '@atoll/core-runtime';
+import type { Failpoints } from './failpoints.ts';
 import type { MigrationMetrics } from './migration-metrics.ts';
 import type { MigrationSpans } from './migration-spans.ts';
 import type { MigrationStore } from './migration-store.ts';
@@ -26,6 +27,8 @@ export interface MigrationsOptions {
   readonly refusalOf: (keyspaceId: string, node: NodeId) => string | undefined;
   /** It is asked again from now on. */
   readonly forgetRefusal: (keyspaceId: string, node: NodeId) => void;
+  /** For tests: absent wherever clients are served. */
+  readonly failpoints?: Failpoints | undefined;
   /** A job ended. */
   readonly onEnded: (job: MigrationJob) => void;
 }
@@ -64,20 +67,21 @@ export class Migrations {
 
   /** By `partitionName`: the nodes that should hold the partition now and in the end, for `decide`. */
   placements(state: ClusterState): ReadonlyMap<string, MigratingPlacement> {
-    return placementsOf(this.#options.store.operators(), state);
+    return placementsOf(this.#operators(), state);
   }
 
   /** To be called after every round of decisions, with the records as they are then. */
   async step(state: ClusterState, nowMs: number): Promise<void> {
-    const { store, proofs, transfers } = this.#options;
+    const { store, proofs, transfers, failpoints } = this.#options;
     await store.refresh();
-    const operators = store.operators();
+    const operators = this.#operators();
     const jobs = store.jobsById();
     const recordOf = recordsOf(state);
-    const changes = this.#rounds.changes(operators, jobs, state, { nowMs, wallMs: this.#options.wallMs() });
+    const decided = this.#rounds.changes(operators, jobs, state, { nowMs, wallMs: this.#options.wallMs() });
+    const changes = failpoints?.pass(decided) ?? decided;
     await transfers.refresh(changes.filter(({ from }) => from.step === 'CATCH_UP').flatMap(({ from }) => targetsOf(from)), state.nodes);
     this.#note(await store.write(changes.map(({ from, to }) => ({ from, to: this.#prepare(jobs.get(from.job)!, from, to) }))));
-    const current = store.operators();
+    const current = this.#operators();
     const verifying = current.flatMap((operator) => {
       const record = recordOf(operator);
       const job = store.job(operator.job);
@@ -111,8 +115,15 @@ export class Migrations {
     return { ...to, bytes, entries, traceparent };
   }
 
+  /** As they are to be acted on. */
+  #operators(): readonly MigrationOperator[] {
+    const operators = this.#options.store.operators();
+    return this.#options.failpoints?.acted(operators) ?? operators;
+  }
+
   #note(written: readonly OperatorChange[]): void {
-    const { spans, metrics } = this.#options;
+    const { spans, metrics, failpoints } = this.#options;
+    failpoints?.wrote(written);
     for (const { from, to } of written) {
       spans.stepped(from, to);
       metrics.stepped(from, to);

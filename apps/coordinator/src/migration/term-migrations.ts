@@ -1,7 +1,7 @@
 // The migrations of one term, put together: what is asked for, what is due by itself, and the rounds that carry them out.
 import type { NodeId, Random } from '@atoll/core-runtime';
-import { MIGRATION_REASONS, planRebalance, type MethodFacts, type MethodPlan, type MigrationJob, type MigrationOperator, type PlannedRebalance } from '@atoll/core-migration';
-import { nameOf, type Action, type ClusterState, type MigratingPlacement, type PartitionRecord, type PlacementPlans } from '@atoll/core-membership';
+import { MIGRATION_REASONS, planRebalance, planReplace, wantedOfReplaced, type MethodFacts, type MethodPlan, type MigrationJob, type MigrationOperator, type PlannedMoves, type PlannedRebalance, type ReplaceAsk } from '@atoll/core-migration';
+import { nameOf, type Action, type ClusterState, type MigratingPlacement, type NodeSpec, type PartitionRecord, type PlacementPlans } from '@atoll/core-membership';
 import type { ClusterView, ElectionTerm, GuardedMetadataStore } from '@atoll/platform-etcd';
 import type { Logger, Telemetry } from '@atoll/platform-telemetry';
 import type { Config } from '../config.ts';
@@ -13,6 +13,7 @@ import { PartitionVerifier } from '../verify/partition-verifier.ts';
 import { AGAIN_MS, AutomaticMigrations } from './automatic-migrations.ts';
 import { AUTO, planMethod, type MethodAsk } from './begin-migration.ts';
 import { surveyCluster, type ClusterSurvey } from './cluster-survey.ts';
+import { Failpoints } from './failpoints.ts';
 import type { MigrationMetrics } from './migration-metrics.ts';
 import { MigrationSpans } from './migration-spans.ts';
 import { MigrationStore } from './migration-store.ts';
@@ -38,6 +39,8 @@ export interface TermMigrationsOptions {
   readonly failover: Failover;
   readonly inventories: NodeInventories;
   readonly plans: PlacementPlans;
+  /** Has a node drained, or wanted again. */
+  readonly setWanted: (spec: NodeSpec, state: 'UP' | 'DRAINING') => Promise<void>;
   /** There may be something new to decide. */
   readonly onNews: () => void;
 }
@@ -110,6 +113,12 @@ export class TermMigrations {
     return { planned, refusals: plans.flatMap((plan) => plan.refusals) };
   }
 
+  /** As TermOfOffice.planReplace. */
+  planReplace(state: ClusterState, ask: ReplaceAsk): PlannedMoves {
+    const plans = [...state.keyspaces.values()].map((keyspace) => planReplace(state, keyspace, ask, ({ keyspace: of, partition }) => this.store.operatorOf(of, partition)));
+    return { operators: plans.flatMap(({ operators }) => operators), refusals: plans.flatMap(({ refusals }) => refusals) };
+  }
+
   /** Where migrations want partitions, for the decisions of a round. */
   placements(state: ClusterState): ReadonlyMap<string, MigratingPlacement> {
     const nowMs = this.#options.clock.monotonicMs();
@@ -124,6 +133,7 @@ export class TermMigrations {
   /** Begins what is due, and brings operators on. To be called after a round of decisions, with the records as they are then. */
   async step(actions: readonly Action[], state: ClusterState, nowMs: number): Promise<void> {
     this.#peers.retain(new Set([...state.nodes.values()].map(({ address }) => address)));
+    await this.#drainReplaced(state);
     this.#automatic.take(actions.filter((action) => action.kind === 'migrate'));
     await this.#migrations.step(state, nowMs);
   }
@@ -132,6 +142,14 @@ export class TermMigrations {
     this.#isEnded = true;
     this.#migrations.end();
     this.#peers.close();
+  }
+
+  /** That a node is drained is part of its replacement: whoever is elected sees to it. */
+  async #drainReplaced({ specs }: ClusterState): Promise<void> {
+    for (const [node, wanted] of wantedOfReplaced(this.store.operators(), this.store.jobsById())) {
+      const spec = specs.get(node);
+      if (spec !== undefined && spec.state !== 'REMOVED' && spec.state !== wanted) await this.#options.setWanted(spec, wanted);
+    }
   }
 
   /** What a migration that nobody asked for did not bring about is planned again, after a while. */
@@ -168,6 +186,7 @@ function createMigrations(options: TermMigrationsOptions, peers: TransferPeers, 
     spans,
     metrics: options.metrics,
     config,
+    failpoints: config.failpointsDir === undefined ? undefined : new Failpoints({ directory: config.failpointsDir, id: config.common.id }),
     wallMs: () => clock.wallMs(),
     handOver: (record, node) => {
       const known = requested.get(nameOf(record));

@@ -29,6 +29,7 @@ import type { HostedKeyspace } from '../hosted-keyspace.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 import { readMoment } from '../turn.ts';
+import { linkHandOver } from '../heartbeat/hand-over-link.ts';
 import { TracedWrite, type TracedWrites } from '../replication/traced-writes.ts';
 
 export type Done<Response> = (error: AtollError | undefined, response: Response | undefined) => void;
@@ -77,13 +78,15 @@ export class CacheOperations {
     this.#stalenessMs = options.stalenessMs;
   }
 
-  get(request: GetRequest, now: Moment, done: Done<GetResponse>): void {
-    let target: Target;
+  /** `span`: of the request, where it is traced. */
+  get(request: GetRequest, now: Moment, done: Done<GetResponse>, span?: Span): void {
+    let target: Target | undefined;
     try {
       checkGet(request);
       target = this.#target(request.keyspace, request.key);
       this.checkReadable(target, request, now);
     } catch (error) {
+      if (span !== undefined && target !== undefined && isRefusal(error)) linkHandOver(span, target.hosted, now.monotonicMs);
       return done(error as AtollError, undefined);
     }
     const { hosted, hash } = target;
@@ -277,12 +280,15 @@ export class CacheOperations {
   ): void {
     const { hosted, keyspace, hash } = target;
     const { leader } = hosted.replica;
+    // It waits for the office to be settled, or comes too late.
+    if (trace !== undefined && leader?.isHandingOver !== false) linkHandOver(trace.span, hosted, now.monotonicMs);
     if (leader === undefined) return done(this.#notLeader(target), undefined, EMPTY, EMPTY);
     const { copyOf } = keyspace.spec;
     if (copyOf !== undefined) return done(copying(keyspace.spec.name, copyOf), undefined, EMPTY, EMPTY);
     if (hosted.journal !== undefined && this.#host.isJournalFull) {
       return done(new AtollError('OVERLOADED', 'the disk of this node is behind'), undefined, EMPTY, EMPTY);
     }
+    const isHeld = leader.isHandingOver;
     let traced: TracedWrite | undefined;
     if (trace !== undefined) {
       trace.span.setAttributes({ 'atoll.keyspace': hosted.keyspace, 'atoll.partition': hosted.partition, 'atoll.epoch': leader.epoch });
@@ -291,6 +297,7 @@ export class CacheOperations {
     const onOutcome = (outcome: WriteOutcome): void => {
       if (traced !== undefined) this.#traces.answered(hosted, traced);
       if (outcome.kind === 'failed') {
+        if (trace !== undefined && !isHeld && outcome.reason === 'NOT_LEADER') linkHandOver(trace.span, hosted, performance.now());
         const error = outcome.reason === 'NOT_LEADER' ? this.#notLeader(target) : new AtollError(outcome.reason, outcome.message, outcome.metadata && { metadata: outcome.metadata });
         return done(error, undefined, EMPTY, EMPTY);
       }
@@ -315,6 +322,9 @@ export class CacheOperations {
 /** Until it is whole a copy shows its source and nothing else (R37). */
 const copying = (name: string, { keyspace, job }: CopyOf): AtollError =>
   new AtollError('KEYSPACE_COPYING', `keyspace: ${name} is being copied from ${keyspace} by migration ${job} and takes no other writes`, { metadata: { field: 'keyspace', keyspace: name, migration: job } });
+
+/** Whoever leads, this one does not answer it now. */
+const isRefusal = (error: unknown): boolean => error instanceof AtollError && (error.reason === 'NOT_LEADER' || error.reason === 'PARTITION_UNAVAILABLE');
 
 function readAnswer(hosted: HostedReplica, entry: StoredEntry | undefined, now: Moment): GetResponse {
   const session = hosted.appliedSession();

@@ -233,7 +233,7 @@ class ExecuteStream {
           const value = response!.value;
           if (value.length <= WIRE_PART_BYTES_MAX) return this.#push(id, RESULT.GET, encodeGetResponse(response!));
           this.#push(id, RESULT.GET, encodeGetResponse({ ...response!, value: EMPTY }), value);
-        });
+        }, span);
       case OPERATION.SET: {
         const request: SetRequest = readOrRefuse(() => decodeSetRequest(body));
         if (assembled !== undefined) request.value = assembled;

@@ -9,6 +9,8 @@ import type { CoordinatorFence } from './coordinator-fence.ts';
 /** A few at a time: the writes of each wait meanwhile. */
 const ITEMS_MAX = 64;
 const HOLD_MS_MAX = 10_000;
+/** Requests that come with an older table of partitions are refused for a while after the transfer. */
+const TRACED_MS = 10_000;
 
 /** Handler of `Heartbeat.HandOver` (R29). The offices of one request are given up side by side. */
 export function createHandOverHandler(options: { host: ReplicaHost; fence: CoordinatorFence; store: Pick<GuardedMetadataStore, 'requireSound'> }): (request: HandOverRequest) => Promise<HandOverResponse> {
@@ -23,12 +25,17 @@ export function createHandOverHandler(options: { host: ReplicaHost; fence: Coord
 }
 
 function handOver(host: ReplicaHost, item: HandOverItem, holdMs: number): Promise<HandOverResult> {
-  const leader = host.replica(item.keyspace, item.partition)?.replica.leader;
-  if (leader?.epoch !== item.epoch) return Promise.resolve(kept(`this node does not lead ${item.keyspace}/${item.partition} in epoch ${item.epoch}`));
+  const hosted = host.replica(item.keyspace, item.partition);
+  const leader = hosted?.replica.leader;
+  if (hosted === undefined || leader?.epoch !== item.epoch) return Promise.resolve(kept(`this node does not lead ${item.keyspace}/${item.partition} in epoch ${item.epoch}`));
+  const trace = item.traceparent === '' ? undefined : { epoch: item.epoch, traceparent: item.traceparent, untilMs: performance.now() + TRACED_MS };
   return new Promise((resolve) => {
+    const wasHandingOver = leader.isHandingOver;
+    if (!wasHandingOver) hosted.handOver = trace;
     leader.handOver({ target: toReplicaId(item.targetReplicaId), holdMs }, readMoment(), (outcome) => {
-      if (outcome.kind === 'given-up') resolve({ givenUp: true, modRevision: outcome.modRevision, end: { ...outcome.end }, problem: '' });
-      else resolve(kept(outcome.problem));
+      if (outcome.kind === 'given-up') return resolve({ givenUp: true, modRevision: outcome.modRevision, end: { ...outcome.end }, problem: '' });
+      if (!wasHandingOver) hosted.handOver = undefined;
+      resolve(kept(outcome.problem));
     });
   });
 }

@@ -171,7 +171,7 @@ describe(`what a node tells and does for its coordinator (seed ${SEED})`, () => 
     const handOver = (changes: Partial<HandOverRequest> & { item?: Partial<HandOverItem> } = {}): Promise<HandOverResponse> => {
       const { item, ...request } = changes;
       const target = world.record().record.inSync[1]!.replica;
-      const items = [{ keyspace: 'default', partition: 0, epoch: 1, targetReplicaId: target, ...item }];
+      const items = [{ keyspace: 'default', partition: 0, epoch: 1, targetReplicaId: target, traceparent: '', ...item }];
       return callUnary(a.heartbeat, 'handOver', { coordinatorRevision: 20, items, holdMs: 1000, ...request }, DEADLINE);
     };
 
@@ -205,7 +205,7 @@ describe(`what a node tells and does for its coordinator (seed ${SEED})`, () => 
       expect(await problemOf({ partition: 9 })).toMatchObject({ givenUp: false });
       expect(await problemOf({ targetReplicaId: ghost.replica })).toMatchObject({ givenUp: false, problem: 'the target is not in sync' });
       expect((await failureOf(handOver({ holdMs: 0 }))).metadata).toMatchObject({ field: 'hold_ms' });
-      const many = Array.from({ length: 65 }, () => ({ keyspace: 'default', partition: 0, epoch: 1, targetReplicaId: '' }));
+      const many = Array.from({ length: 65 }, () => ({ keyspace: 'default', partition: 0, epoch: 1, targetReplicaId: '', traceparent: '' }));
       expect((await failureOf(handOver({ items: many }))).metadata).toMatchObject({ field: 'items' });
       expect((await a.set('k', 'v')).applied).toBe(true);
     });

@@ -6,6 +6,7 @@ export { advance, noteEnd, settleJob, type OperatorFacts } from './advance.ts';
 export { MOVE_PLAN, SHARDS_MAX, SHARDS_MIN, chooseMethod, shardedPlan, type MethodFacts, type MethodPlan, type MigrationMethod } from './choose-method.ts';
 export { admit, type MigrationLimits } from './limits.ts';
 export { placedOn, planMove, type MoveAsk, type PlannedMoves, type PlannedOperator } from './plan-move.ts';
+export { planReplace, wantedOfReplaced, type ReplaceAsk } from './plan-replace.ts';
 export { planRebalance, type PlannedRebalance } from './plan-rebalance.ts';
 export { MigrationTable, type MigrationWrite, type OperatorChange, type VersionedJob, type VersionedOperator } from './migration-table.ts';
 export { draftMigration, type MigrationAsk, type SizeOf } from './draft-migration.ts';

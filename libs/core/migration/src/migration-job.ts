@@ -12,11 +12,11 @@ import type { MethodPlan } from './choose-method.ts';
  */
 export type MigrationState = 'PREPARING' | 'RUNNING' | 'PAUSED' | 'CANCELLING' | 'SUCCEEDED' | 'FAILED' | 'CANCELLED';
 
-/** REQUESTED by an operator, or why the coordinator began it. */
-export type MigrationReason = 'REQUESTED' | MoveReason;
+/** REQUESTED by an operator, or the REPLACE of a node by another, or why the coordinator began it. */
+export type MigrationReason = 'REQUESTED' | 'REPLACE' | MoveReason;
 
 /** In order of urgency: lost redundancy, then what an operator wants, then balance. */
-export const MIGRATION_REASONS: readonly MigrationReason[] = ['MISSING', 'LOST', 'DRAIN', 'REQUESTED', 'ZONE', 'JOIN', 'BALANCE'];
+export const MIGRATION_REASONS: readonly MigrationReason[] = ['MISSING', 'LOST', 'DRAIN', 'REPLACE', 'REQUESTED', 'ZONE', 'JOIN', 'BALANCE'];
 
 export interface MigrationJob extends MethodPlan {
   /** 1 to 64 characters of [A-Za-z0-9_-]. */

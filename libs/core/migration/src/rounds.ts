@@ -71,7 +71,7 @@ export class MigrationRounds {
   }
 
   #obstacleTo(operator: MigrationOperator, state: ClusterState): string | undefined {
-    if (operator.step === 'WAITING' && !REPAIRS.has(operator.reason) && (state.failover.overdue.get(partitionName(operator.keyspace, operator.partition))?.size ?? 0) > 0) {
+    if (operator.step === 'WAITING' && !REPAIRS.has(operator.reason) && this.#hasLostOthers(operator, state)) {
       return 'it has lost a replica, which is made good first';
     }
     for (const node of targetsOf(operator)) {
@@ -88,6 +88,13 @@ export class MigrationRounds {
       }
     }
     return undefined;
+  }
+
+  /** A replica is overdue; the one that a replacement takes the place of anyway counts for nothing. */
+  #hasLostOthers(operator: MigrationOperator, state: ClusterState): boolean {
+    const overdue = [...(state.failover.overdue.get(partitionName(operator.keyspace, operator.partition)) ?? [])];
+    const going: readonly string[] = operator.reason === 'REPLACE' ? sourcesOf(operator) : [];
+    return overdue.some((node) => !going.includes(node));
   }
 
   #stuckMs(operator: MigrationOperator, job: MigrationJob, record: PartitionRecord | undefined, nowMs: number): number {

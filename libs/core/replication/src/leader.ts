@@ -570,6 +570,11 @@ export class Leader {
     this.#advanceHandOver(nowMs);
   }
 
+  /** Writes wait until the office is settled. */
+  get isHandingOver(): boolean {
+    return this.#handOver !== undefined;
+  }
+
   #refusalOfTransfer(target: ReplicaId, nowMs: number): string | undefined {
     if (this.#hasLeft || this.#isClosing) return 'the leader has left its office';
     if (this.#handOver !== undefined) return 'another transfer is under way';

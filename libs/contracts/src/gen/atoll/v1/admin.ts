@@ -31,6 +31,8 @@ import {
   PlanRebalanceResponse,
   RebalanceRequest,
   RebalanceResponse,
+  ReplaceNodeRequest,
+  ReplaceNodeResponse,
   ResumeMigrationRequest,
   ResumeMigrationResponse,
   StartMigrationRequest,
@@ -401,6 +403,12 @@ export interface Node {
   wanted: string;
   /** It saw more of etcd than etcd shows now, and serves on by what it saw (R13). */
   metadataRegressed: boolean;
+  /**
+   * Partitions, as keyspace/partition, that have no other replica in sync although they could: until they have, its stop
+   * takes them away. 20 at most, and how many there are.
+   */
+  lastInSync: string[];
+  lastInSyncTotal: number;
 }
 
 export interface DrainNodeRequest {
@@ -411,7 +419,10 @@ export interface DrainNodeRequest {
 }
 
 export interface DrainNodeResponse {
-  /** As it stands after the change. */
+  /**
+   * As it stands after the change. What it has the only in-sync replica of (last_in_sync) is copied first: it must not be
+   * stopped before.
+   */
   node: Node | undefined;
 }
 
@@ -1468,6 +1479,8 @@ function createBaseNode(): Node {
     etcdLost: false,
     wanted: "",
     metadataRegressed: false,
+    lastInSync: [],
+    lastInSyncTotal: 0,
   };
 }
 
@@ -1523,6 +1536,12 @@ export const Node: MessageFns<Node> = {
     }
     if (message.metadataRegressed !== false) {
       writer.uint32(128).bool(message.metadataRegressed);
+    }
+    for (const v of message.lastInSync) {
+      writer.uint32(138).string(v!);
+    }
+    if (message.lastInSyncTotal !== 0) {
+      writer.uint32(144).uint32(message.lastInSyncTotal);
     }
     return writer;
   },
@@ -1668,6 +1687,22 @@ export const Node: MessageFns<Node> = {
             message.metadataRegressed = reader.bool();
             continue;
           }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.lastInSync.push(reader.string());
+            continue;
+          }
+          case 18: {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.lastInSyncTotal = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1714,6 +1749,16 @@ export const Node: MessageFns<Node> = {
         : isSet(object.metadata_regressed)
         ? globalThis.Boolean(object.metadata_regressed)
         : false,
+      lastInSync: globalThis.Array.isArray(object?.lastInSync)
+        ? object.lastInSync.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.last_in_sync)
+        ? object.last_in_sync.map((e: any) => globalThis.String(e))
+        : [],
+      lastInSyncTotal: isSet(object.lastInSyncTotal)
+        ? globalThis.Number(object.lastInSyncTotal)
+        : isSet(object.last_in_sync_total)
+        ? globalThis.Number(object.last_in_sync_total)
+        : 0,
     };
   },
 
@@ -1767,6 +1812,12 @@ export const Node: MessageFns<Node> = {
     if (message.metadataRegressed !== false) {
       obj.metadataRegressed = message.metadataRegressed;
     }
+    if (message.lastInSync?.length) {
+      obj.lastInSync = message.lastInSync;
+    }
+    if (message.lastInSyncTotal !== 0) {
+      obj.lastInSyncTotal = Math.round(message.lastInSyncTotal);
+    }
     return obj;
   },
 
@@ -1791,6 +1842,8 @@ export const Node: MessageFns<Node> = {
     message.etcdLost = object.etcdLost ?? false;
     message.wanted = object.wanted ?? "";
     message.metadataRegressed = object.metadataRegressed ?? false;
+    message.lastInSync = object.lastInSync?.map((e) => e) || [];
+    message.lastInSyncTotal = object.lastInSyncTotal ?? 0;
     return message;
   },
 };
@@ -6076,6 +6129,20 @@ export const AdminService = {
       Buffer.from(StartMigrationResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): StartMigrationResponse => StartMigrationResponse.decode(value),
   },
+  /**
+   * Has one node take the place of another, as a migration of everything that it holds in all keyspaces. The old node is
+   * DRAINING from then on, and holds nothing in the end; a cancel has it wanted again. Migrations that only spread load
+   * (JOIN, BALANCE) are cancelled first and waited for. Answers when the job is written. Throws as StartMigration.
+   */
+  replaceNode: {
+    path: "/atoll.v1.Admin/ReplaceNode" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReplaceNodeRequest): Buffer => Buffer.from(ReplaceNodeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReplaceNodeRequest => ReplaceNodeRequest.decode(value),
+    responseSerialize: (value: ReplaceNodeResponse): Buffer => Buffer.from(ReplaceNodeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReplaceNodeResponse => ReplaceNodeResponse.decode(value),
+  },
   getMigration: {
     path: "/atoll.v1.Admin/GetMigration" as const,
     requestStream: false as const,
@@ -6222,6 +6289,12 @@ export interface AdminServer extends UntypedServiceImplementation {
    * coordinator. MIGRATION_CONFLICT: another job has one of the partitions. CAPACITY_SHORT: the target lacks memory.
    */
   startMigration: handleUnaryCall<StartMigrationRequest, StartMigrationResponse>;
+  /**
+   * Has one node take the place of another, as a migration of everything that it holds in all keyspaces. The old node is
+   * DRAINING from then on, and holds nothing in the end; a cancel has it wanted again. Migrations that only spread load
+   * (JOIN, BALANCE) are cancelled first and waited for. Answers when the job is written. Throws as StartMigration.
+   */
+  replaceNode: handleUnaryCall<ReplaceNodeRequest, ReplaceNodeResponse>;
   getMigration: handleUnaryCall<GetMigrationRequest, GetMigrationResponse>;
   listMigrations: handleUnaryCall<ListMigrationsRequest, ListMigrationsResponse>;
   /** How a migration gets on, until it has ended. After a loss of the stream it can be asked for again. */
@@ -6517,6 +6590,26 @@ export interface AdminClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: StartMigrationResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Has one node take the place of another, as a migration of everything that it holds in all keyspaces. The old node is
+   * DRAINING from then on, and holds nothing in the end; a cancel has it wanted again. Migrations that only spread load
+   * (JOIN, BALANCE) are cancelled first and waited for. Answers when the job is written. Throws as StartMigration.
+   */
+  replaceNode(
+    request: ReplaceNodeRequest,
+    callback: (error: ServiceError | null, response: ReplaceNodeResponse) => void,
+  ): ClientUnaryCall;
+  replaceNode(
+    request: ReplaceNodeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReplaceNodeResponse) => void,
+  ): ClientUnaryCall;
+  replaceNode(
+    request: ReplaceNodeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReplaceNodeResponse) => void,
   ): ClientUnaryCall;
   getMigration(
     request: GetMigrationRequest,

@@ -201,6 +201,8 @@ export interface HandOverItem {
   epoch: number;
   /** In-sync replica that is to lead. */
   targetReplicaId: string;
+  /** W3C trace context of the hand-over, which requests that meet it link to; empty when it is not sampled. */
+  traceparent: string;
 }
 
 export interface HandOverResponse {
@@ -2333,7 +2335,7 @@ export const HandOverRequest: MessageFns<HandOverRequest> = {
 };
 
 function createBaseHandOverItem(): HandOverItem {
-  return { keyspace: "", partition: 0, epoch: 0, targetReplicaId: "" };
+  return { keyspace: "", partition: 0, epoch: 0, targetReplicaId: "", traceparent: "" };
 }
 
 export const HandOverItem: MessageFns<HandOverItem> = {
@@ -2352,6 +2354,9 @@ export const HandOverItem: MessageFns<HandOverItem> = {
     }
     if (message.targetReplicaId !== "") {
       writer.uint32(34).string(message.targetReplicaId);
+    }
+    if (message.traceparent !== "") {
+      writer.uint32(42).string(message.traceparent);
     }
     return writer;
   },
@@ -2401,6 +2406,14 @@ export const HandOverItem: MessageFns<HandOverItem> = {
             message.targetReplicaId = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.traceparent = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2423,6 +2436,7 @@ export const HandOverItem: MessageFns<HandOverItem> = {
         : isSet(object.target_replica_id)
         ? globalThis.String(object.target_replica_id)
         : "",
+      traceparent: isSet(object.traceparent) ? globalThis.String(object.traceparent) : "",
     };
   },
 
@@ -2440,6 +2454,9 @@ export const HandOverItem: MessageFns<HandOverItem> = {
     if (message.targetReplicaId !== "") {
       obj.targetReplicaId = message.targetReplicaId;
     }
+    if (message.traceparent !== "") {
+      obj.traceparent = message.traceparent;
+    }
     return obj;
   },
 
@@ -2452,6 +2469,7 @@ export const HandOverItem: MessageFns<HandOverItem> = {
     message.partition = object.partition ?? 0;
     message.epoch = object.epoch ?? 0;
     message.targetReplicaId = object.targetReplicaId ?? "";
+    message.traceparent = object.traceparent ?? "";
     return message;
   },
 };

@@ -269,7 +269,7 @@ export interface Migration {
   id: string;
   /** MOVE or SHARDED, also where AUTO was asked for. */
   method: MigrationMethod;
-  /** REQUESTED, or why the coordinator began it: LOST, DRAIN, ZONE, JOIN, BALANCE. */
+  /** REQUESTED, REPLACE (of a node by another), or why the coordinator began it: MISSING, LOST, DRAIN, ZONE, JOIN, BALANCE. */
   reason: string;
   state: MigrationState;
   /** Milliseconds since the Unix epoch, by the coordinator's clock; 0: not yet. */
@@ -441,6 +441,30 @@ export interface StartMigrationResponse {
     | undefined;
   /** In order of keyspace, then partition. */
   partitions: PartitionMigration[];
+}
+
+export interface ReplaceNodeRequest {
+  /** As in StartMigrationRequest: a request that comes again with it answers with the job that it made. */
+  id: string;
+  /** Node that is replaced. It may be dead: its replicas are copied from the others. */
+  from: string;
+  /** Node that takes its place; it must be up. */
+  to: string;
+  /** As in StartMigrationRequest. */
+  bytesPerSecond: number;
+  fullVerify: boolean;
+  dryRun: boolean;
+}
+
+export interface ReplaceNodeResponse {
+  /** Its reason is REPLACE. */
+  migration:
+    | Migration
+    | undefined;
+  /** In order of keyspace, then partition. */
+  partitions: PartitionMigration[];
+  /** Why partitions are left out, for people: nobody else has them in sync, or no node could take them. */
+  refusals: string[];
 }
 
 export interface GetMigrationRequest {
@@ -2302,6 +2326,275 @@ export const StartMigrationResponse: MessageFns<StartMigrationResponse> = {
       ? Migration.fromPartial(object.migration)
       : undefined;
     message.partitions = object.partitions?.map((e) => PartitionMigration.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseReplaceNodeRequest(): ReplaceNodeRequest {
+  return { id: "", from: "", to: "", bytesPerSecond: 0, fullVerify: false, dryRun: false };
+}
+
+export const ReplaceNodeRequest: MessageFns<ReplaceNodeRequest> = {
+  encode(message: ReplaceNodeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.from !== "") {
+      writer.uint32(18).string(message.from);
+    }
+    if (message.to !== "") {
+      writer.uint32(26).string(message.to);
+    }
+    if (message.bytesPerSecond !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytesPerSecond)) !== BigInt(message.bytesPerSecond)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytesPerSecond) of type uint64 too large");
+      }
+      writer.uint32(32).uint64(BigInt(message.bytesPerSecond));
+    }
+    if (message.fullVerify !== false) {
+      writer.uint32(40).bool(message.fullVerify);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(48).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReplaceNodeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReplaceNodeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.from = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.to = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.bytesPerSecond = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.fullVerify = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReplaceNodeRequest {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      from: isSet(object.from) ? globalThis.String(object.from) : "",
+      to: isSet(object.to) ? globalThis.String(object.to) : "",
+      bytesPerSecond: isSet(object.bytesPerSecond)
+        ? globalThis.Number(object.bytesPerSecond)
+        : isSet(object.bytes_per_second)
+        ? globalThis.Number(object.bytes_per_second)
+        : 0,
+      fullVerify: isSet(object.fullVerify)
+        ? globalThis.Boolean(object.fullVerify)
+        : isSet(object.full_verify)
+        ? globalThis.Boolean(object.full_verify)
+        : false,
+      dryRun: isSet(object.dryRun)
+        ? globalThis.Boolean(object.dryRun)
+        : isSet(object.dry_run)
+        ? globalThis.Boolean(object.dry_run)
+        : false,
+    };
+  },
+
+  toJSON(message: ReplaceNodeRequest): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.from !== "") {
+      obj.from = message.from;
+    }
+    if (message.to !== "") {
+      obj.to = message.to;
+    }
+    if (message.bytesPerSecond !== 0) {
+      obj.bytesPerSecond = globalThis.Number(message.bytesPerSecond);
+    }
+    if (message.fullVerify !== false) {
+      obj.fullVerify = message.fullVerify;
+    }
+    if (message.dryRun !== false) {
+      obj.dryRun = message.dryRun;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ReplaceNodeRequest>): ReplaceNodeRequest {
+    return ReplaceNodeRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReplaceNodeRequest>): ReplaceNodeRequest {
+    const message = createBaseReplaceNodeRequest();
+    message.id = object.id ?? "";
+    message.from = object.from ?? "";
+    message.to = object.to ?? "";
+    message.bytesPerSecond = object.bytesPerSecond ?? 0;
+    message.fullVerify = object.fullVerify ?? false;
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseReplaceNodeResponse(): ReplaceNodeResponse {
+  return { migration: undefined, partitions: [], refusals: [] };
+}
+
+export const ReplaceNodeResponse: MessageFns<ReplaceNodeResponse> = {
+  encode(message: ReplaceNodeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.migration !== undefined) {
+      Migration.encode(message.migration, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.partitions) {
+      PartitionMigration.encode(v!, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.refusals) {
+      writer.uint32(26).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReplaceNodeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReplaceNodeResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.migration = Migration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.partitions.push(PartitionMigration.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.refusals.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReplaceNodeResponse {
+    return {
+      migration: isSet(object.migration) ? Migration.fromJSON(object.migration) : undefined,
+      partitions: globalThis.Array.isArray(object?.partitions)
+        ? object.partitions.map((e: any) => PartitionMigration.fromJSON(e))
+        : [],
+      refusals: globalThis.Array.isArray(object?.refusals) ? object.refusals.map((e: any) => globalThis.String(e)) : [],
+    };
+  },
+
+  toJSON(message: ReplaceNodeResponse): unknown {
+    const obj: any = {};
+    if (message.migration !== undefined) {
+      obj.migration = Migration.toJSON(message.migration);
+    }
+    if (message.partitions?.length) {
+      obj.partitions = message.partitions.map((e) => PartitionMigration.toJSON(e));
+    }
+    if (message.refusals?.length) {
+      obj.refusals = message.refusals;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ReplaceNodeResponse>): ReplaceNodeResponse {
+    return ReplaceNodeResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReplaceNodeResponse>): ReplaceNodeResponse {
+    const message = createBaseReplaceNodeResponse();
+    message.migration = (object.migration !== undefined && object.migration !== null)
+      ? Migration.fromPartial(object.migration)
+      : undefined;
+    message.partitions = object.partitions?.map((e) => PartitionMigration.fromPartial(e)) || [];
+    message.refusals = object.refusals?.map((e) => e) || [];
     return message;
   },
 };

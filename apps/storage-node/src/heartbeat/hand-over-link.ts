@@ -1,0 +1,16 @@
+import { parseTraceparent, type Span } from '@atoll/platform-telemetry';
+import type { HostedReplica } from '../hosted-replica.ts';
+
+/**
+ * A request that waited for a planned transfer, or was refused because of one, links to the trace of the transfer (R29):
+ * while that is under way, and for a while after it.
+ */
+export function linkHandOver(span: Span, { handOver, replica, keyspace, partition }: Pick<HostedReplica, 'handOver' | 'replica' | 'keyspace' | 'partition'>, nowMs: number): void {
+  if (handOver === undefined || nowMs > handOver.untilMs) return;
+  // In a later office of this replica it is a thing of the past.
+  if (replica.leader !== undefined && replica.leader.epoch !== handOver.epoch) return;
+  const context = parseTraceparent(handOver.traceparent);
+  if (context === undefined) return;
+  span.setAttributes({ 'atoll.keyspace': keyspace, 'atoll.partition': partition });
+  span.addLink({ context, attributes: { 'atoll.link': 'hand_over' } });
+}

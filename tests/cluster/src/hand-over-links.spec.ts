@@ -1,0 +1,63 @@
+// Data requests that meet a planned transfer link to its trace, and the transfers of a migration are in the migration's.
+import { jest } from '@jest/globals';
+import type { AtollClient } from '@atoll/client';
+import { MigrationState } from '@atoll/contracts/atoll/v1/migration';
+import { eventually } from '@atoll/platform-etcd/testing';
+import { runWithSpan, startTelemetry, traceparentOf, type Span, type Telemetry } from '@atoll/platform-telemetry';
+import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
+import { OtlpCollector } from './otlp-collector.ts';
+
+jest.setTimeout(120_000);
+
+const END_MS = 60_000;
+const WRITERS = 16;
+
+let collector: OtlpCollector;
+let cluster: DevCluster;
+let telemetry: Telemetry;
+let client: AtollClient;
+
+beforeAll(async () => {
+  collector = await OtlpCollector.start();
+  cluster = await DevCluster.start({ nodes: 3, env: { OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint, ATOLL_TRACE_RATIO: '0' } });
+  await cluster.untilRedundant();
+  telemetry = await startTelemetry({ service: 'spec', instanceId: 'spec-1', version: '0', otlpEndpoint: collector.endpoint, traceRatio: 1 });
+  client = cluster.client({ deadlineMs: 15_000, traceparent: () => traceparentOf() });
+}, START_MS);
+
+afterAll(async () => {
+  await telemetry?.shutdown();
+  await cluster?.stop();
+  collector?.stop();
+}, STOP_MS);
+
+/** Traced writes to all partitions, until the signal. */
+async function write(name: string, signal: AbortSignal): Promise<void> {
+  for (let count = 0; !signal.aborted; count += 1) {
+    const span = telemetry.tracing.startSpan('an application saves') as Span;
+    await runWithSpan(span, () => client.set(`${name}-${count % 500}`, 'v')).finally(() => span.end());
+  }
+}
+
+it('a write that met the transfer of a migration leads from its own trace to that of the migration', async () => {
+  const writing = new AbortController();
+  const writers = Array.from({ length: WRITERS }, (_, index) => write(`w${index}`, writing.signal));
+  try {
+    const { migration } = await cluster.startMigration({ from: 'node-1', to: 'node-2' });
+    await eventually('the migration has ended', async () => (await cluster.migration(migration!.id)).migration.endedAtMs > 0, END_MS);
+    const { state, traceId } = (await cluster.migration(migration!.id)).migration;
+    expect(state).toBe(MigrationState.MIGRATION_STATE_SUCCEEDED);
+    const met = await collector.until('a span that links to the migration', (spans) => spans.find(({ links }) => links.some((link) => link.traceId === traceId)));
+    expect(met).toMatchObject({ name: 'atoll.v1.Cache/Execute set', kind: 'SERVER', service: 'atoll-storage-node' });
+    expect(met.traceId).not.toBe(traceId);
+    const [link] = met.links;
+    const handOver = await collector.until('the transfer itself', (spans) => spans.find(({ spanId }) => spanId === link!.spanId));
+    expect(handOver).toMatchObject({ traceId, name: 'atoll.hand_over', service: 'atoll-coordinator', attributes: { 'atoll.from': 'node-1', 'atoll.to': 'node-2', 'atoll.partition': met.attributes['atoll.partition'] } });
+    expect(handOver.attributes['atoll.pause_ms']).toBeGreaterThan(0);
+    const partition = await collector.until('the partition of the migration', () => collector.trace(traceId).find(({ spanId }) => spanId === handOver.parentSpanId));
+    expect(partition.name).toBe('atoll.migration.partition');
+  } finally {
+    writing.abort();
+    await Promise.all(writers);
+  }
+});
