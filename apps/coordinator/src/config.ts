@@ -59,7 +59,7 @@ export const SETTINGS = {
     min: 1,
     max: 4096,
     default: '8',
-    description: 'Replicas that one node fills at a time: more spread data sooner and slow its clients down.',
+    description: 'Replicas that one node fills at a time: more spread data sooner and slow its clients down. A migration with method SHARDED may have it fill more, by 32 streams at most.',
   }),
   COORDINATOR_MIGRATIONS_MAX: integer({ min: 1, max: 4096, default: '32', description: 'Partitions that migrations copy at a time in the whole cluster.' }),
   COORDINATOR_RE_REPLICATE_AFTER_MS: durationMs({

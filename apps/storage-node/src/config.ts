@@ -109,7 +109,7 @@ export const STORAGE_NODE_SETTINGS = {
     default: '2',
     description: 'Full syncs go slower when the p99 of clients of this node is beyond so many times what it was before; 0: only the bound of bytes counts.',
   }),
-  STORAGE_NODE_SYNCS_MAX: integer({ min: 1, max: 1024, default: '8', description: 'Full syncs that this node sends at a time; others wait and come again.' }),
+  STORAGE_NODE_SYNCS_MAX: integer({ min: 1, max: 1024, default: '8', description: 'Full syncs that this node sends at a time, beside 32 streams of those that are split; others wait and come again.' }),
   STORAGE_NODE_RESULT_WINDOW_MS: durationMs({
     min: 1000,
     max: 600_000,

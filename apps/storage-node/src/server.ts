@@ -106,6 +106,7 @@ export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOpt
     fetchSnapshot: handlers.serverStream(TransferService.fetchSnapshot, async (call, context) => parts().snapshots.send(call, context)),
     getTransfers: handlers.unary(TransferService.getTransfers, async () => parts().transfers.get()),
     limitTransfers: handlers.unary(TransferService.limitTransfers, async (request) => parts().transfers.limit(request)),
+    shardTransfers: handlers.unary(TransferService.shardTransfers, async (request) => parts().transfers.shard(request)),
   });
   return addStandardServices(server, { services: [CacheService, ReplicationService, HeartbeatService, TransferService, VerificationService] });
 }

@@ -2,7 +2,8 @@
 // part. Whatever happens: the job ends, the history of every key is linearizable, nothing acknowledged is lost, and no
 // client sees an error (I8).
 import { jest } from '@jest/globals';
-import { MigrationState, MigrationStep, type Migration, type PartitionMigration } from '@atoll/contracts/atoll/v1/migration';
+import { MigrationMethod, MigrationState, MigrationStep, type Migration, type PartitionMigration } from '@atoll/contracts/atoll/v1/migration';
+import type { Partition } from '@atoll/contracts/atoll/v1/admin';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { ChaosClients } from './chaos-clients.ts';
 import { NO_HARM, harmOf, type Harm } from './chaos-harm.ts';
@@ -11,6 +12,7 @@ import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
 jest.setTimeout(240_000);
 
 const SEED = Number(process.env['CHAOS_SEED'] ?? 7301);
+const { MIGRATION_METHOD_MOVE: MOVE, MIGRATION_METHOD_SHARDED: SHARDED } = MigrationMethod;
 const END_MS = 120_000;
 /** The bulk of the data: enough for a bounded copy to last for seconds. */
 const FILL_KEYS = 4000;
@@ -91,18 +93,22 @@ const unbound = (id: string): Promise<boolean> =>
 
 const byPartition = (partitions: readonly PartitionMigration[]): Map<number, PartitionMigration> => new Map(partitions.map((partition) => [partition.partition, partition]));
 
-it('a move under load: every partition is compared before its source lets go, the source is left empty', async () => {
+it.each([
+  { method: MOVE, shards: 0 },
+  { method: SHARDED, shards: 3 },
+])('a move under load ($method, $shards): every partition is compared before its source lets go, the source is left empty', async ({ method, shards }) => {
   const { from, to } = await ends();
-  const { migration, partitions } = await cluster.startMigration({ id: 'plain', from, to });
-  expect((await cluster.startMigration({ id: 'plain', from, to })).migration!.createdAtMs).toBe(migration!.createdAtMs);
-  const after = await ended('plain');
-  expect(after.migration).toMatchObject({ state: MigrationState.MIGRATION_STATE_SUCCEEDED, partitionsDone: partitions.length, partitionsRolledBack: 0 });
+  const id = `plain-${shards}`;
+  const { migration, partitions } = await cluster.startMigration({ id, method, shards, from, to });
+  expect((await cluster.startMigration({ id, method, shards, from, to })).migration!.createdAtMs).toBe(migration!.createdAtMs);
+  const after = await ended(id);
+  expect(after.migration).toMatchObject({ state: MigrationState.MIGRATION_STATE_SUCCEEDED, method, shards: shards || 1, partitionsDone: partitions.length, partitionsRolledBack: 0 });
   for (const { step, proof, from: sources, to: targets } of after.partitions) {
     expect({ step, sources, targets, equal: (proof?.equal ?? 0) + (proof?.repaired ?? 0) }).toEqual({ step: MigrationStep.MIGRATION_STEP_DONE, sources: [from], targets: [to], equal: 64 });
   }
   expect(after.partitions.reduce((sum, { entries }) => sum + entries, 0)).toBeGreaterThan(100);
   const moved = new Set(partitions.map(({ partition }) => partition));
-  const stayed = (await cluster.partitions()).filter(({ id, inSync }) => moved.has(id) && (inSync.includes(from) || !inSync.includes(to)));
+  const stayed = (await cluster.partitions()).filter(({ id: partition, inSync }) => moved.has(partition) && (inSync.includes(from) || !inSync.includes(to)));
   expect(stayed).toEqual([]);
   expect(await harm()).toEqual(UNHARMED);
 });
@@ -158,6 +164,56 @@ it('SIGKILL of the source in the middle: others lead, and the job ends', async (
   await unbound(id);
   const { migration } = await ended(id);
   expect(migration.partitionsDone + migration.partitionsRolledBack).toBe(migration.partitionsTotal);
+  expect(await harm()).toEqual(UNHARMED);
+});
+
+it('SIGKILL of the source in the middle of a sharded move of one partition: the other replica in sync goes on with what is left of the sub-ranges', async () => {
+  const client = cluster.client({ keyspace: 'one' });
+  const keys = Array.from({ length: FILL_KEYS }, (_, index) => `one-${index}`);
+  await cluster.createKeyspace({ name: 'one', partitionCount: 1, replicationFactor: 2 });
+  await cluster.untilRedundant('one');
+  for (let start = 0; start < FILL_KEYS; start += 500) {
+    const outcomes = await client.setMany(keys.slice(start, start + 500).map((key) => ({ key, value: `${key} ${FILL_VALUE}` })), { deadlineMs: 30_000 });
+    expect(outcomes.filter(({ ok }) => !ok)).toEqual([]);
+  }
+  const [{ leader: from, inSync }] = (await cluster.partitions('one')) as [Partition];
+  const other = inSync.find((node) => node !== from)!;
+  const to = cluster.up.storageNodes.map(({ id }) => id).find((id) => !inSync.includes(id))!;
+  const sentBy = (nodes: readonly string[]): Promise<number[]> => Promise.all(nodes.map(async (node) => (await cluster.metrics(node)).sum('atoll_sync_sent_bytes_total')));
+  const sentBefore = await sentBy([from, other]);
+  // 8 MB, at most 1 MB a second from both senders together.
+  const { migration } = await cluster.startMigration({ id: 'one', keyspace: 'one', from, to, method: SHARDED, shards: 4, bytesPerSecond: 1_000_000 });
+  expect(migration).toMatchObject({ method: SHARDED, shards: 4 });
+  const filling = await eventually('a quarter of it is there', async () => {
+    const [now] = (await cluster.migration('one')).partitions;
+    return now!.step === MigrationStep.MIGRATION_STEP_CATCH_UP && now!.progress > 0.25 ? now : undefined;
+  }, END_MS);
+  expect(filling.progress).toBeLessThan(1);
+  const sent = await sentBy([from, other]);
+  for (const [index, bytes] of sent.entries()) expect(bytes).toBeGreaterThan(sentBefore[index]!);
+  // Every third key goes while its sub-range is there, or on its way, or still to come (I7).
+  const isGone = (index: number): boolean => index % 3 === 0;
+  const gone = keys.filter((_, index) => isGone(index));
+  await Promise.all(gone.slice(0, gone.length / 2).map((key) => client.delete(key, { deadlineMs: 30_000 })));
+  await cluster.kill(from);
+  await Promise.all(gone.slice(gone.length / 2).map((key) => client.delete(key, { deadlineMs: 30_000 })));
+  await client.set(keys[1]!, 'written since', { deadlineMs: 30_000 });
+  await chaos.progress();
+  await cluster.startProcess(from);
+  await unbound('one');
+  const { migration: after, partitions } = await ended('one');
+  expect(after.partitionsDone + after.partitionsRolledBack).toBe(1);
+  // What was there before was not sent again.
+  expect(partitions[0]!.entries).toBeLessThan(FILL_KEYS + 4 * 150);
+  await cluster.untilRedundant('one');
+  const kept = await client.getMany(keys, { deadlineMs: 30_000 });
+  const wrong = keys.filter((key, index) => {
+    const outcome = kept[index]!;
+    const value = outcome.ok ? outcome.value?.value.toString() : 'an error';
+    return value !== (isGone(index) ? undefined : index === 1 ? 'written since' : `${key} ${FILL_VALUE}`);
+  });
+  expect(wrong).toEqual([]);
+  expect((await cluster.compareReplicas('one')).problems).toEqual([]);
   expect(await harm()).toEqual(UNHARMED);
 });
 

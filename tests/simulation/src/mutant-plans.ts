@@ -110,3 +110,12 @@ export const INSTALLS: Partial<SimPlan> = {
     [700, 1500],
   ],
 };
+
+/** The same, by several sub-ranges side by side, and while replicas change their nodes. */
+export const SHARDS: Partial<SimPlan> = {
+  ...INSTALLS,
+  nodeCount: 4,
+  replicationFactor: 2,
+  installStreams: 4,
+  migrationGapMs: 300,
+};

@@ -40,6 +40,8 @@ export interface Mutant {
   migrationWrite?(write: MigrationWrite): MutantWrite;
   /** The record that a decision writes while a migration has the partition. */
   decided?(action: WriteRecord, operator: MigrationOperator): PartitionRecord;
+  /** Replicas that are being filled send chunks to others (against R33). */
+  readonly sendsHalfFilled?: boolean;
   promiseUntilMs?(isRecovered: boolean): number | undefined;
   /** Leases are granted to leaders of epochs that are over, which do not hear of it (against R14 and R27). */
   readonly acceptsOldEpochs?: boolean;

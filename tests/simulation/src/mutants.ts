@@ -3,7 +3,7 @@ import { KIB, keyHash } from '@atoll/core-runtime';
 import type { HostedReplica } from './node/hosted-replica.ts';
 import { hasReplica } from '@atoll/core-membership';
 import { sourcesOf } from '@atoll/core-migration';
-import { CUT_OFF, DOUBT, INSTALLS, MOVES, PROMISES, QUICK_RESTARTS, SWAPS, TAILS } from './mutant-plans.ts';
+import { CUT_OFF, DOUBT, INSTALLS, MOVES, PROMISES, QUICK_RESTARTS, SHARDS, SWAPS, TAILS } from './mutant-plans.ts';
 import type { Mutant } from './mutant.ts';
 
 const ALL = { entriesMax: 1000, bytesMax: 2 ** 30 };
@@ -83,6 +83,19 @@ export const MUTANTS: readonly Mutant[] = [
       }
     },
   },
+  {
+    name: 'tombstones-dropped-with-another-sub-range',
+    rules: 'R33', breaks: /\(I[67]/, plan: SHARDS,
+    afterChunk: ({ state }, chunk) => {
+      // None of the sub-ranges into which it was split has ended yet.
+      if ((state.install?.missing.length ?? 0) === SHARDS.installStreams) return;
+      for (const entry of chunk.entries) {
+        const hash = keyHash(entry.key);
+        if (state.store.peekState(entry.key, hash) === undefined) state.store.put({ ...entry, hash });
+      }
+    },
+  },
+  { name: 'half-filled-replica-sends', rules: 'R33', breaks: /\(I[2678]/, plan: { ...SHARDS, replicationFactor: 3 }, sendsHalfFilled: true },
   {
     name: 'log-judged-by-length',
     rules: 'R28', breaks: /\(I2\)/, plan: { ...DOUBT, isSync: true },

@@ -74,6 +74,8 @@ export interface SimPlan {
   readonly mayLoseData: boolean;
   /** Whether clients write under locks, with fencing tokens. */
   readonly isFenced: boolean;
+  /** Sub-ranges into which each install is split, filled side by side by the leader and those that follow; 1: none. */
+  readonly installStreams: number;
   /** The one machine that faults strike, where there is one: chains of events need it. */
   readonly focus: boolean;
 }
@@ -83,7 +85,7 @@ export function drawPlan(dice: Dice): SimPlan {
   const nodeCount = migrationGapMs > 0 ? dice.pick([3, 4, 4, 5]) : dice.pick([3, 3, 3, 4, 5]);
   const replicationFactor = dice.pick([2, 3, 3]);
   const mayLoseData = dice.chance(0.15);
-  return {
+  const plan = {
     nodeCount,
     coordinatorCount: 2,
     clientCount: dice.pick([2, 3, 4]),
@@ -111,7 +113,9 @@ export function drawPlan(dice: Dice): SimPlan {
     mayLoseData,
     isFenced: dice.chance(0.3),
     focus: dice.chance(0.3),
-  };
+  } as const;
+  // Not drawn: the worlds of half of all seeds stay what they were.
+  return { ...plan, installStreams: plan.faultsMs % 2 === 0 ? 1 : 4 };
 }
 
 /** Often short, inside a lease; sometimes long enough for everybody to notice. */

@@ -1,6 +1,6 @@
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { AdminServer } from '@atoll/contracts/atoll/v1/admin';
-import { MigrationState, MigrationStep, type StartMigrationRequest, type WatchMigrationRequest, type WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
+import { MigrationMethod, MigrationState, MigrationStep, type StartMigrationRequest, type WatchMigrationRequest, type WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError } from '@atoll/core-errors';
 import { toServiceError } from '@atoll/platform-grpc';
 import { copying, done, jobOf, messageOf, partitionIn } from '../testing/migrations.ts';
@@ -69,7 +69,7 @@ describe('atoll migrate start', () => {
     const flags = ['--keyspace', 's', '--partition', '3', '--partition', '7', '--bytes-per-second', '50MB', '--full-verify', '--id', 'a'];
     expect((await runCollected(['migrate', 'start', '--from', 'node-1', '--to', 'node-4', ...flags, '--coordinator', address])).code).toBe(0);
     expect((await runCollected(['migrate', 'start', '--from', 'node-1', '--to', 'node-4', '--all-keyspaces', '--coordinator', address])).code).toBe(0);
-    expect(asked[0]).toEqual({ id: 'a', method: 1, keyspace: 's', partitions: [3, 7], allKeyspaces: false, from: 'node-1', to: 'node-4', bytesPerSecond: 50_000_000, fullVerify: true, dryRun: false });
+    expect(asked[0]).toEqual({ id: 'a', method: 3, shards: 0, keyspace: 's', partitions: [3, 7], allKeyspaces: false, from: 'node-1', to: 'node-4', bytesPerSecond: 50_000_000, fullVerify: true, dryRun: false });
     expect(asked[1]).toMatchObject({ id: expect.stringMatching(/^move-[0-9a-f]{8}$/), keyspace: '', partitions: [], allKeyspaces: true, bytesPerSecond: 0 });
   });
 
@@ -99,7 +99,7 @@ describe('atoll migrate start', () => {
     const args = ['migrate', 'start', '--from', 'node-1', '--to', 'node-4', '--id', 'a', '--watch', '--coordinator', address];
     expect((await runCollected(args)).out.split('\n').at(-2)).toBe('a SUCCEEDED: 2 of 2 partitions done in 1m15s; 0 B, 0 entries; no writes waited');
     const lines = (await runCollected([...args, '--json'])).out.trim().split('\n').map((line) => JSON.parse(line) as object);
-    expect(lines).toMatchObject([{ migration: { state: 'PREPARING', method: 'UNSPECIFIED' }, partitions: [{ step: 'WAITING' }, {}] }, { migration: { state: 'SUCCEEDED' }, remainingMs: null }]);
+    expect(lines).toMatchObject([{ migration: { state: 'PREPARING', method: 'MOVE' }, partitions: [{ step: 'WAITING' }, {}] }, { migration: { state: 'SUCCEEDED' }, remainingMs: null }]);
   });
 
   it.each([
@@ -125,6 +125,50 @@ describe('atoll migrate start', () => {
   });
 });
 
+describe('how a migration copies', () => {
+  const WHY = 'SHARDED: the largest of 3 partitions takes 200 MiB, 9 entries, no node is busy: 7 sub-ranges';
+  const { MIGRATION_METHOD_AUTO: auto, MIGRATION_METHOD_MOVE: move, MIGRATION_METHOD_SHARDED: sharded } = MigrationMethod;
+
+  it.each([
+    { flags: [], method: auto, shards: 0 },
+    { flags: ['--method', 'auto'], method: auto, shards: 0 },
+    { flags: ['--method', 'move'], method: move, shards: 0 },
+    { flags: ['--method', 'sharded'], method: sharded, shards: 0 },
+    { flags: ['--method', 'sharded', '--shards', '16'], method: sharded, shards: 16 },
+  ])('$flags asks for it', async ({ flags, method, shards }) => {
+    const asked: StartMigrationRequest[] = [];
+    const { address } = await serve({ startMigration: (call, callback) => (asked.push(call.request), callback(null, { migration: jobOf(1), partitions: [] })) });
+    expect((await runCollected(['migrate', 'start', '--from', 'node-1', '--to', 'node-4', ...flags, '--coordinator', address])).code).toBe(0);
+    expect(asked).toMatchObject([{ method, shards }]);
+  });
+
+  it.each([
+    { flags: ['--method', 'copy'], problem: '--method' },
+    { flags: ['--method', 'sharded', '--shards', '1'], problem: '--shards' },
+    { flags: ['--method', 'sharded', '--shards', '17'], problem: '--shards' },
+    { flags: ['--method', 'move', '--shards', '4'], problem: '--shards goes with --method sharded' },
+    { flags: ['--shards', '4'], problem: '--shards goes with --method sharded' },
+  ])('$flags is refused', async ({ flags, problem }) => {
+    const { code, err } = await runCollected(['migrate', 'start', '--from', 'node-1', '--to', 'node-4', ...flags]);
+    expect(code).toBe(2);
+    expect(err).toContain(problem);
+  });
+
+  it('is told when it is begun, in the list, and with the reason of AUTO when it is shown', async () => {
+    const migration = jobOf(3, { method: sharded, shards: 7, partitionsAtOnce: 4, methodReason: WHY });
+    const { address } = await serve({
+      startMigration: (_, callback) => callback(null, { migration, partitions: [] }),
+      listMigrations: (_, callback) => callback(null, { migrations: [migration] }),
+      getMigration: (_, callback) => callback(null, { migration, partitions: [copying(1, 1024)] }),
+    });
+    const run = async (...args: string[]): Promise<string> => (await runCollected(['migrate', ...args, '--coordinator', address])).out;
+    expect(await run('start', '--from', 'node-1', '--to', 'node-4', '--dry-run')).toContain(`${WHY}\n`);
+    expect(await run('list')).toMatch(/METHOD +REASON.*\n.* SHARDED x7 \(auto\) +REQUESTED/);
+    expect(await run('show', 'm-1')).toMatch(/method +SHARDED x7 \(auto\)\nchosen because +the largest of 3 partitions takes 200 MiB, 9 entries, no node is busy: 7 sub-ranges\n/);
+    expect(JSON.parse(await run('show', 'm-1', '--json'))).toMatchObject({ migration: { method: 'SHARDED', shards: 7, partitionsAtOnce: 4, methodReason: WHY } });
+  });
+});
+
 describe('atoll migrate list, show, pause, resume, cancel', () => {
   it('lists jobs', async () => {
     const asked: unknown[] = [];
@@ -136,7 +180,7 @@ describe('atoll migrate list, show, pause, resume, cancel', () => {
     });
     const { code, out } = await runCollected(['migrate', 'list', '--active', '--limit', '5', '--coordinator', address]);
     expect({ code, asked }).toEqual({ code: 0, asked: [{ limit: 5, active: true }] });
-    expect(out.split('\n')[1]).toBe('m-1        SUCCEEDED  REQUESTED   8/8            0  2.0 KiB  3.3 ms  1970-01-01T00:16:40.000Z  1m15s  node-1 to node-4');
+    expect(out.split('\n')[1]).toBe('m-1        SUCCEEDED  MOVE    REQUESTED   8/8            0  2.0 KiB  3.3 ms  1970-01-01T00:16:40.000Z  1m15s  node-1 to node-4');
     const json = JSON.parse((await runCollected(['migrate', 'list', '--json', '--coordinator', address])).out) as object;
     expect(json).toMatchObject({ migrations: [{ id: 'm-1', state: 'SUCCEEDED', partitionsDone: 8 }] });
     expect(asked[1]).toEqual({ limit: 50, active: false });
@@ -149,7 +193,7 @@ describe('atoll migrate list, show, pause, resume, cancel', () => {
     });
     const { code, out } = await runCollected(['migrate', 'show', 'm-9', '--coordinator', address]);
     expect(code).toBe(0);
-    expect(out).toMatch(/^migration +m-9\nstate +RUNNING\nwhat +REQUESTED: node-1 to node-4\npartitions +1 of 3 done, 1 rolled back\n/);
+    expect(out).toMatch(/^migration +m-9\nstate +RUNNING\nwhat +REQUESTED: node-1 to node-4\nmethod +MOVE\npartitions +1 of 3 done, 1 rolled back\n/);
     for (const text of [/bound +1\.0 KiB\/s\n/, /comparison +each entry\n/, /problem +one went back\n/]) expect(out).toMatch(text);
     expect(out.split('\n').slice(-5, -1)).toEqual([
       'KEYSPACE  PARTITION  FROM    TO      STEP         SINCE  PROGRESS    BYTES  ENTRIES  PROOF                                   PAUSE  PROBLEM',

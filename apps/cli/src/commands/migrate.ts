@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { Command, Option } from 'commander';
 import type { AdminClient } from '@atoll/contracts/atoll/v1/admin';
-import { MigrationMethod, type Migration, type StartMigrationRequest } from '@atoll/contracts/atoll/v1/migration';
+import type { Migration, StartMigrationRequest } from '@atoll/contracts/atoll/v1/migration';
 import { callUnary } from '@atoll/platform-grpc';
 import { usageError } from '../cli-error.ts';
 import { coordinatorAddresses } from '../connection/addresses.ts';
@@ -15,6 +15,7 @@ import { bytesText } from '../output/quantities.ts';
 import { printable } from '../output/table.ts';
 import { adminCommand, type AdminFlags } from './admin.ts';
 import type { SetExitCode } from './dev.ts';
+import { checkShards, methodOption, methodRequest, shardsOption, type MethodName } from './method-options.ts';
 import { byteRate, durationMsOption, requestId, wholeNumber } from './options.ts';
 
 export function migrateCommand(io: Io, setExitCode: SetExitCode): Command {
@@ -37,6 +38,8 @@ interface StartFlags extends AdminFlags {
   readonly partition?: number[];
   readonly bytesPerSecond?: number;
   readonly fullVerify?: boolean;
+  readonly method?: MethodName;
+  readonly shards?: number;
   readonly id?: string;
   readonly dryRun?: boolean;
   readonly watch?: boolean;
@@ -51,12 +54,15 @@ function startCommand(io: Io, setExitCode: SetExitCode): Command {
     .addOption(new Option('--all-keyspaces', 'of all keyspaces').conflicts(['keyspace', 'partition']))
     .addOption(new Option('--partition <id>', 'only this partition; may come more than once').argParser(collect))
     .addOption(new Option('--bytes-per-second <bytes>', 'bound on what is copied, over all nodes: 50MB (default: the bounds of the nodes)').argParser(byteRate))
+    .addOption(methodOption())
+    .addOption(shardsOption())
     .addOption(new Option('--full-verify', 'compare each entry rather than digests, which takes longer'))
     .addOption(new Option('--id <id>', 'name of the job: the same one again answers with the job that it made (default: made up)').argParser(requestId))
     .addOption(new Option('--dry-run', 'show what would be done, and do nothing').conflicts('watch'))
     .addOption(new Option('--watch', 'go on as "atoll migrate watch"'))
-    .addHelpText('after', '\nExamples:\n  atoll migrate start --from node-1 --to node-4 --dry-run\n  atoll migrate start --from node-1 --to node-4 --partition 3 --bytes-per-second 50MB --watch')
+    .addHelpText('after', '\nExamples:\n  atoll migrate start --from node-1 --to node-4 --dry-run\n  atoll migrate start --from node-1 --to node-4 --partition 3 --bytes-per-second 50MB --watch\n  atoll migrate start --from node-1 --to node-4 --partition 3 --method sharded --shards 8')
     .action(async (flags: StartFlags) => {
+      checkShards(flags);
       if (flags.from === flags.to) throw usageError('--from and --to name the same node');
       const addresses = coordinatorAddresses(io, flags);
       const request = startRequest(flags);
@@ -71,6 +77,7 @@ function startCommand(io: Io, setExitCode: SetExitCode): Command {
       } else {
         if (!request.dryRun) print(io, `migration ${migration.id}: ${stateName(migration.state)}`);
         print(io, plannedPartitionsTable(partitions));
+        if (migration.methodReason !== '') print(io, printable(migration.methodReason));
         if (request.dryRun) {
           const sum = (of: 'bytesTotal' | 'entriesTotal'): number => partitions.reduce((total, partition) => total + partition[of], 0);
           print(io, `${partitions.length} partitions, ${bytesText(sum('bytesTotal'))}, ${sum('entriesTotal')} entries would move; nothing was done`);
@@ -85,7 +92,7 @@ function startCommand(io: Io, setExitCode: SetExitCode): Command {
 function startRequest(flags: StartFlags): StartMigrationRequest {
   return {
     id: flags.id ?? newRequestId('move'),
-    method: MigrationMethod.MIGRATION_METHOD_MOVE,
+    ...methodRequest(flags),
     keyspace: flags.keyspace ?? '',
     partitions: flags.partition ?? [],
     allKeyspaces: flags.allKeyspaces === true,

@@ -57,7 +57,7 @@ describe('atoll rebalance', () => {
     const { code, out, err } = await run('--keyspace', 'sessions');
     expect({ code, out }).toEqual({ code: 0, out: 'migration m-1: RUNNING, 5 partitions\n' });
     expect(err).toBe('refused: node-2 has no room for default/5\natoll migrate watch m-1 shows how it gets on\n');
-    expect(asked).toEqual([{ keyspace: 'sessions', id: expect.stringMatching(/^rebalance-[0-9a-f]{8}$/) }]);
+    expect(asked).toEqual([{ keyspace: 'sessions', id: expect.stringMatching(/^rebalance-[0-9a-f]{8}$/), method: 3, shards: 0 }]);
     expect(JSON.parse((await run('--json')).out)).toMatchObject({ migration: { id: 'm-1', state: 'RUNNING' }, refusals: ['node-2 has no room for default/5'] });
   });
 

@@ -11,9 +11,10 @@ import { bytesText, durationText } from '../output/quantities.ts';
 import { printable } from '../output/table.ts';
 import { adminCommand, type AdminFlags } from './admin.ts';
 import type { SetExitCode } from './dev.ts';
+import { checkShards, methodOption, methodRequest, shardsOption, type MethodFlags } from './method-options.ts';
 import { newRequestId } from './migrate.ts';
 
-interface RebalanceFlags extends AdminFlags {
+interface RebalanceFlags extends AdminFlags, MethodFlags {
   readonly keyspace?: string;
   readonly dryRun?: boolean;
   readonly watch?: boolean;
@@ -23,8 +24,13 @@ export function rebalanceCommand(io: Io, setExitCode: SetExitCode): Command {
   return adminCommand('rebalance', 'move replicas to where they should be, as a migration')
     .addOption(new Option('--keyspace <name>', 'only this keyspace (default: all)'))
     .addOption(new Option('--dry-run', 'show the moves and why, and do nothing').conflicts('watch'))
+    .addOption(methodOption())
+    .addOption(shardsOption())
     .addOption(new Option('--watch', 'go on as "atoll migrate watch"'))
-    .action((flags: RebalanceFlags) => (flags.dryRun ? plan(io, flags) : rebalance(io, setExitCode, flags)));
+    .action((flags: RebalanceFlags) => {
+      checkShards(flags);
+      return flags.dryRun ? plan(io, flags) : rebalance(io, setExitCode, flags);
+    });
 }
 
 async function plan(io: Io, flags: RebalanceFlags): Promise<void> {
@@ -43,7 +49,7 @@ async function plan(io: Io, flags: RebalanceFlags): Promise<void> {
 
 async function rebalance(io: Io, setExitCode: SetExitCode, flags: RebalanceFlags): Promise<void> {
   const addresses = coordinatorAddresses(io, flags);
-  const request = { keyspace: flags.keyspace ?? '', id: newRequestId('rebalance') };
+  const request = { keyspace: flags.keyspace ?? '', id: newRequestId('rebalance'), ...methodRequest(flags) };
   const { migration, refusals } = await askCoordinator(addresses, flags.timeout, (client, settings) => callUnary(client, 'rebalance', request, settings));
   // Something should be done, and nothing of it can be.
   if (migration === undefined && refusals.length > 0) setExitCode(EXIT_CODE.failed);

@@ -5,7 +5,7 @@ import { renderTable } from '../output/table.ts';
 import { hasEnded, stateName, stepName } from './migration-states.ts';
 
 export function migrationJson(migration: Migration): Record<string, unknown> {
-  return { ...migration, method: migrationMethodToJSON(migration.method).replace('MIGRATION_METHOD_', ''), state: stateName(migration.state) };
+  return { ...migration, method: methodName(migration), state: stateName(migration.state) };
 }
 
 export function partitionMigrationJson(partition: PartitionMigration): Record<string, unknown> {
@@ -16,11 +16,20 @@ export function watchJson({ migration, partitions, bytesPerSecond, remainingMs }
   return { migration: migration === undefined ? null : migrationJson(migration), partitions: partitions.map(partitionMigrationJson), bytesPerSecond, remainingMs: remainingMs ?? null };
 }
 
+const methodName = ({ method }: Migration): string => migrationMethodToJSON(method).replace('MIGRATION_METHOD_', '');
+
+/** `MOVE`, `SHARDED x8`; `MOVE (auto)` where nobody asked for it. */
+function methodText(migration: Migration): string {
+  const shards = migration.shards > 1 ? ` x${migration.shards}` : '';
+  return `${methodName(migration)}${shards}${migration.methodReason === '' ? '' : ' (auto)'}`;
+}
+
 /** One migration a line, as `atoll migrate list` shows them. */
 export function migrationsTable(migrations: readonly Migration[], nowMs: number): string {
   const columns = [
     { heading: 'MIGRATION' },
     { heading: 'STATE' },
+    { heading: 'METHOD' },
     { heading: 'REASON' },
     { heading: 'DONE', numeric: true },
     { heading: 'ROLLED BACK', numeric: true },
@@ -34,6 +43,7 @@ export function migrationsTable(migrations: readonly Migration[], nowMs: number)
   const row = (migration: Migration): (string | number)[] => [
     migration.id,
     stateName(migration.state),
+    methodText(migration),
     migration.reason,
     `${migration.partitionsDone}/${migration.partitionsTotal}`,
     migration.partitionsRolledBack,
@@ -54,6 +64,8 @@ export function migrationText(migration: Migration, nowMs: number): string {
     ['migration', migration.id],
     ['state', stateName(migration.state)],
     ['what', [migration.reason, migration.description].filter(Boolean).join(': ')],
+    ['method', methodText(migration)],
+    ...(migration.methodReason === '' ? [] : [['chosen because', migration.methodReason.replace(/^[A-Z]+: /, '')] as [string, string]]),
     ['partitions', `${partitionsDone} of ${partitionsTotal} done${partitionsRolledBack > 0 ? `, ${partitionsRolledBack} rolled back` : ''}`],
     ['copied', `${bytesText(migration.bytes)}, ${migration.entries} entries`],
     ['bound', bytesPerSecond > 0 ? `${bytesText(bytesPerSecond)}/s` : 'that of the nodes'],

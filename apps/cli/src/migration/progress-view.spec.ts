@@ -35,6 +35,12 @@ describe('a migration on a terminal', () => {
     expect(lines.at(-1)).toMatch(last);
   });
 
+  it('tells by how many streams each partition comes where there are several', () => {
+    const progress = new MigrationProgress();
+    progress.add(messageOf(jobOf(1, { shards: 4 }), [copying(0, 10)]), 0);
+    expect(progressLines(progress, 0, 24)[0]).toBe('m-1 RUNNING: node-1 to node-4, by 4 streams a partition');
+  });
+
   it('shows what the job, a partition and the watch have to say', () => {
     const progress = new MigrationProgress();
     progress.add(messageOf(jobOf(1, { state: MigrationState.MIGRATION_STATE_PAUSED, partitionsRolledBack: 1, problem: 'etcd is away' }), [{ ...copying(0, 10), problem: 'node-4 is SUSPECT' }]), 0);

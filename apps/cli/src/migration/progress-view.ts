@@ -13,7 +13,7 @@ const BAR_WIDTH = 20;
 export function progressLines(progress: MigrationProgress, nowMs: number, rows: number, notice = ''): string[] {
   const { migration } = progress;
   if (migration === undefined) return notice === '' ? [] : [notice];
-  const head = [`${migration.id} ${stateName(migration.state)}${migration.description === '' ? '' : `: ${migration.description}`}`, totalLine(progress, nowMs)];
+  const head = [`${migration.id} ${stateName(migration.state)}${migration.description === '' ? '' : `: ${migration.description}`}${migration.shards > 1 ? `, by ${migration.shards} streams a partition` : ''}`, totalLine(progress, nowMs)];
   const remarks = [migration.problem, notice].filter((text) => text !== '');
   const underWay = progress.partitions.filter(isUnderWay);
   const shownMax = Math.max(rows - head.length - remarks.length - 1, 0);

@@ -1,8 +1,8 @@
-import { Migration, MigrationState, MigrationStep, PartitionMigration, WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
+import { Migration, MigrationMethod, MigrationState, MigrationStep, PartitionMigration, WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 
 /** A job of `total` partitions from node-1 to node-4. */
 export const jobOf = (total: number, more: Partial<Migration> = {}): Migration =>
-  Migration.fromPartial({ id: 'm-1', reason: 'REQUESTED', state: MigrationState.MIGRATION_STATE_RUNNING, createdAtMs: 1_000_000, description: 'node-1 to node-4', partitionsTotal: total, ...more });
+  Migration.fromPartial({ id: 'm-1', method: MigrationMethod.MIGRATION_METHOD_MOVE, shards: 1, reason: 'REQUESTED', state: MigrationState.MIGRATION_STATE_RUNNING, createdAtMs: 1_000_000, description: 'node-1 to node-4', partitionsTotal: total, ...more });
 
 export const partitionIn = (step: MigrationStep, partition: number, more: Partial<PartitionMigration> = {}): PartitionMigration =>
   PartitionMigration.fromPartial({ keyspace: 'default', partition, from: ['node-1'], to: ['node-4'], reason: 'REQUESTED', step, bytesTotal: 4096, entriesTotal: 40, ...more });

@@ -3,7 +3,7 @@ import { keyspaceNotFound } from '@atoll/core-membership';
 import { findShortages, shortageText, sourcesOf, targetsOf, type PlannedOperator } from '@atoll/core-migration';
 import { randomHex } from '@atoll/core-runtime';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
-import { draftMigration, requireCapacity } from '../migration/begin-migration.ts';
+import { checkMethod, draftMigration, requireCapacity } from '../migration/begin-migration.ts';
 import { sizeIn, type ClusterSurvey } from '../migration/cluster-survey.ts';
 import type { TermOfOffice } from '../term-of-office.ts';
 import { beginOnce, checkMigrationId, describeMigration, existingMigration } from './start-migration.ts';
@@ -22,15 +22,16 @@ export async function planRebalance(context: AdminContext, { keyspace }: PlanReb
   return { moves, bytes, estimatedMs: estimateMs(planned, survey), refusals: [...refusals, ...shortages.map(shortageText)] };
 }
 
-export async function rebalance(context: AdminContext, { keyspace, id }: RebalanceRequest): Promise<RebalanceResponse> {
+export async function rebalance(context: AdminContext, { keyspace, id, method, shards }: RebalanceRequest): Promise<RebalanceResponse> {
   const { term, names } = scope(context, keyspace);
   checkMigrationId(id);
+  checkMethod({ method, shards });
   const known = await existingMigration(term, id);
   if (known !== undefined) return { migration: known.migration, refusals: [] };
   const { planned, refusals } = term.planRebalance(names);
   if (planned.length === 0) return { refusals: [...refusals] };
   const survey = await term.migrations.survey();
-  const ask = { id: id || `rebalance-${randomHex(context.random, 8)}`, reason: 'REQUESTED', description: 'rebalance', planned, bytesPerSecond: 0, fullVerify: false } as const;
+  const ask = { id: id || `rebalance-${randomHex(context.random, 8)}`, reason: 'REQUESTED', description: 'rebalance', planned, method: term.migrations.planMethod({ method, shards }, { planned, bytesPerSecond: 0 }, survey), bytesPerSecond: 0, fullVerify: false } as const;
   const { job, operators } = draftMigration(ask, survey, term.wallMs());
   requireCapacity(operators, survey);
   await beginOnce(term, job, operators);

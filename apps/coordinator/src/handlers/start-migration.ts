@@ -1,10 +1,10 @@
-import { MigrationMethod, type StartMigrationRequest, type StartMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
+import type { StartMigrationRequest, StartMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
 import { planMove, type MigrationJob, type MigrationOperator, type PlannedMoves } from '@atoll/core-migration';
 import { DEFAULT_KEYSPACE, randomHex, toNodeId } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
-import { draftMigration, requireCapacity } from '../migration/begin-migration.ts';
+import { checkMethod, draftMigration, requireCapacity } from '../migration/begin-migration.ts';
 import { toMigration, toPartitionMigration } from '../migration/migration-messages.ts';
 import type { TermOfOffice } from '../term-of-office.ts';
 import { requireSpec } from './drain-node.ts';
@@ -27,6 +27,7 @@ export async function startMigration(context: AdminContext, request: StartMigrat
     reason: 'REQUESTED',
     description: `move from ${request.from} to ${request.to}`,
     planned,
+    method: term.migrations.planMethod(request, { planned, bytesPerSecond: request.bytesPerSecond }, survey),
     bytesPerSecond: request.bytesPerSecond,
     fullVerify: request.fullVerify,
   } as const;
@@ -60,9 +61,9 @@ export async function beginOnce(term: TermOfOffice, job: MigrationJob, operators
 }
 
 /** Throws INVALID_ARGUMENT that names the field. */
-function checkRequest({ id, method, from, to, bytesPerSecond, partitions, allKeyspaces, keyspace }: StartMigrationRequest): void {
+function checkRequest({ id, method, shards, from, to, bytesPerSecond, partitions, allKeyspaces, keyspace }: StartMigrationRequest): void {
   checkMigrationId(id);
-  if (method !== MigrationMethod.MIGRATION_METHOD_UNSPECIFIED && method !== MigrationMethod.MIGRATION_METHOD_MOVE) throw invalidArgument('method', 'must be MOVE');
+  checkMethod({ method, shards });
   if (from !== '' && from === to) throw invalidArgument('to', `is the same node as from, ${from}`);
   checkBytesPerSecond(bytesPerSecond);
   if (allKeyspaces && (keyspace !== '' || partitions.length > 0)) throw invalidArgument('all_keyspaces', 'cannot stand beside keyspace or partitions');

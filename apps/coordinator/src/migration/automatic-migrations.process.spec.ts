@@ -79,14 +79,14 @@ describe(`migrations that nobody asked for (seed ${SEED})`, () => {
     expect(plan.moves.every(({ to, reason, bytes }) => to === 'd' && reason === 'JOIN' && bytes === 100)).toBe(true);
     expect(plan.bytes).toBe(100 * plan.moves.length);
     expect(plan.estimatedMs).toBeGreaterThan(0);
-    expect((await failureOf(callUnary(running.admin, 'rebalance', { keyspace: '', id: 'r' }, DEADLINE)))?.reason).toBe('CAPACITY_SHORT');
+    expect((await failureOf(callUnary(running.admin, 'rebalance', { keyspace: '', id: 'r', method: 0, shards: 0 }, DEADLINE)))?.reason).toBe('CAPACITY_SHORT');
     expect(cluster.etcd.list('jobs/migrations/').filter(({ key }) => key.includes('join')).length).toBeLessThanOrEqual(1);
     d.transfers = {};
-    const answers = await Promise.all([callUnary(running.admin, 'rebalance', { keyspace: '', id: 'r' }, DEADLINE), callUnary(running.admin, 'rebalance', { keyspace: '', id: 'r' }, DEADLINE)]);
+    const answers = await Promise.all([callUnary(running.admin, 'rebalance', { keyspace: '', id: 'r', method: 0, shards: 0 }, DEADLINE), callUnary(running.admin, 'rebalance', { keyspace: '', id: 'r', method: 0, shards: 0 }, DEADLINE)]);
     expect(new Set(answers.map(({ migration }) => migration?.id)).size).toBe(1);
     await eventuallyShown(running.admin, 'r', 'it ends', hasEnded);
     await eventually('nothing is left to do', async () => (await callUnary(running.admin, 'planRebalance', { keyspace: '' }, DEADLINE)).moves.length === 0);
-    expect((await callUnary(running.admin, 'rebalance', { keyspace: 'default', id: '' }, DEADLINE)).migration).toBeUndefined();
+    expect((await callUnary(running.admin, 'rebalance', { keyspace: 'default', id: '', method: 0, shards: 0 }, DEADLINE)).migration).toBeUndefined();
   }, 60_000);
 
   it('of a keyspace that evicts go on in a full cluster: entries make room', async () => {

@@ -2,7 +2,7 @@
 // changed their weight or zone. One job for each reason.
 import { AtollError, isAtollError } from '@atoll/core-errors';
 import type { Action } from '@atoll/core-membership';
-import { MIGRATION_REASONS, shortageText, takeWhatFits, targetsOf, type MigrationJob, type MigrationOperator, type PlannedOperator } from '@atoll/core-migration';
+import { MIGRATION_REASONS, shortageText, takeWhatFits, targetsOf, type MethodPlan, type MigrationJob, type MigrationOperator, type PlannedOperator } from '@atoll/core-migration';
 import { randomHex, type Random } from '@atoll/core-runtime';
 import { draftMigration } from './begin-migration.ts';
 import type { ClusterSurvey } from './cluster-survey.ts';
@@ -19,6 +19,8 @@ export interface AutomaticMigrationsOptions {
   readonly nowMs: () => number;
   readonly wallMs: () => number;
   readonly survey: () => Promise<ClusterSurvey>;
+  /** How it copies. */
+  readonly planMethod: (planned: readonly PlannedOperator[], survey: ClusterSurvey) => MethodPlan;
   /** Whether the keyspace makes room for entries by evicting others. */
   readonly evicts: (keyspace: string) => boolean;
   readonly begin: (job: MigrationJob, operators: readonly MigrationOperator[]) => Promise<void>;
@@ -45,14 +47,14 @@ export class AutomaticMigrations {
   }
 
   async #begin(actions: readonly MigrateAction[]): Promise<void> {
-    const { random, wallMs, survey: ask, begin, onProblem } = this.#options;
+    const { random, wallMs, survey: ask, planMethod, begin, onProblem } = this.#options;
     const byReason = [...Map.groupBy(actions, ({ move }) => move.reason)].sort(([a], [b]) => MIGRATION_REASONS.indexOf(a) - MIGRATION_REASONS.indexOf(b));
     const survey = await ask();
     for (const [reason, group] of byReason) {
       try {
         const planned = group.map(({ record, move: { before, after } }): PlannedOperator => ({ record, before, after }));
         const id = `${reason.toLowerCase()}-${randomHex(random, 8)}`;
-        const { job, operators } = draftMigration({ id, reason, description: describe(reason, planned), planned, bytesPerSecond: 0, fullVerify: false }, survey, wallMs());
+        const { job, operators } = draftMigration({ id, reason, description: describe(reason, planned), planned, method: planMethod(planned, survey), bytesPerSecond: 0, fullVerify: false }, survey, wallMs());
         // A keyspace that evicts makes room by itself: a full cache must not keep nodes from being drained.
         const { fitting, shortages } = takeWhatFits(operators, ({ keyspace, bytesTotal }) => (this.#options.evicts(keyspace) ? 0 : bytesTotal), (node) => survey.memory.get(node));
         if (fitting.length > 0) await begin({ ...job, total: fitting.length }, fitting);

@@ -9,6 +9,8 @@ export interface ClusterSurvey {
   readonly sizes: ReadonlyMap<string, { readonly bytes: number; readonly entries: number }>;
   /** Bound on what each node sends of snapshots; 0: none. */
   readonly sendBytesPerSecond: ReadonlyMap<string, number>;
+  /** Share of time for which each node is busy, 0 to 1. */
+  readonly load: ReadonlyMap<string, number>;
 }
 
 /** Asks every node that is registered. */
@@ -16,16 +18,18 @@ export async function surveyCluster(peers: TransferPeers, nodes: ReadonlyMap<str
   const memory = new Map<string, NodeMemory>();
   const sizes = new Map<string, { readonly bytes: number; readonly entries: number }>();
   const sendBytesPerSecond = new Map<string, number>();
+  const load = new Map<string, number>();
   await Promise.all(
     [...nodes.values()].map(async ({ id, address }) => {
       const answer = await peers.ask(address).catch(() => undefined);
       if (answer === undefined) return;
       memory.set(id, { usedBytes: answer.memoryUsedBytes, limitBytes: answer.memoryLimitBytes });
       sendBytesPerSecond.set(id, answer.sendBytesPerSecond);
+      load.set(id, answer.load);
       for (const { keyspace, partition, bytes, entries } of answer.sizes) sizes.set(partitionName(keyspace, partition), { bytes, entries });
     }),
   );
-  return { memory, sizes, sendBytesPerSecond };
+  return { memory, sizes, sendBytesPerSecond, load };
 }
 
 const NOTHING = { bytes: 0, entries: 0 };

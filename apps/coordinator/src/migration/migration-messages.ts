@@ -28,6 +28,9 @@ export function toMigration(job: MigrationJob, running: Iterable<CopyProgress>):
     traceId: parseTraceparent(job.traceparent)?.traceId ?? '',
     bytesPerSecond: job.bytesPerSecond,
     fullVerify: job.fullVerify,
+    shards: job.shards,
+    partitionsAtOnce: job.partitionsAtOnce,
+    methodReason: job.methodReason,
   };
 }
 

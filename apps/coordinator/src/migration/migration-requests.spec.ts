@@ -1,8 +1,12 @@
+import { MigrationMethod } from '@atoll/contracts/atoll/v1/migration';
+import { MIB } from '@atoll/core-runtime';
+import { eventually } from '@atoll/platform-etcd/testing';
 import { callUnary } from '@atoll/platform-grpc';
 import { DEADLINE, MigrationCluster, ask, eventuallyShown, failureOf, hasEnded, shown, stateOf, tableOf } from '../testing/migration-cluster.ts';
 import type { RunningCoordinator } from '../testing/run-coordinator.ts';
 
 const SEED = 20_260_311;
+const { MIGRATION_METHOD_AUTO: AUTO, MIGRATION_METHOD_MOVE: MOVE, MIGRATION_METHOD_SHARDED: SHARDED } = MigrationMethod;
 
 let cluster: MigrationCluster;
 let running: RunningCoordinator;
@@ -34,6 +38,10 @@ describe(`requests for migrations that are refused (seed ${SEED})`, () => {
     { title: 'all keyspaces and one', fields: { ...move, allKeyspaces: true, keyspace: 'default' }, reason: 'INVALID_ARGUMENT', field: 'all_keyspaces' },
     { title: 'all keyspaces and partitions', fields: { ...move, allKeyspaces: true, partitions: [1] }, reason: 'INVALID_ARGUMENT', field: 'all_keyspaces' },
     { title: 'a method from the future', fields: { ...move, method: 99 as never }, reason: 'INVALID_ARGUMENT', field: 'method' },
+    { title: 'sub-ranges of a plain move', fields: { ...move, method: MOVE, shards: 4 }, reason: 'INVALID_ARGUMENT', field: 'shards' },
+    { title: 'sub-ranges where nobody knows whether there are any', fields: { ...move, method: AUTO, shards: 4 }, reason: 'INVALID_ARGUMENT', field: 'shards' },
+    { title: 'one sub-range', fields: { ...move, method: SHARDED, shards: 1 }, reason: 'INVALID_ARGUMENT', field: 'shards' },
+    { title: '17 sub-ranges', fields: { ...move, method: SHARDED, shards: 17 }, reason: 'INVALID_ARGUMENT', field: 'shards' },
   ])('$title: $reason, naming $field; nothing is written', async ({ fields, reason, field }) => {
     expect(await failureOf(start(fields))).toMatchObject({ reason, metadata: { field } });
     expect(jobs()).toEqual([]);
@@ -66,7 +74,9 @@ describe(`requests for migrations that are refused (seed ${SEED})`, () => {
   });
 
   it('rebalancing under an id that cannot be a key, and in an unknown keyspace', async () => {
-    expect(await failureOf(callUnary(running.admin, 'rebalance', { keyspace: '', id: 'a/b' }, DEADLINE))).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'id' } });
+    expect(await failureOf(callUnary(running.admin, 'rebalance', { keyspace: '', id: 'a/b', method: 0, shards: 0 }, DEADLINE))).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'id' } });
+    expect(await failureOf(callUnary(running.admin, 'rebalance', { keyspace: '', id: '', method: 99 as never, shards: 0 }, DEADLINE))).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'method' } });
+    expect(await failureOf(callUnary(running.admin, 'rebalance', { keyspace: '', id: '', method: SHARDED, shards: 17 }, DEADLINE))).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'shards' } });
     expect((await failureOf(callUnary(running.admin, 'planRebalance', { keyspace: 'other' }, DEADLINE)))?.reason).toBe('KEYSPACE_NOT_FOUND');
   });
 });
@@ -95,6 +105,34 @@ describe('requests for migrations', () => {
     expect((await start(request)).migration).toMatchObject({ id: 'twice', partitionsDone: 1 });
   });
 
+  it.each([
+    { title: 'large partitions: AUTO splits them, and the job says why', fields: {}, bytes: 100 * MIB, load: 0.1, method: SHARDED, shards: 4, reason: /^SHARDED: the largest of 1 partitions takes 100 MiB, 10 entries, .* 10 % of its time: 4 sub-ranges/ },
+    { title: 'small ones: AUTO does not', fields: {}, bytes: 1000, load: 0.1, method: MOVE, shards: 1, reason: /^MOVE: the largest of 1 partitions takes 1 KiB, 10 entries, and one stream/ },
+    { title: 'busy nodes: AUTO does not', fields: {}, bytes: 100 * MIB, load: 0.8, method: MOVE, shards: 1, reason: /a is busiest, for 80 % of its time/ },
+    { title: 'SHARDED as asked for', fields: { method: SHARDED, shards: 5 }, bytes: 1000, load: 0.9, method: SHARDED, shards: 5, reason: /^$/ },
+    { title: 'SHARDED without a number', fields: { method: SHARDED }, bytes: 1000, load: 0, method: SHARDED, shards: 4, reason: /^$/ },
+    { title: 'MOVE as asked for', fields: { method: MOVE }, bytes: 100 * MIB, load: 0, method: MOVE, shards: 1, reason: /^$/ },
+  ])('$title', async ({ fields, bytes, load, method, shards, reason }) => {
+    const partition = await cluster.movable(running.admin, 'a', 'c');
+    cluster.nodes.get('a')!.transfers = { load, sizes: [{ keyspace: 'default', partition, bytes, entries: 10 }] };
+    const { migration } = await start({ from: 'a', to: 'c', partitions: [partition], dryRun: true, ...fields });
+    expect(migration).toMatchObject({ method, shards, methodReason: expect.stringMatching(reason) });
+  });
+
+  it('that are split stand so in etcd, and their targets are told so for as long as they are filled', async () => {
+    const c = cluster.nodes.get('c')!;
+    c.makesReplicas = false;
+    const partition = await cluster.movable(running.admin, 'a', 'c');
+    await start({ id: 'split', from: 'a', to: 'c', partitions: [partition], method: SHARDED, shards: 3 });
+    await eventually('c is told', () => c.sharded.at(-1) === `${partition} in 3`);
+    expect(JSON.parse(cluster.etcd.get('jobs/migrations/split')!.value)).toMatchObject({ method: 'SHARDED', shards: 3, partitionsAtOnce: 10, methodReason: '' });
+    expect(cluster.nodes.get('a')!.sharded).toEqual([]);
+    c.makesReplicas = true;
+    const { migration } = await eventuallyShown(running.admin, 'split', 'it ends', hasEnded);
+    expect({ state: stateOf(migration), method: migration.method, shards: migration.shards }).toEqual({ state: 'SUCCEEDED', method: SHARDED, shards: 3 });
+    await eventually('c is told that there is nothing to split any more', () => c.sharded.at(-1) === '');
+  });
+
   it('that have ended are shown with their partitions, and cannot be stopped', async () => {
     const { migration, partitions } = await shown(running.admin, 'twice');
     expect(migration).toMatchObject({ partitionsDone: 1, partitionsRolledBack: 0, problem: '' });
@@ -103,7 +141,7 @@ describe('requests for migrations', () => {
       expect(await failureOf(callUnary(running.admin, method, { id: 'twice' }, DEADLINE))).toMatchObject({ reason: 'MIGRATION_CONFLICT', metadata: { migration: 'twice' } });
     }
     const { migrations } = await callUnary(running.admin, 'listMigrations', { limit: 0, active: false }, DEADLINE);
-    expect(migrations.map(({ id }) => id)).toEqual(['twice']);
+    expect(migrations.map(({ id }) => id)).toEqual(['split', 'twice']);
     expect((await callUnary(running.admin, 'listMigrations', { limit: 0, active: true }, DEADLINE)).migrations).toEqual([]);
     expect(await failureOf(callUnary(running.admin, 'listMigrations', { limit: 201, active: false }, DEADLINE))).toMatchObject({ metadata: { field: 'limit' } });
   });

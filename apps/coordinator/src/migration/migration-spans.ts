@@ -13,9 +13,9 @@ export class MigrationSpans {
   }
 
   /** Span of the job; returns what its partitions hang under. */
-  asked(job: Pick<MigrationJob, 'id' | 'method' | 'reason' | 'description' | 'total'>): string {
+  asked(job: Pick<MigrationJob, 'id' | 'method' | 'shards' | 'methodReason' | 'reason' | 'description' | 'total'>): string {
     const span = this.#tracing.startSpan('atoll.migration', {
-      attributes: { 'atoll.migration': job.id, 'atoll.method': job.method, 'atoll.reason': job.reason, 'atoll.description': job.description, 'atoll.partitions': job.total },
+      attributes: { 'atoll.migration': job.id, 'atoll.method': job.method, 'atoll.shards': job.shards, 'atoll.method_reason': job.methodReason, 'atoll.reason': job.reason, 'atoll.description': job.description, 'atoll.partitions': job.total },
     });
     span?.end();
     return (span && traceparentOf(span)) ?? '';

@@ -1,12 +1,12 @@
 import { InMemoryEtcd, InMemoryMetadataStore } from '@atoll/platform-etcd/testing';
 import { OPERATORS_PREFIX, MIGRATIONS_PREFIX, RESULTS_PREFIX, type Comparison } from '@atoll/platform-etcd';
 import { toNodeId, toPartitionId } from '@atoll/core-runtime';
-import type { MigrationJob, MigrationOperator } from '@atoll/core-migration';
+import { MOVE_PLAN, type MigrationJob, type MigrationOperator } from '@atoll/core-migration';
 import { isAtollError } from '@atoll/core-errors';
 import { draftMigration } from './begin-migration.ts';
 import { JOBS_KEPT, MigrationStore, RESULTS_KEPT, type MigrationMetadata } from './migration-store.ts';
 
-const SURVEY = { memory: new Map(), sizes: new Map(), sendBytesPerSecond: new Map() };
+const SURVEY = { memory: new Map(), sizes: new Map(), sendBytesPerSecond: new Map(), load: new Map() };
 const ELECTION_KEY = 'coordinator/1';
 
 let etcd: InMemoryEtcd;
@@ -31,7 +31,7 @@ function draft(id: string, count: number, first = 0): { job: MigrationJob; opera
     before: [toNodeId('a'), toNodeId('b')],
     after: [toNodeId('d'), toNodeId('b')],
   }));
-  return draftMigration({ id, reason: 'REQUESTED', description: '', planned: planned as never, bytesPerSecond: 0, fullVerify: false }, SURVEY, wallMs);
+  return draftMigration({ id, reason: 'REQUESTED', description: '', planned: planned as never, method: MOVE_PLAN, bytesPerSecond: 0, fullVerify: false }, SURVEY, wallMs);
 }
 const create = (store: MigrationStore, id: string, count: number, first = 0): Promise<void> => {
   const { job, operators } = draft(id, count, first);

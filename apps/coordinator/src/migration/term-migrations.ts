@@ -1,6 +1,6 @@
 // The migrations of one term, put together: what is asked for, what is due by itself, and the rounds that carry them out.
 import type { NodeId, Random } from '@atoll/core-runtime';
-import { MIGRATION_REASONS, planRebalance, planReplace, wantedOfReplaced, type MigrationJob, type MigrationOperator, type PlannedMoves, type PlannedRebalance, type ReplaceAsk } from '@atoll/core-migration';
+import { MIGRATION_REASONS, planRebalance, planReplace, wantedOfReplaced, type MethodFacts, type MethodPlan, type MigrationJob, type MigrationOperator, type PlannedMoves, type PlannedRebalance, type ReplaceAsk } from '@atoll/core-migration';
 import { nameOf, type Action, type ClusterState, type MigratingPlacement, type NodeSpec, type PartitionRecord, type PlacementPlans } from '@atoll/core-membership';
 import type { ClusterView, ElectionTerm, GuardedMetadataStore } from '@atoll/platform-etcd';
 import type { Logger, Telemetry } from '@atoll/platform-telemetry';
@@ -11,6 +11,7 @@ import type { NodeInventories } from '../adapters/node-inventories.ts';
 import { ContentComparison } from '../verify/content-comparison.ts';
 import { PartitionVerifier } from '../verify/partition-verifier.ts';
 import { AGAIN_MS, AutomaticMigrations } from './automatic-migrations.ts';
+import { AUTO, planMethod, type MethodAsk } from './begin-migration.ts';
 import { surveyCluster, type ClusterSurvey } from './cluster-survey.ts';
 import { Failpoints } from './failpoints.ts';
 import type { MigrationMetrics } from './migration-metrics.ts';
@@ -65,6 +66,7 @@ export class TermMigrations {
       nowMs: () => clock.monotonicMs(),
       wallMs: () => clock.wallMs(),
       survey: () => this.survey(),
+      planMethod: (planned, survey) => this.planMethod(AUTO, { planned, bytesPerSecond: 0 }, survey),
       evicts: (keyspace) => view.keyspace(keyspace)?.eviction === 'LRU',
       begin: (job, operators) => this.begin(job, operators),
       onProblem: (reason, err) => {
@@ -89,6 +91,11 @@ export class TermMigrations {
   /** What the nodes hold and what room they have, asked now. */
   survey(): Promise<ClusterSurvey> {
     return surveyCluster(this.#peers, this.#options.view.nodes());
+  }
+
+  /** How a job is to copy. */
+  planMethod(ask: MethodAsk, facts: Pick<MethodFacts, 'planned' | 'bytesPerSecond'>, survey: ClusterSurvey): MethodPlan {
+    return planMethod(ask, { ...facts, fillsPerNode: this.#options.config.learnersPerNodeMax }, survey);
   }
 
   /** Writes a job; the rounds carry it out. Throws MIGRATION_CONFLICT, METADATA_CONFLICT. */

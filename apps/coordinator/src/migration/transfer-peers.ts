@@ -1,5 +1,5 @@
 import { credentials } from '@grpc/grpc-js';
-import { TransferClient, type GetTransfersResponse } from '@atoll/contracts/atoll/v1/transfer';
+import { TransferClient, type GetTransfersResponse, type ShardedTransfer } from '@atoll/contracts/atoll/v1/transfer';
 import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
 import { PeersByAddress } from '../adapters/peers-by-address.ts';
 
@@ -23,6 +23,11 @@ export class TransferPeers {
   /** Bounds what the node sends; 0: its own bound. Throws an AtollError. */
   async limit(address: string, bytesPerSecond: number, validMs: number): Promise<void> {
     await callUnary(this.#clients.at(address), 'limitTransfers', { coordinatorRevision: this.#revision, bytesPerSecond, validMs }, { deadlineMs: this.#deadlineMs });
+  }
+
+  /** Has the node split these full syncs, and no others. Throws an AtollError. */
+  async shard(address: string, transfers: readonly ShardedTransfer[], validMs: number): Promise<void> {
+    await callUnary(this.#clients.at(address), 'shardTransfers', { coordinatorRevision: this.#revision, transfers: [...transfers], validMs }, { deadlineMs: this.#deadlineMs });
   }
 
   /** As PeersByAddress.retain. */

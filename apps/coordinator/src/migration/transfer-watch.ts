@@ -1,6 +1,6 @@
-// How far the copies of running operators are, as the nodes that receive them say, and the bound that jobs set on the
-// nodes that send them.
-import type { GetTransfersResponse, ReplicaTransfer } from '@atoll/contracts/atoll/v1/transfer';
+// How far the copies of running operators are, as the nodes that receive them say; the bound that jobs set on the nodes that
+// send them, and into how many sub-ranges those that receive split them.
+import type { GetTransfersResponse, ReplicaTransfer, ShardedTransfer } from '@atoll/contracts/atoll/v1/transfer';
 import { partitionName, type NodeRecord, type PartitionRecord } from '@atoll/core-membership';
 import { hasEnded, isFilling, targetsOf, type MigrationJob, type MigrationOperator } from '@atoll/core-migration';
 import { toNodeId } from '@atoll/core-runtime';
@@ -8,8 +8,8 @@ import type { TransferPeers } from './transfer-peers.ts';
 
 /** Time between two questions to a node. */
 const ASK_MS = 500;
-/** A bound holds for so long unless it is repeated, which it is with every question. */
-const LIMIT_VALID_MS = 10_000;
+/** What is said to nodes holds for so long unless it is repeated, which it is with every question. */
+const SAID_VALID_MS = 10_000;
 
 export interface CopyProgress {
   readonly bytes: number;
@@ -37,6 +37,7 @@ export class TransferWatch {
   /** By node, the latest answer. */
   readonly #answers = new Map<string, Answer>();
   readonly #limited = new Set<string>();
+  readonly #sharding = new Set<string>();
   #askedMs = -Infinity;
   #isAsking = false;
 
@@ -73,11 +74,11 @@ export class TransferWatch {
     // Also those that were filled just now: how much it was is told behind the end of the copy.
     const receivers = new Set(operators.filter(({ step }) => step !== 'WAITING').flatMap((operator) => targetsOf(operator)));
     for (const node of this.#answers.keys()) if (!receivers.has(toNodeId(node))) this.#answers.delete(node);
-    if (this.#isAsking || nowMs - this.#askedMs < ASK_MS || (receivers.size === 0 && this.#limited.size === 0)) return;
+    if (this.#isAsking || nowMs - this.#askedMs < ASK_MS || (receivers.size === 0 && this.#limited.size === 0 && this.#sharding.size === 0)) return;
     this.#askedMs = nowMs;
     this.#isAsking = true;
     const bounds = boundsOf(filling, jobs, cluster.recordOf);
-    void Promise.all([...[...receivers].map((node) => this.#ask(node, cluster.nodes.get(node))), ...this.#limit(bounds, cluster.nodes)]).finally(() => {
+    void Promise.all([...[...receivers].map((node) => this.#ask(node, cluster.nodes.get(node))), ...this.#limit(bounds, cluster.nodes), ...this.#shard(shardsOf(filling, jobs), cluster.nodes)]).finally(() => {
       this.#isAsking = false;
       this.#options.onNews();
     });
@@ -100,6 +101,20 @@ export class TransferWatch {
     }
   }
 
+  /** Said to nodes that have something to split, and once more when they have not any more. */
+  #shard(wanted: ReadonlyMap<string, readonly ShardedTransfer[]>, nodes: ReadonlyMap<string, NodeRecord>): Promise<void>[] {
+    const calls: Promise<void>[] = [];
+    for (const node of new Set([...wanted.keys(), ...this.#sharding])) {
+      const transfers = wanted.get(node) ?? [];
+      const address = nodes.get(node)?.address;
+      if (transfers.length === 0) this.#sharding.delete(node);
+      else this.#sharding.add(node);
+      if (address === undefined) continue;
+      calls.push(this.#options.peers.shard(address, transfers, SAID_VALID_MS).catch((error: unknown) => this.#options.onProblem(node, error)));
+    }
+    return calls;
+  }
+
   #limit(bounds: ReadonlyMap<string, number>, nodes: ReadonlyMap<string, NodeRecord>): Promise<void>[] {
     const calls: Promise<void>[] = [];
     for (const node of new Set([...bounds.keys(), ...this.#limited])) {
@@ -108,18 +123,39 @@ export class TransferWatch {
       if (bytesPerSecond === 0) this.#limited.delete(node);
       else this.#limited.add(node);
       if (address === undefined) continue;
-      calls.push(this.#options.peers.limit(address, bytesPerSecond, LIMIT_VALID_MS).catch((error: unknown) => this.#options.onProblem(node, error)));
+      calls.push(this.#options.peers.limit(address, bytesPerSecond, SAID_VALID_MS).catch((error: unknown) => this.#options.onProblem(node, error)));
     }
     return calls;
   }
+}
+
+/** What each node that receives has to split. */
+function shardsOf(filling: readonly MigrationOperator[], jobs: ReadonlyMap<string, MigrationJob>): ReadonlyMap<string, readonly ShardedTransfer[]> {
+  const wanted = new Map<string, ShardedTransfer[]>();
+  for (const operator of filling) {
+    const { keyspace, partition } = operator;
+    const shards = jobs.get(operator.job)?.shards ?? 1;
+    if (shards < 2) continue;
+    for (const node of targetsOf(operator)) wanted.set(node, [...(wanted.get(node) ?? []), { keyspace, partition, shards }]);
+  }
+  return wanted;
+}
+
+/** Nodes that fill its targets: its leader's, and with sub-ranges every one that has it in sync. */
+function sendersFor(operator: MigrationOperator, job: MigrationJob | undefined, record: PartitionRecord | undefined): string[] {
+  const leader = record?.leader?.node;
+  if (record === undefined || leader === undefined) return [];
+  const others = (job?.shards ?? 1) > 1 ? record.inSync.map(({ node }) => node).filter((node) => node !== leader && !targetsOf(operator).includes(node)) : [];
+  return [leader, ...others];
 }
 
 /** What each node may send: a job's bound is shared by the nodes that send for it. A node that sends for a job without one is not bounded. */
 function boundsOf(filling: readonly MigrationOperator[], jobs: ReadonlyMap<string, MigrationJob>, recordOf: (operator: MigrationOperator) => PartitionRecord | undefined): ReadonlyMap<string, number> {
   const sendersOf = new Map<string, Set<string>>();
   for (const operator of filling) {
-    const sender = recordOf(operator)?.leader?.node;
-    if (sender !== undefined) sendersOf.set(operator.job, (sendersOf.get(operator.job) ?? new Set()).add(sender));
+    const senders = sendersOf.get(operator.job) ?? new Set();
+    for (const node of sendersFor(operator, jobs.get(operator.job), recordOf(operator))) senders.add(node);
+    sendersOf.set(operator.job, senders);
   }
   const bounds = new Map<string, number>();
   const unbounded = new Set<string>();

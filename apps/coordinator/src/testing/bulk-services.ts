@@ -1,6 +1,6 @@
 // Verification and Transfer of a storage node that holds no data: every replica is equal to its leader, but for what `contentOf` says, and takes nothing.
 import type { Server, ServerWritableStream, handleUnaryCall } from '@grpc/grpc-js';
-import { TransferService, type GetTransfersRequest, type GetTransfersResponse, type LimitTransfersRequest, type LimitTransfersResponse, type TransferServer } from '@atoll/contracts/atoll/v1/transfer';
+import { TransferService, type GetTransfersRequest, type GetTransfersResponse, type LimitTransfersRequest, type LimitTransfersResponse, type ShardTransfersRequest, type ShardTransfersResponse, type TransferServer } from '@atoll/contracts/atoll/v1/transfer';
 import { VerificationService, type DigestAtMarkerRequest, type DigestAtMarkerResponse, type DigestContentRequest, type DigestContentResponse, type PutMarkerRequest, type PutMarkerResponse, type RepairReplicaRequest, type RepairReplicaResponse, type VerificationServer } from '@atoll/contracts/atoll/v1/verify';
 import { AtollError } from '@atoll/core-errors';
 import type { PartitionRecord } from '@atoll/core-membership';
@@ -19,6 +19,7 @@ export interface BulkState {
   readonly contentOf: (range: number, rangeCount: number) => number | undefined;
   readonly onRepair: (leaves: readonly number[]) => void;
   readonly onLimit: (request: LimitTransfersRequest) => void;
+  readonly onShard: (request: ShardTransfersRequest) => void;
 }
 
 export function addBulkServices(server: Server, state: BulkState): void {
@@ -32,9 +33,13 @@ export function addBulkServices(server: Server, state: BulkState): void {
   const putMarker: handleUnaryCall<PutMarkerRequest, PutMarkerResponse> = ({ request }, callback) => answer(callback, () => digestOf(request.keyspace, request.partition, 1));
   const digestAtMarker: handleUnaryCall<DigestAtMarkerRequest, DigestAtMarkerResponse> = ({ request }, callback) => answer(callback, () => digestOf(request.keyspace, request.partition, request.marker?.seq ?? 0));
   const getTransfers: handleUnaryCall<GetTransfersRequest, GetTransfersResponse> = (_call, callback) =>
-    callback(null, { incarnation: state.incarnation(), replicas: [], memoryUsedBytes: 0, memoryLimitBytes: 0, sizes: [], sendBytesPerSecond: 0, ...state.transfers() });
+    callback(null, { incarnation: state.incarnation(), replicas: [], memoryUsedBytes: 0, memoryLimitBytes: 0, sizes: [], sendBytesPerSecond: 0, load: 0, ...state.transfers() });
   const limitTransfers: handleUnaryCall<LimitTransfersRequest, LimitTransfersResponse> = ({ request }, callback) => {
     state.onLimit(request);
+    callback(null, {});
+  };
+  const shardTransfers: handleUnaryCall<ShardTransfersRequest, ShardTransfersResponse> = ({ request }, callback) => {
+    state.onShard(request);
     callback(null, {});
   };
   const unimplemented = (call: { emit(event: 'error', error: unknown): unknown }): void => void call.emit('error', toServiceError(new AtollError('INTERNAL', 'this node holds no data')));
@@ -51,7 +56,7 @@ export function addBulkServices(server: Server, state: BulkState): void {
     call.end();
   };
   const verification: VerificationServer = { putMarker, digestAtMarker, digestContent, repairReplica };
-  const transfer: TransferServer = { getTransfers, limitTransfers, fetchSnapshot: unimplemented };
+  const transfer: TransferServer = { getTransfers, limitTransfers, shardTransfers, fetchSnapshot: unimplemented };
   server.addService(VerificationService, verification);
   server.addService(TransferService, transfer);
 }

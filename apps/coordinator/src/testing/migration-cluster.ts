@@ -141,6 +141,7 @@ export const ask = (fields: Partial<StartMigrationRequest>): StartMigrationReque
   to: '',
   bytesPerSecond: 0,
   fullVerify: false,
+  shards: 0,
   dryRun: false,
   ...fields,
 });

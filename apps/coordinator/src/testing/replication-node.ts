@@ -82,6 +82,8 @@ export class ReplicationNode {
   makesReplicas = true;
   /** Bounds on what it sends that it was told, in order. */
   readonly limits: number[] = [];
+  /** What it was told to split, in order. */
+  readonly sharded: string[] = [];
   readonly #store: GuardedMetadataStore;
   readonly #random: SeededRandom;
   readonly #replicas = new Map<string, Replica>();
@@ -149,6 +151,7 @@ export class ReplicationNode {
         if (this.repairsLast) for (const leaf of leaves) this.corrupted.delete(leaf);
       },
       onLimit: ({ bytesPerSecond }) => this.limits.push(bytesPerSecond),
+      onShard: ({ transfers }) => this.sharded.push(transfers.map(({ partition, shards }) => `${partition} in ${shards}`).join()),
     });
     const port = await new Promise<number>((resolve, reject) => {
       server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) => (error === null ? resolve(bound) : reject(error)));

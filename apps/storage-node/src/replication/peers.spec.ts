@@ -139,7 +139,7 @@ describe(`what a leader bears of those who follow it (seed ${SEED})`, () => {
 
   it('gives its snapshot only to those who follow, in its own epoch and lineage', async () => {
     const client = new TransferClient(formatAddress(a.node.address), credentials.createInsecure());
-    const request = { clusterId, keyspace: 'default', partition: 0, replicaId: ghost.replica, generation: { ...world.record().record.generation }, epoch: world.record().record.epoch, fromHigh: 0, fromLow: 0, wantsResults: false, logSeq: 0 };
+    const request = { clusterId, keyspace: 'default', partition: 0, replicaId: ghost.replica, generation: { ...world.record().record.generation }, epoch: world.record().record.epoch, fromHigh: 0, fromLow: 0, wantsResults: false, logSeq: 0, sharded: false };
     const reasonOf = async (changes: Partial<Omit<typeof request, 'epoch'>> & { epoch?: number }) => (await failureOf(callServerStream(client, 'fetchSnapshot', { ...request, ...changes }, {}).next())).reason;
     expect(await reasonOf({})).toBe('REPLICA_UNKNOWN');
     expect(await reasonOf({ clusterId: 'another' })).toBe('WRONG_CLUSTER');

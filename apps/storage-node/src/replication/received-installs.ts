@@ -65,6 +65,4 @@ export class ReceivedInstalls {
 }
 
 /** Key hashes are spread evenly, so their share is that of the entries. */
-function progressOf(install: SnapshotInstall | undefined): number {
-  return install?.next === undefined ? 1 : install.next.high / 2 ** 32;
-}
+const progressOf = (install: SnapshotInstall | undefined): number => install?.progress ?? 1;

@@ -79,7 +79,7 @@ describe(`replicas that return (R33; seed ${SEED})`, () => {
       const client = new TransferClient(formatAddress(a.node.address), credentials.createInsecure());
       const { record } = world.record();
       const replicaId = record.inSync.find(({ node }) => node === 'b')!.replica;
-      const request = { clusterId: await world.clusterId(), keyspace: 'default', partition: 0, replicaId, generation: { ...record.generation }, epoch: record.epoch, fromHigh: 0, fromLow: 0, wantsResults: false, logSeq: 0 };
+      const request = { clusterId: await world.clusterId(), keyspace: 'default', partition: 0, replicaId, generation: { ...record.generation }, epoch: record.epoch, fromHigh: 0, fromLow: 0, wantsResults: false, logSeq: 0, sharded: false };
       return { client, fetch: (signal?: AbortSignal) => callServerStream(client, 'fetchSnapshot', request, { signal }) };
     }
 

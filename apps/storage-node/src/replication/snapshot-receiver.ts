@@ -1,19 +1,17 @@
 import { AtollError } from '@atoll/core-errors';
-import { FenceTable } from '@atoll/core-locks';
-import { callServerStream } from '@atoll/platform-grpc';
 import { traceparentOf, type Counter, type Logger, type Tracing } from '@atoll/platform-telemetry';
 import type { HostedReplica } from '../hosted-replica.ts';
-import { ChunkAssembler, chunkBytes } from './chunk-assembler.ts';
 import { ReceivedInstalls } from './received-installs.ts';
-import { ResultsAssembler } from './result-pieces.ts';
+import { SHARD_STREAMS_MAX, ShardedInstalls, type ShardedInstall } from './sharded-installs.ts';
 import { SharedClients } from './shared-clients.ts';
+import { fetchSnapshot } from './snapshot-fetch.ts';
 
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 2000;
 
 export interface SnapshotReceiverOptions {
   readonly clusterId: string;
-  /** Installs at a time on this node; the others wait their turn. */
+  /** Installs at a time on this node; the others wait their turn. Those that are split are bounded by their streams alone. */
   readonly concurrent: number;
   readonly addressOf: (node: string) => string | undefined;
   /** A chunk was taken in, or the install ended: there is something to acknowledge. */
@@ -24,19 +22,26 @@ export interface SnapshotReceiverOptions {
   readonly bytesReceived: Counter;
 }
 
+interface Running {
+  readonly abort: AbortController;
+  /** 1: not split. */
+  readonly streams: number;
+}
+
 /**
- * Fills replicas that were ordered to install: fetches chunks from their leader until nothing is missing (R33). One
- * that cannot be fetched gives its place to the next and comes again.
+ * Fills replicas that were ordered to install: fetches chunks until nothing is missing (R33), of those that are to be
+ * split by several streams. One that cannot be fetched gives its place to the next and comes again.
  */
 export class SnapshotReceiver {
   /** What came so far. */
   readonly received = new ReceivedInstalls();
   readonly #options: SnapshotReceiverOptions;
   readonly #waiting = new Set<HostedReplica>();
-  readonly #running = new Map<HostedReplica, AbortController>();
+  readonly #running = new Map<HostedReplica, Running>();
   readonly #retries = new Map<HostedReplica, NodeJS.Timeout>();
   readonly #retryMs = new WeakMap<HostedReplica, number>();
   readonly #clients = new SharedClients();
+  readonly #sharded = new ShardedInstalls();
   #isClosed = false;
 
   constructor(options: SnapshotReceiverOptions) {
@@ -53,9 +58,15 @@ export class SnapshotReceiver {
     this.received.began(hosted);
     clearTimeout(this.#retries.get(hosted));
     this.#retries.delete(hosted);
-    this.#running.get(hosted)?.abort(new AtollError('CANCELLED', 'the full sync begins anew'));
+    this.#running.get(hosted)?.abort.abort(new AtollError('CANCELLED', 'the full sync begins anew'));
     this.#waiting.add(hosted);
     this.#next();
+  }
+
+  /** How installs are to be split from now on, for `validMs`. One that is under way in one stream goes on in several. */
+  shard(installs: readonly ShardedInstall[], { validMs, nowMs }: { readonly validMs: number; readonly nowMs: number }): void {
+    this.#sharded.set(installs, { validMs, nowMs });
+    for (const [hosted, { streams }] of this.#running) if (streams === 1 && this.#streamsFor(hosted, nowMs) > 1) this.install(hosted);
   }
 
   /** The replica follows nobody any more, or is gone. */
@@ -63,7 +74,7 @@ export class SnapshotReceiver {
     clearTimeout(this.#retries.get(hosted));
     this.#retries.delete(hosted);
     this.#waiting.delete(hosted);
-    this.#running.get(hosted)?.abort(new AtollError('CANCELLED', 'the replica follows nobody'));
+    this.#running.get(hosted)?.abort.abort(new AtollError('CANCELLED', 'the replica follows nobody'));
   }
 
   /** To be called about every second. */
@@ -76,22 +87,33 @@ export class SnapshotReceiver {
     this.#waiting.clear();
     for (const timer of this.#retries.values()) clearTimeout(timer);
     this.#retries.clear();
-    for (const running of this.#running.values()) running.abort(new AtollError('SHUTTING_DOWN', 'this node is stopping'));
+    for (const { abort } of this.#running.values()) abort.abort(new AtollError('SHUTTING_DOWN', 'this node is stopping'));
   }
 
   #next(): void {
     for (const hosted of this.#waiting) {
-      if (this.#running.size >= this.#options.concurrent) return;
       if (this.#running.has(hosted)) continue;
+      const streams = this.#streamsFor(hosted, performance.now());
+      if (streams === 0) continue;
       this.#waiting.delete(hosted);
       const abort = new AbortController();
-      this.#running.set(hosted, abort);
-      void this.#run(hosted, abort.signal).finally(() => {
+      this.#running.set(hosted, { abort, streams });
+      void this.#run(hosted, streams, abort.signal).finally(() => {
         this.#running.delete(hosted);
         if (this.#isUnfinished(hosted) && !this.#waiting.has(hosted)) this.#again(hosted);
         this.#next();
       });
     }
+  }
+
+  /** By how many streams it may be filled now, beside those that are; 0: it waits. */
+  #streamsFor(hosted: HostedReplica, nowMs: number): number {
+    const shards = this.#sharded.of(hosted, nowMs);
+    const running = [...this.#running.values()].map(({ streams }) => streams);
+    if (shards === 1) return running.filter((streams) => streams === 1).length < this.#options.concurrent ? 1 : 0;
+    const room = SHARD_STREAMS_MAX - running.reduce((sum, streams) => sum + (streams > 1 ? streams : 0), 0);
+    // One stream would be none that is split, and count among those.
+    return room < 2 ? 0 : Math.min(shards, room);
   }
 
   #isUnfinished({ replica }: HostedReplica): boolean {
@@ -108,7 +130,7 @@ export class SnapshotReceiver {
     this.#retries.set(hosted, timer);
   }
 
-  async #run(hosted: HostedReplica, signal: AbortSignal): Promise<void> {
+  async #run(hosted: HostedReplica, streams: number, signal: AbortSignal): Promise<void> {
     const { logger, tracing } = this.#options;
     const { keyspace, partition } = hosted;
     const attributes = { 'atoll.keyspace': keyspace, 'atoll.partition': partition };
@@ -118,9 +140,9 @@ export class SnapshotReceiver {
         'atoll.replica.install',
         attributes,
         async (span) => {
-          await this.#fetch(hosted, signal, span && traceparentOf(span)).finally(() => {
+          await this.#fetch(hosted, streams, signal, span && traceparentOf(span)).finally(() => {
             const after = this.received.of(hosted);
-            span?.setAttributes({ 'atoll.bytes': after.bytes - bytes, 'atoll.entries': after.entries - entries });
+            span?.setAttributes({ 'atoll.streams': streams, 'atoll.bytes': after.bytes - bytes, 'atoll.entries': after.entries - entries });
           });
           if (hosted.replica.state.hasAllData) hosted.orderedBy = undefined;
         },
@@ -132,45 +154,24 @@ export class SnapshotReceiver {
       });
   }
 
-  /** Fetches from the present leader, from where the install stands, until the end or until either changes. */
-  async #fetch(hosted: HostedReplica, signal: AbortSignal, traceparent: string | undefined): Promise<void> {
-    const { role, state } = hosted.replica;
-    const { install } = state;
-    if (role.kind !== 'follower' || install?.next === undefined) return;
-    const address = this.#options.addressOf(role.of.node);
-    if (address === undefined) return;
-    const client = this.#clients.take(address);
-    try {
-      const request = {
-        clusterId: this.#options.clusterId,
-        keyspace: hosted.keyspace,
-        partition: hosted.partition,
-        replicaId: state.identity.self.replica,
-        generation: { ...state.generation },
-        epoch: role.follower.epoch,
-        fromHigh: install.next.high,
-        fromLow: install.next.low,
-        wantsResults: state.results.isPartial,
-        logSeq: install.logSeq,
-      };
-      const assembler = new ChunkAssembler();
-      const results = new ResultsAssembler();
-      for await (const message of callServerStream(client, 'fetchSnapshot', request, { signal, traceparent })) {
-        if (signal.aborted || hosted.replica.role !== role || state.install !== install) return;
-        results.add(message, state);
-        if (message.fences !== undefined) state.fences.merge(FenceTable.decode(message.fences));
-        const chunk = assembler.add(message);
-        if (chunk === undefined) continue;
-        hosted.replica.hearEpoch(message.epoch);
-        const bytes = chunkBytes(chunk);
-        this.#options.bytesReceived.add(bytes);
-        this.received.took(hosted, { bytes, entries: chunk.entries.length });
-        if (signal.aborted || hosted.replica.role !== role || state.install !== install || !role.follower.onChunk(chunk, message.epoch)) return;
+  #fetch(hosted: HostedReplica, streams: number, signal: AbortSignal, traceparent: string | undefined): Promise<void> {
+    const { clusterId, addressOf, bytesReceived, onProgress } = this.#options;
+    return fetchSnapshot({
+      hosted,
+      streams,
+      clusterId,
+      clients: this.#clients,
+      addressOf,
+      onReceived: (chunk) => {
+        bytesReceived.add(chunk.bytes);
+        this.received.took(hosted, chunk);
+      },
+      onTaken: () => {
         this.#retryMs.delete(hosted);
-        this.#options.onProgress(hosted);
-      }
-    } finally {
-      this.#clients.release(address);
-    }
+        onProgress(hosted);
+      },
+      signal,
+      traceparent,
+    });
   }
 }

@@ -2,13 +2,16 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { FetchSnapshotRequest, FetchSnapshotResponse, SnapshotEntry } from '@atoll/contracts/atoll/v1/transfer';
 import { AtollError } from '@atoll/core-errors';
+import { hasReplica, membersOf } from '@atoll/core-membership';
 import { KIB, WIRE_PART_BYTES_MAX, checksum32, type Hash64, type ReplicaId } from '@atoll/core-runtime';
 import { chunkEntries } from '@atoll/core-replication';
 import type { StoredEntry } from '@atoll/core-store';
 import { writeWithBackpressure, type ServerStreamHandler } from '@atoll/platform-grpc';
 import type { Counter, Metrics } from '@atoll/platform-telemetry';
+import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 import { NO_RESULTS, resultPieces, type ResultPiece } from './result-pieces.ts';
+import { SHARD_STREAMS_MAX } from './sharded-installs.ts';
 import type { SyncThrottle } from './sync-throttle.ts';
 
 const CHUNK_BYTES = 256 * KIB;
@@ -22,35 +25,47 @@ export interface SnapshotSenderOptions {
   /** Paces all full syncs together. */
   readonly throttle: SyncThrottle;
   readonly metrics: Metrics;
-  /** Full syncs at a time; one more is refused as OVERLOADED, and comes again. */
+  /** Full syncs at a time, beside SHARD_STREAMS_MAX streams of such as are split; one more is refused as OVERLOADED, and comes again. */
   readonly syncsMax: number;
 }
 
-/** The leader's store by sub-ranges, each as of the moment at which it is read (R33). */
+/** A replica's store by sub-ranges, each as of the moment at which it is read (R33). */
 export class SnapshotSender {
   readonly #options: SnapshotSenderOptions;
   readonly #sentBytes: Counter;
+  /** Streams under way, of full syncs that are not split, and of such as are. */
+  #whole = 0;
+  #shards = 0;
 
   constructor(options: SnapshotSenderOptions) {
     this.#options = options;
     this.#sentBytes = options.metrics.counter('atoll_sync_sent_bytes_total', { description: 'Bytes of keys and values that this node sent in full syncs.', unit: 'By' });
-    options.metrics.gauge('atoll_syncs_running', { description: 'Full syncs that this node sends at the moment.' }, () => options.throttle.runningCount);
+    options.metrics.gauge('atoll_syncs_running', { description: 'Streams of full syncs that this node sends at the moment; one that is split has several.' }, () => options.throttle.runningCount);
   }
 
-  /** Handler of `Transfer.FetchSnapshot`. A request for a sub-range is a repair, which its receiver bounds and paces itself. */
+  /** Handler of `Transfer.FetchSnapshot`. A request for a sub-range that is not one of several of a full sync is a repair, which its receiver bounds and paces itself. */
   readonly send: ServerStreamHandler<FetchSnapshotRequest, FetchSnapshotResponse> = async (call, context) => {
     const { request } = call;
     const { clusterId, syncsMax, throttle } = this.#options;
     if (request.clusterId !== clusterId) throw new AtollError('WRONG_CLUSTER', `this node belongs to cluster ${clusterId}`);
-    if (endOf(request) !== undefined) return this.#sendAll(call, context.signal, undefined);
-    if (throttle.runningCount >= syncsMax) throw new AtollError('OVERLOADED', `${syncsMax} full syncs are under way from this node`);
+    const { sharded } = request;
+    if (endOf(request) !== undefined && !sharded) return this.#sendAll(call, context.signal, undefined);
+    if (!sharded && this.#whole >= syncsMax) throw new AtollError('OVERLOADED', `${syncsMax} full syncs are under way from this node`);
+    if (sharded && this.#shards >= SHARD_STREAMS_MAX) throw new AtollError('OVERLOADED', `${SHARD_STREAMS_MAX} streams of full syncs that are split are under way from this node`);
+    this.#count(sharded, 1);
     throttle.begin(performance.now());
     try {
       return await this.#sendAll(call, context.signal, throttle);
     } finally {
       throttle.end();
+      this.#count(sharded, -1);
     }
   };
+
+  #count(isShard: boolean, by: number): void {
+    if (isShard) this.#shards += by;
+    else this.#whole += by;
+  }
 
   async #sendAll(call: ServerWritableStream<FetchSnapshotRequest, FetchSnapshotResponse>, signal: AbortSignal, throttle: SyncThrottle | undefined): Promise<void> {
     const { request } = call;
@@ -96,20 +111,36 @@ interface Slice {
   readonly fences: Buffer | undefined;
 }
 
-/** One sub-range, checked anew each time: leadership, lineage and the receiver's place may have changed meanwhile. */
+/** One sub-range, checked anew each time: the role, the lineage and the receiver's place may have changed meanwhile. */
 function readSlice(host: ReplicaHost, request: FetchSnapshotRequest, from: Hash64, withResults: boolean, entriesMax: number): Slice {
   const hosted = host.replica(request.keyspace, request.partition);
   hosted?.hearEpochOf(request.replicaId as ReplicaId, request.epoch);
-  const leader = hosted?.replica.leader;
-  if (hosted === undefined || leader === undefined) throw new AtollError('NOT_LEADER', `this node does not lead ${request.keyspace}/${request.partition}`);
-  if (leader.epoch !== request.epoch) throw new AtollError('STALE_EPOCH', `the epoch is ${leader.epoch}, not ${request.epoch}`);
+  const epoch = hosted && epochOfSender(hosted, request);
+  if (hosted === undefined || epoch === undefined) throw new AtollError('NOT_LEADER', `this node does not lead ${request.keyspace}/${request.partition}`);
+  if (epoch !== request.epoch) throw new AtollError('STALE_EPOCH', `the epoch is ${epoch}, not ${request.epoch}`);
   const { state } = hosted.replica;
   if (state.generation.counter !== request.generation?.counter || state.generation.id !== request.generation.id) {
     throw new AtollError('STALE_GENERATION', `the generation is ${state.generation.counter}`);
   }
-  if (leader.follower(request.replicaId as ReplicaId) === undefined) throw new AtollError('REPLICA_UNKNOWN', `replica ${request.replicaId} does not follow here`);
+  if (!isNamed(hosted, request.replicaId as ReplicaId)) throw new AtollError('REPLICA_UNKNOWN', `replica ${request.replicaId} does not follow here`);
   const { entries, next } = state.store.readRange(from, endOf(request), { entriesMax, bytesMax: CHUNK_BYTES });
-  return { entries: request.logSeq === 0 ? entries : chunkEntries(entries, request.logSeq), next, readSeq: state.appliedSeq, epoch: leader.epoch, results: withResults ? resultPieces(state) : [], fences: state.fences.isEmpty ? undefined : state.fences.encode() };
+  return { entries: request.logSeq === 0 ? entries : chunkEntries(entries, request.logSeq), next, readSeq: state.appliedSeq, epoch, results: withResults ? resultPieces(state) : [], fences: state.fences.isEmpty ? undefined : state.fences.encode() };
+}
+
+/**
+ * Of the leader; for a sub-range of several also of a replica that follows: what it has applied is committed (R19) and, at
+ * that seq, the same everywhere (I6). It must be whole, and not behind the log that the receiver has beside it (R33).
+ */
+function epochOfSender({ replica }: HostedReplica, { sharded, logSeq }: FetchSnapshotRequest): number | undefined {
+  const { leader, follower, state } = replica;
+  if (leader !== undefined) return leader.epoch;
+  return sharded && follower !== undefined && state.isInstalled && logSeq > 0 && state.appliedSeq >= logSeq ? follower.epoch : undefined;
+}
+
+/** A leader sends to who follows it, and a replica that follows to whom its record names. */
+function isNamed({ replica }: HostedReplica, receiver: ReplicaId): boolean {
+  if (replica.leader !== undefined) return replica.leader.follower(receiver) !== undefined;
+  return replica.record !== undefined && hasReplica(membersOf(replica.record.record), receiver);
 }
 
 function endOf({ toHigh, toLow }: FetchSnapshotRequest): Hash64 | undefined {

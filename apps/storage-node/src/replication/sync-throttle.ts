@@ -6,6 +6,8 @@ import type { ClientLatency } from './client-latency.ts';
 
 /** How often the rate is looked at, in ms. */
 export const THROTTLE_INTERVAL_MS = 500;
+/** What the last interval counts in the load, of 1: about ten of them make it up. */
+const LOAD_NEWS = 0.2;
 const FLOOR_BYTES = 2 * MIB;
 const CEILING_BYTES = GIB;
 /**
@@ -36,6 +38,8 @@ export class SyncThrottle {
   #running = 0;
   /** Whether some full sync was under way since the last interval began. */
   #wasSending = false;
+  #loopTimes = performance.eventLoopUtilization();
+  #load = 0;
 
   constructor(options: SyncThrottleOptions) {
     this.#options = options;
@@ -44,7 +48,12 @@ export class SyncThrottle {
     options.metrics.gauge('atoll_sync_bytes_per_second', { description: 'What full syncs from this node may send in a second, all together; 0 means no limit.', unit: 'By' }, () => this.rate.bytesPerSecond);
   }
 
-  /** Full syncs under way. */
+  /** Share of the last seconds for which the event loop of this node was busy, 0 to 1. */
+  get load(): number {
+    return this.#load;
+  }
+
+  /** Streams of full syncs under way. */
   get runningCount(): number {
     return this.#running;
   }
@@ -80,6 +89,9 @@ export class SyncThrottle {
 
   /** To be called every THROTTLE_INTERVAL_MS. */
   tick(nowMs: number): void {
+    const loopTimes = performance.eventLoopUtilization();
+    this.#load += (performance.eventLoopUtilization(loopTimes, this.#loopTimes).utilization - this.#load) * LOAD_NEWS;
+    this.#loopTimes = loopTimes;
     this.#options.latency.endInterval(this.#wasSending);
     this.#wasSending = this.#running > 0;
     if (this.#running > 0) return this.#setRate(nowMs);

@@ -105,7 +105,7 @@ describe(`transfers of a node, seen and bounded (seed ${SEED})`, () => {
     const member = await world.addLearner(b, spec);
     await world.inSync(['a', 'b']);
     const { record } = world.record();
-    const request = { clusterId: await world.clusterId(), keyspace: 'default', partition: 0, replicaId: member.replica, generation: { ...record.generation }, epoch: record.epoch, fromHigh: 0, fromLow: 0, wantsResults: false, logSeq: 0 };
+    const request = { clusterId: await world.clusterId(), keyspace: 'default', partition: 0, replicaId: member.replica, generation: { ...record.generation }, epoch: record.epoch, fromHigh: 0, fromLow: 0, wantsResults: false, logSeq: 0, sharded: false };
     // Each of them is over soon: on a busy machine perhaps before it is looked at.
     await eventually('a full sync goes below the bound', async () => {
       await callServerStream(a.transfer, 'fetchSnapshot', request, { signal: stop.signal }).next();

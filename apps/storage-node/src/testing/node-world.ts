@@ -4,7 +4,7 @@ import type { SpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { CacheClient, type GetRequest, type GetResponse, type SetRequest, type SetResponse } from '@atoll/contracts/atoll/v1/cache';
 import { HeartbeatClient } from '@atoll/contracts/atoll/v1/heartbeat';
 import { ReplicationClient, type DigestReplicaResponse, type HeldReplica } from '@atoll/contracts/atoll/v1/replication';
-import { TransferClient, type GetTransfersResponse, type LimitTransfersRequest } from '@atoll/contracts/atoll/v1/transfer';
+import { TransferClient, type GetTransfersResponse, type LimitTransfersRequest, type ShardTransfersRequest } from '@atoll/contracts/atoll/v1/transfer';
 import { isAtollError, type AtollError } from '@atoll/core-errors';
 import { createKeyspaceSpec, type KeyspaceRequest, type KeyspaceSpec, type Member, type PartitionRecord, type VersionedRecord } from '@atoll/core-membership';
 import { MIB, SeededRandom, randomHex, toEpoch, toNodeId, toPartitionId, toReplicaId } from '@atoll/core-runtime';
@@ -113,6 +113,12 @@ export class WorldNode {
 
   limitTransfers(changes: Partial<LimitTransfersRequest>): Promise<object> {
     return callUnary(this.transfer, 'limitTransfers', { coordinatorRevision: COORDINATOR_REVISION, bytesPerSecond: 0, validMs: 60_000, ...changes }, DEADLINE);
+  }
+
+  /** Has the full sync that fills its replica of partition 0 split; 1: no more. */
+  shardTransfers(shards: number, changes: Partial<ShardTransfersRequest> = {}): Promise<object> {
+    const transfers = shards > 1 ? [{ keyspace: 'default', partition: 0, shards }] : [];
+    return callUnary(this.transfer, 'shardTransfers', { coordinatorRevision: COORDINATOR_REVISION, transfers, validMs: 60_000, ...changes }, DEADLINE);
   }
 
   openStreams(rpc: string): Promise<number> {

@@ -108,6 +108,7 @@ export class ReplicaRepairer {
         toLow: to?.low,
         wantsResults: false,
         logSeq: 0,
+        sharded: false,
       };
       const assembler = new ChunkAssembler();
       for await (const message of callServerStream(client, 'fetchSnapshot', fetch, { signal })) {

@@ -111,7 +111,7 @@ describe(`replicas are compared at a marker and repaired (R34; seed ${SEED})`, (
     const client = new TransferClient(formatAddress(a.node.address), credentials.createInsecure());
     const clusterId = await world.clusterId();
     const { generation } = world.record().record;
-    const request = { clusterId, keyspace: 'default', partition: 0, replicaId: idOf(b), generation: { ...generation }, epoch: epoch(), fromHigh: 2 ** 30, fromLow: 0, toHigh: 2 ** 31, toLow: 0, wantsResults: false, logSeq: 0 };
+    const request = { clusterId, keyspace: 'default', partition: 0, replicaId: idOf(b), generation: { ...generation }, epoch: epoch(), fromHigh: 2 ** 30, fromLow: 0, toHigh: 2 ** 31, toLow: 0, wantsResults: false, logSeq: 0, sharded: false };
     const highs: number[] = [];
     for await (const { entries } of callServerStream(client, 'fetchSnapshot', request, {})) highs.push(...entries.map(({ key }) => keyHash(key).high));
     client.close();

@@ -1,5 +1,6 @@
 // From placements that are wanted to a job and its operators, as they are to be written.
 import type { PartitionRecord } from '@atoll/core-membership';
+import type { MethodPlan } from './choose-method.ts';
 import type { MigrationJob, MigrationReason } from './migration-job.ts';
 import type { MigrationOperator } from './operator.ts';
 import type { PlannedOperator } from './plan-move.ts';
@@ -9,6 +10,7 @@ export interface MigrationAsk {
   readonly reason: MigrationReason;
   readonly description: string;
   readonly planned: readonly PlannedOperator[];
+  readonly method: MethodPlan;
   readonly bytesPerSecond: number;
   readonly fullVerify: boolean;
 }
@@ -17,7 +19,7 @@ export interface MigrationAsk {
 export type SizeOf = (record: PartitionRecord) => { readonly bytes: number; readonly entries: number } | undefined;
 
 export function draftMigration(ask: MigrationAsk, sizeOf: SizeOf, wallMs: number): { readonly job: MigrationJob; readonly operators: readonly MigrationOperator[] } {
-  const { id, reason, description, planned, bytesPerSecond, fullVerify } = ask;
+  const { id, reason, description, planned, method, bytesPerSecond, fullVerify } = ask;
   const operators = planned.map(({ record, before, after }): MigrationOperator => {
     const size = sizeOf(record);
     return {
@@ -42,7 +44,7 @@ export function draftMigration(ask: MigrationAsk, sizeOf: SizeOf, wallMs: number
   });
   const job: MigrationJob = {
     id,
-    method: 'MOVE',
+    ...method,
     reason,
     state: 'RUNNING',
     createdMs: wallMs,

@@ -3,6 +3,7 @@ export { command, isEnded, MIGRATION_REASONS, type JobCommand, type MigrationJob
 export { destinationOf, hasEnded, isFilling, OPERATOR_STEPS, placementOf, sourcesOf, targetsOf, type MigrationOperator, type MigrationProof, type OperatorStep } from './operator.ts';
 export { STEPS } from './steps.ts';
 export { advance, noteEnd, settleJob, type OperatorFacts } from './advance.ts';
+export { MOVE_PLAN, SHARDS_MAX, SHARDS_MIN, chooseMethod, shardedPlan, type MethodFacts, type MethodPlan, type MigrationMethod } from './choose-method.ts';
 export { admit, type MigrationLimits } from './limits.ts';
 export { placedOn, planMove, type MoveAsk, type PlannedMoves, type PlannedOperator } from './plan-move.ts';
 export { planReplace, wantedOfReplaced, type ReplaceAsk } from './plan-replace.ts';

@@ -43,6 +43,14 @@ describe('operators that may begin', () => {
     expect(partitionsOf(admit(operators, jobsOf(job()), { perTarget: 4, perCluster: 100 }, anywhere, () => 4))).toEqual([]);
   });
 
+  it('are as many as their job allows where that is more, and never more than the cluster bears', () => {
+    const jobs = jobsOf(job({ id: 'plain', createdMs: 1 }), job({ id: 'sharded', createdMs: 2, method: 'SHARDED', shards: 4, partitionsAtOnce: 3 }), job({ id: 'few', createdMs: 3, method: 'SHARDED', shards: 16, partitionsAtOnce: 1 }));
+    const of = (name: string, ...partitions: number[]): MigrationOperator[] => partitions.map((partition) => waiting(partition, { job: name }));
+    expect(partitionsOf(admit([...of('sharded', 11, 12, 13, 14), ...of('plain', 1, 2, 3)], jobs, { perTarget: 2, perCluster: 100 }, anywhere))).toEqual([1, 2, 11]);
+    expect(partitionsOf(admit(of('sharded', 11, 12, 13, 14), jobs, { perTarget: 1, perCluster: 2 }, anywhere))).toEqual([11, 12]);
+    expect(partitionsOf(admit(of('few', 21, 22, 23), jobs, { perTarget: 2, perCluster: 100 }, anywhere))).toEqual([21, 22]);
+  });
+
   it('are not those whose copy is over: others may use the room', () => {
     const steps = ['VERIFY', 'TRANSFER', 'REMOVE', 'ROLL_BACK'] as const;
     const operators = [...steps.map((step, index) => waiting(10 + index, { step })), waiting(1)];

@@ -4,7 +4,7 @@ import { MIGRATION_REASONS, type MigrationJob } from './migration-job.ts';
 import { isFilling, targetsOf, type MigrationOperator } from './operator.ts';
 
 export interface MigrationLimits {
-  /** Replicas that one node fills at a time, 1 or more. */
+  /** Replicas that one node fills at a time, 1 or more; a job may allow its own more (`partitionsAtOnce`). */
   readonly perTarget: number;
   /** Replicas that are filled at a time in the whole cluster, 1 or more. */
   readonly perCluster: number;
@@ -33,7 +33,8 @@ export function admit(
   for (const operator of waiting) {
     if (total >= limits.perCluster) break;
     const targets = targetsOf(operator);
-    if (!targets.every((node) => canTake(node) && fillsOf(node) < limits.perTarget)) continue;
+    const perTarget = Math.max(limits.perTarget, jobs.get(operator.job)?.partitionsAtOnce ?? 0);
+    if (!targets.every((node) => canTake(node) && fillsOf(node) < perTarget)) continue;
     for (const node of targets) filling.set(node, fillsOf(node) + 1);
     total += 1;
     admitted.add(operator);

@@ -1,6 +1,7 @@
 // A migration: what was asked for and how it stands. The job is one record in etcd; what it does to each partition is
 // an operator of its own (operator.ts), so that any coordinator goes on where another one stopped.
 import type { MoveReason } from '@atoll/core-placement';
+import type { MethodPlan } from './choose-method.ts';
 
 /**
  * PREPARING  its operators are being written; nothing moves
@@ -17,10 +18,9 @@ export type MigrationReason = 'REQUESTED' | 'REPLACE' | MoveReason;
 /** In order of urgency: lost redundancy, then what an operator wants, then balance. */
 export const MIGRATION_REASONS: readonly MigrationReason[] = ['MISSING', 'LOST', 'DRAIN', 'REPLACE', 'REQUESTED', 'ZONE', 'JOIN', 'BALANCE'];
 
-export interface MigrationJob {
+export interface MigrationJob extends MethodPlan {
   /** 1 to 64 characters of [A-Za-z0-9_-]. */
   readonly id: string;
-  readonly method: 'MOVE';
   readonly reason: MigrationReason;
   readonly state: MigrationState;
   /** Wall clock in ms: for people, no decision rests on it. `endedMs` is 0 until the end. */

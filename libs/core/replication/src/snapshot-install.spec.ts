@@ -1,7 +1,7 @@
 import { compareHash, keyHash, type Hash64 } from '@atoll/core-runtime';
 import type { StoredEntry } from '@atoll/core-store';
 import type { LogEntry, LogOperation } from './log-entry.ts';
-import { SnapshotInstall, chunkEntries, type SnapshotChunk } from './snapshot-install.ts';
+import { INSTALL_RANGES_MAX, SnapshotInstall, chunkEntries, type SnapshotChunk } from './snapshot-install.ts';
 import { GENERATION, openState } from './testing/solo.ts';
 
 const FIRST: Hash64 = { high: 0, low: 0 };
@@ -160,5 +160,84 @@ describe('a snapshot install (R33)', () => {
     state.install!.takeChunk(chunk(40, [stored(C, 30)]));
     state.finishInstallIfComplete();
     expect([state.isInstalled, state.appliedSeq, state.generation.counter]).toEqual([true, 40, 2]);
+  });
+});
+
+describe('a snapshot install that is split', () => {
+  const from = (index: number): Hash64 => ({ high: index * 2 ** 30, low: 0 });
+
+  it('has disjoint sub-ranges of equal width that cover everything, and is over when all of them are', () => {
+    const { install } = begin();
+    install.split(4);
+    expect(install.missing).toEqual([0, 1, 2, 3].map((index) => ({ from: from(index), to: index === 3 ? undefined : from(index + 1) })));
+    expect(install.progress).toBe(0);
+    expect(install.takeChunk(chunk(10, [], from(3)))).toBe(true);
+    expect(install.takeChunk(chunk(10, [], from(1), from(2)))).toBe(true);
+    expect([install.next, install.progress, install.missing.length]).toEqual([from(0), 0.5, 2]);
+    expect(install.takeChunk(chunk(12, [], from(2), from(3)))).toBe(true);
+    expect(install.isComplete(12)).toBe(false);
+    expect(install.takeChunk(chunk(10, [], from(0), from(1)))).toBe(true);
+    expect([install.isComplete(11), install.isComplete(12), install.progress]).toEqual([false, true, 1]);
+  });
+
+  // A lies below C: the rest is split between them.
+  const split = () => {
+    const world = begin();
+    world.install.split(INSTALL_RANGES_MAX);
+    const of = (key: Buffer) => world.install.missing.find((range) => compareHash(range.from, keyHash(key)) <= 0 && (range.to === undefined || compareHash(keyHash(key), range.to) < 0))!;
+    const fill = (key: Buffer, readSeq: number, entries: readonly StoredEntry[]) => world.install.takeChunk({ ...of(key), readSeq, entries });
+    return { ...world, of, fill };
+  };
+
+  it.each([
+    { what: 'delete', gone: logged(12, { kind: 'delete', key: C }) },
+    { what: 'eviction (R22)', gone: logged(12, put(A, 'new'), [C]) },
+    { what: 'expiry', gone: logged(12, everythingUpTo(1000)) },
+  ])('keeps what is told of a $what until the very sub-range comes, whichever ends before (I7)', ({ gone }) => {
+    const { apply, fill, seqOf } = split();
+    expect(keyHash(A).high >>> 26).not.toBe(keyHash(C).high >>> 26);
+    apply(gone);
+    expect(fill(A, 10, [])).toBe(true);
+    expect(fill(C, 10, [stored(C, 7, { expiresAtMs: 1000 })])).toBe(true);
+    expect(seqOf(C)).toBeUndefined();
+  });
+
+  it('keeps what is told of a lower sub-range when a higher one ends before', () => {
+    const { apply, fill, seqOf } = split();
+    apply(logged(12, { kind: 'delete', key: A }));
+    expect(fill(C, 14, [stored(C, 7)])).toBe(true);
+    expect(fill(A, 10, [stored(A, 7)])).toBe(true);
+    expect([seqOf(A), seqOf(C)]).toEqual([undefined, 7]);
+  });
+
+  it('replaces in the sub-range alone', () => {
+    const { store, fill, seqOf } = split();
+    for (const key of [A, C]) store.put({ ...stored(key, 0), hash: keyHash(key) });
+    fill(C, 10, []);
+    expect([seqOf(A), seqOf(C)]).toEqual([0, undefined]);
+  });
+
+  it('takes of a chunk that was asked for before the split what lies below the cut, and the rest from elsewhere', () => {
+    const { install, seqOf } = begin();
+    const whole = chunk(10, [stored(A, 7), stored(C, 8)]);
+    install.split(INSTALL_RANGES_MAX);
+    const cut = install.missing[0]!.to;
+    const low = KEYS.filter((key) => compareHash(keyHash(key), cut!) < 0);
+    expect(install.takeChunk(whole)).toBe(true);
+    expect(install.next).toEqual(cut);
+    expect(KEYS.filter((key) => seqOf(key) !== undefined)).toEqual(low.filter((key) => key === A || key === C));
+    expect(install.takeChunk(whole)).toBe(false);
+  });
+
+  it('is split further in the middle, what is widest first, and never into more than its bound', () => {
+    const { install } = begin();
+    install.split(2);
+    install.takeChunk(chunk(10, [], from(0), from(1)));
+    install.split(3);
+    expect(install.missing).toEqual([{ from: from(1), to: from(2) }, { from: from(2), to: from(3) }, { from: from(3), to: undefined }]);
+    install.split(1);
+    expect(install.missing).toHaveLength(3);
+    install.split(10_000);
+    expect(install.missing).toHaveLength(INSTALL_RANGES_MAX);
   });
 });

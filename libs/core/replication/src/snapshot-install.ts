@@ -9,6 +9,18 @@
 // What was written behind the log's start comes by the log alone, so chunks leave it out: however fast clients write, no
 // more is to be sent than the partition held when the install was ordered.
 //
+// What is still to come may be split into sub-ranges that are filled side by side, each in its own order. Nothing in the
+// above minds which sub-range a chunk is of: a tombstone goes with the chunk that covers its key, and no sooner.
+//
+//   1. the rest is split into [0, m) and [m, end)
+//   2. the receiver applies seq 12 from the log: delete k of [m, end)
+//   3. [0, m) is done
+//   4. the chunk with k comes, read at seq 10: the tombstone of 12 must still be there (I7)
+//
+// A chunk may be read on any whole replica of the lineage that has applied the log up to where the install's log begins:
+// what is applied is committed (R19), and two replicas at one applied seq hold the same (I6), so the chunk says what the
+// leader held at that seq, and all that came later is in the log that runs beside it.
+//
 // The receiver's state equals the leader's as soon as all chunks are in and the log is applied up to the highest
 // seq at which one of them was read.
 import { compareHash, keyHash, type Hash64 } from '@atoll/core-runtime';
@@ -37,6 +49,15 @@ interface ExpiryMark {
   readonly seq: number;
 }
 
+/** Key hashes that no chunk has covered yet, `to` undefined: up to the end. */
+export interface MissingRange {
+  readonly from: Hash64;
+  readonly to: Hash64 | undefined;
+}
+
+/** Sub-ranges into which an install may be split, at most. */
+export const INSTALL_RANGES_MAX = 64;
+
 const FIRST_HASH: Hash64 = { high: 0, low: 0 };
 
 /** What a chunk has to bring to an install: the log that runs beside it brings all that is above `logSeq`. */
@@ -48,8 +69,8 @@ export class SnapshotInstall {
   readonly #store: PartitionStore;
   readonly #tombstones = new Map<string, Tombstone>();
   #expiries: ExpiryMark[] = [];
-  /** First key hash that is still to come; undefined when every chunk is in. */
-  #next: Hash64 | undefined = FIRST_HASH;
+  /** What is still to come, in order and apart from each other; empty when every chunk is in. */
+  #missing: readonly MissingRange[] = [{ from: FIRST_HASH, to: undefined }];
   #readSeqMax: number;
   /** Every entry above it comes by the log; the store holds none of them yet when the install begins. */
   readonly logSeq: number;
@@ -68,8 +89,35 @@ export class SnapshotInstall {
     this.logSeq = logSeq;
   }
 
+  /** First key hash that is still to come: all below it is there; undefined when every chunk is in. */
   get next(): Hash64 | undefined {
-    return this.#next;
+    return this.#missing[0]?.from;
+  }
+
+  /** Sub-ranges that are still to come, in order. */
+  get missing(): readonly MissingRange[] {
+    return this.#missing;
+  }
+
+  /** Share of the key hashes that is there, 0 to 1. */
+  get progress(): number {
+    return Math.max(0, 1 - this.#missing.reduce((sum, range) => sum + widthOf(range), 0) / HASH_SPAN);
+  }
+
+  /**
+   * Splits what is still to come into at least `count` sub-ranges, the widest ones first, at most INSTALL_RANGES_MAX. What
+   * is on its way for one that is cut short is taken up to the cut.
+   */
+  split(count: number): void {
+    const ranges = [...this.#missing];
+    while (ranges.length > 0 && ranges.length < Math.min(count, INSTALL_RANGES_MAX)) {
+      const index = ranges.reduce((widest, range, at) => (widthOf(range) > widthOf(ranges[widest]!) ? at : widest), 0);
+      const { from, to } = ranges[index]!;
+      const middle = middleOf(from, to);
+      if (middle === undefined) break;
+      ranges.splice(index, 1, { from, to: middle }, { from: middle, to });
+    }
+    this.#missing = ranges;
   }
 
   /** Entries taken from chunks so far. */
@@ -84,28 +132,30 @@ export class SnapshotInstall {
 
   /** Whether the state equals the leader's at `appliedSeq`. */
   isComplete(appliedSeq: number): boolean {
-    return this.#next === undefined && appliedSeq >= this.#readSeqMax;
+    return this.#missing.length === 0 && appliedSeq >= this.#readSeqMax;
   }
 
   /**
-   * Takes a chunk. Returns false, with nothing changed, when it is not the next one (a repeated or overtaken chunk), or
-   * was read too early.
+   * Takes a chunk, as far as its sub-range reaches. Returns false, with nothing changed, when it is the next one of none
+   * (a repeated or overtaken chunk), or was read too early.
    */
   takeChunk(chunk: SnapshotChunk): boolean {
-    if (this.#next === undefined || compareHash(chunk.from, this.#next) !== 0 || chunk.readSeq < this.logSeq) return false;
-    this.#store.removeRange(chunk.from, chunk.to, (version) => version.seq <= this.logSeq);
+    const index = this.#missing.findIndex(({ from }) => compareHash(from, chunk.from) === 0);
+    const range = this.#missing[index];
+    if (range === undefined || chunk.readSeq < this.logSeq) return false;
+    const covered: MissingRange = { from: chunk.from, to: earlier(chunk.to, range.to) };
+    this.#store.removeRange(covered.from, covered.to, (version) => version.seq <= this.logSeq);
     for (const entry of chunk.entries) {
       const hash = keyHash(entry.key);
-      if (this.#isOutdated(entry, hash)) continue;
+      if (!isWithin(hash, covered) || this.#isOutdated(entry, hash)) continue;
       this.#store.put({ key: entry.key, hash, value: entry.value, version: entry.version, expiresAtMs: entry.expiresAtMs });
       this.#entryCount += 1;
     }
-    this.#next = chunk.to;
+    const isOver = covered.to === undefined || (range.to !== undefined && compareHash(covered.to, range.to) >= 0);
+    this.#missing = this.#missing.toSpliced(index, 1, ...(isOver ? [] : [{ from: covered.to, to: range.to }]));
     this.#readSeqMax = Math.max(this.#readSeqMax, chunk.readSeq);
-    for (const [key, tombstone] of this.#tombstones) {
-      if (chunk.to === undefined || compareHash(tombstone.hash, chunk.to) < 0) this.#tombstones.delete(key);
-    }
-    this.#expiries = this.#expiries.filter((mark) => this.#next !== undefined && (mark.to === undefined || compareHash(mark.to, this.#next) > 0));
+    for (const [key, { hash }] of this.#tombstones) if (isWithin(hash, covered)) this.#tombstones.delete(key);
+    this.#expiries = this.#expiries.filter((mark) => this.#missing.some((each) => doOverlap(mark, each)));
     return true;
   }
 
@@ -130,7 +180,7 @@ export class SnapshotInstall {
         return;
       case 'expire':
         this.#store.removeExpired(operation.from, operation.to, operation.watermarkMs);
-        if (this.#next !== undefined) this.#expiries.push({ ...operation, seq: entry.seq });
+        if (this.#missing.some((range) => doOverlap(operation, range))) this.#expiries.push({ ...operation, seq: entry.seq });
         return;
       case 'office':
       case 'marker':
@@ -149,7 +199,7 @@ export class SnapshotInstall {
 
   /** No chunk that is still to come may bring back anything of the key that is older than `seq`. */
   #mark(key: Uint8Array, hash: Hash64, seq: number): void {
-    if (this.#next !== undefined && compareHash(hash, this.#next) >= 0) this.#tombstones.set(toKeyText(key), { hash, seq });
+    if (this.#missing.some((range) => isWithin(hash, range))) this.#tombstones.set(toKeyText(key), { hash, seq });
   }
 
   #isOutdated(entry: StoredEntry, hash: Hash64): boolean {
@@ -162,8 +212,29 @@ export class SnapshotInstall {
         mark.seq > entry.version.seq &&
         entry.expiresAtMs > 0 &&
         entry.expiresAtMs <= mark.watermarkMs &&
-        compareHash(hash, mark.from) >= 0 &&
-        (mark.to === undefined || compareHash(hash, mark.to) < 0),
+        isWithin(hash, mark),
     );
   }
+}
+
+const HASH_SPAN = 2 ** 64;
+const HALF_SPAN = 2 ** 32;
+
+/** About, as a number: a double tells hashes apart by their upper 53 bits. */
+const numberOf = ({ high, low }: Hash64): number => high * HALF_SPAN + low;
+
+const widthOf = ({ from, to }: MissingRange): number => (to === undefined ? HASH_SPAN : numberOf(to)) - numberOf(from);
+
+const isWithin = (hash: Hash64, { from, to }: MissingRange): boolean => compareHash(hash, from) >= 0 && (to === undefined || compareHash(hash, to) < 0);
+
+const doOverlap = (a: MissingRange, b: MissingRange): boolean => isBelow(a.from, b.to) && isBelow(b.from, a.to);
+
+const isBelow = (hash: Hash64, end: Hash64 | undefined): boolean => end === undefined || compareHash(hash, end) < 0;
+
+const earlier = (a: Hash64 | undefined, b: Hash64 | undefined): Hash64 | undefined => (a === undefined || (b !== undefined && compareHash(b, a) < 0) ? b : a);
+
+/** Between the two by the upper halves; undefined where these are too close, which is where a few keys are left. */
+function middleOf(from: Hash64, to: Hash64 | undefined): Hash64 | undefined {
+  const high = Math.floor((from.high + (to?.high ?? HALF_SPAN)) / 2);
+  return high > from.high ? { high, low: 0 } : undefined;
 }

@@ -10,9 +10,13 @@ const count = z.number().int().nonnegative();
 const ms = z.number().nonnegative();
 const reason = z.enum(MIGRATION_REASONS as [MigrationReason, ...MigrationReason[]]);
 
-const jobSchema: z.ZodType<MigrationJob> = z.object({
+const jobSchema = z.object({
   id: z.string().min(1).max(64),
-  method: z.literal('MOVE'),
+  method: z.enum(['MOVE', 'SHARDED']),
+  // A job of an older coordinator does not have them.
+  shards: count.default(1),
+  partitionsAtOnce: count.default(0),
+  methodReason: z.string().default(''),
   reason,
   state: z.enum(['PREPARING', 'RUNNING', 'PAUSED', 'CANCELLING', 'SUCCEEDED', 'FAILED', 'CANCELLED']),
   createdMs: ms,
@@ -28,7 +32,7 @@ const jobSchema: z.ZodType<MigrationJob> = z.object({
   bytes: count,
   entries: count,
   pauseMsMax: ms,
-});
+}) satisfies z.ZodType<MigrationJob>;
 
 const operatorSchema: z.ZodType<MigrationOperator> = z
   .object({

@@ -1,5 +1,5 @@
 // The migrations of one term: production's rounds, tasks and plans, and the shell of them in small.
-import { MIGRATION_REASONS, MigrationRounds, command, createMigration, destinationOf, draftMigration, isEnded, officeWanted, placementsOf, planMove, recordsOf, refreshMigrations, settleMigrations, takeOverMigrations, updateMigration, writeSteps, type JobCommand, type MigrationReason, type PlannedOperator } from '@atoll/core-migration';
+import { MIGRATION_REASONS, MOVE_PLAN, MigrationRounds, command, createMigration, destinationOf, draftMigration, isEnded, officeWanted, placementsOf, planMove, recordsOf, refreshMigrations, settleMigrations, takeOverMigrations, updateMigration, writeSteps, type JobCommand, type MigrationReason, type PlannedOperator } from '@atoll/core-migration';
 import { nameOf, partitionName, type Action, type ClusterState, type MigratingPlacement, type PartitionRecord, type WriteRecord } from '@atoll/core-membership';
 import { toNodeId } from '@atoll/core-runtime';
 import { SETTINGS } from '../plan.ts';
@@ -128,7 +128,7 @@ export class TermMigrations {
 
   #begin(reason: MigrationReason, planned: readonly PlannedOperator[], done: (isBegun: boolean) => void): void {
     const id = `${reason.toLowerCase()}-${this.#world.hex()}`;
-    const { job, operators } = draftMigration({ id, reason, description: '', planned, bytesPerSecond: 0, fullVerify: false }, () => undefined, this.#wallMs());
+    const { job, operators } = draftMigration({ id, reason, description: '', planned, method: MOVE_PLAN, bytesPerSecond: 0, fullVerify: false }, () => undefined, this.#wallMs());
     this.#world.trace(`${this.#term.coordinator.id} begins ${id}: ${operators.map(({ partition, before, after }) => `p${partition} ${before.join()}>${after.join()}`).join('; ')}`);
     this.#records.run(
       () => createMigration(this.#records.table, job, operators, OPERATORS_PER_TRANSACTION),

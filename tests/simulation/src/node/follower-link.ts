@@ -1,5 +1,5 @@
 import { FenceTable } from '@atoll/core-locks';
-import { chunkEntries, type FollowOutcome, type ResultTable, type SnapshotChunk } from '@atoll/core-replication';
+import { chunkEntries, type FollowOutcome, type MissingRange, type ResultTable, type SnapshotChunk, type SnapshotInstall } from '@atoll/core-replication';
 import type { SimStream } from '../base/network.ts';
 import type { World } from '../world.ts';
 import type { HostedReplica } from './hosted-replica.ts';
@@ -8,6 +8,11 @@ import type { LeaderMessage } from './messages.ts';
 interface Remembered {
   readonly results: Parameters<ResultTable['absorb']>[0];
   readonly fences: Buffer;
+}
+
+interface Fetch {
+  readonly stream: string;
+  readonly atMs: number;
 }
 
 const RETRY_MS = 50;
@@ -21,7 +26,8 @@ export class FollowerLink {
   readonly #hosted: HostedReplica;
   #stream: SimStream | undefined;
   #channel = 0;
-  #fetch: { readonly atMs: number } | undefined;
+  /** Chunks that were asked for, by the sub-range that they are of. */
+  readonly #fetches = new Map<string, Fetch>();
   #heardMs = 0;
   #isAckDue = false;
   #isRetrying = false;
@@ -46,7 +52,7 @@ export class FollowerLink {
   #leave(): void {
     const stream = this.#stream;
     this.#stream = undefined;
-    this.#fetch = undefined;
+    this.#fetches.clear();
     stream?.break();
   }
 
@@ -110,7 +116,7 @@ export class FollowerLink {
         break;
       case 'install':
         outcome = follower.onInstallOrder(mutated.message);
-        this.#fetch = undefined;
+        this.#fetches.clear();
         break;
       default: {
         const { epoch, channel } = mutated.message;
@@ -142,41 +148,56 @@ export class FollowerLink {
     });
   }
 
-  /** Asks the leader for the next chunk, if an install waits for one. Chunks may be late, lost or come twice. */
+  /** Asks for the next chunks, if an install waits for some: one of each sub-range. Chunks may be late, lost or come twice. */
   fetchSoon(): void {
-    const { events, dice, network } = this.#world;
-    const { node, partition, state } = this.#hosted;
-    const { role } = this.#hosted.replica;
-    const { install } = state;
-    const from = install?.next;
-    if (install === undefined || from === undefined || role.kind !== 'follower' || this.#isClosed) return;
-    if (this.#fetch !== undefined && events.nowMs - this.#fetch.atMs < FETCH_TIMEOUT_MS) return;
-    const source = this.#world.nodeOf(role.of.node);
+    const { install } = this.#hosted.state;
+    if (install === undefined || this.#hosted.replica.role.kind !== 'follower' || this.#isClosed) return;
+    if (this.#world.plan.installStreams > install.missing.length && install.progress === 0) install.split(this.#world.plan.installStreams);
+    for (const range of install.missing) this.#fetchOf(install, range);
+  }
+
+  #fetchOf(install: SnapshotInstall, { from, to }: MissingRange): void {
+    const { events, dice, network, plan } = this.#world;
+    const { node, partition, state, replica } = this.#hosted;
+    const { role } = replica;
+    // The end of a sub-range stays what it is while its chunks come.
+    const stream = to === undefined ? 'end' : `${to.high}/${to.low}`;
+    const under = this.#fetches.get(stream);
+    if (role.kind !== 'follower' || (under !== undefined && events.nowMs - under.atMs < FETCH_TIMEOUT_MS)) return;
+    const sources = plan.installStreams > 1 ? [role.of, ...(replica.record?.record.inSync ?? [])] : [role.of];
+    const source = this.#world.nodeOf((sources.length > 1 ? dice.pick(sources) : sources[0]!).node);
     if (source === undefined) return;
-    const fetch = { atMs: events.nowMs };
-    this.#fetch = fetch;
+    const fetch = { stream, atMs: events.nowMs };
+    this.#fetches.set(stream, fetch);
     const wantsResults = state.results.isPartial;
+    const generation = state.generation.id;
     network.send(node, source, () => {
       const hosted = source.hosted(partition);
-      const leader = hosted?.replica.leader;
-      if (hosted === undefined || leader === undefined) return;
-      const { entries, next } = hosted.state.store.readRange(from, undefined, { entriesMax: 4, bytesMax: 64 * 1024 });
+      if (hosted === undefined) return;
+      const { leader, follower } = hosted.replica;
+      // Whoever follows sends what it has applied, once it is whole itself (R33).
+      const isWhole = hosted.state.isInstalled || this.#world.mutant?.sendsHalfFilled === true;
+      const mayFollow = follower !== undefined && isWhole && hosted.state.generation.id === generation;
+      if (leader === undefined && !mayFollow) return;
+      const epoch = leader?.epoch ?? follower!.epoch;
+      const { entries, next } = hosted.state.store.readRange(from, to, { entriesMax: 4, bytesMax: 64 * 1024 });
       const chunk: SnapshotChunk = {
         from,
-        to: next,
+        to: next ?? to,
         readSeq: hosted.state.appliedSeq,
         entries: chunkEntries(entries, install.logSeq).map((entry) => ({ ...entry, value: Buffer.from(entry.value) })),
       };
-      // What is remembered of writes and of fencing tokens travels with the first chunk that asks for it (R21, R38).
+      // What is remembered of writes and of fencing tokens travels with the first chunk of the leader that asks for it (R21, R38).
       const { results, fences } = hosted.state;
-      const remembered = wantsResults ? { results: { rows: results.encode(chunk.readSeq), appliedSeq: chunk.readSeq, floorMs: results.floorMs }, fences: fences.encode() } : undefined;
+      const isAsked = wantsResults && leader !== undefined;
+      const remembered = isAsked ? { results: { rows: results.encode(chunk.readSeq), appliedSeq: chunk.readSeq, floorMs: results.floorMs }, fences: fences.encode() } : undefined;
       const copies = dice.chance(0.1) ? 2 : 1;
-      const send = (): void => network.send(source, node, () => this.#onChunk({ chunk, remembered }, leader.epoch, fetch));
+      const send = (): void => network.send(source, node, () => this.#onChunk({ chunk, remembered }, epoch, fetch));
       for (let copy = 0; copy < copies; copy += 1) source.after(dice.chance(0.2) ? dice.below(FETCH_TIMEOUT_MS) : 0, send);
     });
   }
 
-  #onChunk({ chunk, remembered }: { chunk: SnapshotChunk; remembered: Remembered | undefined }, epoch: number, fetch: { readonly atMs: number }): void {
+  #onChunk({ chunk, remembered }: { chunk: SnapshotChunk; remembered: Remembered | undefined }, epoch: number, fetch: Fetch): void {
     if (this.#isClosed) return;
     const { results, fences } = this.#hosted.state;
     if (remembered !== undefined && this.#hosted.replica.follower?.epoch === epoch && results.isPartial) {
@@ -185,7 +206,7 @@ export class FollowerLink {
     }
     const isTaken = this.#hosted.replica.follower?.onChunk(chunk, epoch) === true;
     if (isTaken) this.#world.mutant?.afterChunk?.(this.#hosted, chunk);
-    if (this.#fetch === fetch) this.#fetch = undefined;
+    if (this.#fetches.get(fetch.stream) === fetch) this.#fetches.delete(fetch.stream);
     if (isTaken) this.fetchSoon();
     this.ackSoon();
   }

@@ -2,6 +2,7 @@
 import { toEpoch, toNodeId, toPartitionId, toReplicaId, type NodeId } from '@atoll/core-runtime';
 import type { Member, PartitionRecord } from '@atoll/core-membership';
 import type { OperatorFacts } from '../advance.ts';
+import { MOVE_PLAN } from '../choose-method.ts';
 import type { MigrationJob } from '../migration-job.ts';
 import type { MigrationOperator, MigrationProof } from '../operator.ts';
 
@@ -12,7 +13,7 @@ export const PROOF: MigrationProof = { epoch: 7, seq: 100, entries: 10, equal: 6
 
 export const job = (fields: Partial<MigrationJob> = {}): MigrationJob => ({
   id: 'job-1',
-  method: 'MOVE',
+  ...MOVE_PLAN,
   reason: 'REQUESTED',
   state: 'RUNNING',
   createdMs: 1000,

@@ -6,10 +6,20 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 
 /** How a migration is done. */
 export const MigrationMethod = {
-  /** MIGRATION_METHOD_UNSPECIFIED - Same as MOVE. */
+  /** MIGRATION_METHOD_UNSPECIFIED - Same as AUTO. */
   MIGRATION_METHOD_UNSPECIFIED: 0,
-  /** MIGRATION_METHOD_MOVE - Replicas go from node to node; the keyspace stays as it is. */
+  /** MIGRATION_METHOD_MOVE - Replicas go from node to node, each by one stream; the keyspace stays as it is. */
   MIGRATION_METHOD_MOVE: 1,
+  /**
+   * MIGRATION_METHOD_SHARDED - As MOVE, each partition split into sub-ranges that are streamed side by side, by its leader and by other replicas in
+   * sync, and more partitions at a time.
+   */
+  MIGRATION_METHOD_SHARDED: 2,
+  /**
+   * MIGRATION_METHOD_AUTO - MOVE or SHARDED, by the sizes of the partitions, the bounds on bytes and the load of the nodes; the job says which it is,
+   * and why.
+   */
+  MIGRATION_METHOD_AUTO: 3,
 } as const;
 
 export type MigrationMethod = typeof MigrationMethod[keyof typeof MigrationMethod];
@@ -17,6 +27,8 @@ export type MigrationMethod = typeof MigrationMethod[keyof typeof MigrationMetho
 export namespace MigrationMethod {
   export type MIGRATION_METHOD_UNSPECIFIED = typeof MigrationMethod.MIGRATION_METHOD_UNSPECIFIED;
   export type MIGRATION_METHOD_MOVE = typeof MigrationMethod.MIGRATION_METHOD_MOVE;
+  export type MIGRATION_METHOD_SHARDED = typeof MigrationMethod.MIGRATION_METHOD_SHARDED;
+  export type MIGRATION_METHOD_AUTO = typeof MigrationMethod.MIGRATION_METHOD_AUTO;
 }
 
 export function migrationMethodFromJSON(object: any): MigrationMethod {
@@ -27,6 +39,12 @@ export function migrationMethodFromJSON(object: any): MigrationMethod {
     case 1:
     case "MIGRATION_METHOD_MOVE":
       return MigrationMethod.MIGRATION_METHOD_MOVE;
+    case 2:
+    case "MIGRATION_METHOD_SHARDED":
+      return MigrationMethod.MIGRATION_METHOD_SHARDED;
+    case 3:
+    case "MIGRATION_METHOD_AUTO":
+      return MigrationMethod.MIGRATION_METHOD_AUTO;
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum MigrationMethod");
   }
@@ -38,6 +56,10 @@ export function migrationMethodToJSON(object: MigrationMethod): string {
       return "MIGRATION_METHOD_UNSPECIFIED";
     case MigrationMethod.MIGRATION_METHOD_MOVE:
       return "MIGRATION_METHOD_MOVE";
+    case MigrationMethod.MIGRATION_METHOD_SHARDED:
+      return "MIGRATION_METHOD_SHARDED";
+    case MigrationMethod.MIGRATION_METHOD_AUTO:
+      return "MIGRATION_METHOD_AUTO";
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum MigrationMethod");
   }
@@ -229,6 +251,7 @@ export function migrationStepToJSON(object: MigrationStep): string {
 /** A migration as one job. */
 export interface Migration {
   id: string;
+  /** MOVE or SHARDED, also where AUTO was asked for. */
   method: MigrationMethod;
   /** REQUESTED, REPLACE (of a node by another), or why the coordinator began it: MISSING, LOST, DRAIN, ZONE, JOIN, BALANCE. */
   reason: string;
@@ -255,6 +278,15 @@ export interface Migration {
   bytesPerSecond: number;
   /** Each entry was, or is to be, compared on its own rather than by digests. */
   fullVerify: boolean;
+  /** Sub-ranges into which each partition is split; 1 with MOVE. */
+  shards: number;
+  /**
+   * Partitions that one node may be filled with at a time for this job, where that is more than nodes are by themselves; 0:
+   * as many as those.
+   */
+  partitionsAtOnce: number;
+  /** Why AUTO chose the method, for people; empty when it was asked for. */
+  methodReason: string;
 }
 
 /** One partition of a migration. */
@@ -328,6 +360,8 @@ export interface StartMigrationRequest {
   fullVerify: boolean;
   /** Shows what would be done, and refuses what would be refused, and does nothing. */
   dryRun: boolean;
+  /** With SHARDED: sub-ranges into which each partition is split, 2 to 16; 0 means 4. Otherwise 0. */
+  shards: number;
 }
 
 export interface StartMigrationResponse {
@@ -464,6 +498,9 @@ export interface RebalanceRequest {
   keyspace: string;
   /** As in StartMigrationRequest: a request that comes again with it answers with the job that it made. */
   id: string;
+  /** As in StartMigrationRequest. */
+  method: MigrationMethod;
+  shards: number;
 }
 
 export interface RebalanceResponse {
@@ -491,6 +528,9 @@ function createBaseMigration(): Migration {
     traceId: "",
     bytesPerSecond: 0,
     fullVerify: false,
+    shards: 0,
+    partitionsAtOnce: 0,
+    methodReason: "",
   };
 }
 
@@ -561,6 +601,15 @@ export const Migration: MessageFns<Migration> = {
     }
     if (message.fullVerify !== false) {
       writer.uint32(136).bool(message.fullVerify);
+    }
+    if (message.shards !== 0) {
+      writer.uint32(144).uint32(message.shards);
+    }
+    if (message.partitionsAtOnce !== 0) {
+      writer.uint32(152).uint32(message.partitionsAtOnce);
+    }
+    if (message.methodReason !== "") {
+      writer.uint32(162).string(message.methodReason);
     }
     return writer;
   },
@@ -714,6 +763,30 @@ export const Migration: MessageFns<Migration> = {
             message.fullVerify = reader.bool();
             continue;
           }
+          case 18: {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.shards = reader.uint32();
+            continue;
+          }
+          case 19: {
+            if (tag !== 152) {
+              break;
+            }
+
+            message.partitionsAtOnce = reader.uint32();
+            continue;
+          }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.methodReason = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -781,6 +854,17 @@ export const Migration: MessageFns<Migration> = {
         : isSet(object.full_verify)
         ? globalThis.Boolean(object.full_verify)
         : false,
+      shards: isSet(object.shards) ? globalThis.Number(object.shards) : 0,
+      partitionsAtOnce: isSet(object.partitionsAtOnce)
+        ? globalThis.Number(object.partitionsAtOnce)
+        : isSet(object.partitions_at_once)
+        ? globalThis.Number(object.partitions_at_once)
+        : 0,
+      methodReason: isSet(object.methodReason)
+        ? globalThis.String(object.methodReason)
+        : isSet(object.method_reason)
+        ? globalThis.String(object.method_reason)
+        : "",
     };
   },
 
@@ -837,6 +921,15 @@ export const Migration: MessageFns<Migration> = {
     if (message.fullVerify !== false) {
       obj.fullVerify = message.fullVerify;
     }
+    if (message.shards !== 0) {
+      obj.shards = Math.round(message.shards);
+    }
+    if (message.partitionsAtOnce !== 0) {
+      obj.partitionsAtOnce = Math.round(message.partitionsAtOnce);
+    }
+    if (message.methodReason !== "") {
+      obj.methodReason = message.methodReason;
+    }
     return obj;
   },
 
@@ -862,6 +955,9 @@ export const Migration: MessageFns<Migration> = {
     message.traceId = object.traceId ?? "";
     message.bytesPerSecond = object.bytesPerSecond ?? 0;
     message.fullVerify = object.fullVerify ?? false;
+    message.shards = object.shards ?? 0;
+    message.partitionsAtOnce = object.partitionsAtOnce ?? 0;
+    message.methodReason = object.methodReason ?? "";
     return message;
   },
 };
@@ -1385,6 +1481,7 @@ function createBaseStartMigrationRequest(): StartMigrationRequest {
     bytesPerSecond: 0,
     fullVerify: false,
     dryRun: false,
+    shards: 0,
   };
 }
 
@@ -1426,6 +1523,9 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
     }
     if (message.dryRun !== false) {
       writer.uint32(80).bool(message.dryRun);
+    }
+    if (message.shards !== 0) {
+      writer.uint32(88).uint32(message.shards);
     }
     return writer;
   },
@@ -1533,6 +1633,14 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
             message.dryRun = reader.bool();
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.shards = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1575,6 +1683,7 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
         : isSet(object.dry_run)
         ? globalThis.Boolean(object.dry_run)
         : false,
+      shards: isSet(object.shards) ? globalThis.Number(object.shards) : 0,
     };
   },
 
@@ -1610,6 +1719,9 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
     if (message.dryRun !== false) {
       obj.dryRun = message.dryRun;
     }
+    if (message.shards !== 0) {
+      obj.shards = Math.round(message.shards);
+    }
     return obj;
   },
 
@@ -1628,6 +1740,7 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
     message.bytesPerSecond = object.bytesPerSecond ?? 0;
     message.fullVerify = object.fullVerify ?? false;
     message.dryRun = object.dryRun ?? false;
+    message.shards = object.shards ?? 0;
     return message;
   },
 };
@@ -3316,7 +3429,7 @@ export const PlannedMove: MessageFns<PlannedMove> = {
 };
 
 function createBaseRebalanceRequest(): RebalanceRequest {
-  return { keyspace: "", id: "" };
+  return { keyspace: "", id: "", method: 0, shards: 0 };
 }
 
 export const RebalanceRequest: MessageFns<RebalanceRequest> = {
@@ -3326,6 +3439,12 @@ export const RebalanceRequest: MessageFns<RebalanceRequest> = {
     }
     if (message.id !== "") {
       writer.uint32(18).string(message.id);
+    }
+    if (message.method !== 0) {
+      writer.uint32(24).int32(message.method);
+    }
+    if (message.shards !== 0) {
+      writer.uint32(32).uint32(message.shards);
     }
     return writer;
   },
@@ -3359,6 +3478,22 @@ export const RebalanceRequest: MessageFns<RebalanceRequest> = {
             message.id = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.method = reader.int32() as any;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.shards = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3375,6 +3510,8 @@ export const RebalanceRequest: MessageFns<RebalanceRequest> = {
     return {
       keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
       id: isSet(object.id) ? globalThis.String(object.id) : "",
+      method: isSet(object.method) ? migrationMethodFromJSON(object.method) : 0,
+      shards: isSet(object.shards) ? globalThis.Number(object.shards) : 0,
     };
   },
 
@@ -3386,6 +3523,12 @@ export const RebalanceRequest: MessageFns<RebalanceRequest> = {
     if (message.id !== "") {
       obj.id = message.id;
     }
+    if (message.method !== 0) {
+      obj.method = migrationMethodToJSON(message.method);
+    }
+    if (message.shards !== 0) {
+      obj.shards = Math.round(message.shards);
+    }
     return obj;
   },
 
@@ -3396,6 +3539,8 @@ export const RebalanceRequest: MessageFns<RebalanceRequest> = {
     const message = createBaseRebalanceRequest();
     message.keyspace = object.keyspace ?? "";
     message.id = object.id ?? "";
+    message.method = object.method ?? 0;
+    message.shards = object.shards ?? 0;
     return message;
   },
 };

@@ -34,6 +34,8 @@ export interface GetTransfersResponse {
   sizes: PartitionSize[];
   /** Bound on what it sends of snapshots at this moment, in bytes of keys and values per second; 0: none. */
   sendBytesPerSecond: number;
+  /** Share of the last seconds for which its event loop was busy, 0 to 1. */
+  load: number;
 }
 
 export interface ReplicaTransfer {
@@ -75,6 +77,25 @@ export interface LimitTransfersRequest {
 export interface LimitTransfersResponse {
 }
 
+export interface ShardTransfersRequest {
+  /** Fencing token of the coordinator's term (R11). */
+  coordinatorRevision: number;
+  /** All that are to be split; at most 4096. */
+  transfers: ShardedTransfer[];
+  /** How long it holds, 1,000 to 600,000. Told again before it is over. */
+  validMs: number;
+}
+
+export interface ShardedTransfer {
+  keyspace: string;
+  partition: number;
+  /** Sub-ranges that are fetched side by side, 2 to 16. */
+  shards: number;
+}
+
+export interface ShardTransfersResponse {
+}
+
 export interface FetchSnapshotRequest {
   clusterId: string;
   keyspace: string;
@@ -101,6 +122,11 @@ export interface FetchSnapshotRequest {
    * while clients write (R33). 0: all entries come, as a repair needs them.
    */
   logSeq: number;
+  /**
+   * One of several sub-ranges of a full sync, which are fetched side by side: paced as all full syncs are, unlike a repair.
+   * A replica that follows sends it as well, once it is whole and has applied the log up to `log_seq`.
+   */
+  sharded: boolean;
 }
 
 export interface FetchSnapshotResponse {
@@ -111,9 +137,9 @@ export interface FetchSnapshotResponse {
   toLow?:
     | number
     | undefined;
-  /** The leader's applied seq at which the sub-range was read. */
+  /** The sender's applied seq at which the sub-range was read. */
   readSeq: number;
-  /** The leader's epoch. */
+  /** The epoch in which the sender leads, or follows. */
   epoch: number;
   entries: SnapshotEntry[];
   /**
@@ -204,7 +230,15 @@ export const GetTransfersRequest: MessageFns<GetTransfersRequest> = {
 };
 
 function createBaseGetTransfersResponse(): GetTransfersResponse {
-  return { incarnation: "", replicas: [], memoryUsedBytes: 0, memoryLimitBytes: 0, sizes: [], sendBytesPerSecond: 0 };
+  return {
+    incarnation: "",
+    replicas: [],
+    memoryUsedBytes: 0,
+    memoryLimitBytes: 0,
+    sizes: [],
+    sendBytesPerSecond: 0,
+    load: 0,
+  };
 }
 
 export const GetTransfersResponse: MessageFns<GetTransfersResponse> = {
@@ -239,6 +273,9 @@ export const GetTransfersResponse: MessageFns<GetTransfersResponse> = {
         );
       }
       writer.uint32(48).uint64(BigInt(message.sendBytesPerSecond));
+    }
+    if (message.load !== 0) {
+      writer.uint32(57).double(message.load);
     }
     return writer;
   },
@@ -304,6 +341,14 @@ export const GetTransfersResponse: MessageFns<GetTransfersResponse> = {
             message.sendBytesPerSecond = longToNumber(reader.uint64());
             continue;
           }
+          case 7: {
+            if (tag !== 57) {
+              break;
+            }
+
+            message.load = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -338,6 +383,7 @@ export const GetTransfersResponse: MessageFns<GetTransfersResponse> = {
         : isSet(object.send_bytes_per_second)
         ? globalThis.Number(object.send_bytes_per_second)
         : 0,
+      load: isSet(object.load) ? globalThis.Number(object.load) : 0,
     };
   },
 
@@ -361,6 +407,9 @@ export const GetTransfersResponse: MessageFns<GetTransfersResponse> = {
     if (message.sendBytesPerSecond !== 0) {
       obj.sendBytesPerSecond = globalThis.Number(message.sendBytesPerSecond);
     }
+    if (message.load !== 0) {
+      obj.load = floatToJson(message.load);
+    }
     return obj;
   },
 
@@ -375,6 +424,7 @@ export const GetTransfersResponse: MessageFns<GetTransfersResponse> = {
     message.memoryLimitBytes = object.memoryLimitBytes ?? 0;
     message.sizes = object.sizes?.map((e) => PartitionSize.fromPartial(e)) || [];
     message.sendBytesPerSecond = object.sendBytesPerSecond ?? 0;
+    message.load = object.load ?? 0;
     return message;
   },
 };
@@ -850,6 +900,275 @@ export const LimitTransfersResponse: MessageFns<LimitTransfersResponse> = {
   },
 };
 
+function createBaseShardTransfersRequest(): ShardTransfersRequest {
+  return { coordinatorRevision: 0, transfers: [], validMs: 0 };
+}
+
+export const ShardTransfersRequest: MessageFns<ShardTransfersRequest> = {
+  encode(message: ShardTransfersRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.coordinatorRevision !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.coordinatorRevision)) !== BigInt(message.coordinatorRevision)) {
+        throw new globalThis.Error(
+          "value provided for field BigInt(message.coordinatorRevision) of type uint64 too large",
+        );
+      }
+      writer.uint32(8).uint64(BigInt(message.coordinatorRevision));
+    }
+    for (const v of message.transfers) {
+      ShardedTransfer.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.validMs !== 0) {
+      writer.uint32(24).uint32(message.validMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ShardTransfersRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseShardTransfersRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.coordinatorRevision = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.transfers.push(ShardedTransfer.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.validMs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ShardTransfersRequest {
+    return {
+      coordinatorRevision: isSet(object.coordinatorRevision)
+        ? globalThis.Number(object.coordinatorRevision)
+        : isSet(object.coordinator_revision)
+        ? globalThis.Number(object.coordinator_revision)
+        : 0,
+      transfers: globalThis.Array.isArray(object?.transfers)
+        ? object.transfers.map((e: any) => ShardedTransfer.fromJSON(e))
+        : [],
+      validMs: isSet(object.validMs)
+        ? globalThis.Number(object.validMs)
+        : isSet(object.valid_ms)
+        ? globalThis.Number(object.valid_ms)
+        : 0,
+    };
+  },
+
+  toJSON(message: ShardTransfersRequest): unknown {
+    const obj: any = {};
+    if (message.coordinatorRevision !== 0) {
+      obj.coordinatorRevision = globalThis.Number(message.coordinatorRevision);
+    }
+    if (message.transfers?.length) {
+      obj.transfers = message.transfers.map((e) => ShardedTransfer.toJSON(e));
+    }
+    if (message.validMs !== 0) {
+      obj.validMs = Math.round(message.validMs);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ShardTransfersRequest>): ShardTransfersRequest {
+    return ShardTransfersRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ShardTransfersRequest>): ShardTransfersRequest {
+    const message = createBaseShardTransfersRequest();
+    message.coordinatorRevision = object.coordinatorRevision ?? 0;
+    message.transfers = object.transfers?.map((e) => ShardedTransfer.fromPartial(e)) || [];
+    message.validMs = object.validMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseShardedTransfer(): ShardedTransfer {
+  return { keyspace: "", partition: 0, shards: 0 };
+}
+
+export const ShardedTransfer: MessageFns<ShardedTransfer> = {
+  encode(message: ShardedTransfer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.keyspace !== "") {
+      writer.uint32(10).string(message.keyspace);
+    }
+    if (message.partition !== 0) {
+      writer.uint32(16).uint32(message.partition);
+    }
+    if (message.shards !== 0) {
+      writer.uint32(24).uint32(message.shards);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ShardedTransfer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseShardedTransfer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.shards = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ShardedTransfer {
+    return {
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      partition: isSet(object.partition) ? globalThis.Number(object.partition) : 0,
+      shards: isSet(object.shards) ? globalThis.Number(object.shards) : 0,
+    };
+  },
+
+  toJSON(message: ShardedTransfer): unknown {
+    const obj: any = {};
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.partition !== 0) {
+      obj.partition = Math.round(message.partition);
+    }
+    if (message.shards !== 0) {
+      obj.shards = Math.round(message.shards);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ShardedTransfer>): ShardedTransfer {
+    return ShardedTransfer.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ShardedTransfer>): ShardedTransfer {
+    const message = createBaseShardedTransfer();
+    message.keyspace = object.keyspace ?? "";
+    message.partition = object.partition ?? 0;
+    message.shards = object.shards ?? 0;
+    return message;
+  },
+};
+
+function createBaseShardTransfersResponse(): ShardTransfersResponse {
+  return {};
+}
+
+export const ShardTransfersResponse: MessageFns<ShardTransfersResponse> = {
+  encode(_: ShardTransfersResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ShardTransfersResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseShardTransfersResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): ShardTransfersResponse {
+    return {};
+  },
+
+  toJSON(_: ShardTransfersResponse): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<ShardTransfersResponse>): ShardTransfersResponse {
+    return ShardTransfersResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ShardTransfersResponse>): ShardTransfersResponse {
+    const message = createBaseShardTransfersResponse();
+    return message;
+  },
+};
+
 function createBaseFetchSnapshotRequest(): FetchSnapshotRequest {
   return {
     clusterId: "",
@@ -864,6 +1183,7 @@ function createBaseFetchSnapshotRequest(): FetchSnapshotRequest {
     toLow: undefined,
     wantsResults: false,
     logSeq: 0,
+    sharded: false,
   };
 }
 
@@ -910,6 +1230,9 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
         throw new globalThis.Error("value provided for field BigInt(message.logSeq) of type uint64 too large");
       }
       writer.uint32(96).uint64(BigInt(message.logSeq));
+    }
+    if (message.sharded !== false) {
+      writer.uint32(104).bool(message.sharded);
     }
     return writer;
   },
@@ -1023,6 +1346,14 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
             message.logSeq = longToNumber(reader.uint64());
             continue;
           }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.sharded = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1081,6 +1412,7 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
         : isSet(object.log_seq)
         ? globalThis.Number(object.log_seq)
         : 0,
+      sharded: isSet(object.sharded) ? globalThis.Boolean(object.sharded) : false,
     };
   },
 
@@ -1122,6 +1454,9 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
     if (message.logSeq !== 0) {
       obj.logSeq = globalThis.Number(message.logSeq);
     }
+    if (message.sharded !== false) {
+      obj.sharded = message.sharded;
+    }
     return obj;
   },
 
@@ -1144,6 +1479,7 @@ export const FetchSnapshotRequest: MessageFns<FetchSnapshotRequest> = {
     message.toLow = object.toLow ?? undefined;
     message.wantsResults = object.wantsResults ?? false;
     message.logSeq = object.logSeq ?? 0;
+    message.sharded = object.sharded ?? false;
     return message;
   },
 };
@@ -1705,7 +2041,7 @@ export type TransferService = typeof TransferService;
 export const TransferService = {
   /**
    * Snapshot of one partition by key-hash sub-ranges, in order, from `from_high/from_low` on. The receiver
-   * opens it at the leader and replaces its own sub-range with each chunk (R33).
+   * opens it at the leader, or, for one sub-range of several, at a replica that follows, and replaces its own sub-range with each chunk (R33).
    */
   fetchSnapshot: {
     path: "/atoll.v1.Transfer/FetchSnapshot" as const,
@@ -1743,12 +2079,28 @@ export const TransferService = {
       Buffer.from(LimitTransfersResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): LimitTransfersResponse => LimitTransfersResponse.decode(value),
   },
+  /**
+   * Says into how many sub-ranges this node splits the full syncs that fill these replicas; others come in one stream. Holds
+   * until the coordinator says something else, or says nothing for `valid_ms`, also for what is under way. Commands of an
+   * older term are refused as STALE_FENCING_TOKEN (R11).
+   */
+  shardTransfers: {
+    path: "/atoll.v1.Transfer/ShardTransfers" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ShardTransfersRequest): Buffer =>
+      Buffer.from(ShardTransfersRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ShardTransfersRequest => ShardTransfersRequest.decode(value),
+    responseSerialize: (value: ShardTransfersResponse): Buffer =>
+      Buffer.from(ShardTransfersResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ShardTransfersResponse => ShardTransfersResponse.decode(value),
+  },
 } as const;
 
 export interface TransferServer extends UntypedServiceImplementation {
   /**
    * Snapshot of one partition by key-hash sub-ranges, in order, from `from_high/from_low` on. The receiver
-   * opens it at the leader and replaces its own sub-range with each chunk (R33).
+   * opens it at the leader, or, for one sub-range of several, at a replica that follows, and replaces its own sub-range with each chunk (R33).
    */
   fetchSnapshot: handleServerStreamingCall<FetchSnapshotRequest, FetchSnapshotResponse>;
   /** How far the replicas of this node got that are being filled, and what room it has. */
@@ -1758,12 +2110,18 @@ export interface TransferServer extends UntypedServiceImplementation {
    * `valid_ms`. Commands of an older term are refused as STALE_FENCING_TOKEN (R11).
    */
   limitTransfers: handleUnaryCall<LimitTransfersRequest, LimitTransfersResponse>;
+  /**
+   * Says into how many sub-ranges this node splits the full syncs that fill these replicas; others come in one stream. Holds
+   * until the coordinator says something else, or says nothing for `valid_ms`, also for what is under way. Commands of an
+   * older term are refused as STALE_FENCING_TOKEN (R11).
+   */
+  shardTransfers: handleUnaryCall<ShardTransfersRequest, ShardTransfersResponse>;
 }
 
 export interface TransferClient extends Client {
   /**
    * Snapshot of one partition by key-hash sub-ranges, in order, from `from_high/from_low` on. The receiver
-   * opens it at the leader and replaces its own sub-range with each chunk (R33).
+   * opens it at the leader, or, for one sub-range of several, at a replica that follows, and replaces its own sub-range with each chunk (R33).
    */
   fetchSnapshot(
     request: FetchSnapshotRequest,
@@ -1808,6 +2166,26 @@ export interface TransferClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: LimitTransfersResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Says into how many sub-ranges this node splits the full syncs that fill these replicas; others come in one stream. Holds
+   * until the coordinator says something else, or says nothing for `valid_ms`, also for what is under way. Commands of an
+   * older term are refused as STALE_FENCING_TOKEN (R11).
+   */
+  shardTransfers(
+    request: ShardTransfersRequest,
+    callback: (error: ServiceError | null, response: ShardTransfersResponse) => void,
+  ): ClientUnaryCall;
+  shardTransfers(
+    request: ShardTransfersRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ShardTransfersResponse) => void,
+  ): ClientUnaryCall;
+  shardTransfers(
+    request: ShardTransfersRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ShardTransfersResponse) => void,
   ): ClientUnaryCall;
 }
 
