@@ -5,7 +5,7 @@ import { randomHex, toNodeId } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
 import type { CallContext } from '@atoll/platform-grpc';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
-import { draftMigration, requireCapacity } from '../migration/begin-migration.ts';
+import { AUTO, draftMigration, requireCapacity } from '../migration/begin-migration.ts';
 import { toMigration, toPartitionMigration } from '../migration/migration-messages.ts';
 import type { TermOfOffice } from '../term-of-office.ts';
 import { waitForView } from '../wait-for-view.ts';
@@ -38,6 +38,7 @@ export async function replaceNode(context: AdminContext, request: ReplaceNodeReq
     reason: 'REPLACE',
     description: `${to} takes the place of ${from}`,
     planned,
+    method: term.migrations.planMethod(AUTO, { planned, bytesPerSecond: request.bytesPerSecond }, survey),
     bytesPerSecond: request.bytesPerSecond,
     fullVerify: request.fullVerify,
   } as const;
