@@ -26,6 +26,8 @@ const PORT_MAX = 65_535;
 const READY_MS = 60_000;
 const STOP_MS = 30_000;
 const POLL_MS = 10;
+/** Why a node that is registered is not ready: replicas are missing, here or elsewhere. */
+const LACKS = / replicas? /;
 const MAIN = fileURLToPath(new URL('../../../../apps/storage-node/src/main.ts', import.meta.url));
 const OUTWARD = new URL('outward-connections.ts', import.meta.url).href;
 
@@ -87,17 +89,20 @@ export class OwnNode {
   async launch(): Promise<NodeStart> {
     const startedMs = performance.now();
     this.#child = spawn(process.execPath, [...this.#nodeArgs, MAIN], { env: { PATH: process.env['PATH'], ...this.#settings }, stdio: ['ignore', 'ignore', 'inherit'] });
-    while (!(await this.#isReady())) {
+    while (!(await this.#isRegistered())) {
       if (this.#child.exitCode !== null || this.#child.signalCode !== null) throw new Error(`${this.id} ended with ${this.#child.exitCode ?? this.#child.signalCode}`);
-      if (performance.now() - startedMs > READY_MS) throw new Error(`${this.id} is not ready after ${READY_MS / 1000} s`);
+      if (performance.now() - startedMs > READY_MS) throw new Error(`${this.id} is not registered after ${READY_MS / 1000} s`);
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
     return { startedMs, registeredMs: performance.now() };
   }
 
-  async #isReady(): Promise<boolean> {
+  /** It is ready only when partitions have got back what they lack: that is measured. */
+  async #isRegistered(): Promise<boolean> {
     try {
-      return (await fetch(`http://${this.#settings['ATOLL_HTTP_LISTEN']}/readyz`, { signal: AbortSignal.timeout(1000) })).ok;
+      const answer = await fetch(`http://${this.#settings['ATOLL_HTTP_LISTEN']}/readyz`, { signal: AbortSignal.timeout(1000) });
+      const { ready, reasons } = (await answer.json()) as { readonly ready: boolean; readonly reasons: readonly string[] };
+      return ready || reasons.every((reason) => LACKS.test(reason));
     } catch {
       return false;
     }

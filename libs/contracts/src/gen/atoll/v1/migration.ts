@@ -443,6 +443,7 @@ export interface StartMigrationResponse {
   partitions: PartitionMigration[];
 }
 
+/** The method is AUTO. */
 export interface ReplaceNodeRequest {
   /** As in StartMigrationRequest: a request that comes again with it answers with the job that it made. */
   id: string;
