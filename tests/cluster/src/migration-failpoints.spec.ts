@@ -102,7 +102,7 @@ async function misplaced({ from, to, jobs }: Held): Promise<string[]> {
   return partitions.flatMap(({ partition, step, problem }) => {
     const { inSync } = records.get(partition)!;
     const isRight = step === MigrationStep.MIGRATION_STEP_DONE ? !inSync.includes(from) && inSync.includes(to) : step === MigrationStep.MIGRATION_STEP_ROLLED_BACK && !inSync.includes(to);
-    return isRight ? [] : [`${partition}: step ${step}, in sync on ${inSync.join(', ')} ${problem}`];
+    return isRight ? [] : [`${partition}, ${from} to ${to}: step ${step}, in sync on ${inSync.join(', ')} ${problem}`];
   });
 }
 

@@ -51,8 +51,8 @@ export class TermMigrations {
   readonly #spans: MigrationSpans;
   readonly #migrations: Migrations;
   readonly #automatic: AutomaticMigrations;
-  /** When to plan a keyspace anew, because a migration of it failed. */
-  readonly #replanAtMs = new Map<string, number>();
+  /** By name: when to plan a keyspace anew, because a migration of it failed. */
+  readonly #replans = new Map<string, { readonly atMs: number; readonly balances: boolean }>();
   #isEnded = false;
 
   constructor(options: TermMigrationsOptions) {
@@ -122,10 +122,11 @@ export class TermMigrations {
   /** Where migrations want partitions, for the decisions of a round. */
   placements(state: ClusterState): ReadonlyMap<string, MigratingPlacement> {
     const nowMs = this.#options.clock.monotonicMs();
-    for (const [name, atMs] of this.#replanAtMs) {
+    for (const [name, { atMs, balances }] of this.#replans) {
       if (nowMs < atMs) continue;
-      this.#replanAtMs.delete(name);
-      this.#options.plans.replan(name);
+      this.#replans.delete(name);
+      const keyspace = state.keyspaces.get(name);
+      if (keyspace !== undefined) this.#options.plans.replan(keyspace, { balances });
     }
     return this.#migrations.placements(state);
   }
@@ -155,7 +156,9 @@ export class TermMigrations {
   /** What a migration that nobody asked for did not bring about is planned again, after a while. */
   #noteEnd(job: MigrationJob): void {
     if (job.state !== 'FAILED' || job.reason === 'REQUESTED') return;
-    for (const { keyspace } of this.store.operatorsOf(job.id)) this.#replanAtMs.set(keyspace, this.#options.clock.monotonicMs() + AGAIN_MS);
+    const atMs = this.#options.clock.monotonicMs() + AGAIN_MS;
+    const isForBalance = job.reason === 'JOIN' || job.reason === 'BALANCE';
+    for (const { keyspace } of this.store.operatorsOf(job.id)) this.#replans.set(keyspace, { atMs, balances: isForBalance || this.#replans.get(keyspace)?.balances === true });
   }
 }
 

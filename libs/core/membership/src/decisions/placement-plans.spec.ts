@@ -1,6 +1,7 @@
 import { toNodeId, type NodeId } from '@atoll/core-runtime';
 import type { PlacementNode } from '@atoll/core-placement';
 import { ToyCluster } from '../testing/toy-cluster.ts';
+import type { PartitionRecord } from '../partition-record.ts';
 import type { Action } from './action.ts';
 import { nameOf } from './cluster-state.ts';
 import { PlacementPlans, type DueMove, type MigratingPlacement } from './placement-plans.ts';
@@ -108,6 +109,16 @@ describe('replicas that move by migrations', () => {
 
 const NODES: PlacementNode[] = ['a', 'b', 'c', 'd'].map((id) => ({ id: toNodeId(id), zone: 'z', weight: 1 }));
 
+const ab = [toNodeId('a'), toNodeId('b')];
+
+/** Led by the first of the nodes. */
+function placedOn(record: PartitionRecord, nodes: readonly NodeId[]): PartitionRecord {
+  const leader = { ...record.leader!, node: nodes[0]! };
+  return { ...record, inSync: nodes.map((node) => ({ ...leader, node })), leader };
+}
+
+const crowd = (record: PartitionRecord): PartitionRecord => placedOn(record, ab);
+
 describe('the plan of a keyspace', () => {
   function joined() {
     const cluster = createCluster();
@@ -165,7 +176,7 @@ describe('the plan of a keyspace', () => {
     plans.follow(keyspace, records[partition]!, { now: move.before, end: move.before });
     plans.targets(keyspace, NODES, records);
     expect(plans.due(keyspace).has(partition)).toBe(false);
-    plans.replan('default');
+    plans.replan(keyspace, { balances: true });
     plans.targets(keyspace, NODES, records);
     expect(plans.due(keyspace).get(partition)?.reason).toBe('JOIN');
   });
@@ -182,10 +193,58 @@ describe('the plan of a keyspace', () => {
   it('an operator\'s own imbalance is not taken back by a coordinator that is elected, and what is lost is made good', () => {
     const { keyspace, records } = joined();
     const plans = new PlacementPlans({ movesByMigration: true });
-    const crowded = records.map((record) => ({ ...record, inSync: record.inSync.map((member, index) => ({ ...member, node: toNodeId(index === 0 ? 'a' : 'b') })), leader: { ...record.leader!, node: toNodeId('a') } }));
+    const crowded = records.map(crowd);
     plans.targets(keyspace, NODES.slice(0, 3), crowded);
     expect([...plans.due(keyspace).values()].filter(({ reason }) => reason === 'BALANCE')).toEqual([]);
     plans.targets(keyspace, NODES.slice(1), crowded);
     expect(plans.due(keyspace).size).toBe(8);
+  });
+
+  /** As an operator's migration leaves them: nearly all of them on a and b. */
+  function crowdedFrom(records: readonly PartitionRecord[], others: readonly NodeId[][]): PartitionRecord[] {
+    return records.map((record, index) => placedOn(record, others[index] ?? ab));
+  }
+
+  it('an operator\'s own imbalance is not taken back when the migration ends of which a coordinator learned when it was elected', () => {
+    const { keyspace, records } = joined();
+    const crowded = crowdedFrom(records, [[toNodeId('c'), toNodeId('a')]]);
+    const plans = new PlacementPlans({ movesByMigration: true });
+    const moved: MigratingPlacement = { now: ab, end: ab };
+    const migrating = new Map(records.slice(1).map(({ partition }): [number, MigratingPlacement] => [partition, moved]));
+    plans.targets(keyspace, NODES.slice(0, 3), records, migrating);
+    for (const record of records.slice(1)) plans.follow(keyspace, record, moved);
+    plans.targets(keyspace, NODES.slice(0, 3), crowded);
+    expect([...plans.due(keyspace)]).toEqual([]);
+  });
+
+  it('an operator\'s own imbalance is not taken back once the nodes that changed before it had got their share', () => {
+    const { plans, keyspace, records, due } = joined();
+    const shared = records.map((record) => placedOn(record, due.get(record.partition)?.after ?? record.inSync.map(({ node }) => node)));
+    for (const [partition, { before, after }] of due) plans.follow(keyspace, records[partition]!, { now: before, end: after });
+    plans.targets(keyspace, NODES, shared);
+    plans.targets(keyspace, NODES, shared);
+    const moved: MigratingPlacement = { now: ab, end: ab };
+    plans.targets(keyspace, NODES, shared, new Map(shared.slice(1).map(({ partition }) => [partition, moved])));
+    for (const record of shared.slice(1)) plans.follow(keyspace, record, moved);
+    const crowded = crowdedFrom(shared, [[toNodeId('c'), toNodeId('d')]]);
+    // One of them has a third replica still when no operator has it any more, so the plan is made anew.
+    plans.targets(keyspace, NODES, crowded.with(1, placedOn(crowded[1]!, [...ab, toNodeId('c')])));
+    expect(plans.due(keyspace).size).toBeLessThanOrEqual(1);
+    plans.targets(keyspace, NODES, crowded);
+    expect(plans.due(keyspace).size).toBeLessThanOrEqual(1);
+  });
+
+  it('balances again after a migration for the sake of balance failed', () => {
+    const { plans, keyspace, records, due } = joined();
+    for (const [partition, { before, after }] of due) plans.follow(keyspace, records[partition]!, { now: before, end: after });
+    plans.targets(keyspace, NODES, records);
+    plans.targets(keyspace, NODES, records);
+    expect([...plans.due(keyspace)]).toEqual([]);
+    const [first, ...others] = [...due];
+    const begun = records.map((record) => (record.partition === first![0] ? placedOn(record, first![1].after) : record));
+    plans.replan(keyspace, { balances: true });
+    plans.targets(keyspace, NODES, begun);
+    expect(others.length).toBeGreaterThan(0);
+    expect(new Set([...plans.due(keyspace).values()].map(({ reason }) => reason))).toEqual(new Set(['BALANCE']));
   });
 });

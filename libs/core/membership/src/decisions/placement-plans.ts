@@ -42,8 +42,8 @@ export interface PlacementPlansOptions {
  */
 export class PlacementPlans {
   readonly #plans = new Map<string, Plan>();
-  /** Ids of keyspaces that were planned before. */
-  readonly #planned = new Set<string>();
+  /** By id of the keyspace: the nodes that it was planned for last, and whether it is being balanced over them. */
+  readonly #balances = new Map<string, { readonly nodes: string; readonly isWanted: boolean }>();
   readonly #movesByMigration: boolean;
 
   constructor({ movesByMigration = false }: PlacementPlansOptions = {}) {
@@ -58,10 +58,15 @@ export class PlacementPlans {
     migrating: ReadonlyMap<number, MigratingPlacement> = NONE,
   ): readonly (readonly NodeId[])[] {
     const isFirst = records.includes(undefined);
-    const fingerprint = JSON.stringify([keyspace.id, isFirst, nodes.map(({ id, zone, weight }) => `${id} ${zone} ${weight}`).toSorted()]);
+    const nodesText = JSON.stringify(nodes.map(({ id, zone, weight }) => `${id} ${zone} ${weight}`).toSorted());
+    const fingerprint = `${keyspace.id} ${isFirst} ${nodesText}`;
     const known = this.#plans.get(keyspace.name);
     if (known !== undefined) settleFollowed(known, keyspace, records, migrating);
-    if (known?.fingerprint === fingerprint && !(known.isProvisional && migrating.size === 0)) return known.targets;
+    if (known?.fingerprint === fingerprint && !(known.isProvisional && migrating.size === 0)) {
+      if (isCarriedOut(known, migrating)) this.#setBalances(keyspace, nodesText, false);
+      return known.targets;
+    }
+    const balances = !isFirst && this.#setBalances(keyspace, nodesText);
     const present = records.map((record, partition) => migrating.get(partition)?.end ?? (record === undefined ? [] : presentNodes(record)));
     const { desired, moves, drops } = makePlan(keyspace, nodes, present);
     const plan: Plan = { fingerprint, targets: desired, due: new Map(), followed: new Set(migrating.keys()), isProvisional: migrating.size > 0 };
@@ -72,12 +77,10 @@ export class PlacementPlans {
         const after = [...new Set([...desired[partition]!, ...before])].slice(0, Math.max(keyspace.replicationFactor, desired[partition]!.length));
         if (!plan.due.has(partition) && !isSameNodes(before, after)) plan.due.set(partition, { before, after, reason });
       };
-      // What a coordinator finds when it is elected is as somebody left it: an operator's own moves are not taken back.
-      for (const { partition, reason } of moves) if (reason !== 'BALANCE' || this.#planned.has(keyspace.id)) due(partition, reason);
+      for (const { partition, reason } of moves) if (reason !== 'BALANCE' || balances) due(partition, reason);
       for (const { partition } of drops) due(partition, 'BALANCE');
       plan.targets.splice(0, desired.length, ...present.map((list) => [...list]));
     }
-    if (!isFirst) this.#planned.add(keyspace.id);
     this.#plans.set(keyspace.name, plan);
     return plan.targets;
   }
@@ -87,9 +90,23 @@ export class PlacementPlans {
     return this.#plans.get(keyspace.name)?.due ?? NO_MOVES;
   }
 
-  /** What is due is planned anew: it was tried and did not come about. */
-  replan(keyspace: string): void {
-    this.#plans.delete(keyspace);
+  /** What is due is planned anew: it was tried and did not come about. `balances`: what was tried was for the sake of balance. */
+  replan({ id, name }: KeyspaceSpec, { balances }: { readonly balances: boolean }): void {
+    this.#plans.delete(name);
+    const known = this.#balances.get(id);
+    if (known !== undefined && balances) this.#balances.set(id, { ...known, isWanted: true });
+  }
+
+  /**
+   * Whether replicas are to move for the sake of balance alone: since the nodes changed, and until they are balanced. As a
+   * coordinator finds them when it is elected they are as somebody left them, and so they are when an operator's migration
+   * ends: an operator's own moves are not taken back.
+   */
+  #setBalances({ id }: KeyspaceSpec, nodes: string, isStillWanted = true): boolean {
+    const known = this.#balances.get(id);
+    const isWanted = known !== undefined && (known.nodes !== nodes || (known.isWanted && isStillWanted));
+    this.#balances.set(id, { nodes, isWanted });
+    return isWanted;
   }
 
   /** The target of one partition, bent so that its leader may stay. One whose node is not `kept` is to go: its office is transferred first (R29). */
@@ -125,6 +142,8 @@ export class PlacementPlans {
   /** Forgets keyspaces that are no more. */
   retain(keyspaces: ReadonlyMap<string, KeyspaceSpec>): void {
     for (const name of this.#plans.keys()) if (!keyspaces.has(name)) this.#plans.delete(name);
+    const ids = new Set([...keyspaces.values()].map(({ id }) => id));
+    for (const id of this.#balances.keys()) if (!ids.has(id)) this.#balances.delete(id);
   }
 }
 
@@ -140,6 +159,11 @@ function settleFollowed(plan: Plan, keyspace: KeyspaceSpec, records: readonly (P
     plan.targets[partition] = presentNodes(record);
     if (plan.targets[partition].length !== keyspace.replicationFactor) plan.isProvisional = true;
   }
+}
+
+/** Nothing that it wants is left to do, or under way. */
+function isCarriedOut({ due, followed, isProvisional }: Plan, migrating: ReadonlyMap<number, MigratingPlacement>): boolean {
+  return due.size === 0 && followed.size === 0 && !isProvisional && migrating.size === 0;
 }
 
 function makePlan(keyspace: KeyspaceSpec, nodes: readonly PlacementNode[], present: readonly (readonly NodeId[])[]): PlacementPlan {
