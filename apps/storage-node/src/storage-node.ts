@@ -5,7 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { credentials } from '@grpc/grpc-js';
 import { ReplicationClient } from '@atoll/contracts/atoll/v1/replication';
 import { AtollError, isAtollError } from '@atoll/core-errors';
-import { hasReplica, namedPartitions, stopRiskOf, type NodeRecord, type StopRisk } from '@atoll/core-membership';
+import { hasReplica, namesText, stopRiskOf, type NodeRecord, type StopRisk } from '@atoll/core-membership';
 import type { ClockReading } from '@atoll/core-replication';
 import { randomHex, toNodeId, type Random } from '@atoll/core-runtime';
 import { formatAddress, type Address } from '@atoll/platform-config';
@@ -309,8 +309,8 @@ class RunningNode {
     for (const { replica } of this.parts.host.replicas()) if (!replica.state.hasAllData && replica.state.install === undefined && replica.role.kind === 'follower') filling += 1;
     if (filling > 0) reasons.push(`${filling} replicas wait for their first data`);
     const { lastInSync, underReplicated } = this.#stopRisk();
-    if (lastInSync.length > 0) reasons.push(`it has the only in-sync replica of ${namedPartitions(lastInSync)}`);
-    else if (underReplicated.length > 0) reasons.push(`too few replicas are in sync of ${namedPartitions(underReplicated)}`);
+    if (lastInSync.length > 0) reasons.push(`it has the only in-sync replica of ${namesText(lastInSync)}`);
+    else if (underReplicated.length > 0) reasons.push(`too few replicas are in sync of ${namesText(underReplicated)}`);
     // It serves on (R13).
     const notes = store.isRegressed ? [`etcd went back: changes wait for the recovery of the metadata (${store.reasons.join('; ')})`] : [];
     return { ready: reasons.length === 0, reasons: [...reasons, ...notes] };

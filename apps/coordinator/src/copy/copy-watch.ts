@@ -16,8 +16,8 @@ export interface CopyWatchOptions {
 export class CopyWatch {
   readonly #options: CopyWatchOptions;
   readonly #peers = new PeersByAddress((address) => new CopyClient(address, credentials.createInsecure(), createChannelOptions()));
-  /** By node, the latest answer. */
-  readonly #answers = new Map<string, readonly CopyStatus[]>();
+  /** By node, the latest answer, by `placeOf`. */
+  readonly #answers = new Map<string, ReadonlyMap<string, readonly CopyStatus[]>>();
   #askedMs = -Infinity;
   #isAsking = false;
 
@@ -27,7 +27,7 @@ export class CopyWatch {
 
   /** What the node last said of a partition of a copy, one for each partition of the source; none before. */
   of(node: string | undefined, keyspaceId: string, partition: number): readonly CopyStatus[] {
-    return (this.#answers.get(node ?? '') ?? []).filter((one) => one.keyspaceId === keyspaceId && one.partition === partition);
+    return this.#answers.get(node ?? '')?.get(placeOf({ keyspaceId, partition })) ?? [];
   }
 
   /** Asks these nodes if it is time. Does not wait. */
@@ -49,7 +49,7 @@ export class CopyWatch {
   async #ask(node: string, record: NodeRecord | undefined): Promise<void> {
     try {
       const answer = record && (await callUnary(this.#peers.at(record.address), 'getCopies', {}, { deadlineMs: this.#options.deadlineMs }));
-      if (answer !== undefined && answer.incarnation === record?.incarnation) this.#answers.set(node, answer.copies);
+      if (answer !== undefined && answer.incarnation === record?.incarnation) this.#answers.set(node, Map.groupBy(answer.copies, placeOf));
       else this.#answers.delete(node);
     } catch (error) {
       // What it said before grows old: nothing is better known than something that was.
@@ -58,3 +58,5 @@ export class CopyWatch {
     }
   }
 }
+
+const placeOf = ({ keyspaceId, partition }: Pick<CopyStatus, 'keyspaceId' | 'partition'>): string => `${keyspaceId}/${partition}`;

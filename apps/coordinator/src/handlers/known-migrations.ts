@@ -1,5 +1,5 @@
 import type { StartMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
-import { AtollError, invalidArgument } from '@atoll/core-errors';
+import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
 import { toMigration, toPartitionMigration } from '../migration/migration-messages.ts';
 import type { TermOfOffice } from '../term-of-office.ts';
 
@@ -8,6 +8,15 @@ const ID = /^[A-Za-z0-9_-]{1,64}$/;
 /** Throws INVALID_ARGUMENT for an id that cannot stand in a key; an empty one is made up. */
 export function checkMigrationId(id: string): void {
   if (id !== '' && !ID.test(id)) throw invalidArgument('id', 'must be 1 to 64 characters of [A-Za-z0-9_-]');
+}
+
+/** Begins a job, unless the same request made it a moment ago. Throws as `begin`. */
+export async function beginOnce(begin: () => Promise<void>): Promise<void> {
+  try {
+    await begin();
+  } catch (error) {
+    if (!isAtollError(error) || error.reason !== 'MIGRATION_CONFLICT' || error.metadata['field'] !== 'id') throw error;
+  }
 }
 
 /** What stands in etcd by that id; an empty one names nothing. */

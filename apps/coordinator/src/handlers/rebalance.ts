@@ -6,8 +6,7 @@ import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { checkMethod, draftMigration, requireCapacity } from '../migration/begin-migration.ts';
 import { sizeIn, type ClusterSurvey } from '../migration/cluster-survey.ts';
 import type { TermOfOffice } from '../term-of-office.ts';
-import { checkMigrationId, describeMigration, existingMigration } from './known-migrations.ts';
-import { beginOnce } from './start-migration.ts';
+import { beginOnce, checkMigrationId, describeMigration, existingMigration } from './known-migrations.ts';
 
 export async function planRebalance(context: AdminContext, { keyspace }: PlanRebalanceRequest): Promise<PlanRebalanceResponse> {
   const { term, names } = scope(context, keyspace);
@@ -35,7 +34,7 @@ export async function rebalance(context: AdminContext, { keyspace, id, method, s
   const ask = { id: id || `rebalance-${randomHex(context.random, 8)}`, reason: 'REQUESTED', description: 'rebalance', planned, method: term.migrations.planMethod({ method, shards }, { planned, bytesPerSecond: 0 }, survey), bytesPerSecond: 0, fullVerify: false } as const;
   const { job, operators } = draftMigration(ask, survey, term.wallMs());
   requireCapacity(operators, survey);
-  await beginOnce(term, job, operators);
+  await beginOnce(() => term.migrations.begin(job, operators));
   return { migration: describeMigration(term, job.id)?.migration, refusals: [...refusals] };
 }
 

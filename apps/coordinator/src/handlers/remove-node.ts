@@ -1,6 +1,6 @@
 import type { RemoveNodeRequest, RemoveNodeResponse } from '@atoll/contracts/atoll/v1/admin';
 import { invalidArgument } from '@atoll/core-errors';
-import { membersOf, nameOf, namedPartitions } from '@atoll/core-membership';
+import { membersOf, nameOf, namesText } from '@atoll/core-membership';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { requireSpec } from './drain-node.ts';
 
@@ -13,7 +13,7 @@ export async function removeNode(context: AdminContext, { node, dataIsLost }: Re
   const held = [...view.keyspaces().keys()].flatMap((name) => view.partitions(name)).filter(({ record }) => membersOf(record).some((member) => member.node === node));
   if (held.length > 0 && !dataIsLost) {
     const last = held.filter(({ record }) => record.inSync.length > 0 && record.inSync.every((member) => member.node === node)).map(({ record }) => nameOf(record));
-    const loss = last.length > 0 ? ` and nobody else is in sync with ${namedPartitions(last)}, which would be lost` : '';
+    const loss = last.length > 0 ? ` and nobody else is in sync with ${namesText(last)}, which would be lost` : '';
     throw invalidArgument('data_is_lost', `${node} still holds ${held.length} replicas by the records${loss}; drain it while it runs, or state that its process is stopped and its data does not come back`);
   }
   await term.setWanted(spec, 'REMOVED');

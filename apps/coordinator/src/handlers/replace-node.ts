@@ -6,12 +6,11 @@ import type { ClusterView } from '@atoll/platform-etcd';
 import type { CallContext } from '@atoll/platform-grpc';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { AUTO, draftMigration, requireCapacity } from '../migration/begin-migration.ts';
-import { toMigration, toPartitionMigration } from '../migration/migration-messages.ts';
 import type { TermOfOffice } from '../term-of-office.ts';
 import { waitForView } from '../wait-for-view.ts';
 import { requireSpec } from './drain-node.ts';
 import { checkMigrationId, existingMigration } from './known-migrations.ts';
-import { beginOnce, checkBytesPerSecond, requireTarget } from './start-migration.ts';
+import { begun, checkBytesPerSecond, requireTarget } from './start-migration.ts';
 import { WAIT_MS } from './wait-ms.ts';
 
 /** What is left for the job itself when others have given way. */
@@ -46,13 +45,7 @@ export async function replaceNode(context: AdminContext, request: ReplaceNodeReq
   const { job, operators } = draftMigration(ask, survey, term.wallMs());
   // A keyspace that evicts makes room by itself: a full cache must not keep nodes from being replaced.
   requireCapacity(operators.filter(({ keyspace }) => view.keyspace(keyspace)?.eviction !== 'LRU'), survey);
-  if (!dryRun) {
-    await beginOnce(term, job, operators);
-    const written = await existingMigration(term, job.id);
-    if (written !== undefined) return { ...written, refusals: [...refusals] };
-  }
-  const partitions = operators.map((operator) => toPartitionMigration(operator, { bytes: 0, entries: 0, progress: 0 }));
-  return { migration: toMigration(job, []), partitions, refusals: [...refusals] };
+  return { ...(await begun(term, { job, operators, dryRun })), refusals: [...refusals] };
 }
 
 /** A node that has just joined is being given its share, which is not what it is to hold. Throws MIGRATION_CONFLICT when they take too long. */

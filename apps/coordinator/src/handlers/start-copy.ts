@@ -1,12 +1,12 @@
 import type { CopyTarget, StartMigrationRequest, StartMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
-import { checkKeyspaceName, createKeyspaceSpec, keyspaceNotFound, partitionName, type KeyspaceSpec } from '@atoll/core-membership';
+import { checkKeyspaceName, createKeyspaceSpec, keyspaceNotFound, type KeyspaceSpec } from '@atoll/core-membership';
 import { FILL_SHARE_MAX, type CopyJob } from '@atoll/core-migration';
 import { DEFAULT_KEYSPACE, randomHex } from '@atoll/core-runtime';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { toCopiedPartition, toCopyMigration } from '../copy/copy-messages.ts';
-import type { ClusterSurvey } from '../migration/cluster-survey.ts';
-import { checkMigrationId, existingMigration } from './known-migrations.ts';
+import { sizeIn, type ClusterSurvey } from '../migration/cluster-survey.ts';
+import { beginOnce, checkMigrationId, existingMigration } from './known-migrations.ts';
 
 /** `StartMigration` with the method COPY. Throws INVALID_ARGUMENT that names the field, KEYSPACE_NOT_FOUND, KEYSPACE_EXISTS, CAPACITY_SHORT, MIGRATION_CONFLICT. */
 export async function startCopy(context: AdminContext, request: StartMigrationRequest): Promise<StartMigrationResponse> {
@@ -37,21 +37,12 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
     problem: '',
   };
   if (!request.dryRun) {
-    await beginCopyOnce(() => term.copies.begin(job, spec));
+    await beginOnce(() => term.copies.begin(job, spec));
     const written = await existingMigration(term, job.id);
     if (written !== undefined) return written;
   }
   const partitions = Array.from({ length: spec.partitionCount }, (_, partition) => toCopiedPartition(job, { partition, leader: undefined, sourceLeaders: [], sources: 1, statuses: [] }));
   return { migration: toCopyMigration(job, partitions, 0, ''), partitions };
-}
-
-/** The same request may have made it a moment ago. */
-async function beginCopyOnce(begin: () => Promise<void>): Promise<void> {
-  try {
-    await begin();
-  } catch (error) {
-    if (!isAtollError(error) || error.reason !== 'MIGRATION_CONFLICT') throw error;
-  }
 }
 
 function checkCopyRequest({ id, target, partitions, allKeyspaces, from, to, bytesPerSecond, fullVerify, shards }: StartMigrationRequest): CopyTarget {
@@ -85,10 +76,10 @@ function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job }: { readonl
 }
 
 /** Throws CAPACITY_SHORT with the numbers when the nodes together lack memory for it. A node without a limit has room for all. */
-function requireRoom(source: KeyspaceSpec, target: KeyspaceSpec, { memory, sizes }: ClusterSurvey): void {
-  const nodes = [...memory.values()];
+function requireRoom(source: KeyspaceSpec, target: KeyspaceSpec, survey: ClusterSurvey): void {
+  const nodes = [...survey.memory.values()];
   if (nodes.length === 0 || nodes.some(({ limitBytes }) => limitBytes === 0)) return;
-  const held = Array.from({ length: source.partitionCount }, (_, partition) => sizes.get(partitionName(source.name, partition))?.bytes ?? 0).reduce((a, b) => a + b, 0);
+  const held = Array.from({ length: source.partitionCount }, (_, partition) => sizeIn(survey, { keyspace: source.name, partition }).bytes).reduce((a, b) => a + b, 0);
   const replicas = Math.min(target.replicationFactor, nodes.length);
   const freeBytes = nodes.reduce((sum, { usedBytes, limitBytes }) => sum + Math.max(0, Math.floor(limitBytes * FILL_SHARE_MAX) - usedBytes), 0);
   if (held * replicas <= freeBytes) return;

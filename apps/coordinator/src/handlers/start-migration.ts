@@ -1,5 +1,5 @@
 import { MigrationMethod, type StartMigrationRequest, type StartMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
-import { invalidArgument, isAtollError } from '@atoll/core-errors';
+import { invalidArgument } from '@atoll/core-errors';
 import { planMove, type MigrationJob, type MigrationOperator, type PlannedMoves } from '@atoll/core-migration';
 import { DEFAULT_KEYSPACE, randomHex, toNodeId } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
@@ -8,7 +8,7 @@ import { checkMethod, draftMigration, requireCapacity } from '../migration/begin
 import { toMigration, toPartitionMigration } from '../migration/migration-messages.ts';
 import type { TermOfOffice } from '../term-of-office.ts';
 import { requireSpec } from './drain-node.ts';
-import { checkMigrationId, existingMigration } from './known-migrations.ts';
+import { beginOnce, checkMigrationId, existingMigration } from './known-migrations.ts';
 import { namedPartitions } from './named-partitions.ts';
 import { startCopy } from './start-copy.ts';
 
@@ -35,12 +35,7 @@ export async function startMigration(context: AdminContext, request: StartMigrat
   } as const;
   const { job, operators } = draftMigration(ask, survey, term.wallMs());
   requireCapacity(operators, survey);
-  if (!request.dryRun) {
-    await beginOnce(term, job, operators);
-    const written = await existingMigration(term, job.id);
-    if (written !== undefined) return written;
-  }
-  return { migration: toMigration(job, []), partitions: operators.map((operator) => toPartitionMigration(operator, { bytes: 0, entries: 0, progress: 0 })) };
+  return begun(term, { job, operators, dryRun: request.dryRun });
 }
 
 /** Throws INVALID_ARGUMENT for a bound that is none: 0 stands for that of the nodes. */
@@ -48,13 +43,17 @@ export function checkBytesPerSecond(value: number): void {
   if (value !== 0 && (value < BYTES_PER_SECOND_MIN || !Number.isSafeInteger(value))) throw invalidArgument('bytes_per_second', `must be 0 or a whole number of at least ${BYTES_PER_SECOND_MIN}`);
 }
 
-/** Begins a job, unless the same request made it a moment ago. Throws as TermMigrations.begin. */
-export async function beginOnce(term: TermOfOffice, job: MigrationJob, operators: readonly MigrationOperator[]): Promise<void> {
-  try {
-    await term.migrations.begin(job, operators);
-  } catch (error) {
-    if (!isAtollError(error) || error.reason !== 'MIGRATION_CONFLICT' || error.metadata['field'] !== 'id') throw error;
+/** Begins a job and answers with it as it stands in etcd; a dry run with what it would be. Throws as TermMigrations.begin. */
+export async function begun(
+  term: TermOfOffice,
+  { job, operators, dryRun }: { readonly job: MigrationJob; readonly operators: readonly MigrationOperator[]; readonly dryRun: boolean },
+): Promise<Required<StartMigrationResponse>> {
+  if (!dryRun) {
+    await beginOnce(() => term.migrations.begin(job, operators));
+    const written = await existingMigration(term, job.id);
+    if (written !== undefined) return written;
   }
+  return { migration: toMigration(job, []), partitions: operators.map((operator) => toPartitionMigration(operator, { bytes: 0, entries: 0, progress: 0 })) };
 }
 
 /** Throws INVALID_ARGUMENT that names the field. */

@@ -2,8 +2,7 @@
 import { AtollError, invalidArgument } from '@atoll/core-errors';
 import { MigrationMethod } from '@atoll/contracts/atoll/v1/migration';
 import { MOVE_PLAN, SHARDS_MAX, SHARDS_MIN, chooseMethod, draftMigration as draft, findShortages, shardedPlan, shortageText, type MethodFacts, type MethodPlan, type MigrationAsk, type MigrationOperator } from '@atoll/core-migration';
-import { partitionName } from '@atoll/core-membership';
-import type { ClusterSurvey } from './cluster-survey.ts';
+import { knownSizeIn, type ClusterSurvey } from './cluster-survey.ts';
 
 export interface MethodAsk {
   readonly method: MigrationMethod;
@@ -28,7 +27,7 @@ export function planMethod({ method, shards }: MethodAsk, facts: Pick<MethodFact
   if (method === MigrationMethod.MIGRATION_METHOD_SHARDED) return shardedPlan(shards);
   return chooseMethod({
     ...facts,
-    sizeOf: ({ keyspace, partition }) => survey.sizes.get(partitionName(keyspace, partition)),
+    sizeOf: (record) => knownSizeIn(survey, record),
     sendBytesPerSecondOf: (node) => survey.sendBytesPerSecond.get(node),
     loadOf: (node) => survey.load.get(node),
   });
@@ -36,7 +35,7 @@ export function planMethod({ method, shards }: MethodAsk, facts: Pick<MethodFact
 
 /** With what the nodes said their partitions take. */
 export const draftMigration = (ask: MigrationAsk, survey: ClusterSurvey, wallMs: number): ReturnType<typeof draft> =>
-  draft(ask, ({ keyspace, partition }) => survey.sizes.get(partitionName(keyspace, partition)), wallMs);
+  draft(ask, (record) => knownSizeIn(survey, record), wallMs);
 
 /** Throws CAPACITY_SHORT with the numbers when a target lacks memory for it. */
 export function requireCapacity(operators: readonly MigrationOperator[], survey: ClusterSurvey): void {

@@ -34,6 +34,18 @@ export async function surveyCluster(peers: TransferPeers, nodes: ReadonlyMap<str
 
 const NOTHING = { bytes: 0, entries: 0 };
 
-/** What a partition takes; nothing where its leader's node did not say. */
-export const sizeIn = ({ sizes }: ClusterSurvey, { keyspace, partition }: { readonly keyspace: string; readonly partition: number }): { readonly bytes: number; readonly entries: number } =>
-  sizes.get(partitionName(keyspace, partition)) ?? NOTHING;
+interface Place {
+  readonly keyspace: string;
+  readonly partition: number;
+}
+
+interface Size {
+  readonly bytes: number;
+  readonly entries: number;
+}
+
+/** What a partition takes; undefined where its leader's node did not say. */
+export const knownSizeIn = ({ sizes }: ClusterSurvey, { keyspace, partition }: Place): Size | undefined => sizes.get(partitionName(keyspace, partition));
+
+/** The same, and nothing where it did not say. */
+export const sizeIn = (survey: ClusterSurvey, place: Place): Size => knownSizeIn(survey, place) ?? NOTHING;

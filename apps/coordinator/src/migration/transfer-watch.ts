@@ -78,7 +78,7 @@ export class TransferWatch {
     this.#askedMs = nowMs;
     this.#isAsking = true;
     const bounds = boundsOf(filling, jobs, cluster.recordOf);
-    void Promise.all([...[...receivers].map((node) => this.#ask(node, cluster.nodes.get(node))), ...this.#limit(bounds, cluster.nodes), ...this.#shard(shardsOf(filling, jobs), cluster.nodes)]).finally(() => {
+    void Promise.all([...[...receivers].map((node) => this.#ask(node, cluster.nodes.get(node))), ...this.#say(this.#limited, bounds, cluster.nodes, this.#limit), ...this.#say(this.#sharding, shardsOf(filling, jobs), cluster.nodes, this.#shard)]).finally(() => {
       this.#isAsking = false;
       this.#options.onNews();
     });
@@ -101,32 +101,20 @@ export class TransferWatch {
     }
   }
 
-  /** Said to nodes that have something to split, and once more when they have not any more. */
-  #shard(wanted: ReadonlyMap<string, readonly ShardedTransfer[]>, nodes: ReadonlyMap<string, NodeRecord>): Promise<void>[] {
+  /** Says `wanted` to the nodes that are in it, and to those of `told`, once more, that there is nothing any more. */
+  #say<Wanted>(told: Set<string>, wanted: ReadonlyMap<string, Wanted>, nodes: ReadonlyMap<string, NodeRecord>, call: (address: string, wanted: Wanted | undefined) => Promise<void>): Promise<void>[] {
     const calls: Promise<void>[] = [];
-    for (const node of new Set([...wanted.keys(), ...this.#sharding])) {
-      const transfers = wanted.get(node) ?? [];
+    for (const node of new Set([...wanted.keys(), ...told])) {
+      if (wanted.has(node)) told.add(node);
+      else told.delete(node);
       const address = nodes.get(node)?.address;
-      if (transfers.length === 0) this.#sharding.delete(node);
-      else this.#sharding.add(node);
-      if (address === undefined) continue;
-      calls.push(this.#options.peers.shard(address, transfers, SAID_VALID_MS).catch((error: unknown) => this.#options.onProblem(node, error)));
+      if (address !== undefined) calls.push(call(address, wanted.get(node)).catch((error: unknown) => this.#options.onProblem(node, error)));
     }
     return calls;
   }
 
-  #limit(bounds: ReadonlyMap<string, number>, nodes: ReadonlyMap<string, NodeRecord>): Promise<void>[] {
-    const calls: Promise<void>[] = [];
-    for (const node of new Set([...bounds.keys(), ...this.#limited])) {
-      const bytesPerSecond = bounds.get(node) ?? 0;
-      const address = nodes.get(node)?.address;
-      if (bytesPerSecond === 0) this.#limited.delete(node);
-      else this.#limited.add(node);
-      if (address === undefined) continue;
-      calls.push(this.#options.peers.limit(address, bytesPerSecond, SAID_VALID_MS).catch((error: unknown) => this.#options.onProblem(node, error)));
-    }
-    return calls;
-  }
+  readonly #shard = (address: string, transfers: readonly ShardedTransfer[] = []): Promise<void> => this.#options.peers.shard(address, transfers, SAID_VALID_MS);
+  readonly #limit = (address: string, bytesPerSecond = 0): Promise<void> => this.#options.peers.limit(address, bytesPerSecond, SAID_VALID_MS);
 }
 
 /** What each node that receives has to split. */

@@ -1,11 +1,13 @@
-import { CopyPhase as PhaseMessage, type CopyStatus, type GetCopiesResponse } from '@atoll/contracts/atoll/v1/copy';
+import { credentials } from '@grpc/grpc-js';
+import { CopyClient, CopyPhase as PhaseMessage, type CopyStatus, type GetCopiesResponse } from '@atoll/contracts/atoll/v1/copy';
 import type { KeyspaceSpec } from '@atoll/core-membership';
 import { sourcePartitionsOf, type CopyPhase, type Leader } from '@atoll/core-replication';
 import type { ClusterView } from '@atoll/platform-etcd';
+import { createChannelOptions } from '@atoll/platform-grpc';
 import type { Counter, Logger, Metrics } from '@atoll/platform-telemetry';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
-import { CopyClients } from './copy-clients.ts';
+import { SharedClients } from '../replication/shared-clients.ts';
 import { CopyPuller } from './copy-puller.ts';
 import { Slots } from './slots.ts';
 
@@ -40,7 +42,8 @@ interface Pulled {
 export class Copies {
   readonly #options: CopiesOptions;
   readonly #pulled = new Map<HostedReplica, Pulled>();
-  readonly #clients = new CopyClients();
+  /** Apart from all others: bulk data must not delay them (R14). */
+  readonly #clients = new SharedClients((address) => new CopyClient(address, credentials.createInsecure(), createChannelOptions({ traffic: 'bulk' })));
   readonly #slots = new Slots(COPYING_MAX);
   readonly #restarts: Counter;
 

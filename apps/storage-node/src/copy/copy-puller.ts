@@ -1,17 +1,17 @@
-import { setTimeout as pause } from 'node:timers/promises';
-import type { CopyCheck, CopyProof, FollowSourceResponse } from '@atoll/contracts/atoll/v1/copy';
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
+import type { CopyCheck, CopyClient, CopyProof, FollowSourceResponse } from '@atoll/contracts/atoll/v1/copy';
 import { AtollError, isAtollError } from '@atoll/core-errors';
 import type { KeyspaceSpec } from '@atoll/core-membership';
 import { partitionOfToken, tokenOfKey } from '@atoll/core-placement';
 import { digestRange, isSameDigest, type CopiedChange, type CopyPhase, type CopyPosition, type Leader } from '@atoll/core-replication';
-import { KIB, type Hash64 } from '@atoll/core-runtime';
+import { KIB, hashOfHalves, type Hash64 } from '@atoll/core-runtime';
 import { FIRST_HASH } from '@atoll/core-store';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { callServerStream } from '@atoll/platform-grpc';
 import type { Logger } from '@atoll/platform-telemetry';
 import type { HostedReplica } from '../hosted-replica.ts';
+import type { SharedClients } from '../replication/shared-clients.ts';
 import { readMoment } from '../turn.ts';
-import type { CopyClients } from './copy-clients.ts';
 import { TELL_MS } from './copy-source.ts';
 import type { Slots } from './slots.ts';
 
@@ -37,7 +37,7 @@ export interface CopyPullerOptions {
   readonly target: KeyspaceSpec;
   readonly clusterId: string;
   readonly view: ClusterView;
-  readonly clients: CopyClients;
+  readonly clients: SharedClients<CopyClient>;
   /** Those that still copy sub-ranges, on this node. */
   readonly slots: Slots;
   /** The source's log was gone, or its data began anew. */
@@ -178,21 +178,21 @@ export class CopyPuller {
    * that no place stands behind must not be taken for the source's present state.
    */
   async #empty(): Promise<void> {
-    const { hosted, partition, source } = this.#options;
+    const { hosted, partition } = this.#options;
     const emptying: CopyPosition = { source: partition, phase: 'EMPTYING', origin: NOWHERE, stampMs: 0, next: undefined };
     await this.#take([], emptying);
     for (let from: Hash64 | undefined = FIRST_HASH; from !== undefined; ) {
       const slice = hosted.replica.state.store.readRange(from, undefined, EMPTYING_SLICE);
-      const gone = slice.entries.filter(({ key }) => partitionOfToken(tokenOfKey(key), source.partitionCount) === partition);
+      const gone = slice.entries.filter(({ key }) => this.#belongs(key));
       if (gone.length > 0) await this.#take(gone.map(({ key }) => ({ key, value: undefined, expiresAtMs: 0 })), emptying);
       from = slice.next;
-      await new Promise((resolve) => setImmediate(resolve));
+      await nextTurn();
     }
   }
 
   async #apply({ changes, origin, stampMs, nextHigh, nextLow, headSeq, headStampMs }: FollowSourceResponse): Promise<void> {
     if (origin === undefined) throw new AtollError('INTERNAL', 'the source does not say where it is');
-    const next = nextHigh === undefined || nextLow === undefined ? undefined : { high: nextHigh, low: nextLow };
+    const next = hashOfHalves(nextHigh, nextLow);
     const position: CopyPosition = { source: this.#options.partition, phase: next === undefined ? 'FOLLOWING' : 'COPYING', origin, stampMs, next };
     const heardMs = performance.now();
     this.#head = { seq: headSeq, stampMs: headStampMs, heardMs };
@@ -207,11 +207,10 @@ export class CopyPuller {
    * copy evicts, it lacks what its source has.
    */
   #compare({ fromHigh, fromLow, toHigh, toLow, expiringByMs, entries, sumHigh, sumLow }: CopyCheck): void {
-    const { hosted, source, partition } = this.#options;
+    const { hosted } = this.#options;
     const isFirst = fromHigh === FIRST_HASH.high && fromLow === FIRST_HASH.low;
-    const to = toHigh === undefined || toLow === undefined ? undefined : { high: toHigh, low: toLow };
-    const belongs = (key: Uint8Array): boolean => partitionOfToken(tokenOfKey(key), source.partitionCount) === partition;
-    const held = digestRange(hosted.replica.state.store, { from: { high: fromHigh, low: fromLow }, to, belongs, expiringByMs }, WHOLE).digest;
+    const to = hashOfHalves(toHigh, toLow);
+    const held = digestRange(hosted.replica.state.store, { from: { high: fromHigh, low: fromLow }, to, belongs: this.#belongs, expiringByMs }, WHOLE).digest;
     const isEqual = isSameDigest(held, { entries, sum: { high: sumHigh, low: sumLow } });
     const before = isFirst ? NOTHING_COMPARED : this.#comparing;
     if (before === undefined) return;
@@ -220,6 +219,9 @@ export class CopyPuller {
     this.#proof = { ...this.#comparing, origin: this.#position?.origin };
     this.#comparing = undefined;
   }
+
+  /** Whether a key comes from the partition of the source. */
+  readonly #belongs = (key: Uint8Array): boolean => partitionOfToken(tokenOfKey(key), this.#options.source.partitionCount) === this.#options.partition;
 
   /** Resolves when it is committed here. Throws the leader's refusals. */
   async #take(changes: readonly CopiedChange[] | FollowSourceResponse['changes'], position: CopyPosition): Promise<void> {

@@ -1,9 +1,10 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { FollowSourceResponse, type CopyCheck, type FollowSourceRequest } from '@atoll/contracts/atoll/v1/copy';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
 import { checkPartitionCount, partitionOfToken, tokenOfKey } from '@atoll/core-placement';
 import { beginOfCopy, digestRange, readSource, type ReplicaState, type SourceLimits, type SourcePlace } from '@atoll/core-replication';
-import { KIB, type Hash64 } from '@atoll/core-runtime';
+import { KIB, hashOfHalves, type Hash64 } from '@atoll/core-runtime';
 import { FIRST_HASH } from '@atoll/core-store';
 import { writePaced, type CallContext } from '@atoll/platform-grpc';
 import type { HostedReplica } from '../hosted-replica.ts';
@@ -77,7 +78,7 @@ export class CopySource {
           await throttle.rate.wait(throttle.weigh(compared.readBytes, compared.readEntries), signal);
         }
         if (reading.sliceEntries > 0) await throttle.rate.wait(throttle.weigh(reading.sliceBytes, reading.sliceEntries), signal);
-        if (!reading.isAtHead || place.next !== undefined || compareFrom !== undefined) await new Promise((resolve) => setImmediate(resolve));
+        if (!reading.isAtHead || place.next !== undefined || compareFrom !== undefined) await nextTurn();
         else await movedBehind(hosted, place.origin.seq, signal);
       }
     } finally {
@@ -103,8 +104,7 @@ function ownership({ targetPartition, targetPartitionCount }: FollowSourceReques
 }
 
 function startOf({ origin, nextHigh, nextLow }: FollowSourceRequest): SourcePlace | undefined {
-  if (origin === undefined) return undefined;
-  return { origin, next: nextHigh === undefined || nextLow === undefined ? undefined : { high: nextHigh, low: nextLow } };
+  return origin && { origin, next: hashOfHalves(nextHigh, nextLow) };
 }
 
 interface ReadCheck {

@@ -1,7 +1,7 @@
 import type { FetchSnapshotResponse } from '@atoll/contracts/atoll/v1/transfer';
 import { AtollError } from '@atoll/core-errors';
 import type { SnapshotChunk } from '@atoll/core-replication';
-import { VALUE_BYTES_MAX, checksum32 } from '@atoll/core-runtime';
+import { VALUE_BYTES_MAX, checksum32, hashOfHalves } from '@atoll/core-runtime';
 import type { StoredEntry } from '@atoll/core-store';
 
 /** Bytes of keys and values of a chunk. */
@@ -42,7 +42,7 @@ export class ChunkAssembler {
     this.#filled.clear();
     this.#checksum = 0;
     if (checksum !== message.checksum) throw new AtollError('INTERNAL', 'the checksum of a snapshot chunk is wrong');
-    const to = message.toHigh === undefined || message.toLow === undefined ? undefined : { high: message.toHigh, low: message.toLow };
+    const to = hashOfHalves(message.toHigh, message.toLow);
     return { from: { high: message.fromHigh, low: message.fromLow }, to, readSeq: message.readSeq, entries };
   }
 }

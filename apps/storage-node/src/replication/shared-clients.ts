@@ -1,18 +1,16 @@
-import { credentials } from '@grpc/grpc-js';
-import { TransferClient } from '@atoll/contracts/atoll/v1/transfer';
-import { createChannelOptions } from '@atoll/platform-grpc';
-
 /** Connections for bulk data, one for each address while somebody uses it: a full sync of many partitions opens one, not many. */
-export class SharedClients {
-  readonly #clients = new Map<string, { readonly client: TransferClient; users: number }>();
+export class SharedClients<Client extends { close(): void }> {
+  readonly #connect: (address: string) => Client;
+  readonly #clients = new Map<string, { readonly client: Client; users: number }>();
+
+  constructor(connect: (address: string) => Client) {
+    this.#connect = connect;
+  }
 
   /** `release` must follow, with the same address. */
-  take(address: string): TransferClient {
+  take(address: string): Client {
     let shared = this.#clients.get(address);
-    if (shared === undefined) {
-      shared = { client: new TransferClient(address, credentials.createInsecure(), createChannelOptions({ traffic: 'bulk' })), users: 0 };
-      this.#clients.set(address, shared);
-    }
+    if (shared === undefined) this.#clients.set(address, (shared = { client: this.#connect(address), users: 0 }));
     shared.users += 1;
     return shared.client;
   }

@@ -3,6 +3,7 @@
 // alone tells of results (R21); the others ask the leader and the replicas in sync in turn. A stream that breaks is opened
 // again, at the leader, where its sub-range stands, while the others go on.
 import { setTimeout as pause } from 'node:timers/promises';
+import type { TransferClient } from '@atoll/contracts/atoll/v1/transfer';
 import { AtollError } from '@atoll/core-errors';
 import { FenceTable } from '@atoll/core-locks';
 import type { MissingRange, SnapshotInstall } from '@atoll/core-replication';
@@ -22,7 +23,7 @@ export interface SnapshotFetchOptions {
   /** At a time, 1 or more. */
   readonly streams: number;
   readonly clusterId: string;
-  readonly clients: SharedClients;
+  readonly clients: SharedClients<TransferClient>;
   readonly addressOf: (node: string) => string | undefined;
   /** A chunk came, and was not looked at yet. */
   readonly onReceived: (chunk: { readonly bytes: number; readonly entries: number }) => void;

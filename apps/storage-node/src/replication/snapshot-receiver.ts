@@ -1,4 +1,7 @@
+import { credentials } from '@grpc/grpc-js';
+import { TransferClient } from '@atoll/contracts/atoll/v1/transfer';
 import { AtollError } from '@atoll/core-errors';
+import { createChannelOptions } from '@atoll/platform-grpc';
 import { traceparentOf, type Counter, type Logger, type Tracing } from '@atoll/platform-telemetry';
 import type { HostedReplica } from '../hosted-replica.ts';
 import { ReceivedInstalls } from './received-installs.ts';
@@ -40,7 +43,7 @@ export class SnapshotReceiver {
   readonly #running = new Map<HostedReplica, Running>();
   readonly #retries = new Map<HostedReplica, NodeJS.Timeout>();
   readonly #retryMs = new WeakMap<HostedReplica, number>();
-  readonly #clients = new SharedClients();
+  readonly #clients = new SharedClients((address) => new TransferClient(address, credentials.createInsecure(), createChannelOptions({ traffic: 'bulk' })));
   readonly #sharded = new ShardedInstalls();
   #isClosed = false;
 

@@ -3,7 +3,7 @@ import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { FetchSnapshotRequest, FetchSnapshotResponse, SnapshotEntry } from '@atoll/contracts/atoll/v1/transfer';
 import { AtollError } from '@atoll/core-errors';
 import { hasReplica, membersOf } from '@atoll/core-membership';
-import { KIB, WIRE_PART_BYTES_MAX, checksum32, type Hash64, type ReplicaId } from '@atoll/core-runtime';
+import { KIB, WIRE_PART_BYTES_MAX, checksum32, hashOfHalves, type Hash64, type ReplicaId } from '@atoll/core-runtime';
 import { chunkEntries } from '@atoll/core-replication';
 import type { StoredEntry } from '@atoll/core-store';
 import { writeWithBackpressure, type ServerStreamHandler } from '@atoll/platform-grpc';
@@ -70,17 +70,15 @@ export class SnapshotSender {
   async #sendAll(call: ServerWritableStream<FetchSnapshotRequest, FetchSnapshotResponse>, signal: AbortSignal, throttle: SyncThrottle | undefined): Promise<void> {
     const { request } = call;
     let next: Hash64 | undefined = { high: request.fromHigh, low: request.fromLow };
-    let { wantsResults } = request;
     // The receiver has the log behind the order of its install, so what is known now is all that it may miss (R38).
     let isFirst = true;
     while (next !== undefined) {
       const from: Hash64 = next;
       const entriesMax = throttle?.isSparing === true ? CHUNK_ENTRIES_BESIDE_CLIENTS : CHUNK_ENTRIES;
-      const slice = readSlice(this.#options.host, request, from, wantsResults, entriesMax);
-      wantsResults = false;
+      const slice = readSlice(this.#options.host, request, from, isFirst, entriesMax);
       next = slice.next;
       for (const each of toMessages(from, slice)) {
-        await writeWithBackpressure(call, isFirst ? { ...each, fences: slice.fences, copies: slice.copies } : each, signal);
+        await writeWithBackpressure(call, isFirst ? { ...each, ...slice.heads } : each, signal);
         isFirst = false;
         if (throttle === undefined) await nextTurn();
         else await this.#pace(each, throttle, signal, next === undefined && !each.continued);
@@ -107,14 +105,12 @@ interface Slice {
   readonly readSeq: number;
   readonly epoch: number;
   readonly results: readonly ResultPiece[];
-  /** Absent when no fencing token was ever seen. */
-  readonly fences: Buffer | undefined;
-  /** Absent unless the keyspace is a copy. */
-  readonly copies: Buffer | undefined;
+  /** Of the first one alone: fencing tokens, where any was ever seen, and the origins of a copy. */
+  readonly heads: Pick<FetchSnapshotResponse, 'fences' | 'copies'>;
 }
 
 /** One sub-range, checked anew each time: the role, the lineage and the receiver's place may have changed meanwhile. */
-function readSlice(host: ReplicaHost, request: FetchSnapshotRequest, from: Hash64, withResults: boolean, entriesMax: number): Slice {
+function readSlice(host: ReplicaHost, request: FetchSnapshotRequest, from: Hash64, isFirst: boolean, entriesMax: number): Slice {
   const hosted = host.replica(request.keyspace, request.partition);
   hosted?.hearEpochOf(request.replicaId as ReplicaId, request.epoch);
   const epoch = hosted && epochOfSender(hosted, request);
@@ -126,7 +122,14 @@ function readSlice(host: ReplicaHost, request: FetchSnapshotRequest, from: Hash6
   }
   if (!isNamed(hosted, request.replicaId as ReplicaId)) throw new AtollError('REPLICA_UNKNOWN', `replica ${request.replicaId} does not follow here`);
   const { entries, next } = state.store.readRange(from, endOf(request), { entriesMax, bytesMax: CHUNK_BYTES });
-  return { entries: request.logSeq === 0 ? entries : chunkEntries(entries, request.logSeq), next, readSeq: state.appliedSeq, epoch, results: withResults ? resultPieces(state) : [], fences: state.fences.isEmpty ? undefined : state.fences.encode(), copies: state.copies.isEmpty ? undefined : state.copies.encode() };
+  return {
+    entries: request.logSeq === 0 ? entries : chunkEntries(entries, request.logSeq),
+    next,
+    readSeq: state.appliedSeq,
+    epoch,
+    results: isFirst && request.wantsResults ? resultPieces(state) : [],
+    heads: isFirst ? { fences: state.fences.isEmpty ? undefined : state.fences.encode(), copies: state.copies.isEmpty ? undefined : state.copies.encode() } : {},
+  };
 }
 
 /**
@@ -146,7 +149,7 @@ function isNamed({ replica }: HostedReplica, receiver: ReplicaId): boolean {
 }
 
 function endOf({ toHigh, toLow }: FetchSnapshotRequest): Hash64 | undefined {
-  return toHigh === undefined || toLow === undefined ? undefined : { high: toHigh, low: toLow };
+  return hashOfHalves(toHigh, toLow);
 }
 
 /** Lazily: checksums of a value of 64 MiB take some 20 ms, in pieces of 1 MiB nobody waits for them. */

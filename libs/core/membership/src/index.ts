@@ -9,7 +9,7 @@ export type { AckLevel, CopyOf, Durability, Eviction, KeyspaceRequest, KeyspaceS
 export type { NodeRecord, NodeSpec } from './node-record.ts';
 export { assertRecord, hasReplica, isSameMember, membersOf, withoutReplica } from './partition-record.ts';
 export type { Generation, Member, PartitionRecord, PartitionState, VersionedRecord } from './partition-record.ts';
-export { lastInSyncByNode, namedPartitions, stopRiskOf } from './stop-risk.ts';
+export { lastInSyncByNode, namesText, stopRiskOf } from './stop-risk.ts';
 export type { StopRisk, StopRiskView } from './stop-risk.ts';
 export type { Action, DecisionKind, NodeNews, WriteRecord } from './decisions/action.ts';
 export { CALM } from './decisions/failover-state.ts';

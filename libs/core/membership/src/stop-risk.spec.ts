@@ -2,7 +2,7 @@ import { toNodeId, toReplicaId } from '@atoll/core-runtime';
 import type { KeyspaceSpec } from './keyspace-spec.ts';
 import type { NodeRecord } from './node-record.ts';
 import type { Member, PartitionRecord } from './partition-record.ts';
-import { lastInSyncByNode, namedPartitions, stopRiskOf, type StopRiskView } from './stop-risk.ts';
+import { lastInSyncByNode, namesText, stopRiskOf, type StopRiskView } from './stop-risk.ts';
 
 const members = (letters: string): Member[] => Array.from(letters, (letter) => ({ node: toNodeId(letter), replica: toReplicaId(`${letter}-replica`) }));
 
@@ -52,7 +52,7 @@ describe('what the stop of a node would take', () => {
   });
 
   it('names a few of many partitions', () => {
-    expect(namedPartitions(['k/1', 'k/2'])).toBe('k/1, k/2');
-    expect(namedPartitions(['k/1', 'k/2', 'k/3', 'k/4'], 2)).toBe('k/1, k/2 and 2 more');
+    expect(namesText(['k/1', 'k/2'])).toBe('k/1, k/2');
+    expect(namesText(['k/1', 'k/2', 'k/3', 'k/4'], 2)).toBe('k/1, k/2 and 2 more');
   });
 });

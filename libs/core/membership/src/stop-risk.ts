@@ -69,7 +69,7 @@ function isConcerned(record: PartitionRecord, node: NodeId, wanted: number): boo
 }
 
 /** The first few of them, and how many there are: for people. */
-export function namedPartitions(names: readonly string[], shownMax = 5): string {
+export function namesText(names: readonly string[], shownMax = 5): string {
   const more = names.length - shownMax;
   return more > 0 ? `${names.slice(0, shownMax).join(', ')} and ${more} more` : names.join(', ');
 }

@@ -27,6 +27,12 @@ import { EvictedState, PendingWrite, UncommittedStates, toKeyText, type FailedWr
 
 const FIRST_HASH: Hash64 = { high: 0, low: 0 };
 
+/** A new entry of the log, and what it takes there. */
+interface Appended {
+  readonly entry: LogEntry;
+  readonly bytes: number;
+}
+
 /** A write into a store above its bound evicts at most this many times its own size, so that no one write pays for all. */
 const EVICT_FACTOR_MAX = 16;
 
@@ -191,12 +197,17 @@ export class Leader {
    */
   #logUnchanged(request: WriteRequest, keyText: string, { answer }: Extract<Evaluation, { kind: 'noop' }>, now: Moment, done: (outcome: WriteOutcome) => void): void {
     const current = 'current' in answer ? answer.current : undefined;
-    const { entry, bytes } = this.#append({ kind: 'unchanged', key: request.key, current }, now, request.opId, [], request.hash, request.fence);
-    const write = new PendingWrite({ entry, keyText, hash: request.hash, version: this.#state.version(entry), mutation: undefined, bytes, reservedBytes: 0 });
+    const appended = this.#append({ kind: 'unchanged', key: request.key, current }, now, request.opId, [], request.hash, request.fence);
+    this.#awaitUnchanging(appended, { keyText, hash: request.hash }, now, (committed) => done(committed ? { kind: 'done', answer, version: current } : inDoubt()));
+  }
+
+  /** An entry that changes no key waits for its commit; `onSettled` may be told of it before this returns. */
+  #awaitUnchanging({ entry, bytes }: Appended, { keyText, hash }: Pick<PendingWrite, 'keyText' | 'hash'>, now: Moment, onSettled: (committed: boolean) => void): void {
+    const write = new PendingWrite({ entry, keyText, hash, version: this.#state.version(entry), mutation: undefined, bytes, reservedBytes: 0 });
     this.#pending.push(write);
     if (entry.fence !== undefined) this.#lastFence = write;
     this.#pendingBytes += bytes;
-    write.onSettled((committed) => done(committed ? { kind: 'done', answer, version: current } : inDoubt()));
+    write.onSettled(onSettled);
     if (this.record.record.inSync.length === 1) this.#advanceCommit(now.monotonicMs);
   }
 
@@ -242,14 +253,8 @@ export class Leader {
     done: (failure: FailedWrite | undefined) => void,
   ): void {
     if (this.#fences?.isNews(fence) === true) {
-      const { entry, bytes } = this.#append({ kind: 'fence' }, now, undefined, [], undefined, fence);
-      const write = new PendingWrite({ entry, keyText: toKeyText(key), hash, version: this.#state.version(entry), mutation: undefined, bytes, reservedBytes: 0 });
-      this.#pending.push(write);
-      this.#pendingBytes += bytes;
-      this.#lastFence = write;
-      write.onSettled((committed) => done(committed ? undefined : lostOffice()));
-      if (this.record.record.inSync.length === 1) this.#advanceCommit(now.monotonicMs);
-      return;
+      const appended = this.#append({ kind: 'fence' }, now, undefined, [], undefined, fence);
+      return this.#awaitUnchanging(appended, { keyText: toKeyText(key), hash }, now, (committed) => done(committed ? undefined : lostOffice()));
     }
     const write = (restsOn?.seq ?? 0) > (this.#lastFence?.seq ?? 0) ? restsOn : this.#lastFence;
     if (write === undefined || write.seq <= this.#state.appliedSeq) return done(undefined);
@@ -371,12 +376,8 @@ export class Leader {
       this.#logWrite(request, keyText, { kind: 'mutation', mutation, answer: { kind: 'set', applied: true, current: undefined } }, now, note);
       if (failure !== undefined) return done(failure);
     }
-    const { entry, bytes } = this.#append({ kind: 'copied', position }, now, undefined, []);
-    const write = new PendingWrite({ entry, keyText: '', hash: FIRST_HASH, version: this.#state.version(entry), mutation: undefined, bytes, reservedBytes: 0 });
-    this.#pending.push(write);
-    this.#pendingBytes += bytes;
-    write.onSettled((committed) => done(committed ? undefined : lostOffice()));
-    if (this.record.record.inSync.length === 1) this.#advanceCommit(now.monotonicMs);
+    const appended = this.#append({ kind: 'copied', position }, now, undefined, []);
+    this.#awaitUnchanging(appended, { keyText: '', hash: FIRST_HASH }, now, (committed) => done(committed ? undefined : lostOffice()));
   }
 
   /** What the key will cost when every write under way is applied. */
@@ -411,7 +412,7 @@ export class Leader {
     evicted: readonly Uint8Array[],
     hash?: Hash64,
     proof?: Fence,
-  ): { readonly entry: LogEntry; readonly bytes: number } {
+  ): Appended {
     const { log, clock } = this.#state;
     const endBefore = log.end.seq;
     const entry: LogEntry = {

@@ -19,6 +19,9 @@ export interface Hash64 {
   readonly low: number;
 }
 
+/** From two optional fields of a message; undefined unless both are there. */
+export const hashOfHalves = (high: number | undefined, low: number | undefined): Hash64 | undefined => (high === undefined || low === undefined ? undefined : { high, low });
+
 const toHalves = (hash: bigint): Hash64 => ({
   high: Number(hash >> 32n),
   low: Number(hash & 0xffff_ffffn),

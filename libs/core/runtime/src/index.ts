@@ -1,6 +1,6 @@
 export { ManualClock } from './clock.ts';
 export type { Clock } from './clock.ts';
-export { checksum32, compareHash, hash64, keyHash, tokenHash } from './hash.ts';
+export { checksum32, compareHash, hash64, hashOfHalves, keyHash, tokenHash } from './hash.ts';
 export type { Hash64 } from './hash.ts';
 export { isNodeId, isReplicaId, toEpoch, toNodeId, toPartitionId, toReplicaId, toSeq } from './ids.ts';
 export type { Epoch, NodeId, PartitionId, ReplicaId, Seq } from './ids.ts';
