@@ -3,6 +3,7 @@ import {
   COMMON_PREFIX,
   COMMON_RELATIONS,
   bytes,
+  choice,
   commonSettings,
   integer,
   optional,
@@ -58,6 +59,16 @@ export const SETTINGS = {
     default: '500',
     description: 'Watch streams of clients at a time; further ones hear OVERLOADED. Each is one stream to every leading node and may hold some MiB while its client is slow.',
   }),
+  ROUTER_COPY_SOURCES: choice(['on', 'off'], {
+    default: 'off',
+    description: 'Whether other clusters may copy keyspaces of this one through this router. A copy reads all of a keyspace, at the pace of full syncs; this router does not ask who wants it.',
+  }),
+  ROUTER_COPY_STREAMS_MAX: integer({
+    min: 1,
+    max: 100_000,
+    default: '1024',
+    description: 'Streams of copies by other clusters at a time; further ones hear OVERLOADED and come again. A copy takes one for each pair of a partition and the one that it is copied to; each may hold some 2 MiB, or one value, while its reader is slow.',
+  }),
   ROUTER_NODE_IN_FLIGHT_OPERATIONS_MAX: integer({
     min: 1,
     max: 1_000_000,
@@ -105,6 +116,9 @@ export interface Config extends Pick<DispatcherOptions, 'operationsMax' | 'bytes
   readonly zone: string | undefined;
   readonly streamWindowOperations: number;
   readonly watchesMax: number;
+  /** Other clusters may copy from this one through here. */
+  readonly offersCopies: boolean;
+  readonly copyStreamsMax: number;
 }
 
 /** Throws one ConfigError with every problem. */
@@ -118,6 +132,8 @@ export function parseConfig(env: Env): Config {
     resultBytesMax: values.ROUTER_RESULT_BYTES_MAX,
     streamWindowOperations: values.ROUTER_STREAM_WINDOW_OPERATIONS,
     watchesMax: values.ROUTER_WATCHES_MAX,
+    offersCopies: values.ROUTER_COPY_SOURCES === 'on',
+    copyStreamsMax: values.ROUTER_COPY_STREAMS_MAX,
     link: Object.freeze({
       inFlightOperationsMax: values.ROUTER_NODE_IN_FLIGHT_OPERATIONS_MAX,
       inFlightBytesMax: values.ROUTER_NODE_IN_FLIGHT_BYTES_MAX,

@@ -14,6 +14,7 @@ import { RoutingTable } from './domain/routing-table.ts';
 import { RouterEvents } from './events.ts';
 import type { Routing } from './handlers/router-context.ts';
 import { RouterMetrics } from './metrics.ts';
+import { RouterCopies } from './router-copies.ts';
 import { RouterWatches } from './router-watches.ts';
 import { addServices } from './server.ts';
 
@@ -91,7 +92,8 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     const dispatcher = new Dispatcher({ table, operationsMax, bytesMax, resultBytesMax, link, retryBudget, tracing: telemetry.tracing, metrics, events, nowMs, random });
     opened.subscribe((changes) => dispatcher.onChanges(changes));
     const watches = new RouterWatches({ metrics: telemetry.metrics, max: config.watchesMax });
-    routing = { table, dispatcher, opIds: new OpIds(randomBytes(16)), watches, onTable: (listener) => opened.subscribe(listener), heldResults: { bytes: 0, bytesMax: resultBytesMax } };
+    const copies = new RouterCopies({ clusterId: opened.clusterId, isOffered: config.offersCopies, streamsMax: config.copyStreamsMax, metrics: telemetry.metrics });
+    routing = { table, dispatcher, opIds: new OpIds(randomBytes(16)), watches, copies, onTable: (listener) => opened.subscribe(listener), heldResults: { bytes: 0, bytesMax: resultBytesMax } };
     view = opened;
     health.setServing(true);
     events.tableRead(opened.keyspaces().size, opened.nodes().size);

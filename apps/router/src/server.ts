@@ -7,10 +7,13 @@ import {
   type ScanRequest,
   type WatchRequest,
 } from '@atoll/contracts/atoll/v1/cache';
+import { CopyService, type FollowSourceRequest } from '@atoll/contracts/atoll/v1/copy';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { addStandardServices, type GrpcServer, type Health } from '@atoll/platform-grpc';
 import { OPERATION, streamTopology } from '@atoll/platform-wire';
+import { handleDescribeSource } from './handlers/describe-source.ts';
 import { handleExecute } from './handlers/execute.ts';
+import { handleFollowSource } from './handlers/follow-source.ts';
 import { handleDeleteMany, handleGetMany, handleSetMany } from './handlers/many.ts';
 import type { HandlerDeps } from './handlers/router-context.ts';
 import { handleScan } from './handlers/scan.ts';
@@ -44,6 +47,9 @@ const service = {
   watch: { ...CacheService.watch, responseSerialize: bytes },
 };
 
+/** What other clusters need to copy from this one. */
+const copyService = { followSource: { ...CopyService.followSource, responseSerialize: bytes }, describeSource: CopyService.describeSource };
+
 export interface ServerOptions {
   readonly grpc: GrpcServer;
   readonly deps: HandlerDeps;
@@ -52,7 +58,7 @@ export interface ServerOptions {
   readonly streamWindowOperations: number;
 }
 
-/** Adds the `Cache` service, health and reflection. */
+/** Adds `Cache`, what of `Copy` other clusters need, health and reflection. */
 export function addServices({ grpc, deps, view, streamWindowOperations }: ServerOptions): Health {
   const { server, handlers } = grpc;
   server.addService(service, {
@@ -69,5 +75,9 @@ export function addServices({ grpc, deps, view, streamWindowOperations }: Server
     watchTopology: handlers.serverStream(service.watchTopology, (call, context) => streamTopology(call, context, view())),
     watch: handlers.serverStream(service.watch, (call: ServerWritableStream<WatchRequest, Buffer>, context) => handleWatch(call, context, deps)),
   });
-  return addStandardServices(server, { services: [CacheService] });
+  server.addService(copyService, {
+    followSource: handlers.serverStream(copyService.followSource, (call: ServerWritableStream<FollowSourceRequest, Buffer>, context) => handleFollowSource(call, context, deps)),
+    describeSource: handlers.unary(copyService.describeSource, (request) => handleDescribeSource(request, deps)),
+  });
+  return addStandardServices(server, { services: [CacheService, CopyService] });
 }

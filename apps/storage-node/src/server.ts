@@ -60,7 +60,8 @@ const cacheService = {
   execute: { ...CacheService.execute, requestDeserialize: bytes, responseSerialize: bytes },
   watch: { ...CacheService.watch, responseSerialize: bytes },
 };
-const copyService = { ...CopyService, followSource: { ...CopyService.followSource, responseSerialize: bytes } };
+/** `DescribeSource` is for other clusters, which come through routers. */
+const copyService = { followSource: { ...CopyService.followSource, responseSerialize: bytes }, getCopies: CopyService.getCopies };
 const replicationService = { ...ReplicationService, follow: { ...ReplicationService.follow, requestDeserialize: decodeFollowRequest, responseSerialize: bytes } };
 
 /** Adds `Cache`, `Replication`, `Heartbeat`, `Transfer`, `Verification`, `Copy`, health and reflection. */

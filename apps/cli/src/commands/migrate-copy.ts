@@ -10,12 +10,13 @@ import { stateName } from '../migration/migration-states.ts';
 import { WATCH_PATIENCE_MS, watchMigration } from '../migration/watch-migration.ts';
 import { adminCommand, type AdminFlags } from './admin.ts';
 import type { SetExitCode } from './dev.ts';
-import { requestId, wholeNumber } from './options.ts';
+import { hostsAndPorts, requestId, wholeNumber } from './options.ts';
 
 interface CopyFlags extends AdminFlags {
   readonly partitions?: number;
   readonly replicationFactor?: number;
   readonly minInSync?: number;
+  readonly fromCluster?: readonly string[];
   readonly id?: string;
   readonly dryRun?: boolean;
   readonly watch?: boolean;
@@ -28,10 +29,11 @@ export function copyCommand(io: Io, setExitCode: SetExitCode): Command {
     .addOption(new Option('--partitions <count>', 'a power of two (default: as in the source)').argParser(wholeNumber(1, 4096)))
     .addOption(new Option('--replication-factor <count>', 'replicas per partition (default: as in the source)').argParser(wholeNumber(1, 7)))
     .addOption(new Option('--min-in-sync <count>', 'in-sync replicas without which nothing commits (default: as in the source, or by the replication factor)').argParser(wholeNumber(1, 7)))
+    .addOption(new Option('--from-cluster <host:port,...>', 'routers of the cluster that has the source, with ROUTER_COPY_SOURCES=on (default: this cluster)').argParser(hostsAndPorts))
     .addOption(new Option('--id <id>', 'name of the job: the same one again answers with the job that it made (default: made up)').argParser(requestId))
     .addOption(new Option('--dry-run', 'check what would be refused, and do nothing').conflicts('watch'))
     .addOption(new Option('--watch', 'go on as "atoll migrate watch"'))
-    .addHelpText('after', '\nExample:\n  atoll migrate copy orders orders-wide --partitions 256 --replication-factor 3')
+    .addHelpText('after', '\nExample:\n  atoll migrate copy orders orders-wide --partitions 256 --replication-factor 3\n  atoll migrate copy orders orders --from-cluster 10.1.0.4:7400,10.1.0.5:7400')
     .action(async (source: string, target: string, flags: CopyFlags) => {
       const addresses = coordinatorAddresses(io, flags);
       const request = copyRequest(source, target, flags);
@@ -49,7 +51,7 @@ export function copyCommand(io: Io, setExitCode: SetExitCode): Command {
     });
 }
 
-function copyRequest(source: string, target: string, { id, partitions, replicationFactor, minInSync, dryRun }: CopyFlags) {
+function copyRequest(source: string, target: string, { id, partitions, replicationFactor, minInSync, fromCluster, dryRun }: CopyFlags) {
   return {
     id: id ?? newRequestId('copy'),
     method: MigrationMethod.MIGRATION_METHOD_COPY,
@@ -62,6 +64,7 @@ function copyRequest(source: string, target: string, { id, partitions, replicati
     fullVerify: false,
     shards: 0,
     dryRun: dryRun === true,
+    sourceRouters: [...(fromCluster ?? [])],
     target: { name: target, partitionCount: partitions ?? 0, replicationFactor: replicationFactor ?? 0, minInSync: minInSync ?? 0 },
   };
 }

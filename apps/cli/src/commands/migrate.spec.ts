@@ -34,7 +34,7 @@ afterEach(() => {
 
 describe('atoll migrate copy', () => {
   const asked: StartMigrationRequest[] = [];
-  const state = { source: 'orders', target: 'orders-wide', following: true, lagSeq: 3, lagMs: 1500, restarts: 1, comparedEntries: 20_000, differing: 0 };
+  const state = { source: 'orders', target: 'orders-wide', following: true, lagSeq: 3, lagMs: 1500, restarts: 1, comparedEntries: 20_000, differing: 0, sourceCluster: 'c0ffee', sourceRouters: ['10.1.0.4:7400', '10.1.0.5:7400'] };
   const followed = partitionIn(MigrationStep.MIGRATION_STEP_FOLLOW, 0, { from: ['node-1'], to: ['node-2'], lagSeq: 3, lagMs: 1500, progress: 1 });
   const serving = (): Promise<FakeCoordinator> =>
     serve({
@@ -56,6 +56,14 @@ describe('atoll migrate copy', () => {
     expect(asked).toEqual([expect.objectContaining({ id: 'c', method: MigrationMethod.MIGRATION_METHOD_COPY, keyspace: 'orders', target: { name: 'orders-wide', partitionCount: 256, replicationFactor: 3, minInSync: 0 } })]);
   });
 
+  it('names the routers of the cluster that has the source; what are no addresses is a mistake in usage', async () => {
+    const { address } = await serving();
+    await runCollected(['migrate', 'copy', 'orders', 'orders', '--from-cluster', '10.1.0.4:7400, 10.1.0.5:7400', '--coordinator', address]);
+    expect(asked).toEqual([expect.objectContaining({ keyspace: 'orders', sourceRouters: ['10.1.0.4:7400', '10.1.0.5:7400'] })]);
+    const { code, err } = await runCollected(['migrate', 'copy', 'orders', 'orders', '--from-cluster', '10.1.0.4', '--coordinator', address]);
+    expect([code, err]).toEqual([2, expect.stringContaining('--from-cluster')]);
+  });
+
   it('a dry run says that nothing was done', async () => {
     const { address } = await serving();
     const { out } = await runCollected(['migrate', 'copy', 'orders', 'orders-wide', '--dry-run', '--coordinator', address]);
@@ -66,6 +74,7 @@ describe('atoll migrate copy', () => {
     const { address } = await serving();
     const { out } = await runCollected(['migrate', 'show', 'm', '--coordinator', address]);
     expect(out).toContain('lag             3 log entries, 1500 ms; 1 partitions began anew\n');
+    expect(out).toContain('source cluster  c0ffee, by 10.1.0.4:7400, 10.1.0.5:7400\n');
     expect(out).toContain('compared        20000 entries, all equal\n');
     expect(out).toMatch(/node-1 +node-2 +FOLLOW .* 1500 ms/);
     const shown = JSON.parse((await runCollected(['migrate', 'show', 'm', '--json', '--coordinator', address])).out) as { migration: object; partitions: object[] };

@@ -104,6 +104,7 @@ function startRequest(flags: StartFlags): StartMigrationRequest {
     fullVerify: flags.fullVerify === true,
     dryRun: flags.dryRun === true,
     target: undefined,
+    sourceRouters: [],
   };
 }
 

@@ -45,6 +45,13 @@ export function hostAndPort(text: string): string {
   return text;
 }
 
+/** Several of them, with commas between. */
+export function hostsAndPorts(text: string): string[] {
+  const list = text.split(',').map((address) => address.trim());
+  if (list.some((address) => parseAddress(address) === undefined)) throw new InvalidArgumentError('It must be host:port, or several with commas between them.');
+  return list;
+}
+
 export function names(text: string): string[] {
   const list = text.split(',').map((name) => name.trim());
   if (!list.every((name) => /^[A-Za-z0-9._-]{1,64}$/.test(name))) {

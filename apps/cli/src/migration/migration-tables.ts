@@ -68,6 +68,7 @@ export function migrationText(migration: Migration, nowMs: number): string {
     ['what', [migration.reason, migration.description].filter(Boolean).join(': ')],
     ['method', methodText(migration)],
     ...(migration.methodReason === '' ? [] : [['chosen because', migration.methodReason.replace(/^[A-Z]+: /, '')] as [string, string]]),
+    ...(migration.copy === undefined || migration.copy.sourceCluster === '' ? [] : [['source cluster', `${migration.copy.sourceCluster}, by ${migration.copy.sourceRouters.join(', ')}`] as [string, string]]),
     ...(migration.copy === undefined ? [] : [['lag', copyText(migration.copy)] as [string, string]]),
     ...(migration.copy === undefined ? [] : [['compared', comparedText(migration.copy)] as [string, string]]),
     ['partitions', `${partitionsDone} of ${partitionsTotal} done${partitionsRolledBack > 0 ? `, ${partitionsRolledBack} rolled back` : ''}`],

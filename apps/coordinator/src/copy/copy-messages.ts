@@ -23,8 +23,8 @@ export function toCopyMigration(job: CopyJob, partitions: readonly PartitionMigr
     state: MigrationState[`MIGRATION_STATE_${job.state}`],
     createdAtMs: job.createdMs,
     endedAtMs: job.endedMs,
-    description: `copy ${job.source} to ${job.target}`,
-    problem: job.problem || problem,
+    description: `copy ${job.source}${job.cluster === undefined ? '' : ` of cluster ${job.cluster.id}`} to ${job.target}`,
+    problem: job.problem || problem || commonProblem(partitions),
     partitionsTotal: job.partitionCount,
     partitionsDone: following,
     partitionsRolledBack: job.state === 'CANCELLED' ? job.partitionCount : 0,
@@ -39,6 +39,8 @@ export function toCopyMigration(job: CopyJob, partitions: readonly PartitionMigr
     methodReason: '',
     copy: {
       source: job.source,
+      sourceCluster: job.cluster?.id ?? '',
+      sourceRouters: [...(job.cluster?.routers ?? [])],
       target: job.target,
       following: partitions.length > 0 && following === partitions.length,
       lagSeq: worst(partitions.map(({ lagSeq }) => lagSeq), (a, b) => a + b),
@@ -72,6 +74,11 @@ export function toCopiedPartition(job: CopyJob, { partition, leader, sourceLeade
     lagSeq: worst(lags.map((status) => status?.lagSeq), (a, b) => a + b),
     lagMs: worst(lags.map((status) => status?.lagMs), Math.max),
   };
+}
+
+/** What keeps every partition from going on: the copy as a whole stands still then. */
+function commonProblem(partitions: readonly PartitionMigration[]): string {
+  return partitions.every(({ problem }) => problem !== '') ? (partitions[0]?.problem ?? '') : '';
 }
 
 /** Of all pairs; undefined until each was compared. */

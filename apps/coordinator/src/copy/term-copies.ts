@@ -58,7 +58,7 @@ export class TermCopies {
 
   /** The copy that a keyspace is part of, as source or target. */
   copyWith(keyspace: KeyspaceSpec): CopyJob | undefined {
-    return this.store.active().find(({ sourceId, targetId }) => keyspace.id === sourceId || keyspace.id === targetId);
+    return this.store.active().find(({ cluster, sourceId, targetId }) => (cluster === undefined && keyspace.id === sourceId) || keyspace.id === targetId);
   }
 
   /** Asks how far copies are, and ends those that are to end. To be called after a round of decisions. Throws METADATA_UNAVAILABLE, METADATA_CONFLICT. */
@@ -87,18 +87,18 @@ export class TermCopies {
 
   #partitionsOf(job: CopyJob) {
     const { view } = this.#options;
-    const sources = view.partitions(job.source).map(({ record }) => record);
+    const sourceCount = job.cluster?.partitionCount ?? view.partitions(job.source).length;
     const leaderOf = (keyspace: string, partition: number): string | undefined => view.partition(keyspace, partition)?.record.leader?.node;
     return Array.from({ length: job.partitionCount }, (_, partition) => {
-      const from = sources.length === 0 ? [] : sourcePartitionsOf(partition, job.partitionCount, sources.length);
+      const from = sourceCount === 0 ? [] : sourcePartitionsOf(partition, job.partitionCount, sourceCount);
       const leader = leaderOf(job.target, partition);
-      const sourceLeaders = from.flatMap((source) => leaderOf(job.source, source) ?? []);
+      const sourceLeaders = job.cluster === undefined ? from.flatMap((source) => leaderOf(job.source, source) ?? []) : [];
       return { partition, leader, sourceLeaders, sources: from.length, statuses: this.#watch.of(leader, job.targetId, partition) };
     });
   }
 
   #problemOf(job: CopyJob): string {
-    if (hasCopyEnded(job)) return '';
+    if (hasCopyEnded(job) || job.cluster !== undefined) return '';
     const source = this.#options.view.keyspace(job.source);
     return source?.id === job.sourceId ? '' : `keyspace ${job.source} is gone: nothing more can be copied from it`;
   }

@@ -3,7 +3,7 @@ import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
 import { randomHex } from '@atoll/core-runtime';
 import type { CallContext } from '@atoll/platform-grpc';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
-import { toKeyspaceMessage, toKeyspaceSpec } from '../domain/keyspace-message.ts';
+import { toKeyspaceMessage, toKeyspaceSpec } from '@atoll/platform-wire';
 import { waitForView } from '../wait-for-view.ts';
 import { WAIT_MS } from './wait-ms.ts';
 

@@ -2,7 +2,7 @@ import type { GetKeyspaceRequest, GetKeyspaceResponse } from '@atoll/contracts/a
 import { keyspaceNotFound } from '@atoll/core-membership';
 import { DEFAULT_KEYSPACE } from '@atoll/core-runtime';
 import { readView, type AdminContext } from '../admin-context.ts';
-import { toKeyspaceMessage } from '../domain/keyspace-message.ts';
+import { toKeyspaceMessage } from '@atoll/platform-wire';
 
 export function getKeyspace(context: AdminContext, request: GetKeyspaceRequest): GetKeyspaceResponse {
   const name = request.name || DEFAULT_KEYSPACE;

@@ -1,6 +1,6 @@
 import type { ListKeyspacesResponse } from '@atoll/contracts/atoll/v1/admin';
 import { readView, type AdminContext } from '../admin-context.ts';
-import { toKeyspaceMessage } from '../domain/keyspace-message.ts';
+import { toKeyspaceMessage } from '@atoll/platform-wire';
 
 /** In order of name. */
 export function listKeyspaces(context: AdminContext): ListKeyspacesResponse {

@@ -1,29 +1,31 @@
 import type { CopyTarget, StartMigrationRequest, StartMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
-import { checkKeyspaceName, createKeyspaceSpec, keyspaceNotFound, type KeyspaceSpec } from '@atoll/core-membership';
+import { checkKeyspaceName, createKeyspaceSpec, keyspaceNotFound, type KeyspaceSpec, type SourceCluster } from '@atoll/core-membership';
 import { FILL_SHARE_MAX, type CopyJob } from '@atoll/core-migration';
 import { DEFAULT_KEYSPACE, randomHex } from '@atoll/core-runtime';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { toCopiedPartition, toCopyMigration } from '../copy/copy-messages.ts';
+import { askSourceCluster, checkSourceRouters } from '../copy/source-cluster.ts';
 import { sizeIn, type ClusterSurvey } from '../migration/cluster-survey.ts';
 import { beginOnce, checkMigrationId, existingMigration } from './known-migrations.ts';
 
-/** `StartMigration` with the method COPY. Throws INVALID_ARGUMENT that names the field, KEYSPACE_NOT_FOUND, KEYSPACE_EXISTS, CAPACITY_SHORT, MIGRATION_CONFLICT. */
+/**
+ * `StartMigration` with the method COPY. Throws INVALID_ARGUMENT that names the field, KEYSPACE_NOT_FOUND, KEYSPACE_EXISTS, CAPACITY_SHORT,
+ * MIGRATION_CONFLICT, and as askSourceCluster.
+ */
 export async function startCopy(context: AdminContext, request: StartMigrationRequest): Promise<StartMigrationResponse> {
   const { view, term } = requireTerm(context);
   const target = checkCopyRequest(request);
   const known = await existingMigration(term, request.id);
   if (known !== undefined) return known;
-  const name = request.keyspace || DEFAULT_KEYSPACE;
-  const source = view.keyspace(name);
-  if (source === undefined || term.keyspaces.isDeleting(source.id)) throw keyspaceNotFound(name);
-  if (source.copyOf !== undefined) throw invalidArgument('keyspace', `${name} is itself being copied, from ${source.copyOf.keyspace}, and not whole`);
+  const { source, cluster } = await findSource(context, request);
   const id = request.id || `copy-${randomHex(context.random, 8)}`;
-  const spec = specOf(source, target, { id: randomHex(context.random, 8), job: id });
+  const spec = specOf(source, target, { id: randomHex(context.random, 8), job: id, cluster });
   if (view.keyspace(spec.name) !== undefined) {
     throw new AtollError('KEYSPACE_EXISTS', `target.name: there is a keyspace named ${spec.name} already`, { metadata: { field: 'target.name', keyspace: spec.name } });
   }
-  requireRoom(source, spec, await term.migrations.survey());
+  // How much another cluster has is not known here.
+  if (cluster === undefined) requireRoom(source, spec, await term.migrations.survey());
   const job: CopyJob = {
     id,
     state: 'RUNNING',
@@ -32,6 +34,7 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
     target: spec.name,
     targetId: spec.id,
     partitionCount: spec.partitionCount,
+    ...(cluster !== undefined && { cluster }),
     createdMs: term.wallMs(),
     endedMs: 0,
     problem: '',
@@ -45,8 +48,25 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
   return { migration: toCopyMigration(job, partitions, 0, ''), partitions };
 }
 
-function checkCopyRequest({ id, target, partitions, allKeyspaces, from, to, bytesPerSecond, fullVerify, shards }: StartMigrationRequest): CopyTarget {
+/** In this cluster, or as the routers of another one say. */
+async function findSource(context: AdminContext, { keyspace, sourceRouters }: StartMigrationRequest): Promise<{ readonly source: KeyspaceSpec; readonly cluster: SourceCluster | undefined }> {
+  const { view, term } = requireTerm(context);
+  const name = keyspace || DEFAULT_KEYSPACE;
+  const notWhole = (from: string) => invalidArgument('keyspace', `${name} is itself being copied, from ${from}, and not whole`);
+  if (sourceRouters.length > 0) {
+    const { source, cluster, copiedFrom } = await askSourceCluster(sourceRouters, name, view.clusterId);
+    if (copiedFrom !== undefined) throw notWhole(copiedFrom);
+    return { source, cluster };
+  }
+  const source = view.keyspace(name);
+  if (source === undefined || term.keyspaces.isDeleting(source.id)) throw keyspaceNotFound(name);
+  if (source.copyOf !== undefined) throw notWhole(source.copyOf.keyspace);
+  return { source, cluster: undefined };
+}
+
+function checkCopyRequest({ id, target, partitions, allKeyspaces, from, to, bytesPerSecond, fullVerify, shards, sourceRouters }: StartMigrationRequest): CopyTarget {
   checkMigrationId(id);
+  checkSourceRouters(sourceRouters);
   const strangers = { partitions: partitions.length > 0, all_keyspaces: allKeyspaces, from: from !== '', to: to !== '', bytes_per_second: bytesPerSecond !== 0, full_verify: fullVerify, shards: shards !== 0 };
   for (const [field, isThere] of Object.entries(strangers)) if (isThere) throw invalidArgument(field, 'does not belong to a COPY, which takes all of a keyspace');
   if (target === undefined) throw invalidArgument('target', 'is missing: a COPY makes a keyspace');
@@ -54,7 +74,7 @@ function checkCopyRequest({ id, target, partitions, allKeyspaces, from, to, byte
 }
 
 /** As its source, but for what was asked for. */
-function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job }: { readonly id: string; readonly job: string }): KeyspaceSpec {
+function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job, cluster }: { readonly id: string; readonly job: string; readonly cluster: SourceCluster | undefined }): KeyspaceSpec {
   const replicationFactor = target.replicationFactor || source.replicationFactor;
   const minInSync = target.minInSync || (replicationFactor === source.replicationFactor ? source.minInSync : undefined);
   try {
@@ -66,7 +86,7 @@ function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job }: { readonl
       partitionCount: target.partitionCount || source.partitionCount,
       replicationFactor,
       minInSync,
-      copyOf: { job, keyspace: source.name, keyspaceId: source.id, isPaused: false },
+      copyOf: { job, keyspace: source.name, keyspaceId: source.id, isPaused: false, ...(cluster !== undefined && { cluster }) },
     });
   } catch (error) {
     // The fields are those of the target here.

@@ -57,10 +57,11 @@ export async function begun(
 }
 
 /** Throws INVALID_ARGUMENT that names the field. */
-function checkRequest({ id, method, shards, from, to, bytesPerSecond, partitions, allKeyspaces, keyspace, target }: StartMigrationRequest): void {
+function checkRequest({ id, method, shards, from, to, bytesPerSecond, partitions, allKeyspaces, keyspace, target, sourceRouters }: StartMigrationRequest): void {
   checkMigrationId(id);
   checkMethod({ method, shards });
   if (target !== undefined) throw invalidArgument('target', 'belongs to a COPY');
+  if (sourceRouters.length > 0) throw invalidArgument('source_routers', 'belong to a COPY');
   if (from !== '' && from === to) throw invalidArgument('to', `is the same node as from, ${from}`);
   checkBytesPerSecond(bytesPerSecond);
   if (allKeyspaces && (keyspace !== '' || partitions.length > 0)) throw invalidArgument('all_keyspaces', 'cannot stand beside keyspace or partitions');

@@ -2,7 +2,8 @@ import type { UpdateKeyspaceRequest, UpdateKeyspaceResponse } from '@atoll/contr
 import { invalidArgument } from '@atoll/core-errors';
 import { checkKeyspaceName } from '@atoll/core-membership';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
-import { applyUpdate, checkUpdateFields, toKeyspaceMessage } from '../domain/keyspace-message.ts';
+import { toKeyspaceMessage } from '@atoll/platform-wire';
+import { applyUpdate, checkUpdateFields } from '../domain/keyspace-update.ts';
 
 export async function updateKeyspace(context: AdminContext, { keyspace, fields }: UpdateKeyspaceRequest): Promise<UpdateKeyspaceResponse> {
   if (keyspace === undefined) throw invalidArgument('keyspace', 'is missing');

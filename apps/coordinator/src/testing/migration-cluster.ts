@@ -144,6 +144,7 @@ export const ask = (fields: Partial<StartMigrationRequest>): StartMigrationReque
   shards: 0,
   dryRun: false,
   target: undefined,
+  sourceRouters: [],
   ...fields,
 });
 

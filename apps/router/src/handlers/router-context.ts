@@ -3,6 +3,7 @@ import type { Dispatcher } from '../dispatcher.ts';
 import type { OpIds } from '../domain/op-ids.ts';
 import type { RoutingTable } from '../domain/routing-table.ts';
 import type { RouterEvents } from '../events.ts';
+import type { RouterCopies } from '../router-copies.ts';
 import type { RouterWatches } from '../router-watches.ts';
 
 /** What the handlers of the data path share once the routing table has been read. */
@@ -11,6 +12,7 @@ export interface Routing {
   readonly dispatcher: Dispatcher;
   readonly opIds: OpIds;
   readonly watches: RouterWatches;
+  readonly copies: RouterCopies;
   /** Calls `listener` when the table changed, until the returned function is called. */
   readonly onTable: (listener: () => void) => () => void;
   /** Bytes of results that wait for clients to read them, of all Execute streams, and the bound on them (I10). */

@@ -12,6 +12,7 @@ import {
   type WatchRequest,
   type WatchResponse,
 } from '@atoll/contracts/atoll/v1/cache';
+import { CopyService, type FollowSourceRequest, type FollowSourceResponse } from '@atoll/contracts/atoll/v1/copy';
 import { WIRE_PART_BYTES_MAX } from '@atoll/core-runtime';
 import { encodePosition, encodeVersion, keyspaceTag } from '@atoll/platform-wire';
 
@@ -19,6 +20,12 @@ import { encodePosition, encodeVersion, keyspaceTag } from '@atoll/platform-wire
 export interface ScriptedWatch {
   readonly request: WatchRequest;
   readonly call: ServerWritableStream<WatchRequest, WatchResponse>;
+}
+
+/** A stream by which a partition is copied to another cluster; the spec plays the node. */
+export interface ScriptedFollow {
+  readonly request: FollowSourceRequest;
+  readonly call: ServerWritableStream<FollowSourceRequest, FollowSourceResponse>;
 }
 
 type Kind = NonNullable<OperationResult['kind']>;
@@ -43,6 +50,8 @@ export class ScriptedNode {
   readonly scans: ScanRequest[] = [];
   /** All that ever came; `openWatches` are those that the router has not cancelled. */
   readonly watches: ScriptedWatch[] = [];
+  /** All that ever came; `openFollows` are those that the router has not cancelled. */
+  readonly follows: ScriptedFollow[] = [];
   script: Script;
   scanScript: (request: ScanRequest) => readonly (ScanResponse | Error)[] = () => [{ entries: [], cursor: EMPTY }];
   /** Announces large values and never sends them. */
@@ -85,6 +94,15 @@ export class ScriptedNode {
         call.on('error', () => undefined);
       },
     });
+    server.addService(
+      { followSource: CopyService.followSource },
+      {
+        followSource: (call: ServerWritableStream<FollowSourceRequest, FollowSourceResponse>) => {
+          node.follows.push({ request: call.request, call });
+          call.on('error', () => undefined);
+        },
+      },
+    );
     return node;
   }
 
@@ -94,6 +112,10 @@ export class ScriptedNode {
 
   get openWatches(): readonly ScriptedWatch[] {
     return this.watches.filter(({ call }) => !call.cancelled && !call.writableEnded);
+  }
+
+  get openFollows(): readonly ScriptedFollow[] {
+    return this.follows.filter(({ call }) => !call.cancelled && !call.writableEnded);
   }
 
   get heldCount(): number {

@@ -3,12 +3,12 @@ import { CopyClient, CopyPhase as PhaseMessage, type CopyStatus, type GetCopiesR
 import type { KeyspaceSpec } from '@atoll/core-membership';
 import { sourcePartitionsOf, type CopyPhase, type Leader } from '@atoll/core-replication';
 import type { ClusterView } from '@atoll/platform-etcd';
-import { createChannelOptions } from '@atoll/platform-grpc';
+import { SharedClients, createChannelOptions } from '@atoll/platform-grpc';
 import type { Counter, Logger, Metrics } from '@atoll/platform-telemetry';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
-import { SharedClients } from '../replication/shared-clients.ts';
 import { CopyPuller } from './copy-puller.ts';
+import { followedSource, type FollowedSource } from './followed-source.ts';
 import { Slots } from './slots.ts';
 
 /** How often offices and keyspaces are looked at, in ms. */
@@ -62,7 +62,7 @@ export class Copies {
     const { host } = this.#options;
     const wanted = new Set<HostedReplica>();
     for (const keyspace of host.keyspaces()) {
-      const source = this.#sourceOf(keyspace.spec);
+      const source = followedSource(keyspace.spec.copyOf, this.#options);
       if (source === undefined) continue;
       for (const hosted of keyspace.replicas()) {
         const { leader } = hosted.replica;
@@ -91,18 +91,12 @@ export class Copies {
     for (const hosted of this.#pulled.keys()) this.#stop(hosted);
   }
 
-  #sourceOf({ copyOf }: KeyspaceSpec): KeyspaceSpec | undefined {
-    if (copyOf === undefined || copyOf.isPaused) return undefined;
-    const source = this.#options.view.keyspace(copyOf.keyspace);
-    return source?.id === copyOf.keyspaceId ? source : undefined;
-  }
-
-  #pull(hosted: HostedReplica, leader: Leader, source: KeyspaceSpec, target: KeyspaceSpec): void {
+  #pull(hosted: HostedReplica, leader: Leader, source: FollowedSource, target: KeyspaceSpec): void {
     const present = this.#pulled.get(hosted);
     if (present?.leader === leader && present.source === source.id) return;
     if (present !== undefined) this.#stop(hosted);
-    const { view, clusterId, random, logger } = this.#options;
-    const shared = { hosted, leader, source, target, clusterId, view, random, logger, clients: this.#clients, slots: this.#slots, onRestart: () => this.#restarts.add() };
+    const { random, logger } = this.#options;
+    const shared = { hosted, leader, source, target, random, logger, clients: this.#clients, slots: this.#slots, onRestart: () => this.#restarts.add() };
     const pullers = new Map(sourcePartitionsOf(hosted.partition, target.partitionCount, source.partitionCount).map((partition) => [partition, new CopyPuller({ ...shared, partition })]));
     this.#pulled.set(hosted, { leader, source: source.id, pullers });
   }

@@ -6,13 +6,12 @@ import { partitionOfToken, tokenOfKey } from '@atoll/core-placement';
 import { digestRange, isSameDigest, type CopiedChange, type CopyPhase, type CopyPosition, type Leader } from '@atoll/core-replication';
 import { KIB, hashOfHalves, type Hash64 } from '@atoll/core-runtime';
 import { FIRST_HASH } from '@atoll/core-store';
-import type { ClusterView } from '@atoll/platform-etcd';
-import { callServerStream } from '@atoll/platform-grpc';
+import { callServerStream, type SharedClients } from '@atoll/platform-grpc';
 import type { Logger } from '@atoll/platform-telemetry';
 import type { HostedReplica } from '../hosted-replica.ts';
-import type { SharedClients } from '../replication/shared-clients.ts';
 import { readMoment } from '../turn.ts';
 import { TELL_MS } from './copy-source.ts';
+import type { FollowedSource } from './followed-source.ts';
 import type { Slots } from './slots.ts';
 
 const RETRY_MS_MIN = 100;
@@ -31,12 +30,10 @@ export interface CopyPullerOptions {
   /** The partition of the copy, and its leader here: of no use in another office. */
   readonly hosted: HostedReplica;
   readonly leader: Leader;
-  readonly source: KeyspaceSpec;
+  readonly source: FollowedSource;
   /** Partition of the source. */
   readonly partition: number;
   readonly target: KeyspaceSpec;
-  readonly clusterId: string;
-  readonly view: ClusterView;
   readonly clients: SharedClients<CopyClient>;
   /** Those that still copy sub-ranges, on this node. */
   readonly slots: Slots;
@@ -72,6 +69,10 @@ export class CopyPuller {
   #writtenMs = -Infinity;
   #head: { readonly seq: number; readonly stampMs: number; readonly heardMs: number } | undefined;
   #restarts = 0;
+  /** Nothing came since all was removed: it need not be done again while the source does not answer. */
+  #isEmptied = false;
+  /** Streams that failed. */
+  #failures = 0;
   #problem = '';
   /** The comparison under way, and the latest that came to its end. */
   #comparing: Omit<CopyProof, 'origin'> | undefined;
@@ -109,6 +110,7 @@ export class CopyPuller {
       } catch (error) {
         if (signal.aborted) return;
         this.#problem = isAtollError(error) ? `${error.reason}: ${error.message}` : 'internal error';
+        this.#failures += 1;
         if (!isAtollError(error)) this.#options.logger.error({ err: error, keyspace: this.#options.target.name }, 'a copy met a bug; it is tried again');
       }
       retryMs = this.#position === before ? Math.min(retryMs * 2, RETRY_MS_MAX) : RETRY_MS_MIN;
@@ -124,9 +126,9 @@ export class CopyPuller {
     let release = this.#position?.phase === 'FOLLOWING' ? undefined : await slots.take(signal);
     let address: string | undefined;
     try {
-      if (this.#position === undefined || this.#position.phase === 'EMPTYING') await this.#empty();
+      if ((this.#position === undefined || this.#position.phase === 'EMPTYING') && !this.#isEmptied) await this.#empty();
       address = this.#addressOfSource();
-      for await (const message of callServerStream(clients.take(address), 'followSource', this.#request(), { signal })) {
+      for await (const message of this.#messages(address)) {
         signal.throwIfAborted();
         if (message.restart !== '') {
           this.#restarts += 1;
@@ -150,10 +152,10 @@ export class CopyPuller {
   }
 
   #request() {
-    const { clusterId, source, partition, target, hosted } = this.#options;
+    const { source, partition, target, hosted } = this.#options;
     const at = this.#position?.phase === 'EMPTYING' ? undefined : this.#position;
     return {
-      clusterId,
+      clusterId: source.clusterId,
       keyspace: source.name,
       keyspaceId: source.id,
       partition,
@@ -166,11 +168,19 @@ export class CopyPuller {
   }
 
   #addressOfSource(): string {
-    const { view, source, partition } = this.#options;
-    const record = view.partition(source.name, partition)?.record;
-    const address = record?.keyspaceId === source.id && record.leader !== undefined ? view.nodes().get(record.leader.node)?.address : undefined;
-    if (address === undefined) throw new AtollError('PARTITION_UNAVAILABLE', `partition ${partition} of ${source.name} has no leader`);
-    return address;
+    const { source, partition } = this.#options;
+    return source.addressOf(partition, this.#failures);
+  }
+
+  /** What the source says; where it fails in another cluster, by which of its routers. */
+  async *#messages(address: string): AsyncGenerator<FollowSourceResponse, void, undefined> {
+    const { clients, source } = this.#options;
+    try {
+      yield* callServerStream(clients.take(address), 'followSource', this.#request(), { signal: this.#abort.signal });
+    } catch (error) {
+      if (!source.isElsewhere || !isAtollError(error)) throw error;
+      throw new AtollError(error.reason, `router ${address}: ${error.message}`, { cause: error });
+    }
   }
 
   /**
@@ -188,10 +198,12 @@ export class CopyPuller {
       from = slice.next;
       await nextTurn();
     }
+    this.#isEmptied = true;
   }
 
   async #apply({ changes, origin, stampMs, nextHigh, nextLow, headSeq, headStampMs }: FollowSourceResponse): Promise<void> {
     if (origin === undefined) throw new AtollError('INTERNAL', 'the source does not say where it is');
+    this.#isEmptied = false;
     const next = hashOfHalves(nextHigh, nextLow);
     const position: CopyPosition = { source: this.#options.partition, phase: next === undefined ? 'FOLLOWING' : 'COPYING', origin, stampMs, next };
     const heardMs = performance.now();

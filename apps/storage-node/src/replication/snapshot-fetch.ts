@@ -8,11 +8,10 @@ import { AtollError } from '@atoll/core-errors';
 import { FenceTable } from '@atoll/core-locks';
 import type { MissingRange, SnapshotInstall } from '@atoll/core-replication';
 import { compareHash, type Hash64 } from '@atoll/core-runtime';
-import { callServerStream } from '@atoll/platform-grpc';
+import { callServerStream, type SharedClients } from '@atoll/platform-grpc';
 import type { HostedReplica } from '../hosted-replica.ts';
 import { ChunkAssembler, chunkBytes } from './chunk-assembler.ts';
 import { ResultsAssembler } from './result-pieces.ts';
-import type { SharedClients } from './shared-clients.ts';
 
 /** Times that one of several streams is opened without anything coming by it. */
 const ATTEMPTS_MAX = 4;

@@ -1,12 +1,11 @@
 import { credentials } from '@grpc/grpc-js';
 import { TransferClient } from '@atoll/contracts/atoll/v1/transfer';
 import { AtollError } from '@atoll/core-errors';
-import { createChannelOptions } from '@atoll/platform-grpc';
+import { SharedClients, createChannelOptions } from '@atoll/platform-grpc';
 import { traceparentOf, type Counter, type Logger, type Tracing } from '@atoll/platform-telemetry';
 import type { HostedReplica } from '../hosted-replica.ts';
 import { ReceivedInstalls } from './received-installs.ts';
 import { SHARD_STREAMS_MAX, ShardedInstalls, type ShardedInstall } from './sharded-installs.ts';
-import { SharedClients } from './shared-clients.ts';
 import { fetchSnapshot } from './snapshot-fetch.ts';
 
 const RETRY_MS_MIN = 100;

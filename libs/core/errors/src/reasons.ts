@@ -22,6 +22,8 @@ export const ERROR_REASONS = [
   'NODE_ID_TAKEN',
   // The keyspace is being copied from another one and takes no other writes (R37).
   'KEYSPACE_COPYING',
+  // The router does not offer its keyspaces to other clusters (ROUTER_COPY_SOURCES).
+  'COPY_NOT_OFFERED',
   // Plain failures of an operation: the write got no seq (R20) and may be repeated.
   'NOT_LEADER',
   'NOT_ENOUGH_REPLICAS',

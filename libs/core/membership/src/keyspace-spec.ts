@@ -12,6 +12,19 @@ export type AckLevel = 'IN_SYNC' | 'LEADER';
 export type Eviction = 'LRU' | 'NONE';
 export type OnDataLoss = 'WAIT' | 'RESET';
 
+/** Another cluster that has the source of a copy. */
+export interface SourceCluster {
+  /** What stands behind an address may be another cluster one day: it is not copied from. */
+  readonly id: string;
+  /** host:port of its routers, 1 to SOURCE_ROUTERS_MAX; any of them will do. */
+  readonly routers: readonly string[];
+  /** Partitions of the source there. */
+  readonly partitionCount: number;
+}
+
+/** Routers that are named of another cluster at most. */
+export const SOURCE_ROUTERS_MAX = 16;
+
 /** A copy that is under way (R37). */
 export interface CopyOf {
   /** The migration that makes it. */
@@ -21,6 +34,8 @@ export interface CopyOf {
   readonly keyspaceId: string;
   /** Nothing is taken from the source for the time being. */
   readonly isPaused: boolean;
+  /** Undefined: the source is in this cluster. */
+  readonly cluster?: SourceCluster | undefined;
 }
 
 /** One policy for a named set of entries. Everything is filled in: defaults are applied once, at creation. */

@@ -1,5 +1,6 @@
 // A copy of a keyspace as a job (R37). Nothing of how far it is stands here: that is in the logs of the copy's partitions. What
 // has to be done follows from the job and from the keyspace that it made, so any coordinator goes on with it.
+import type { SourceCluster } from '@atoll/core-membership';
 import type { JobCommand } from './migration-job.ts';
 
 /**
@@ -19,6 +20,8 @@ export interface CopyJob {
   readonly sourceId: string;
   readonly target: string;
   readonly targetId: string;
+  /** That has the source; undefined: this one. */
+  readonly cluster?: SourceCluster | undefined;
   /** Partitions of the target. */
   readonly partitionCount: number;
   /** Wall clock in ms: for people, no decision rests on it. `endedMs` is 0 until the end. */

@@ -4,7 +4,7 @@ import { z } from 'zod';
 
 import { encodeJson, parseJson } from './json-codec.ts';
 import type { Parsed } from './json-codec.ts';
-import { nodeId, replicaId } from './record-codecs.ts';
+import { nodeId, replicaId, sourceCluster } from './record-codecs.ts';
 
 const count = z.number().int().nonnegative();
 const ms = z.number().nonnegative();
@@ -64,6 +64,7 @@ const copySchema: z.ZodType<CopyJob> = z.object({
   target: z.string().min(1),
   targetId: z.string().min(1),
   partitionCount: count,
+  cluster: sourceCluster.optional(),
   createdMs: ms,
   endedMs: ms,
   problem: z.string(),

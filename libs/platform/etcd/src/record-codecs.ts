@@ -1,5 +1,5 @@
 import { assertRecord, createKeyspaceSpec } from '@atoll/core-membership';
-import type { KeyspaceSpec, NodeRecord, NodeSpec, PartitionRecord } from '@atoll/core-membership';
+import type { KeyspaceSpec, NodeRecord, NodeSpec, PartitionRecord, SourceCluster } from '@atoll/core-membership';
 import { isNodeId, isReplicaId, toEpoch, toPartitionId } from '@atoll/core-runtime';
 import type { NodeId, ReplicaId } from '@atoll/core-runtime';
 import { z } from 'zod';
@@ -62,6 +62,8 @@ const nodeSpecSchema: z.ZodType<NodeSpec> = z.object({
   stopped: z.boolean(),
 });
 
+export const sourceCluster: z.ZodType<SourceCluster> = z.object({ id: z.string().min(1), routers: z.array(z.string().min(1)).min(1), partitionCount: z.number().int().positive() });
+
 const keyspaceSchema: z.ZodType<KeyspaceSpec> = z
   .object({
     name: z.string(),
@@ -76,7 +78,7 @@ const keyspaceSchema: z.ZodType<KeyspaceSpec> = z
     eviction: z.enum(['LRU', 'NONE']),
     onDataLoss: z.enum(['WAIT', 'RESET']),
     valueBytesMax: z.number(),
-    copyOf: z.object({ job: z.string().min(1), keyspace: z.string().min(1), keyspaceId: z.string().min(1), isPaused: z.boolean() }).optional(),
+    copyOf: z.object({ job: z.string().min(1), keyspace: z.string().min(1), keyspaceId: z.string().min(1), isPaused: z.boolean(), cluster: sourceCluster.optional() }).optional(),
   })
   .superRefine((spec, context) => {
     try {

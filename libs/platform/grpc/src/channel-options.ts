@@ -9,6 +9,8 @@ export interface ChannelSettings {
    * heartbeat (R14). Default `calls`.
    */
   readonly traffic?: 'calls' | 'bulk' | 'heartbeat';
+  /** Window of each stream toward this client, in bytes, where bulk data is only passed on. Default 8 MiB for bulk, else 64 KiB. */
+  readonly windowBytes?: number;
   /** Largest message sent or taken, in bytes. Default 65 MiB. */
   readonly messageBytesMax?: number;
 }
@@ -17,7 +19,7 @@ export interface ChannelSettings {
 const BULK_WINDOW_BYTES = 8 * MIB;
 
 /** Options of every channel that Atoll opens. */
-export function createChannelOptions({ traffic = 'calls', messageBytesMax = MESSAGE_BYTES_MAX }: ChannelSettings = {}): ChannelOptions {
+export function createChannelOptions({ traffic = 'calls', windowBytes = traffic === 'bulk' ? BULK_WINDOW_BYTES : undefined, messageBytesMax = MESSAGE_BYTES_MAX }: ChannelSettings = {}): ChannelOptions {
   return {
     'grpc.max_receive_message_length': messageBytesMax,
     'grpc.max_send_message_length': messageBytesMax,
@@ -33,6 +35,6 @@ export function createChannelOptions({ traffic = 'calls', messageBytesMax = MESS
     'grpc.enable_channelz': 0,
     'grpc.enable_http_proxy': 0,
     ...(traffic !== 'calls' && { 'grpc.use_local_subchannel_pool': 1 }),
-    ...(traffic === 'bulk' && { 'grpc-node.flow_control_window': BULK_WINDOW_BYTES }),
+    ...(windowBytes !== undefined && { 'grpc-node.flow_control_window': windowBytes }),
   };
 }

@@ -43,7 +43,11 @@ const LARGE_MESSAGE_BYTES = 256 * KIB;
  * connection has taken it, so that about 4 MiB, or one message, lie unsent (I10).
  */
 export async function writePaced(call: WritableCall<Buffer>, message: Buffer, signal: AbortSignal): Promise<void> {
-  if (message.length < LARGE_MESSAGE_BYTES) return writeWithBackpressure(call, message, signal);
+  return message.length < LARGE_MESSAGE_BYTES ? writeWithBackpressure(call, message, signal) : writeThrough(call, message, signal);
+}
+
+/** As `writeWithBackpressure`, and waits for each message until the connection has taken it: one lies unsent at most. */
+export async function writeThrough(call: WritableCall<Buffer>, message: Buffer, signal: AbortSignal): Promise<void> {
   signal.throwIfAborted();
   if (call.destroyed) throw streamGone();
   await new Promise<void>((resolve, reject) => {

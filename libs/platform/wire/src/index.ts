@@ -14,6 +14,7 @@ export {
   encodeSetRequest,
   encodeSetResponse,
 } from './hot-messages.ts';
+export { mutableKeyspaceFields, toKeyspaceMessage, toKeyspaceSpec } from './keyspace-message.ts';
 export { LOCK_NAME_BYTES_MAX, fromLockMode, fromLockScope, pointRange, toFence, toFenceOf, toLockMode, toLockScope } from './lock-messages.ts';
 export {
   BATCH_OPERATIONS_MAX,

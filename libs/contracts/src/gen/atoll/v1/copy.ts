@@ -17,6 +17,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { Keyspace } from "./admin.ts";
 
 export const CopyPhase = {
   COPY_PHASE_UNSPECIFIED: 0,
@@ -69,6 +70,19 @@ export function copyPhaseToJSON(object: CopyPhase): string {
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum CopyPhase");
   }
+}
+
+export interface DescribeSourceRequest {
+  /** Empty means `default`. */
+  keyspace: string;
+}
+
+export interface DescribeSourceResponse {
+  /** Of the cluster that the router belongs to. */
+  clusterId: string;
+  /** Another one each time a keyspace of this name is created. */
+  keyspaceId: string;
+  keyspace: Keyspace | undefined;
 }
 
 /** A place in the log of a partition of the source. */
@@ -197,6 +211,184 @@ export interface CopyProof {
   /** Where the comparison ended, in the source's log. */
   origin: CopyOrigin | undefined;
 }
+
+function createBaseDescribeSourceRequest(): DescribeSourceRequest {
+  return { keyspace: "" };
+}
+
+export const DescribeSourceRequest: MessageFns<DescribeSourceRequest> = {
+  encode(message: DescribeSourceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.keyspace !== "") {
+      writer.uint32(10).string(message.keyspace);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DescribeSourceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDescribeSourceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DescribeSourceRequest {
+    return { keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "" };
+  },
+
+  toJSON(message: DescribeSourceRequest): unknown {
+    const obj: any = {};
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DescribeSourceRequest>): DescribeSourceRequest {
+    return DescribeSourceRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DescribeSourceRequest>): DescribeSourceRequest {
+    const message = createBaseDescribeSourceRequest();
+    message.keyspace = object.keyspace ?? "";
+    return message;
+  },
+};
+
+function createBaseDescribeSourceResponse(): DescribeSourceResponse {
+  return { clusterId: "", keyspaceId: "", keyspace: undefined };
+}
+
+export const DescribeSourceResponse: MessageFns<DescribeSourceResponse> = {
+  encode(message: DescribeSourceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clusterId !== "") {
+      writer.uint32(10).string(message.clusterId);
+    }
+    if (message.keyspaceId !== "") {
+      writer.uint32(18).string(message.keyspaceId);
+    }
+    if (message.keyspace !== undefined) {
+      Keyspace.encode(message.keyspace, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DescribeSourceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDescribeSourceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clusterId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.keyspaceId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keyspace = Keyspace.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DescribeSourceResponse {
+    return {
+      clusterId: isSet(object.clusterId)
+        ? globalThis.String(object.clusterId)
+        : isSet(object.cluster_id)
+        ? globalThis.String(object.cluster_id)
+        : "",
+      keyspaceId: isSet(object.keyspaceId)
+        ? globalThis.String(object.keyspaceId)
+        : isSet(object.keyspace_id)
+        ? globalThis.String(object.keyspace_id)
+        : "",
+      keyspace: isSet(object.keyspace) ? Keyspace.fromJSON(object.keyspace) : undefined,
+    };
+  },
+
+  toJSON(message: DescribeSourceResponse): unknown {
+    const obj: any = {};
+    if (message.clusterId !== "") {
+      obj.clusterId = message.clusterId;
+    }
+    if (message.keyspaceId !== "") {
+      obj.keyspaceId = message.keyspaceId;
+    }
+    if (message.keyspace !== undefined) {
+      obj.keyspace = Keyspace.toJSON(message.keyspace);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DescribeSourceResponse>): DescribeSourceResponse {
+    return DescribeSourceResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DescribeSourceResponse>): DescribeSourceResponse {
+    const message = createBaseDescribeSourceResponse();
+    message.clusterId = object.clusterId ?? "";
+    message.keyspaceId = object.keyspaceId ?? "";
+    message.keyspace = (object.keyspace !== undefined && object.keyspace !== null)
+      ? Keyspace.fromPartial(object.keyspace)
+      : undefined;
+    return message;
+  },
+};
 
 function createBaseCopyOrigin(): CopyOrigin {
   return { generation: 0, epoch: 0, seq: 0 };
@@ -1660,14 +1852,16 @@ export const CopyProof: MessageFns<CopyProof> = {
 };
 
 /**
- * Copying a keyspace into another one of other partitions (R37), between storage nodes. Leaders of partitions of the copy
- * open the streams, so that data flows from server to client (R26).
+ * Copying a keyspace into another one of other partitions (R37). Leaders of partitions of the copy open the streams, so that
+ * data flows from server to client (R26). Storage nodes serve FollowSource and GetCopies; routers that offer their
+ * keyspaces to other clusters (ROUTER_COPY_SOURCES) serve FollowSource and DescribeSource.
  */
 export type CopyService = typeof CopyService;
 export const CopyService = {
   /**
    * What one partition of the source has for one partition of the copy: sub-ranges of the keys with the changes beside
-   * them, then the changes alone, until the caller ends it. Served by the leader of the source's partition.
+   * them, then the changes alone, until the caller ends it. Served by the leader of the source's partition, and by routers,
+   * which pass on what that one says. It ends with NOT_LEADER when the partition changes hands.
    */
   followSource: {
     path: "/atoll.v1.Copy/FollowSource" as const,
@@ -1689,22 +1883,38 @@ export const CopyService = {
     responseSerialize: (value: GetCopiesResponse): Buffer => Buffer.from(GetCopiesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetCopiesResponse => GetCopiesResponse.decode(value),
   },
+  /** What another cluster has to know of a keyspace before it copies it. */
+  describeSource: {
+    path: "/atoll.v1.Copy/DescribeSource" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DescribeSourceRequest): Buffer =>
+      Buffer.from(DescribeSourceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DescribeSourceRequest => DescribeSourceRequest.decode(value),
+    responseSerialize: (value: DescribeSourceResponse): Buffer =>
+      Buffer.from(DescribeSourceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DescribeSourceResponse => DescribeSourceResponse.decode(value),
+  },
 } as const;
 
 export interface CopyServer extends UntypedServiceImplementation {
   /**
    * What one partition of the source has for one partition of the copy: sub-ranges of the keys with the changes beside
-   * them, then the changes alone, until the caller ends it. Served by the leader of the source's partition.
+   * them, then the changes alone, until the caller ends it. Served by the leader of the source's partition, and by routers,
+   * which pass on what that one says. It ends with NOT_LEADER when the partition changes hands.
    */
   followSource: handleServerStreamingCall<FollowSourceRequest, FollowSourceResponse>;
   /** How far the partitions of copies are that this node leads. */
   getCopies: handleUnaryCall<GetCopiesRequest, GetCopiesResponse>;
+  /** What another cluster has to know of a keyspace before it copies it. */
+  describeSource: handleUnaryCall<DescribeSourceRequest, DescribeSourceResponse>;
 }
 
 export interface CopyClient extends Client {
   /**
    * What one partition of the source has for one partition of the copy: sub-ranges of the keys with the changes beside
-   * them, then the changes alone, until the caller ends it. Served by the leader of the source's partition.
+   * them, then the changes alone, until the caller ends it. Served by the leader of the source's partition, and by routers,
+   * which pass on what that one says. It ends with NOT_LEADER when the partition changes hands.
    */
   followSource(
     request: FollowSourceRequest,
@@ -1730,6 +1940,22 @@ export interface CopyClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetCopiesResponse) => void,
+  ): ClientUnaryCall;
+  /** What another cluster has to know of a keyspace before it copies it. */
+  describeSource(
+    request: DescribeSourceRequest,
+    callback: (error: ServiceError | null, response: DescribeSourceResponse) => void,
+  ): ClientUnaryCall;
+  describeSource(
+    request: DescribeSourceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DescribeSourceResponse) => void,
+  ): ClientUnaryCall;
+  describeSource(
+    request: DescribeSourceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DescribeSourceResponse) => void,
   ): ClientUnaryCall;
 }
 

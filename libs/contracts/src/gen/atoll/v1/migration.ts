@@ -20,7 +20,7 @@ export const MigrationMethod = {
    * and why.
    */
   MIGRATION_METHOD_AUTO: 3,
-  /** MIGRATION_METHOD_COPY - All of a keyspace is copied into a new one, which follows it. */
+  /** MIGRATION_METHOD_COPY - All of a keyspace, of this cluster or of another one, is copied into a new one, which follows it. */
   MIGRATION_METHOD_COPY: 4,
 } as const;
 
@@ -330,6 +330,9 @@ export interface CopyState {
    */
   comparedEntries?: number | undefined;
   differing: number;
+  /** The cluster that has the source, and its routers; both empty where it is this one. */
+  sourceCluster: string;
+  sourceRouters: string[];
 }
 
 /** One partition of a migration. */
@@ -414,10 +417,17 @@ export interface StartMigrationRequest {
   /** With SHARDED: sub-ranges into which each partition is split, 2 to 16; 0 means 4. Otherwise 0. */
   shards: number;
   /**
-   * Of a COPY: the keyspace that is made. `keyspace` names its source then, and no other field but `id` and `dry_run` may
-   * stand beside them.
+   * Of a COPY: the keyspace that is made. `keyspace` names its source then, and no other fields but `id`, `dry_run` and
+   * `source_routers` may stand beside them.
    */
-  target: CopyTarget | undefined;
+  target:
+    | CopyTarget
+    | undefined;
+  /**
+   * Of a COPY: host:port of routers of the cluster that has the source, 1 to 16 of them; they must offer it
+   * (ROUTER_COPY_SOURCES). Empty: the source is in this cluster.
+   */
+  sourceRouters: string[];
 }
 
 /** A keyspace that is made as a copy. All other settings are those of the source. */
@@ -1061,6 +1071,8 @@ function createBaseCopyState(): CopyState {
     restarts: 0,
     comparedEntries: undefined,
     differing: 0,
+    sourceCluster: "",
+    sourceRouters: [],
   };
 }
 
@@ -1089,6 +1101,12 @@ export const CopyState: MessageFns<CopyState> = {
     }
     if (message.differing !== 0) {
       writer.uint32(64).uint32(message.differing);
+    }
+    if (message.sourceCluster !== "") {
+      writer.uint32(74).string(message.sourceCluster);
+    }
+    for (const v of message.sourceRouters) {
+      writer.uint32(82).string(v!);
     }
     return writer;
   },
@@ -1170,6 +1188,22 @@ export const CopyState: MessageFns<CopyState> = {
             message.differing = reader.uint32();
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.sourceCluster = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.sourceRouters.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1204,6 +1238,16 @@ export const CopyState: MessageFns<CopyState> = {
         ? globalThis.Number(object.compared_entries)
         : undefined,
       differing: isSet(object.differing) ? globalThis.Number(object.differing) : 0,
+      sourceCluster: isSet(object.sourceCluster)
+        ? globalThis.String(object.sourceCluster)
+        : isSet(object.source_cluster)
+        ? globalThis.String(object.source_cluster)
+        : "",
+      sourceRouters: globalThis.Array.isArray(object?.sourceRouters)
+        ? object.sourceRouters.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.source_routers)
+        ? object.source_routers.map((e: any) => globalThis.String(e))
+        : [],
     };
   },
 
@@ -1233,6 +1277,12 @@ export const CopyState: MessageFns<CopyState> = {
     if (message.differing !== 0) {
       obj.differing = Math.round(message.differing);
     }
+    if (message.sourceCluster !== "") {
+      obj.sourceCluster = message.sourceCluster;
+    }
+    if (message.sourceRouters?.length) {
+      obj.sourceRouters = message.sourceRouters;
+    }
     return obj;
   },
 
@@ -1249,6 +1299,8 @@ export const CopyState: MessageFns<CopyState> = {
     message.restarts = object.restarts ?? 0;
     message.comparedEntries = object.comparedEntries ?? undefined;
     message.differing = object.differing ?? 0;
+    message.sourceCluster = object.sourceCluster ?? "";
+    message.sourceRouters = object.sourceRouters?.map((e) => e) || [];
     return message;
   },
 };
@@ -1832,6 +1884,7 @@ function createBaseStartMigrationRequest(): StartMigrationRequest {
     dryRun: false,
     shards: 0,
     target: undefined,
+    sourceRouters: [],
   };
 }
 
@@ -1879,6 +1932,9 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
     }
     if (message.target !== undefined) {
       CopyTarget.encode(message.target, writer.uint32(98).fork()).join();
+    }
+    for (const v of message.sourceRouters) {
+      writer.uint32(106).string(v!);
     }
     return writer;
   },
@@ -2002,6 +2058,14 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
             message.target = CopyTarget.decode(reader, reader.uint32());
             continue;
           }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.sourceRouters.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2046,6 +2110,11 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
         : false,
       shards: isSet(object.shards) ? globalThis.Number(object.shards) : 0,
       target: isSet(object.target) ? CopyTarget.fromJSON(object.target) : undefined,
+      sourceRouters: globalThis.Array.isArray(object?.sourceRouters)
+        ? object.sourceRouters.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.source_routers)
+        ? object.source_routers.map((e: any) => globalThis.String(e))
+        : [],
     };
   },
 
@@ -2087,6 +2156,9 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
     if (message.target !== undefined) {
       obj.target = CopyTarget.toJSON(message.target);
     }
+    if (message.sourceRouters?.length) {
+      obj.sourceRouters = message.sourceRouters;
+    }
     return obj;
   },
 
@@ -2109,6 +2181,7 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
     message.target = (object.target !== undefined && object.target !== null)
       ? CopyTarget.fromPartial(object.target)
       : undefined;
+    message.sourceRouters = object.sourceRouters?.map((e) => e) || [];
     return message;
   },
 };

@@ -43,11 +43,12 @@ export function toKeyspaceSpec(message: Keyspace, id: string): KeyspaceSpec {
     partitionCount: message.partitionCount || undefined,
     replicationFactor: message.replicationFactor || undefined,
     durability: known('durability', DURABILITIES, message.durability),
-    ...mutableFields(message),
+    ...mutableKeyspaceFields(message),
   });
 }
 
-function mutableFields(message: Keyspace) {
+/** What may change while it is served. Throws INVALID_ARGUMENT that names the field. */
+export function mutableKeyspaceFields(message: Keyspace) {
   return {
     minInSync: message.minInSync || undefined,
     ack: known('ack', ACKS, message.ack),
@@ -57,36 +58,6 @@ function mutableFields(message: Keyspace) {
     onDataLoss: known('on_data_loss', ON_DATA_LOSS, message.onDataLoss),
     valueBytesMax: message.valueBytesMax || undefined,
   };
-}
-
-const MUTABLE = {
-  min_in_sync: 'minInSync',
-  ack: 'ack',
-  default_ttl_ms: 'defaultTtlMs',
-  memory_share: 'memoryShare',
-  eviction: 'eviction',
-  on_data_loss: 'onDataLoss',
-  value_bytes_max: 'valueBytesMax',
-} as const;
-const FIXED: readonly string[] = ['name', 'partition_count', 'replication_factor', 'durability'];
-
-const isMutable = (field: string): field is keyof typeof MUTABLE => Object.hasOwn(MUTABLE, field);
-
-/** Throws INVALID_ARGUMENT for a field that is unknown or fixed. */
-export function checkUpdateFields(fields: readonly string[]): void {
-  if (fields.length === 0) throw invalidArgument('fields', 'must name at least one field');
-  for (const field of fields) {
-    if (isMutable(field)) continue;
-    const problem = FIXED.includes(field) ? 'is fixed when the keyspace is created' : `is not one of ${Object.keys(MUTABLE).join(', ')}`;
-    throw invalidArgument('fields', `${JSON.stringify(field.slice(0, 64))} ${problem}`);
-  }
-}
-
-/** The spec with the named fields of the message; zero and unspecified set the default. */
-export function applyUpdate(spec: KeyspaceSpec, message: Keyspace, fields: readonly string[]): KeyspaceSpec {
-  const wanted = mutableFields(message);
-  const changes = fields.filter(isMutable).map((field) => [MUTABLE[field], wanted[MUTABLE[field]]]);
-  return createKeyspaceSpec({ ...spec, ...(Object.fromEntries(changes) as Partial<typeof wanted>) });
 }
 
 export function toKeyspaceMessage(spec: KeyspaceSpec): Keyspace {
@@ -101,8 +72,8 @@ export function toKeyspaceMessage(spec: KeyspaceSpec): Keyspace {
   };
 }
 
-/** A newer client may send a number that this program does not know. */
+/** A newer peer may send a number that this program does not know. */
 function known<Words extends Readonly<Record<number, string | undefined>>>(field: string, words: Words, value: number): Words[keyof Words] {
-  if (!Object.hasOwn(words, value)) throw invalidArgument(`keyspace.${field}`, `${value} is not a value that this coordinator knows`);
+  if (!Object.hasOwn(words, value)) throw invalidArgument(`keyspace.${field}`, `${value} is not a value that this program knows`);
   return words[value as keyof Words];
 }

@@ -1,0 +1,49 @@
+import { Client, credentials } from '@grpc/grpc-js';
+import { AtollError } from '@atoll/core-errors';
+import { MIB } from '@atoll/core-runtime';
+import { SharedClients, createChannelOptions } from '@atoll/platform-grpc';
+import type { Counter, Metrics } from '@atoll/platform-telemetry';
+
+/** A node sends so much ahead of what another cluster has taken, on each stream. */
+const WINDOW_BYTES = MIB;
+
+export interface RouterCopiesOptions {
+  readonly clusterId: string;
+  readonly isOffered: boolean;
+  readonly streamsMax: number;
+  readonly metrics: Metrics;
+}
+
+/** Whether other clusters may copy from this one through here, and how many streams they have open. */
+export class RouterCopies {
+  readonly clusterId: string;
+  /** Connections for bulk data, apart from those of operations. */
+  readonly clients = new SharedClients((address) => new Client(address, credentials.createInsecure(), createChannelOptions({ traffic: 'bulk', windowBytes: WINDOW_BYTES })));
+  readonly bytes: Counter;
+  readonly #options: RouterCopiesOptions;
+  #count = 0;
+
+  constructor(options: RouterCopiesOptions) {
+    const { metrics, clusterId } = options;
+    this.clusterId = clusterId;
+    this.#options = options;
+    metrics.gauge('atoll_router_copy_streams', { description: 'Streams by which other clusters copy partitions of this one.' }, () => this.#count);
+    this.bytes = metrics.counter('atoll_router_copy_bytes_total', { description: 'Bytes that other clusters have taken by copies of keyspaces of this one.', unit: 'By' });
+  }
+
+  /** Throws COPY_NOT_OFFERED. */
+  requireOffer(): void {
+    if (!this.#options.isOffered) throw new AtollError('COPY_NOT_OFFERED', `this router of cluster ${this.clusterId} lets no other cluster copy: ROUTER_COPY_SOURCES is off`);
+  }
+
+  /** Throws COPY_NOT_OFFERED, and OVERLOADED when there are as many streams as there may be (I10). */
+  enter(): void {
+    this.requireOffer();
+    if (this.#count >= this.#options.streamsMax) throw new AtollError('OVERLOADED', `the router serves ${this.#count} streams of copies already`);
+    this.#count += 1;
+  }
+
+  leave(): void {
+    this.#count -= 1;
+  }
+}
