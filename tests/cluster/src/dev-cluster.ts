@@ -189,6 +189,10 @@ export class DevCluster {
     await this.#ask((admin) => callUnary(admin, 'createKeyspace', { keyspace: { ...UNSPECIFIED, ...keyspace } }, { deadlineMs: SETTLE_MS }));
   }
 
+  async deleteKeyspace(name: string): Promise<void> {
+    await this.#ask((admin) => callUnary(admin, 'deleteKeyspace', { name }, { deadlineMs: SETTLE_MS }));
+  }
+
   async partitions(keyspace = 'default'): Promise<Partition[]> {
     return (await this.#ask((admin) => callUnary(admin, 'listPartitions', { keyspace }, { deadlineMs: ASK_MS }))).partitions;
   }

@@ -1,0 +1,121 @@
+import { Server, ServerCredentials, type handleUnaryCall } from '@grpc/grpc-js';
+import { CopyService, type DescribeSourceRequest, type DescribeSourceResponse } from '@atoll/contracts/atoll/v1/copy';
+import { MigrationMethod, type StartMigrationRequest } from '@atoll/contracts/atoll/v1/migration';
+import { AtollError } from '@atoll/core-errors';
+import { createKeyspaceSpec } from '@atoll/core-membership';
+import { keyspaceKey, parseKeyspaceSpec } from '@atoll/platform-etcd';
+import { callUnary, toServiceError } from '@atoll/platform-grpc';
+import { toKeyspaceMessage } from '@atoll/platform-wire';
+import { DEADLINE, MigrationCluster, ask, eventuallyShown, failureOf, hasEnded, stateOf } from '../testing/migration-cluster.ts';
+import type { RunningCoordinator } from '../testing/run-coordinator.ts';
+
+const SEED = 20_261_128;
+
+/** A router of another cluster, as far as a coordinator sees it. */
+class OtherRouter {
+  readonly server = new Server();
+  address = '';
+  answer: (request: DescribeSourceRequest) => DescribeSourceResponse = () => {
+    throw new AtollError('INTERNAL', 'nothing is scripted');
+  };
+
+  async start(): Promise<this> {
+    const describeSource: handleUnaryCall<DescribeSourceRequest, DescribeSourceResponse> = ({ request }, reply) => {
+      try {
+        reply(null, this.answer(request));
+      } catch (error) {
+        reply(toServiceError(error));
+      }
+    };
+    this.server.addService({ describeSource: CopyService.describeSource }, { describeSource });
+    const port = await new Promise<number>((resolve, reject) => this.server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) => (error === null ? resolve(bound) : reject(error))));
+    this.address = `127.0.0.1:${port}`;
+    return this;
+  }
+}
+
+let cluster: MigrationCluster;
+let running: RunningCoordinator;
+let first: OtherRouter;
+let second: OtherRouter;
+let ownId: string;
+beforeAll(async () => {
+  cluster = new MigrationCluster(SEED);
+  running = await cluster.start();
+  ({ clusterId: ownId } = await callUnary(running.admin, 'getCluster', {}, DEADLINE));
+  [first, second] = await Promise.all([new OtherRouter().start(), new OtherRouter().start()]);
+});
+afterAll(async () => {
+  await cluster.stop();
+  for (const { server } of [first, second]) server.forceShutdown();
+});
+
+const SOURCE = createKeyspaceSpec({ name: 'orders', id: 'far1', partitionCount: 16, replicationFactor: 3, defaultTtlMs: 5000, eviction: 'NONE' });
+const told = (changes: Partial<DescribeSourceResponse> = {}): DescribeSourceResponse => ({ clusterId: 'elsewhere', keyspaceId: SOURCE.id, keyspace: toKeyspaceMessage(SOURCE), ...changes });
+const TARGET = { name: 'orders', partitionCount: 32, replicationFactor: 2, minInSync: 0 };
+const routers = (): string[] => [first.address, second.address];
+const start = (fields: Partial<StartMigrationRequest> = {}) => callUnary(running.admin, 'startMigration', ask({ id: 'c', method: MigrationMethod.MIGRATION_METHOD_COPY, keyspace: 'orders', target: TARGET, sourceRouters: routers(), ...fields }), DEADLINE);
+const stored = (name: string) => {
+  const text = cluster.etcd.get(keyspaceKey(name))?.value;
+  const parsed = text === undefined ? undefined : parseKeyspaceSpec(text);
+  return parsed?.kind === 'parsed' ? parsed.value : undefined;
+};
+const fail = (reason: ConstructorParameters<typeof AtollError>[0], message: string) => () => {
+  throw new AtollError(reason, message);
+};
+
+beforeEach(() => {
+  for (const router of [first, second]) router.answer = () => told();
+});
+
+describe(`copies of a keyspace of another cluster (seed ${SEED})`, () => {
+  it.each<{ title: string; fields?: () => Partial<StartMigrationRequest>; given?: () => void; reason: string; field: string; message: string }>([
+    { title: 'what is no address', fields: () => ({ sourceRouters: ['router-1'] }), reason: 'INVALID_ARGUMENT', field: 'source_routers', message: 'must be host:port, not "router-1"' },
+    { title: 'a port of 0', fields: () => ({ sourceRouters: ['127.0.0.1:0'] }), reason: 'INVALID_ARGUMENT', field: 'source_routers', message: 'must be host:port' },
+    { title: 'an address twice', fields: () => ({ sourceRouters: [first.address, first.address] }), reason: 'INVALID_ARGUMENT', field: 'source_routers', message: 'twice' },
+    { title: '17 of them', fields: () => ({ sourceRouters: Array.from({ length: 17 }, (_, port) => `127.0.0.1:${port + 1}`) }), reason: 'INVALID_ARGUMENT', field: 'source_routers', message: 'at most 16, not 17' },
+    { title: 'routers for a move', fields: () => ({ method: MigrationMethod.MIGRATION_METHOD_MOVE, target: undefined, from: 'a', to: 'b' }), reason: 'INVALID_ARGUMENT', field: 'source_routers', message: 'belong to a COPY' },
+    { title: 'nobody there', fields: () => ({ sourceRouters: ['127.0.0.1:1'] }), reason: 'PEER_UNAVAILABLE', field: 'source_routers', message: 'none of them answers: 127.0.0.1:1' },
+    { title: 'a keyspace that they do not have', given: () => (first.answer = fail('KEYSPACE_NOT_FOUND', 'keyspace: there is none named "orders"')), reason: 'KEYSPACE_NOT_FOUND', field: 'keyspace', message: 'there is none named "orders" in the cluster of' },
+    { title: 'a router that does not offer it', given: () => (second.answer = fail('COPY_NOT_OFFERED', 'ROUTER_COPY_SOURCES is off')), reason: 'COPY_NOT_OFFERED', field: 'source_routers', message: 'ROUTER_COPY_SOURCES is off' },
+    { title: 'a server of another kind', fields: () => ({ sourceRouters: [running.address] }), reason: 'INVALID_ARGUMENT', field: 'source_routers', message: 'is no router that a keyspace can be copied through' },
+    { title: 'routers of two clusters', given: () => (second.answer = () => told({ clusterId: 'third' })), reason: 'INVALID_ARGUMENT', field: 'source_routers', message: 'belong to different clusters' },
+    { title: 'routers that know two keyspaces of the name', given: () => (second.answer = () => told({ keyspaceId: 'far2' })), reason: 'INVALID_ARGUMENT', field: 'source_routers', message: 'do not know the same keyspace' },
+    { title: 'routers of this very cluster', given: () => ((first.answer = () => told({ clusterId: ownId })), (second.answer = first.answer)), reason: 'INVALID_ARGUMENT', field: 'source_routers', message: 'belongs to this very cluster' },
+    { title: 'an answer without a keyspace', given: () => ((first.answer = () => told({ keyspace: undefined })), (second.answer = first.answer)), reason: 'INVALID_ARGUMENT', field: 'source_routers', message: 'is not understood' },
+    { title: 'a keyspace that is a copy itself', given: () => ((first.answer = () => told({ keyspace: { ...toKeyspaceMessage(SOURCE), copyOf: 'older' } })), (second.answer = first.answer)), reason: 'INVALID_ARGUMENT', field: 'keyspace', message: 'itself being copied, from older' },
+    { title: 'a target that there is', fields: () => ({ target: { ...TARGET, name: 'default' } }), reason: 'KEYSPACE_EXISTS', field: 'target.name', message: 'default' },
+  ])('$title: $reason, naming $field; nothing is written', async ({ fields, given, reason, field, message }) => {
+    given?.();
+    expect(await failureOf(start(fields?.()))).toMatchObject({ reason, metadata: { field }, message: expect.stringContaining(message) });
+    expect(cluster.etcd.list('jobs/copies/')).toEqual([]);
+    expect(stored('orders')).toBeUndefined();
+  });
+
+  it('one router that answers is enough; the keyspace is made as it is there, and says where it is copied from', async () => {
+    second.answer = fail('METADATA_UNAVAILABLE', 'the router waits for etcd');
+    const { migration } = await start();
+    const from = { id: 'elsewhere', routers: routers(), partitionCount: 16 };
+    expect(migration).toMatchObject({ description: 'copy orders of cluster elsewhere to orders', partitionsTotal: 32, problem: '', copy: { source: 'orders', target: 'orders', sourceCluster: 'elsewhere', sourceRouters: routers() } });
+    const made = stored('orders')!;
+    expect(made).toEqual({ ...SOURCE, id: made.id, partitionCount: 32, replicationFactor: 2, minInSync: 1, copyOf: { job: 'c', keyspace: 'orders', keyspaceId: 'far1', isPaused: false, cluster: from } });
+    // The same request again is the same job, also while nobody answers there.
+    first.answer = second.answer;
+    expect((await start()).migration!.createdAtMs).toBe(migration!.createdAtMs);
+    expect(stateOf((await callUnary(running.admin, 'pauseMigration', { id: 'c' }, DEADLINE)).migration!)).toBe('PAUSED');
+    expect(stored('orders')!.copyOf).toEqual({ job: 'c', keyspace: 'orders', keyspaceId: 'far1', isPaused: true, cluster: from });
+    await callUnary(running.admin, 'cancelMigration', { id: 'c' }, DEADLINE);
+    const ended = await eventuallyShown(running.admin, 'c', 'it ends', hasEnded);
+    expect([stateOf(ended.migration), stored('orders')]).toEqual(['CANCELLED', undefined]);
+    expect(ended.migration.copy).toMatchObject({ sourceCluster: 'elsewhere', sourceRouters: routers() });
+  });
+
+  it('a keyspace of this cluster that has the name of the source may go, the copy may not', async () => {
+    await callUnary(running.admin, 'createKeyspace', { keyspace: toKeyspaceMessage(createKeyspaceSpec({ name: 'orders', id: 'x', partitionCount: 2 })) }, DEADLINE);
+    await start({ id: 'd', target: { ...TARGET, name: 'orders-copy' } });
+    await callUnary(running.admin, 'deleteKeyspace', { name: 'orders' }, DEADLINE);
+    expect(await failureOf(callUnary(running.admin, 'deleteKeyspace', { name: 'orders-copy' }, DEADLINE))).toMatchObject({ reason: 'MIGRATION_CONFLICT' });
+    await callUnary(running.admin, 'cancelMigration', { id: 'd' }, DEADLINE);
+    await eventuallyShown(running.admin, 'd', 'it ends', hasEnded);
+  });
+});

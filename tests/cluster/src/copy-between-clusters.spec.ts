@@ -1,0 +1,153 @@
+// A keyspace of one cluster is copied into another one, through the routers of the first, while clients write to it and while a
+// router and nodes of both clusters are killed (R37).
+import { jest } from '@jest/globals';
+import { MigrationMethod, MigrationState, MigrationStep } from '@atoll/contracts/atoll/v1/migration';
+import { isAtollError } from '@atoll/core-errors';
+import { eventually } from '@atoll/platform-etcd/testing';
+import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
+
+jest.setTimeout(300_000);
+
+const KEYS = 3000;
+const EXPIRING = 200;
+const BATCH = 500;
+const SOURCE = 'orders';
+const TARGET = 'orders-wide';
+const END_MS = 60_000;
+const LONG = { deadlineMs: 30_000 };
+
+let from: DevCluster;
+let to: DevCluster;
+beforeAll(async () => {
+  from = await DevCluster.start({ nodes: 2, routers: 2, env: { ROUTER_COPY_SOURCES: 'on' } });
+  to = await DevCluster.start({ nodes: 2 });
+  await from.createKeyspace({ name: SOURCE, partitionCount: 8, replicationFactor: 2 });
+  await from.untilRedundant(SOURCE);
+}, 2 * START_MS);
+afterAll(async () => {
+  await to?.stop();
+  await from?.stop();
+}, 2 * STOP_MS);
+
+const keyOf = (index: number): string => `key-${index}`;
+const expiringOf = (index: number): string => `expiring-${index}`;
+
+/** Keys of which source and copy do not say the same. */
+async function differing(): Promise<string[]> {
+  const source = from.client({ keyspace: SOURCE });
+  const copy = to.client({ keyspace: TARGET });
+  const wrong: string[] = [];
+  for (let start = 0; start < KEYS; start += BATCH) {
+    const keys = Array.from({ length: BATCH }, (_, index) => keyOf(start + index));
+    const [there, here] = await Promise.all([source.getMany(keys, LONG), copy.getMany(keys, LONG)]);
+    const text = (outcome: (typeof there)[number]): string => (outcome.ok ? (outcome.value?.value.toString() ?? 'none') : 'failed');
+    wrong.push(...keys.filter((_, index) => !there[index]!.ok || text(there[index]!) !== text(here[index]!)));
+  }
+  return wrong;
+}
+
+const followed = (what: string): Promise<unknown> =>
+  eventually(
+    what,
+    async () => {
+      const { migration, partitions } = await to.migration('c');
+      return migration.copy?.following === true && migration.copy.lagSeq === 0 && migration.problem === '' && partitions.every(({ step, problem }) => step === MigrationStep.MIGRATION_STEP_FOLLOW && problem === '');
+    },
+    END_MS,
+  );
+
+it('is whole and follows, also when routers and nodes of both are killed; takes nothing from a keyspace that was made again; is gone when cancelled', async () => {
+  const client = from.client({ keyspace: SOURCE });
+  const fill = async (keys: readonly string[], value: string, ttlMs?: number): Promise<void> => {
+    for (let start = 0; start < keys.length; start += BATCH) {
+      const entries = keys.slice(start, start + BATCH).map((key) => ({ key, value: `${key} ${value}`.padEnd(300), ...(ttlMs !== undefined && { ttlMs }) }));
+      expect((await client.setMany(entries, LONG)).filter(({ ok }) => !ok)).toEqual([]);
+    }
+  };
+  const all = Array.from({ length: KEYS }, (_, index) => keyOf(index));
+  const short = Array.from({ length: EXPIRING }, (_, index) => expiringOf(index));
+  await fill(all, 'first');
+  await fill(short, 'short', 20_000);
+  const sourceRouters = from.up.routers.map(({ address }) => address);
+  const request = { id: 'c', method: MigrationMethod.MIGRATION_METHOD_COPY, keyspace: SOURCE, sourceRouters, target: { name: TARGET, partitionCount: 16, replicationFactor: 2, minInSync: 1 } };
+  const { migration } = await to.startMigration(request);
+  expect(migration).toMatchObject({ state: MigrationState.MIGRATION_STATE_RUNNING, partitionsTotal: 16, copy: { source: SOURCE, target: TARGET, sourceRouters } });
+  expect(migration!.copy!.sourceCluster).not.toBe('');
+
+  // Somebody writes and deletes all the time.
+  const stop = new AbortController();
+  let written = 0;
+  const failures: unknown[] = [];
+  const writing = (async () => {
+    for (let round = 0; !stop.signal.aborted && failures.length === 0; round += 1) {
+      const key = keyOf((round * 7919) % KEYS);
+      try {
+        if (round % 5 === 0) await client.delete(key, LONG);
+        else await client.set(key, `round ${round}`, LONG);
+        written += 1;
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+  })();
+  await eventually('some partitions are copied', async () => (await to.migration('c')).migration.entries > 0, END_MS);
+  // A router of the source: the other one is asked.
+  await from.kill('router-2');
+  await followed('it goes on by the other router');
+  // A leader of the source, while that is the only router.
+  await from.kill('node-1');
+  await followed('it goes on at the next leader of its source');
+  await from.startProcess('node-1');
+  await from.untilRedundant(SOURCE);
+  await from.startProcess('router-2');
+  await from.kill('router-1');
+  // A leader of its own.
+  await to.kill('node-2');
+  await followed('it goes on at its own next leader');
+  await to.startProcess('node-2');
+  await to.untilRedundant(TARGET);
+
+  const pausedAt = written;
+  await to.pauseMigration('c');
+  await eventually('writers go on meanwhile', () => written > pausedAt + 200 || failures.length > 0, END_MS);
+  expect((await to.migration('c')).migration.state).toBe(MigrationState.MIGRATION_STATE_PAUSED);
+  await to.resumeMigration('c');
+  stop.abort();
+  await writing;
+  expect(failures).toEqual([]);
+  await followed('it has caught up');
+  await eventually('source and copy say the same of every key', async () => (await differing()).length === 0, 20_000);
+  const compared = await eventually('every partition was compared since its leader leads', async () => {
+    const { copy } = (await to.migration('c')).migration;
+    return copy?.comparedEntries === undefined ? undefined : copy;
+  }, END_MS);
+  expect(compared.differing).toBe(0);
+  expect(compared.comparedEntries).toBeGreaterThan(KEYS / 2);
+  // Expiries came with the entries, and went by the copy's own time (I7).
+  const copy = to.client({ keyspace: TARGET });
+  await eventually('what expires is gone at both', async () => (await Promise.all([client, copy].map((one) => one.getMany(short, LONG)))).flat().every((outcome) => outcome.ok && outcome.value === undefined), END_MS);
+
+  const refused = await copy.set('mine', 'x', LONG).then(
+    () => 'taken',
+    (error: unknown) => (isAtollError(error) ? error.reason : String(error)),
+  );
+  expect(refused).toBe('KEYSPACE_COPYING');
+
+  // A keyspace of the same name and another life is another one: it is noticed, and nothing of it is mixed in.
+  const held = await copy.getMany(all, LONG);
+  await from.deleteKeyspace(SOURCE);
+  await eventually('it can be made again', () => from.createKeyspace({ name: SOURCE, partitionCount: 8, replicationFactor: 2 }).then(() => true, () => false), END_MS);
+  await eventually('there is a new one', async () => (await client.setMany([{ key: keyOf(0), value: 'another life' }], LONG)).every(({ ok }) => ok), END_MS);
+  const problem = await eventually('the job says so', async () => (await to.migration('c')).migration.problem || undefined, END_MS);
+  expect(problem).toMatch(/^KEYSPACE_NOT_FOUND: router 127\.0\.0\.1:\d+: |PEER_UNAVAILABLE: router /);
+  const textOf = (outcomes: typeof held) => outcomes.map((outcome) => (outcome.ok ? outcome.value?.value.toString() : 'failed'));
+  expect(textOf(await copy.getMany(all, LONG))).toEqual(textOf(held));
+
+  await to.cancelMigration('c');
+  const ended = await eventually('it has ended', async () => {
+    const now = (await to.migration('c')).migration;
+    return now.endedAtMs > 0 ? now : undefined;
+  }, END_MS);
+  expect(ended.state).toBe(MigrationState.MIGRATION_STATE_CANCELLED);
+  await eventually('nothing is left of it', async () => (await Promise.all(['node-1', 'node-2'].map((node) => to.replicas(node)))).flat().every(({ keyspace }) => keyspace !== TARGET), END_MS);
+});
