@@ -20,21 +20,20 @@ export async function* readEncodedStream<Request>(
 ): AsyncGenerator<Buffer, void, undefined> {
   const call = client.makeServerStreamRequest(path, requestSerialize, (bytes: Buffer) => bytes, request, metadataOf(traceparent), {});
   // Node's streams read ahead by themselves; here the loop below asks.
-  call._read = () => undefined;
+  Object.assign(call, { _read: () => undefined });
   const arrived: Buffer[] = [];
-  let failure: unknown;
-  let isOver = false;
+  const end = { failure: undefined as unknown, isOver: false };
   let wake = (): void => undefined;
   call.on('data', (message: Buffer) => {
     arrived.push(message);
     wake();
   });
   call.on('error', (error) => {
-    failure ??= error;
+    end.failure ??= error;
     wake();
   });
   call.on('end', () => {
-    isOver = true;
+    end.isOver = true;
     wake();
   });
   const onAbort = (): void => call.cancel();
@@ -43,14 +42,14 @@ export async function* readEncodedStream<Request>(
     signal.throwIfAborted();
     for (;;) {
       call.call?.startRead();
-      while (arrived.length === 0 && failure === undefined && !isOver) {
+      while (arrived.length === 0 && end.failure === undefined && !end.isOver) {
         await new Promise<void>((resolve) => {
           wake = resolve;
         });
       }
       const message = arrived.shift();
       if (message !== undefined) yield message;
-      else if (failure !== undefined) throw fromServiceError(failure);
+      else if (end.failure !== undefined) throw fromServiceError(end.failure);
       else return;
     }
   } finally {
