@@ -10,12 +10,13 @@ import { stateName } from '../migration/migration-states.ts';
 import { WATCH_PATIENCE_MS, watchMigration } from '../migration/watch-migration.ts';
 import { adminCommand, type AdminFlags } from './admin.ts';
 import type { SetExitCode } from './dev.ts';
-import { hostsAndPorts, requestId, wholeNumber } from './options.ts';
+import { byteRate, hostsAndPorts, requestId, wholeNumber } from './options.ts';
 
 interface CopyFlags extends AdminFlags {
   readonly partitions?: number;
   readonly replicationFactor?: number;
   readonly minInSync?: number;
+  readonly bytesPerSecond?: number;
   readonly fromCluster?: readonly string[];
   readonly id?: string;
   readonly dryRun?: boolean;
@@ -30,6 +31,7 @@ export function copyCommand(io: Io, setExitCode: SetExitCode): Command {
     .addOption(new Option('--replication-factor <count>', 'replicas per partition (default: as in the source)').argParser(wholeNumber(1, 7)))
     .addOption(new Option('--min-in-sync <count>', 'in-sync replicas without which nothing commits (default: as in the source, or by the replication factor)').argParser(wholeNumber(1, 7)))
     .addOption(new Option('--from-cluster <host:port,...>', 'routers of the cluster that has the source, with ROUTER_COPY_SOURCES=on (default: this cluster)').argParser(hostsAndPorts))
+    .addOption(new Option('--bytes-per-second <bytes>', 'bound on what is copied, changes left out, over all nodes: 50MB (default: the bounds of the nodes)').argParser(byteRate))
     .addOption(new Option('--id <id>', 'name of the job: the same one again answers with the job that it made (default: made up)').argParser(requestId))
     .addOption(new Option('--dry-run', 'check what would be refused, and do nothing').conflicts('watch'))
     .addOption(new Option('--watch', 'go on as "atoll migrate watch"'))
@@ -51,7 +53,7 @@ export function copyCommand(io: Io, setExitCode: SetExitCode): Command {
     });
 }
 
-function copyRequest(source: string, target: string, { id, partitions, replicationFactor, minInSync, fromCluster, dryRun }: CopyFlags) {
+function copyRequest(source: string, target: string, { id, partitions, replicationFactor, minInSync, bytesPerSecond, fromCluster, dryRun }: CopyFlags) {
   return {
     id: id ?? newRequestId('copy'),
     method: MigrationMethod.MIGRATION_METHOD_COPY,
@@ -60,7 +62,7 @@ function copyRequest(source: string, target: string, { id, partitions, replicati
     allKeyspaces: false,
     from: '',
     to: '',
-    bytesPerSecond: 0,
+    bytesPerSecond: bytesPerSecond ?? 0,
     fullVerify: false,
     shards: 0,
     dryRun: dryRun === true,

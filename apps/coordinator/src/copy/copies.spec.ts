@@ -47,7 +47,7 @@ describe(`copies that are refused (seed ${SEED})`, () => {
     { title: 'all keyspaces', fields: { allKeyspaces: true }, reason: 'INVALID_ARGUMENT', field: 'all_keyspaces' },
     { title: 'nodes', fields: { from: 'a' }, reason: 'INVALID_ARGUMENT', field: 'from' },
     { title: 'shards', fields: { shards: 4 }, reason: 'INVALID_ARGUMENT', field: 'shards' },
-    { title: 'a bound', fields: { bytesPerSecond: 10_000 }, reason: 'INVALID_ARGUMENT', field: 'bytes_per_second' },
+    { title: 'a bound below the least', fields: { bytesPerSecond: 10 }, reason: 'INVALID_ARGUMENT', field: 'bytes_per_second' },
     { title: 'a target for a move', fields: { method: MigrationMethod.MIGRATION_METHOD_MOVE, from: 'a', to: 'b' }, reason: 'INVALID_ARGUMENT', field: 'target' },
   ])('$title: $reason, naming $field; nothing is written', async ({ fields, reason, field }) => {
     expect(await failureOf(start(fields))).toMatchObject({ reason, metadata: { field } });
@@ -94,7 +94,18 @@ describe('a copy as a job (R37)', () => {
     expect(stored('wide')).toMatchObject({ defaultTtlMs: 5000, copyOf: { job: 'c', isPaused: true } });
     for (let time = 0; time < 2; time += 1) expect(stateOf((await callUnary(running.admin, 'resumeMigration', { id: 'c' }, DEADLINE)).migration!)).toBe('RUNNING');
     expect(stored('wide')!.copyOf!.isPaused).toBe(false);
-    expect(await failureOf(callUnary(running.admin, 'resumeMigration', { id: 'c', bytesPerSecond: 5000 }, DEADLINE))).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'bytes_per_second' } });
+  });
+
+  it('takes another bound while it runs, and keeps it over a pause', async () => {
+    expect((await shown(running.admin, 'c')).migration.bytesPerSecond).toBe(0);
+    expect(await failureOf(callUnary(running.admin, 'resumeMigration', { id: 'c', bytesPerSecond: 10 }, DEADLINE))).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'bytes_per_second' } });
+    expect((await callUnary(running.admin, 'resumeMigration', { id: 'c', bytesPerSecond: 5000 }, DEADLINE)).migration).toMatchObject({ bytesPerSecond: 5000 });
+    expect(stored('wide')!.copyOf).toMatchObject({ isPaused: false, bytesPerSecond: 5000 });
+    await callUnary(running.admin, 'pauseMigration', { id: 'c' }, DEADLINE);
+    await callUnary(running.admin, 'resumeMigration', { id: 'c' }, DEADLINE);
+    expect(stored('wide')!.copyOf).toMatchObject({ isPaused: false, bytesPerSecond: 5000 });
+    await callUnary(running.admin, 'resumeMigration', { id: 'c', bytesPerSecond: 0 }, DEADLINE);
+    expect(stored('wide')!.copyOf!.bytesPerSecond).toBeUndefined();
   });
 
   it('neither its source nor its keyspace is deleted while it runs, and a copy is no source', async () => {

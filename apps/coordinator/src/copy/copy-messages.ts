@@ -32,7 +32,7 @@ export function toCopyMigration(job: CopyJob, partitions: readonly PartitionMigr
     entries: sum(partitions, ({ entries }) => entries),
     pauseMsMax: 0,
     traceId: '',
-    bytesPerSecond: 0,
+    bytesPerSecond: job.bytesPerSecond,
     fullVerify: false,
     shards: 1,
     partitionsAtOnce: 0,

@@ -75,7 +75,7 @@ export class CopyStore {
   }
 
   /**
-   * Changes a job, and with it whether its keyspace takes anything from the source. `change` answers the same one where there is nothing to do;
+   * Changes a job, and with it whether its keyspace takes anything from the source, and how fast. `change` answers the same one where there is nothing to do;
    * it may be called again. Throws MIGRATION_NOT_FOUND, METADATA_CONFLICT.
    */
   update(id: string, change: (job: CopyJob) => CopyJob): Promise<CopyJob> {
@@ -86,9 +86,9 @@ export class CopyStore {
         if (stored === undefined) throw new AtollError('MIGRATION_NOT_FOUND', `id: there is no migration ${id}`, { metadata: { field: 'id', migration: id } });
         const job = change(stored.job);
         if (job === stored.job) return job;
-        const paused = await this.#pausing(job);
+        const paced = await this.#pacing(job);
         const key = copyKey(id);
-        const isWritten = await this.#transact([{ kind: 'modRevision', key, equals: stored.modRevision }, ...paused.comparisons], [{ kind: 'put', key, value: encodeCopyJob(job) }, ...paused.changes]);
+        const isWritten = await this.#transact([{ kind: 'modRevision', key, equals: stored.modRevision }, ...paced.comparisons], [{ kind: 'put', key, value: encodeCopyJob(job) }, ...paced.changes]);
         await this.#read();
         if (isWritten) return job;
       }
@@ -116,16 +116,17 @@ export class CopyStore {
     }
   }
 
-  async #pausing({ state, target, targetId }: CopyJob): Promise<{ readonly comparisons: readonly Comparison[]; readonly changes: readonly Change[] }> {
+  async #pacing({ state, target, targetId, bytesPerSecond }: CopyJob): Promise<{ readonly comparisons: readonly Comparison[]; readonly changes: readonly Change[] }> {
     const key = keyspaceKey(target);
     const stored = await this.#store.get(key);
     const parsed = stored === undefined ? undefined : parseKeyspaceSpec(stored.value);
     const spec = parsed?.kind === 'parsed' && parsed.value.id === targetId ? parsed.value : undefined;
     const isPaused = state !== 'RUNNING';
-    if (stored === undefined || spec?.copyOf === undefined || spec.copyOf.isPaused === isPaused) return { comparisons: [], changes: [] };
+    const isAsWanted = spec?.copyOf?.isPaused === isPaused && (spec.copyOf.bytesPerSecond ?? 0) === bytesPerSecond;
+    if (stored === undefined || spec?.copyOf === undefined || isAsWanted) return { comparisons: [], changes: [] };
     return {
       comparisons: [{ kind: 'modRevision', key, equals: stored.modRevision }],
-      changes: [{ kind: 'put', key, value: encodeKeyspaceSpec({ ...spec, copyOf: { ...spec.copyOf, isPaused } }) }],
+      changes: [{ kind: 'put', key, value: encodeKeyspaceSpec({ ...spec, copyOf: { ...spec.copyOf, isPaused, bytesPerSecond: bytesPerSecond || undefined } }) }],
     };
   }
 

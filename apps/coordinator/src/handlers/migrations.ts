@@ -15,8 +15,8 @@ import { command, isEnded, type JobCommand } from '@atoll/core-migration';
 import { requireElected, requireTerm, type AdminContext } from '../admin-context.ts';
 import { toMigration } from '../migration/migration-messages.ts';
 import type { TermOfOffice } from '../term-of-office.ts';
+import { checkBytesPerSecond } from './bytes-per-second.ts';
 import { requireMigration } from './known-migrations.ts';
-import { checkBytesPerSecond } from './start-migration.ts';
 
 const LIMIT_DEFAULT = 50;
 const LIMIT_MAX = 200;
@@ -61,6 +61,5 @@ async function change(context: AdminContext, id: string, asked: JobCommand) {
 }
 
 async function changeCopy(term: TermOfOffice, id: string, asked: JobCommand): Promise<void> {
-  if (asked.kind === 'resume' && asked.bytesPerSecond !== undefined) throw invalidArgument('bytes_per_second', 'does not belong to a COPY: the bounds of the nodes hold');
   await term.copies.command(id, asked);
 }

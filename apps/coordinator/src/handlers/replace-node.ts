@@ -8,9 +8,10 @@ import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { AUTO, draftMigration, requireCapacity } from '../migration/begin-migration.ts';
 import type { TermOfOffice } from '../term-of-office.ts';
 import { waitForView } from '../wait-for-view.ts';
+import { checkBytesPerSecond } from './bytes-per-second.ts';
 import { requireSpec } from './drain-node.ts';
 import { checkMigrationId, existingMigration } from './known-migrations.ts';
-import { begun, checkBytesPerSecond, requireTarget } from './start-migration.ts';
+import { begun, requireTarget } from './start-migration.ts';
 import { WAIT_MS } from './wait-ms.ts';
 
 /** What is left for the job itself when others have given way. */

@@ -7,6 +7,7 @@ import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { toCopiedPartition, toCopyMigration } from '../copy/copy-messages.ts';
 import { askSourceCluster, checkSourceRouters } from '../copy/source-cluster.ts';
 import { sizeIn, type ClusterSurvey } from '../migration/cluster-survey.ts';
+import { checkBytesPerSecond } from './bytes-per-second.ts';
 import { beginOnce, checkMigrationId, existingMigration } from './known-migrations.ts';
 
 /**
@@ -20,7 +21,7 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
   if (known !== undefined) return known;
   const { source, cluster } = await findSource(context, request);
   const id = request.id || `copy-${randomHex(context.random, 8)}`;
-  const spec = specOf(source, target, { id: randomHex(context.random, 8), job: id, cluster });
+  const spec = specOf(source, target, { id: randomHex(context.random, 8), job: id, bytesPerSecond: request.bytesPerSecond, cluster });
   if (view.keyspace(spec.name) !== undefined) {
     throw new AtollError('KEYSPACE_EXISTS', `target.name: there is a keyspace named ${spec.name} already`, { metadata: { field: 'target.name', keyspace: spec.name } });
   }
@@ -35,6 +36,7 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
     targetId: spec.id,
     partitionCount: spec.partitionCount,
     ...(cluster !== undefined && { cluster }),
+    bytesPerSecond: request.bytesPerSecond,
     createdMs: term.wallMs(),
     endedMs: 0,
     problem: '',
@@ -67,14 +69,22 @@ async function findSource(context: AdminContext, { keyspace, sourceRouters }: St
 function checkCopyRequest({ id, target, partitions, allKeyspaces, from, to, bytesPerSecond, fullVerify, shards, sourceRouters }: StartMigrationRequest): CopyTarget {
   checkMigrationId(id);
   checkSourceRouters(sourceRouters);
-  const strangers = { partitions: partitions.length > 0, all_keyspaces: allKeyspaces, from: from !== '', to: to !== '', bytes_per_second: bytesPerSecond !== 0, full_verify: fullVerify, shards: shards !== 0 };
+  checkBytesPerSecond(bytesPerSecond);
+  const strangers = { partitions: partitions.length > 0, all_keyspaces: allKeyspaces, from: from !== '', to: to !== '', full_verify: fullVerify, shards: shards !== 0 };
   for (const [field, isThere] of Object.entries(strangers)) if (isThere) throw invalidArgument(field, 'does not belong to a COPY, which takes all of a keyspace');
   if (target === undefined) throw invalidArgument('target', 'is missing: a COPY makes a keyspace');
   return target;
 }
 
+interface CopyAsk {
+  readonly id: string;
+  readonly job: string;
+  readonly bytesPerSecond: number;
+  readonly cluster: SourceCluster | undefined;
+}
+
 /** As its source, but for what was asked for. */
-function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job, cluster }: { readonly id: string; readonly job: string; readonly cluster: SourceCluster | undefined }): KeyspaceSpec {
+function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job, bytesPerSecond, cluster }: CopyAsk): KeyspaceSpec {
   const replicationFactor = target.replicationFactor || source.replicationFactor;
   const minInSync = target.minInSync || (replicationFactor === source.replicationFactor ? source.minInSync : undefined);
   try {
@@ -86,7 +96,7 @@ function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job, cluster }: 
       partitionCount: target.partitionCount || source.partitionCount,
       replicationFactor,
       minInSync,
-      copyOf: { job, keyspace: source.name, keyspaceId: source.id, isPaused: false, ...(cluster !== undefined && { cluster }) },
+      copyOf: { job, keyspace: source.name, keyspaceId: source.id, isPaused: false, ...(bytesPerSecond > 0 && { bytesPerSecond }), ...(cluster !== undefined && { cluster }) },
     });
   } catch (error) {
     // The fields are those of the target here.

@@ -7,12 +7,11 @@ import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { checkMethod, draftMigration, requireCapacity } from '../migration/begin-migration.ts';
 import { toMigration, toPartitionMigration } from '../migration/migration-messages.ts';
 import type { TermOfOffice } from '../term-of-office.ts';
+import { checkBytesPerSecond } from './bytes-per-second.ts';
 import { requireSpec } from './drain-node.ts';
 import { beginOnce, checkMigrationId, existingMigration } from './known-migrations.ts';
 import { namedPartitions } from './named-partitions.ts';
 import { startCopy } from './start-copy.ts';
-
-const BYTES_PER_SECOND_MIN = 1024;
 
 export async function startMigration(context: AdminContext, request: StartMigrationRequest): Promise<StartMigrationResponse> {
   if (request.method === MigrationMethod.MIGRATION_METHOD_COPY) return startCopy(context, request);
@@ -36,11 +35,6 @@ export async function startMigration(context: AdminContext, request: StartMigrat
   const { job, operators } = draftMigration(ask, survey, term.wallMs());
   requireCapacity(operators, survey);
   return begun(term, { job, operators, dryRun: request.dryRun });
-}
-
-/** Throws INVALID_ARGUMENT for a bound that is none: 0 stands for that of the nodes. */
-export function checkBytesPerSecond(value: number): void {
-  if (value !== 0 && (value < BYTES_PER_SECOND_MIN || !Number.isSafeInteger(value))) throw invalidArgument('bytes_per_second', `must be 0 or a whole number of at least ${BYTES_PER_SECOND_MIN}`);
 }
 
 /** Begins a job and answers with it as it stands in etcd; a dry run with what it would be. Throws as TermMigrations.begin. */

@@ -190,6 +190,26 @@ describe(`a keyspace that is a copy (seed ${SEED})`, () => {
     expect(contentOf([b!], 'copy').size).toBe(35);
   });
 
+  it('keeps to the bound on its bytes, takes another one while it runs, and does not hold changes back when it follows', async () => {
+    const [a, b] = await nodes({}, 'a', 'b');
+    const spec = await world.createKeyspace({}, [a!]);
+    for (let index = 0; index < 200; index += 1) await a!.set(`key-${index}`, Buffer.alloc(16 * KIB, index));
+    const slow = { ...copyOf(spec).copyOf, bytesPerSecond: 64 * KIB };
+    const copy = await world.createKeyspace({ name: 'copy', copyOf: slow }, [b!]);
+    const held = (): number => contentOf([b!], 'copy').size;
+    const startMs = performance.now();
+    await eventually('some of it came', () => held() >= 40, 20_000);
+    // 3.2 MB at 64 KiB a second: the first quarter of a MiB is free, two more take four seconds each.
+    expect(performance.now() - startMs).toBeGreaterThan(7000);
+    expect(held()).toBeLessThan(100);
+    change(copy, { copyOf: { ...slow, bytesPerSecond: 0 } });
+    await following([b!], 1);
+    expect(held()).toBe(200);
+    change(copy, { copyOf: { ...slow, bytesPerSecond: 1024 } });
+    for (let index = 0; index < 100; index += 1) await a!.set(`key-${index}`, Buffer.alloc(16 * KIB, 'y'));
+    await equal([a!, b!]);
+  }, 30_000);
+
   it('begins anew when its source does: a new generation (R3)', async () => {
     const [a, b] = await nodes({}, 'a', 'b');
     const spec = await world.createKeyspace({}, [a!]);

@@ -2,19 +2,23 @@ import { credentials } from '@grpc/grpc-js';
 import { CopyClient, CopyPhase as PhaseMessage, type CopyStatus, type GetCopiesResponse } from '@atoll/contracts/atoll/v1/copy';
 import type { KeyspaceSpec } from '@atoll/core-membership';
 import { sourcePartitionsOf, type CopyPhase, type Leader } from '@atoll/core-replication';
+import { MIB } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { SharedClients, createChannelOptions } from '@atoll/platform-grpc';
 import type { Counter, Logger, Metrics } from '@atoll/platform-telemetry';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
-import { CopyPuller } from './copy-puller.ts';
-import { followedSource, type FollowedSource } from './followed-source.ts';
+import { ByteRate } from '../replication/byte-rate.ts';
+import { CopyPuller, type CopyPullerOptions } from './copy-puller.ts';
+import { followedSource } from './followed-source.ts';
 import { Slots } from './slots.ts';
 
 /** How often offices and keyspaces are looked at, in ms. */
 export const COPIES_TICK_MS = 200;
 /** Pairs of partitions whose sub-ranges are copied at a time on this node; those that follow are not counted. */
 const COPYING_MAX = 8;
+/** What a source sends ahead of what is taken here, on each stream: bounds on rates would mean little if it were much. */
+const WINDOW_BYTES = MIB;
 
 const PHASES: Record<CopyPhase, PhaseMessage> = {
   EMPTYING: PhaseMessage.COPY_PHASE_EMPTYING,
@@ -32,6 +36,9 @@ export interface CopiesOptions {
   readonly random: () => number;
 }
 
+/** What a puller is made for. */
+type Pulling = Pick<CopyPullerOptions, 'hosted' | 'leader' | 'source' | 'target' | 'rate'>;
+
 interface Pulled {
   readonly leader: Leader;
   readonly source: string;
@@ -43,9 +50,11 @@ export class Copies {
   readonly #options: CopiesOptions;
   readonly #pulled = new Map<HostedReplica, Pulled>();
   /** Apart from all others: bulk data must not delay them (R14). */
-  readonly #clients = new SharedClients((address) => new CopyClient(address, credentials.createInsecure(), createChannelOptions({ traffic: 'bulk' })));
+  readonly #clients = new SharedClients((address) => new CopyClient(address, credentials.createInsecure(), createChannelOptions({ traffic: 'bulk', windowBytes: WINDOW_BYTES })));
   readonly #slots = new Slots(COPYING_MAX);
   readonly #restarts: Counter;
+  /** Of each copy, by the id of its keyspace: what this node may copy of it. */
+  readonly #rates = new Map<string, ByteRate>();
 
   constructor(options: CopiesOptions) {
     this.#options = options;
@@ -61,17 +70,24 @@ export class Copies {
   tick(): void {
     const { host } = this.#options;
     const wanted = new Set<HostedReplica>();
+    const paced = new Set<string>();
     for (const keyspace of host.keyspaces()) {
       const source = followedSource(keyspace.spec.copyOf, this.#options);
       if (source === undefined) continue;
+      paced.add(keyspace.spec.id);
+      let led = 0;
+      const rate = this.#rateOf(keyspace.spec.id);
       for (const hosted of keyspace.replicas()) {
         const { leader } = hosted.replica;
         if (leader?.isServing !== true || hosted.isDropped) continue;
         wanted.add(hosted);
-        this.#pull(hosted, leader, source, keyspace.spec);
+        led += 1;
+        this.#pull({ hosted, leader, source, target: keyspace.spec, rate });
       }
+      rate.setRate(shareOf(keyspace.spec, led), performance.now());
     }
     for (const hosted of this.#pulled.keys()) if (!wanted.has(hosted)) this.#stop(hosted);
+    for (const id of this.#rates.keys()) if (!paced.has(id)) this.#rates.delete(id);
   }
 
   /** Answer to `Copy.GetCopies`. */
@@ -91,12 +107,19 @@ export class Copies {
     for (const hosted of this.#pulled.keys()) this.#stop(hosted);
   }
 
-  #pull(hosted: HostedReplica, leader: Leader, source: FollowedSource, target: KeyspaceSpec): void {
+  #rateOf(keyspaceId: string): ByteRate {
+    let rate = this.#rates.get(keyspaceId);
+    if (rate === undefined) this.#rates.set(keyspaceId, (rate = new ByteRate(0, performance.now())));
+    return rate;
+  }
+
+  #pull(pulling: Pulling): void {
+    const { hosted, leader, source, target } = pulling;
     const present = this.#pulled.get(hosted);
     if (present?.leader === leader && present.source === source.id) return;
     if (present !== undefined) this.#stop(hosted);
     const { random, logger } = this.#options;
-    const shared = { hosted, leader, source, target, random, logger, clients: this.#clients, slots: this.#slots, onRestart: () => this.#restarts.add() };
+    const shared = { ...pulling, random, logger, clients: this.#clients, slots: this.#slots, onRestart: () => this.#restarts.add() };
     const pullers = new Map(sourcePartitionsOf(hosted.partition, target.partitionCount, source.partitionCount).map((partition) => [partition, new CopyPuller({ ...shared, partition })]));
     this.#pulled.set(hosted, { leader, source: source.id, pullers });
   }
@@ -115,4 +138,10 @@ export class Copies {
       return { keyspace: spec.name, keyspaceId: spec.id, partition: hosted.partition, sourcePartition, phase: PHASES[phase], entries: entryCount, bytes: liveBytes, ...status };
     });
   }
+}
+
+/** Of the bound on a copy, by how many of its partitions are led here: all nodes together keep to it. 0: no bound. */
+function shareOf({ copyOf, partitionCount }: KeyspaceSpec, led: number): number {
+  const { bytesPerSecond = 0 } = copyOf ?? {};
+  return (bytesPerSecond * Math.max(1, led)) / partitionCount;
 }

@@ -1,14 +1,15 @@
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
-import type { CopyCheck, CopyClient, CopyProof, FollowSourceResponse } from '@atoll/contracts/atoll/v1/copy';
+import { CopyService, FollowSourceResponse, type CopyCheck, type CopyClient, type CopyProof } from '@atoll/contracts/atoll/v1/copy';
 import { AtollError, isAtollError } from '@atoll/core-errors';
 import type { KeyspaceSpec } from '@atoll/core-membership';
 import { partitionOfToken, tokenOfKey } from '@atoll/core-placement';
 import { digestRange, isSameDigest, type CopiedChange, type CopyPhase, type CopyPosition, type Leader } from '@atoll/core-replication';
 import { KIB, hashOfHalves, type Hash64 } from '@atoll/core-runtime';
 import { FIRST_HASH } from '@atoll/core-store';
-import { callServerStream, type SharedClients } from '@atoll/platform-grpc';
+import { readEncodedStream, type SharedClients } from '@atoll/platform-grpc';
 import type { Logger } from '@atoll/platform-telemetry';
 import type { HostedReplica } from '../hosted-replica.ts';
+import type { ByteRate } from '../replication/byte-rate.ts';
 import { readMoment } from '../turn.ts';
 import { TELL_MS } from './copy-source.ts';
 import type { FollowedSource } from './followed-source.ts';
@@ -37,6 +38,8 @@ export interface CopyPullerOptions {
   readonly clients: SharedClients<CopyClient>;
   /** Those that still copy sub-ranges, on this node. */
   readonly slots: Slots;
+  /** Of what this node copies by sub-ranges for this copy, all its partitions together. */
+  readonly rate: ByteRate;
   /** The source's log was gone, or its data began anew. */
   readonly onRestart: () => void;
   readonly logger: Logger;
@@ -119,7 +122,7 @@ export class CopyPuller {
   }
 
   async #follow(): Promise<void> {
-    const { slots, clients } = this.#options;
+    const { slots, clients, rate } = this.#options;
     // The source begins its comparison anew with each stream.
     this.#comparing = undefined;
     const { signal } = this.#abort;
@@ -141,6 +144,8 @@ export class CopyPuller {
         await this.#apply(message);
         if (message.check !== undefined) this.#compare(message.check);
         this.#problem = '';
+        // Not reading on is what slows the source; changes are not held back for their own sake.
+        if (message.sliceBytes > 0) await rate.wait(message.sliceBytes, signal);
         if (this.#position?.phase !== 'FOLLOWING' || release === undefined) continue;
         release();
         release = undefined;
@@ -172,11 +177,11 @@ export class CopyPuller {
     return source.addressOf(partition, this.#failures);
   }
 
-  /** What the source says; where it fails in another cluster, by which of its routers. */
+  /** What the source says, read one by one: what is not read is not sent. Where another cluster fails, by which of its routers. */
   async *#messages(address: string): AsyncGenerator<FollowSourceResponse, void, undefined> {
     const { clients, source } = this.#options;
     try {
-      yield* callServerStream(clients.take(address), 'followSource', this.#request(), { signal: this.#abort.signal });
+      for await (const message of readEncodedStream(clients.take(address), CopyService.followSource, this.#request(), { signal: this.#abort.signal })) yield FollowSourceResponse.decode(message);
     } catch (error) {
       if (!source.isElsewhere || !isAtollError(error)) throw error;
       throw new AtollError(error.reason, `router ${address}: ${error.message}`, { cause: error });

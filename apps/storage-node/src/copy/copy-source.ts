@@ -123,9 +123,9 @@ function readCheck(state: ReplicaState, from: Hash64, belongs: (key: Uint8Array)
   return { check, next, readBytes, readEntries };
 }
 
-const EMPTY: FollowSourceResponse = { check: undefined, changes: [], origin: undefined, stampMs: 0, headSeq: 0, headStampMs: 0, restart: '' };
+const EMPTY: FollowSourceResponse = { check: undefined, changes: [], origin: undefined, stampMs: 0, headSeq: 0, headStampMs: 0, restart: '', sliceBytes: 0 };
 
-function toMessage(state: ReplicaState, { changes, place, isAtHead }: Extract<ReturnType<typeof readSource>, { kind: 'read' }>): FollowSourceResponse {
+function toMessage(state: ReplicaState, { changes, place, isAtHead, sliceBytes }: Extract<ReturnType<typeof readSource>, { kind: 'read' }>): FollowSourceResponse {
   const headStampMs = state.clock.read(performance.now());
   const { origin, next } = place;
   return {
@@ -138,6 +138,7 @@ function toMessage(state: ReplicaState, { changes, place, isAtHead }: Extract<Re
     headStampMs,
     restart: '',
     check: undefined,
+    sliceBytes,
   };
 }
 

@@ -34,6 +34,8 @@ export interface CopyOf {
   readonly keyspaceId: string;
   /** Nothing is taken from the source for the time being. */
   readonly isPaused: boolean;
+  /** Bound on what is copied by sub-ranges, over all nodes; undefined or 0: those of the nodes. */
+  readonly bytesPerSecond?: number | undefined;
   /** Undefined: the source is in this cluster. */
   readonly cluster?: SourceCluster | undefined;
 }

@@ -1,7 +1,7 @@
 import { commandCopy, type CopyJob, type CopyJobState } from './copy-job.ts';
 import type { JobCommand } from './migration-job.ts';
 
-const job = (state: CopyJobState): CopyJob => ({ id: 'c', state, source: 's', sourceId: '1', target: 't', targetId: '2', partitionCount: 4, createdMs: 1, endedMs: 0, problem: '' });
+const job = (state: CopyJobState): CopyJob => ({ id: 'c', state, source: 's', sourceId: '1', target: 't', targetId: '2', partitionCount: 4, createdMs: 1, endedMs: 0, bytesPerSecond: 0, problem: '' });
 
 describe('what operators of a cluster may ask of a copy (R37)', () => {
   it.each<[CopyJobState, JobCommand['kind'], CopyJobState | 'refused']>([
@@ -29,6 +29,13 @@ describe('what operators of a cluster may ask of a copy (R37)', () => {
   ])('%s: %s answers with the very same job, which is not written', (state, kind) => {
     const before = job(state);
     expect(commandCopy(before, { kind })).toBe(before);
+  });
+
+  it('is resumed with another bound, or with the one that it had', () => {
+    const bound = (state: CopyJobState, bytesPerSecond?: number) => commandCopy({ ...job(state), bytesPerSecond: 5000 }, { kind: 'resume', bytesPerSecond });
+    expect(bound('PAUSED')).toMatchObject({ state: 'RUNNING', bytesPerSecond: 5000 });
+    expect(bound('PAUSED', 2000)).toMatchObject({ state: 'RUNNING', bytesPerSecond: 2000 });
+    expect(bound('RUNNING', 0)).toMatchObject({ state: 'RUNNING', bytesPerSecond: 0 });
   });
 
   it('a refusal names the job and its state', () => {

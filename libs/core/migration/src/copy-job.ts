@@ -24,6 +24,8 @@ export interface CopyJob {
   readonly cluster?: SourceCluster | undefined;
   /** Partitions of the target. */
   readonly partitionCount: number;
+  /** Bound on what is copied by sub-ranges, over all nodes; 0: those of the nodes. */
+  readonly bytesPerSecond: number;
   /** Wall clock in ms: for people, no decision rests on it. `endedMs` is 0 until the end. */
   readonly createdMs: number;
   readonly endedMs: number;
@@ -43,6 +45,6 @@ export function commandCopy(job: CopyJob, asked: JobCommand): CopyJob | { readon
     const what = asked.kind === 'pause' ? 'paused' : 'resumed';
     return { refusal: hasCopyEnded(job) ? `migration ${id} has ended (${state}) and cannot be ${what}` : `migration ${id} is ${state} and cannot be ${what} now` };
   }
-  const next = asked.kind === 'pause' ? 'PAUSED' : 'RUNNING';
-  return next === state ? job : { ...job, state: next };
+  const next: CopyJob = asked.kind === 'pause' ? { ...job, state: 'PAUSED' } : { ...job, state: 'RUNNING', bytesPerSecond: asked.bytesPerSecond ?? job.bytesPerSecond };
+  return next.state === state && next.bytesPerSecond === job.bytesPerSecond ? job : next;
 }

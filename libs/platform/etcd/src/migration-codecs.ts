@@ -65,6 +65,8 @@ const copySchema: z.ZodType<CopyJob> = z.object({
   targetId: z.string().min(1),
   partitionCount: count,
   cluster: sourceCluster.optional(),
+  // A job of an older coordinator does not have it.
+  bytesPerSecond: count.default(0),
   createdMs: ms,
   endedMs: ms,
   problem: z.string(),

@@ -134,7 +134,11 @@ export interface FollowSourceResponse {
    */
   restart: string;
   /** A sub-range as the source holds it at `origin`: behind these changes the copy must hold the same. */
-  check: CopyCheck | undefined;
+  check:
+    | CopyCheck
+    | undefined;
+  /** Keys and values among the changes that are there as the copy of a sub-range, not since they were changed. */
+  sliceBytes: number;
 }
 
 /** A sub-range of key hashes, of the keys that belong to the copy's partition. */
@@ -741,6 +745,7 @@ function createBaseFollowSourceResponse(): FollowSourceResponse {
     headStampMs: 0,
     restart: "",
     check: undefined,
+    sliceBytes: 0,
   };
 }
 
@@ -775,6 +780,12 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
     }
     if (message.check !== undefined) {
       CopyCheck.encode(message.check, writer.uint32(74).fork()).join();
+    }
+    if (message.sliceBytes !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.sliceBytes)) !== BigInt(message.sliceBytes)) {
+        throw new globalThis.Error("value provided for field BigInt(message.sliceBytes) of type uint64 too large");
+      }
+      writer.uint32(80).uint64(BigInt(message.sliceBytes));
     }
     return writer;
   },
@@ -864,6 +875,14 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
             message.check = CopyCheck.decode(reader, reader.uint32());
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.sliceBytes = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -907,6 +926,11 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
         : 0,
       restart: isSet(object.restart) ? globalThis.String(object.restart) : "",
       check: isSet(object.check) ? CopyCheck.fromJSON(object.check) : undefined,
+      sliceBytes: isSet(object.sliceBytes)
+        ? globalThis.Number(object.sliceBytes)
+        : isSet(object.slice_bytes)
+        ? globalThis.Number(object.slice_bytes)
+        : 0,
     };
   },
 
@@ -939,6 +963,9 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
     if (message.check !== undefined) {
       obj.check = CopyCheck.toJSON(message.check);
     }
+    if (message.sliceBytes !== 0) {
+      obj.sliceBytes = globalThis.Number(message.sliceBytes);
+    }
     return obj;
   },
 
@@ -960,6 +987,7 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
     message.check = (object.check !== undefined && object.check !== null)
       ? CopyCheck.fromPartial(object.check)
       : undefined;
+    message.sliceBytes = object.sliceBytes ?? 0;
     return message;
   },
 };

@@ -408,7 +408,10 @@ export interface StartMigrationRequest {
   from: string;
   /** Node that gets them; partitions that have a replica there already are refused when named, and left out otherwise. */
   to: string;
-  /** Bound on what is copied, over all nodes, in bytes per second; 0: the nodes' own. */
+  /**
+   * Bound on what is copied, over all nodes, in bytes per second; 0: the nodes' own. Of a COPY it bounds keys and values that
+   * are copied by sub-ranges, not changes.
+   */
   bytesPerSecond: number;
   /** Compares each entry rather than digests, which takes longer. */
   fullVerify: boolean;
@@ -417,8 +420,8 @@ export interface StartMigrationRequest {
   /** With SHARDED: sub-ranges into which each partition is split, 2 to 16; 0 means 4. Otherwise 0. */
   shards: number;
   /**
-   * Of a COPY: the keyspace that is made. `keyspace` names its source then, and no other fields but `id`, `dry_run` and
-   * `source_routers` may stand beside them.
+   * Of a COPY: the keyspace that is made. `keyspace` names its source then, and no other fields but `id`, `dry_run`,
+   * `bytes_per_second` and `source_routers` may stand beside them.
    */
   target:
     | CopyTarget
