@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { hostname } from 'node:os';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
 import { LocksClient, type LockInfo, type LockTarget } from '@atoll/client';
 import { usageError } from '../cli-error.ts';
 import { coordinatorAddresses } from '../connection/addresses.ts';
@@ -10,7 +10,7 @@ import { note, print, printJson, type Io } from '../io.ts';
 import { renderTable } from '../output/table.ts';
 import { adminCommand, type AdminFlags } from './admin.ts';
 import type { SetExitCode } from './dev.ts';
-import { durationMsOption } from './options.ts';
+import { durationMsOption, tokenRange, tokenRangeText } from './options.ts';
 
 interface TargetFlags extends AdminFlags {
   readonly keyspace?: string;
@@ -100,7 +100,7 @@ function listCommand(io: Io): Command {
     .action(async (name: string | undefined, flags: TargetFlags) => {
       await withLocks(io, flags, async (locks) => {
         const requests = await locks.list({ ...(name !== undefined && { name }), ...(flags.keyspace !== undefined && { keyspace: flags.keyspace }) });
-        if (flags.json) return printJson(io, { locks: requests.map((request) => ({ ...request, range: request.range && rangeText(request.range) })) });
+        if (flags.json) return printJson(io, { locks: requests.map((request) => ({ ...request, range: request.range && tokenRangeText(request.range) })) });
         const columns = [{ heading: 'LOCK' }, { heading: 'MODE' }, { heading: 'STATE' }, { heading: 'TOKEN', numeric: true }, { heading: 'TTL MS', numeric: true }, { heading: 'OWNER' }, { heading: 'REQUEST' }];
         const rows = requests.map((request) => [
           whatText(request),
@@ -166,13 +166,4 @@ function targetOf(name: string | undefined, { keyspace, key, range }: TargetFlag
   return { ...(keyspace !== undefined && { keyspace }), ...(key !== undefined && { key }), ...(range !== undefined && { range }) };
 }
 
-function tokenRange(text: string): { start: bigint; end?: bigint } {
-  const match = /^([0-9a-f]{1,16})\.\.([0-9a-f]{0,16})$/i.exec(text);
-  if (match === null) throw new InvalidArgumentError('It must be two tokens in hex with .. between them, such as 0..8000000000000000.');
-  const start = BigInt(`0x${match[1]}`);
-  return match[2] === '' ? { start } : { start, end: BigInt(`0x${match[2]}`) };
-}
-
-const hex = (token: bigint): string => token.toString(16).padStart(16, '0');
-const rangeText = ({ start, end }: { start: bigint; end?: bigint }): string => `${hex(start)}..${end === undefined ? '' : hex(end)}`;
-const whatText = ({ name, keyspace, range }: LockInfo): string => name ?? `${keyspace} ${range === undefined ? '' : rangeText(range)}`;
+const whatText = ({ name, keyspace, range }: LockInfo): string => name ?? `${keyspace} ${range === undefined ? '' : tokenRangeText(range)}`;

@@ -10,13 +10,14 @@ import { stateName } from '../migration/migration-states.ts';
 import { WATCH_PATIENCE_MS, watchMigration } from '../migration/watch-migration.ts';
 import { adminCommand, type AdminFlags } from './admin.ts';
 import type { SetExitCode } from './dev.ts';
-import { byteRate, hostsAndPorts, requestId, wholeNumber } from './options.ts';
+import { byteRate, hostsAndPorts, requestId, tokenRange, wholeNumber } from './options.ts';
 
 interface CopyFlags extends AdminFlags {
   readonly partitions?: number;
   readonly replicationFactor?: number;
   readonly minInSync?: number;
   readonly bytesPerSecond?: number;
+  readonly range?: { readonly start: bigint; readonly end?: bigint };
   readonly fromCluster?: readonly string[];
   readonly id?: string;
   readonly dryRun?: boolean;
@@ -31,6 +32,7 @@ export function copyCommand(io: Io, setExitCode: SetExitCode): Command {
     .addOption(new Option('--replication-factor <count>', 'replicas per partition (default: as in the source)').argParser(wholeNumber(1, 7)))
     .addOption(new Option('--min-in-sync <count>', 'in-sync replicas without which nothing commits (default: as in the source, or by the replication factor)').argParser(wholeNumber(1, 7)))
     .addOption(new Option('--from-cluster <host:port,...>', 'routers of the cluster that has the source, with ROUTER_COPY_SOURCES=on (default: this cluster)').argParser(hostsAndPorts))
+    .addOption(new Option('--range <start..end>', 'only keys whose tokens lie in it: in hex, without the last one; an empty end reaches to the last token (default: all)').argParser(tokenRange))
     .addOption(new Option('--bytes-per-second <bytes>', 'bound on what is copied, changes left out, over all nodes: 50MB (default: the bounds of the nodes)').argParser(byteRate))
     .addOption(new Option('--id <id>', 'name of the job: the same one again answers with the job that it made (default: made up)').argParser(requestId))
     .addOption(new Option('--dry-run', 'check what would be refused, and do nothing').conflicts('watch'))
@@ -53,7 +55,7 @@ export function copyCommand(io: Io, setExitCode: SetExitCode): Command {
     });
 }
 
-function copyRequest(source: string, target: string, { id, partitions, replicationFactor, minInSync, bytesPerSecond, fromCluster, dryRun }: CopyFlags) {
+function copyRequest(source: string, target: string, { id, partitions, replicationFactor, minInSync, bytesPerSecond, range, fromCluster, dryRun }: CopyFlags) {
   return {
     id: id ?? newRequestId('copy'),
     method: MigrationMethod.MIGRATION_METHOD_COPY,
@@ -67,6 +69,8 @@ function copyRequest(source: string, target: string, { id, partitions, replicati
     shards: 0,
     dryRun: dryRun === true,
     sourceRouters: [...(fromCluster ?? [])],
+    tokenFrom: range?.start ?? 0n,
+    tokenTo: range?.end ?? 0n,
     target: { name: target, partitionCount: partitions ?? 0, replicationFactor: replicationFactor ?? 0, minInSync: minInSync ?? 0 },
   };
 }

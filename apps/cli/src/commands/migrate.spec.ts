@@ -34,7 +34,7 @@ afterEach(() => {
 
 describe('atoll migrate copy', () => {
   const asked: StartMigrationRequest[] = [];
-  const state = { source: 'orders', target: 'orders-wide', following: true, lagSeq: 3, lagMs: 1500, restarts: 1, comparedEntries: 20_000, differing: 0, sourceCluster: 'c0ffee', sourceRouters: ['10.1.0.4:7400', '10.1.0.5:7400'] };
+  const state = { source: 'orders', target: 'orders-wide', following: true, lagSeq: 3, lagMs: 1500, restarts: 1, comparedEntries: 20_000, differing: 0, sourceCluster: 'c0ffee', sourceRouters: ['10.1.0.4:7400', '10.1.0.5:7400'], tokenFrom: 0n, tokenTo: 1n << 63n };
   const followed = partitionIn(MigrationStep.MIGRATION_STEP_FOLLOW, 0, { from: ['node-1'], to: ['node-2'], lagSeq: 3, lagMs: 1500, progress: 1 });
   const serving = (): Promise<FakeCoordinator> =>
     serve({
@@ -64,6 +64,15 @@ describe('atoll migrate copy', () => {
     expect([code, err]).toEqual([2, expect.stringContaining('--from-cluster')]);
   });
 
+  it.each([
+    ['4000000000000000..8000000000000000', { tokenFrom: 1n << 62n, tokenTo: 1n << 63n }],
+    ['80..', { tokenFrom: 128n, tokenTo: 0n }],
+  ])('asks for keys whose tokens lie in a range: %s', async (range, expected) => {
+    const { address } = await serving();
+    const { code } = await runCollected(['migrate', 'copy', 'orders', 'orders-part', '--range', range, '--bytes-per-second', '50MB', '--coordinator', address]);
+    expect([code, asked]).toEqual([0, [expect.objectContaining({ ...expected, bytesPerSecond: 50_000_000 })]]);
+  });
+
   it('a dry run says that nothing was done', async () => {
     const { address } = await serving();
     const { out } = await runCollected(['migrate', 'copy', 'orders', 'orders-wide', '--dry-run', '--coordinator', address]);
@@ -75,10 +84,11 @@ describe('atoll migrate copy', () => {
     const { out } = await runCollected(['migrate', 'show', 'm', '--coordinator', address]);
     expect(out).toContain('lag             3 log entries, 1500 ms; 1 partitions began anew\n');
     expect(out).toContain('source cluster  c0ffee, by 10.1.0.4:7400, 10.1.0.5:7400\n');
+    expect(out).toContain('tokens          0000000000000000..8000000000000000\n');
     expect(out).toContain('compared        20000 entries, all equal\n');
     expect(out).toMatch(/node-1 +node-2 +FOLLOW .* 1500 ms/);
     const shown = JSON.parse((await runCollected(['migrate', 'show', 'm', '--json', '--coordinator', address])).out) as { migration: object; partitions: object[] };
-    expect([shown.migration, shown.partitions[0]]).toMatchObject([{ copy: state }, { step: 'FOLLOW', lagSeq: 3, lagMs: 1500 }]);
+    expect([shown.migration, shown.partitions[0]]).toMatchObject([{ copy: { ...state, tokenFrom: '0000000000000000', tokenTo: '8000000000000000' } }, { step: 'FOLLOW', lagSeq: 3, lagMs: 1500 }]);
   });
 });
 
@@ -119,7 +129,7 @@ describe('atoll migrate start', () => {
     const flags = ['--keyspace', 's', '--partition', '3', '--partition', '7', '--bytes-per-second', '50MB', '--full-verify', '--id', 'a'];
     expect((await runCollected(['migrate', 'start', '--from', 'node-1', '--to', 'node-4', ...flags, '--coordinator', address])).code).toBe(0);
     expect((await runCollected(['migrate', 'start', '--from', 'node-1', '--to', 'node-4', '--all-keyspaces', '--coordinator', address])).code).toBe(0);
-    expect(asked[0]).toEqual({ id: 'a', method: 3, shards: 0, keyspace: 's', partitions: [3, 7], allKeyspaces: false, from: 'node-1', to: 'node-4', bytesPerSecond: 50_000_000, fullVerify: true, dryRun: false });
+    expect(asked[0]).toEqual({ id: 'a', method: 3, shards: 0, keyspace: 's', partitions: [3, 7], allKeyspaces: false, from: 'node-1', to: 'node-4', bytesPerSecond: 50_000_000, fullVerify: true, dryRun: false, sourceRouters: [], tokenFrom: 0n, tokenTo: 0n });
     expect(asked[1]).toMatchObject({ id: expect.stringMatching(/^move-[0-9a-f]{8}$/), keyspace: '', partitions: [], allKeyspaces: true, bytesPerSecond: 0 });
   });
 

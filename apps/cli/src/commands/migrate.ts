@@ -105,6 +105,8 @@ function startRequest(flags: StartFlags): StartMigrationRequest {
     dryRun: flags.dryRun === true,
     target: undefined,
     sourceRouters: [],
+    tokenFrom: 0n,
+    tokenTo: 0n,
   };
 }
 

@@ -77,3 +77,14 @@ const TIMEOUT_MS_DEFAULT = 10_000;
 export function timeoutOption(): Option {
   return new Option('--timeout <duration>', 'longest wait for the answer').default(TIMEOUT_MS_DEFAULT, '10s').argParser(durationMsOption);
 }
+
+/** `0..8000000000000000`: tokens in hex, without the last one; an empty end reaches to the last token. */
+export function tokenRange(text: string): { start: bigint; end?: bigint } {
+  const match = /^([0-9a-f]{1,16})\.\.([0-9a-f]{0,16})$/i.exec(text);
+  if (match === null) throw new InvalidArgumentError('It must be two tokens in hex with .. between them, such as 0..8000000000000000.');
+  const start = BigInt(`0x${match[1]}`);
+  return match[2] === '' ? { start } : { start, end: BigInt(`0x${match[2]}`) };
+}
+
+export const tokenText = (token: bigint): string => token.toString(16).padStart(16, '0');
+export const tokenRangeText = ({ start, end }: { start: bigint; end?: bigint }): string => `${tokenText(start)}..${end === undefined ? '' : tokenText(end)}`;

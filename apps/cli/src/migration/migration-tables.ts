@@ -1,5 +1,6 @@
 // Migrations as people read them, and as programs do: with --json every field is there, enums by name without prefix.
 import { MigrationStep, migrationMethodToJSON, type CopyState, type Migration, type MigrationProof, type PartitionMigration, type PlannedMove, type WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
+import { tokenRangeText, tokenText } from '../commands/options.ts';
 import { bytesText, durationText } from '../output/quantities.ts';
 import { renderTable } from '../output/table.ts';
 import { hasEnded, stateName, stepName } from './migration-states.ts';
@@ -8,7 +9,7 @@ export function migrationJson(migration: Migration): Record<string, unknown> {
   return { ...migration, method: methodName(migration), state: stateName(migration.state), copy: migration.copy === undefined ? null : copyJson(migration.copy) };
 }
 
-const copyJson = (copy: CopyState): Record<string, unknown> => ({ ...copy, lagSeq: copy.lagSeq ?? null, lagMs: copy.lagMs ?? null, comparedEntries: copy.comparedEntries ?? null });
+const copyJson = (copy: CopyState): Record<string, unknown> => ({ ...copy, lagSeq: copy.lagSeq ?? null, lagMs: copy.lagMs ?? null, comparedEntries: copy.comparedEntries ?? null, tokenFrom: tokenText(copy.tokenFrom), tokenTo: copy.tokenTo === 0n ? null : tokenText(copy.tokenTo) });
 
 export function partitionMigrationJson(partition: PartitionMigration): Record<string, unknown> {
   return { ...partition, step: stepName(partition.step), proof: partition.proof ?? null, pauseMs: partition.pauseMs ?? null, lagSeq: partition.lagSeq ?? null, lagMs: partition.lagMs ?? null };
@@ -69,6 +70,7 @@ export function migrationText(migration: Migration, nowMs: number): string {
     ['method', methodText(migration)],
     ...(migration.methodReason === '' ? [] : [['chosen because', migration.methodReason.replace(/^[A-Z]+: /, '')] as [string, string]]),
     ...(migration.copy === undefined || migration.copy.sourceCluster === '' ? [] : [['source cluster', `${migration.copy.sourceCluster}, by ${migration.copy.sourceRouters.join(', ')}`] as [string, string]]),
+    ...(migration.copy === undefined || (migration.copy.tokenFrom === 0n && migration.copy.tokenTo === 0n) ? [] : [['tokens', tokensText(migration.copy)] as [string, string]]),
     ...(migration.copy === undefined ? [] : [['lag', copyText(migration.copy)] as [string, string]]),
     ...(migration.copy === undefined ? [] : [['compared', comparedText(migration.copy)] as [string, string]]),
     ['partitions', `${partitionsDone} of ${partitionsTotal} done${partitionsRolledBack > 0 ? `, ${partitionsRolledBack} rolled back` : ''}`],
@@ -83,6 +85,8 @@ export function migrationText(migration: Migration, nowMs: number): string {
   ];
   return rows.map(([name, value]) => `${name.padEnd(16)}${value}`).join('\n');
 }
+
+const tokensText = ({ tokenFrom: start, tokenTo: end }: CopyState): string => tokenRangeText(end === 0n ? { start } : { start, end });
 
 /** `20000 entries, all equal`: source and target, by key, value and expiry. */
 function comparedText({ comparedEntries, differing }: CopyState): string {

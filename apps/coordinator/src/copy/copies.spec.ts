@@ -48,6 +48,9 @@ describe(`copies that are refused (seed ${SEED})`, () => {
     { title: 'nodes', fields: { from: 'a' }, reason: 'INVALID_ARGUMENT', field: 'from' },
     { title: 'shards', fields: { shards: 4 }, reason: 'INVALID_ARGUMENT', field: 'shards' },
     { title: 'a bound below the least', fields: { bytesPerSecond: 10 }, reason: 'INVALID_ARGUMENT', field: 'bytes_per_second' },
+    { title: 'a range of tokens that ends before it begins', fields: { tokenFrom: 2n ** 63n, tokenTo: 5n }, reason: 'INVALID_ARGUMENT', field: 'token_to' },
+    { title: 'an empty range of tokens', fields: { tokenFrom: 5n, tokenTo: 5n }, reason: 'INVALID_ARGUMENT', field: 'token_to' },
+    { title: 'tokens for a move', fields: { method: MigrationMethod.MIGRATION_METHOD_MOVE, target: undefined, from: 'a', to: 'b', tokenTo: 5n }, reason: 'INVALID_ARGUMENT', field: 'token_to' },
     { title: 'a target for a move', fields: { method: MigrationMethod.MIGRATION_METHOD_MOVE, from: 'a', to: 'b' }, reason: 'INVALID_ARGUMENT', field: 'target' },
   ])('$title: $reason, naming $field; nothing is written', async ({ fields, reason, field }) => {
     expect(await failureOf(start(fields))).toMatchObject({ reason, metadata: { field } });
@@ -106,6 +109,17 @@ describe('a copy as a job (R37)', () => {
     expect(stored('wide')!.copyOf).toMatchObject({ isPaused: false, bytesPerSecond: 5000 });
     await callUnary(running.admin, 'resumeMigration', { id: 'c', bytesPerSecond: 0 }, DEADLINE);
     expect(stored('wide')!.copyOf!.bytesPerSecond).toBeUndefined();
+  });
+
+  it('of a range of tokens says so in the record of its keyspace; partitions outside of it have nothing to wait for', async () => {
+    const tokens = { start: { high: 0x4000_0000, low: 0 }, end: { high: 0x8000_0000, low: 0 } };
+    const { migration, partitions } = await start({ id: 'part', target: { ...TARGET, name: 'part', partitionCount: 4 }, tokenFrom: 1n << 62n, tokenTo: 1n << 63n });
+    expect(migration).toMatchObject({ description: 'copy default, tokens 4000000000000000..8000000000000000, to part', copy: { tokenFrom: 1n << 62n, tokenTo: 1n << 63n } });
+    expect(partitions).toHaveLength(4);
+    expect(stored('part')!.copyOf!.tokens).toEqual(tokens);
+    await eventually('the nodes hold it', async () => (await tableOf(running.admin, 'part')).filter(({ leader }) => leader !== '').length === 4, 20_000);
+    expect((await shown(running.admin, 'part')).partitions.map((one) => [stepOf(one), one.lagSeq])).toEqual([['FOLLOW', 0], ['WAITING', undefined], ['FOLLOW', 0], ['FOLLOW', 0]]);
+    expect(stateOf((await cancelled('part')).migration)).toBe('CANCELLED');
   });
 
   it('neither its source nor its keyspace is deleted while it runs, and a copy is no source', async () => {

@@ -1,14 +1,16 @@
 import { CopyPhase, type CopyStatus } from '@atoll/contracts/atoll/v1/copy';
 import { MigrationMethod, MigrationState, MigrationStep, type Migration, type MigrationProof, type PartitionMigration } from '@atoll/contracts/atoll/v1/migration';
 import type { CopyJob } from '@atoll/core-migration';
+import { WHOLE_RANGE, type TokenRange } from '@atoll/core-placement';
+import { fromTokenRange } from '@atoll/platform-wire';
 
 /** One partition of the target, with the nodes that lead it and its sources. */
 export interface CopiedPartition {
   readonly partition: number;
   readonly leader: string | undefined;
   readonly sourceLeaders: readonly string[];
-  /** Partitions of the source that have keys of it. */
-  readonly sources: number;
+  /** Partitions of the source that have keys of it, 0 where none of these is copied; undefined while it is not known. */
+  readonly sources: number | undefined;
   /** What the leader's node last said, at most one for each of those. */
   readonly statuses: readonly CopyStatus[];
 }
@@ -16,6 +18,7 @@ export interface CopiedPartition {
 /** `problem`: why all of it stands still; empty otherwise. */
 export function toCopyMigration(job: CopyJob, partitions: readonly PartitionMigration[], restarts: number, problem: string): Migration {
   const following = partitions.filter(({ step }) => step === MigrationStep.MIGRATION_STEP_FOLLOW).length;
+  const [tokenFrom, tokenTo] = fromTokenRange(job.tokens ?? WHOLE_RANGE);
   return {
     id: job.id,
     method: MigrationMethod.MIGRATION_METHOD_COPY,
@@ -23,7 +26,7 @@ export function toCopyMigration(job: CopyJob, partitions: readonly PartitionMigr
     state: MigrationState[`MIGRATION_STATE_${job.state}`],
     createdAtMs: job.createdMs,
     endedAtMs: job.endedMs,
-    description: `copy ${job.source}${job.cluster === undefined ? '' : ` of cluster ${job.cluster.id}`} to ${job.target}`,
+    description: `copy ${job.source}${job.tokens === undefined ? '' : `, tokens ${rangeText(job.tokens)},`}${job.cluster === undefined ? '' : ` of cluster ${job.cluster.id}`} to ${job.target}`,
     problem: job.problem || problem || commonProblem(partitions),
     partitionsTotal: job.partitionCount,
     partitionsDone: following,
@@ -41,6 +44,8 @@ export function toCopyMigration(job: CopyJob, partitions: readonly PartitionMigr
       source: job.source,
       sourceCluster: job.cluster?.id ?? '',
       sourceRouters: [...(job.cluster?.routers ?? [])],
+      tokenFrom,
+      tokenTo,
       target: job.target,
       following: partitions.length > 0 && following === partitions.length,
       lagSeq: worst(partitions.map(({ lagSeq }) => lagSeq), (a, b) => a + b),
@@ -55,7 +60,8 @@ export function toCopyMigration(job: CopyJob, partitions: readonly PartitionMigr
 export function toCopiedPartition(job: CopyJob, { partition, leader, sourceLeaders, sources, statuses }: CopiedPartition): PartitionMigration {
   const isTold = statuses.length === sources;
   const isFollowing = isTold && statuses.every(({ phase }) => phase === CopyPhase.COPY_PHASE_FOLLOWING);
-  const lags = isTold ? statuses : [undefined];
+  // Of what is not copied, the copy has all there is.
+  const lags = sources === 0 ? [{ lagSeq: 0, lagMs: 0 }] : isTold ? statuses : [undefined];
   return {
     keyspace: job.target,
     partition,
@@ -96,4 +102,10 @@ const sum = <T>(values: readonly T[], of: (value: T) => number): number => value
 /** Undefined where one of them is, or there is none. */
 function worst(values: readonly (number | undefined)[], join: (a: number, b: number) => number): number | undefined {
   return values.length === 0 ? undefined : values.reduce((a, b) => (a === undefined || b === undefined ? undefined : join(a, b)));
+}
+
+/** `0000000000000000..8000000000000000`, as locks on ranges are written; an empty end is that of all tokens. */
+function rangeText(range: TokenRange): string {
+  const [from, to] = fromTokenRange(range).map((token) => token.toString(16).padStart(16, '0'));
+  return `${from}..${range.end === undefined ? '' : to}`;
 }

@@ -4,7 +4,7 @@ import type { Migration, PartitionMigration } from '@atoll/contracts/atoll/v1/mi
 import { AtollError } from '@atoll/core-errors';
 import type { KeyspaceSpec } from '@atoll/core-membership';
 import { commandCopy, hasCopyEnded, type CopyJob, type JobCommand } from '@atoll/core-migration';
-import { sourcePartitionsOf } from '@atoll/core-replication';
+import { sourcePartitionsOf } from '@atoll/core-placement';
 import type { ClusterView, Comparison, GuardedMetadataStore } from '@atoll/platform-etcd';
 import type { Logger } from '@atoll/platform-telemetry';
 import type { KeyspaceStore } from '../adapters/keyspace-store.ts';
@@ -90,10 +90,10 @@ export class TermCopies {
     const sourceCount = job.cluster?.partitionCount ?? view.partitions(job.source).length;
     const leaderOf = (keyspace: string, partition: number): string | undefined => view.partition(keyspace, partition)?.record.leader?.node;
     return Array.from({ length: job.partitionCount }, (_, partition) => {
-      const from = sourceCount === 0 ? [] : sourcePartitionsOf(partition, job.partitionCount, sourceCount);
+      const from = sourceCount === 0 ? undefined : sourcePartitionsOf(partition, { sourceCount, targetCount: job.partitionCount, tokens: job.tokens });
       const leader = leaderOf(job.target, partition);
-      const sourceLeaders = job.cluster === undefined ? from.flatMap((source) => leaderOf(job.source, source) ?? []) : [];
-      return { partition, leader, sourceLeaders, sources: from.length, statuses: this.#watch.of(leader, job.targetId, partition) };
+      const sourceLeaders = job.cluster === undefined ? (from ?? []).flatMap((source) => leaderOf(job.source, source) ?? []) : [];
+      return { partition, leader, sourceLeaders, sources: from?.length, statuses: this.#watch.of(leader, job.targetId, partition) };
     });
   }
 

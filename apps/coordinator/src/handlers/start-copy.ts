@@ -2,7 +2,9 @@ import type { CopyTarget, StartMigrationRequest, StartMigrationResponse } from '
 import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
 import { checkKeyspaceName, createKeyspaceSpec, keyspaceNotFound, type KeyspaceSpec, type SourceCluster } from '@atoll/core-membership';
 import { FILL_SHARE_MAX, type CopyJob } from '@atoll/core-migration';
-import { DEFAULT_KEYSPACE, randomHex } from '@atoll/core-runtime';
+import { WHOLE_RANGE, overlaps, tokenRangeOf, type TokenRange } from '@atoll/core-placement';
+import { DEFAULT_KEYSPACE, randomHex, toPartitionId } from '@atoll/core-runtime';
+import { toTokenRange } from '@atoll/platform-wire';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { toCopiedPartition, toCopyMigration } from '../copy/copy-messages.ts';
 import { askSourceCluster, checkSourceRouters } from '../copy/source-cluster.ts';
@@ -16,12 +18,12 @@ import { beginOnce, checkMigrationId, existingMigration } from './known-migratio
  */
 export async function startCopy(context: AdminContext, request: StartMigrationRequest): Promise<StartMigrationResponse> {
   const { view, term } = requireTerm(context);
-  const target = checkCopyRequest(request);
+  const { target, tokens } = checkCopyRequest(request);
   const known = await existingMigration(term, request.id);
   if (known !== undefined) return known;
   const { source, cluster } = await findSource(context, request);
   const id = request.id || `copy-${randomHex(context.random, 8)}`;
-  const spec = specOf(source, target, { id: randomHex(context.random, 8), job: id, bytesPerSecond: request.bytesPerSecond, cluster });
+  const spec = specOf(source, target, { id: randomHex(context.random, 8), job: id, bytesPerSecond: request.bytesPerSecond, tokens, cluster });
   if (view.keyspace(spec.name) !== undefined) {
     throw new AtollError('KEYSPACE_EXISTS', `target.name: there is a keyspace named ${spec.name} already`, { metadata: { field: 'target.name', keyspace: spec.name } });
   }
@@ -36,6 +38,7 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
     targetId: spec.id,
     partitionCount: spec.partitionCount,
     ...(cluster !== undefined && { cluster }),
+    ...(tokens !== undefined && { tokens }),
     bytesPerSecond: request.bytesPerSecond,
     createdMs: term.wallMs(),
     endedMs: 0,
@@ -66,25 +69,33 @@ async function findSource(context: AdminContext, { keyspace, sourceRouters }: St
   return { source, cluster: undefined };
 }
 
-function checkCopyRequest({ id, target, partitions, allKeyspaces, from, to, bytesPerSecond, fullVerify, shards, sourceRouters }: StartMigrationRequest): CopyTarget {
+interface CheckedCopy {
+  readonly target: CopyTarget;
+  /** Undefined: all keys. */
+  readonly tokens: TokenRange | undefined;
+}
+
+function checkCopyRequest({ id, target, partitions, allKeyspaces, from, to, bytesPerSecond, fullVerify, shards, sourceRouters, tokenFrom, tokenTo }: StartMigrationRequest): CheckedCopy {
   checkMigrationId(id);
   checkSourceRouters(sourceRouters);
   checkBytesPerSecond(bytesPerSecond);
   const strangers = { partitions: partitions.length > 0, all_keyspaces: allKeyspaces, from: from !== '', to: to !== '', full_verify: fullVerify, shards: shards !== 0 };
-  for (const [field, isThere] of Object.entries(strangers)) if (isThere) throw invalidArgument(field, 'does not belong to a COPY, which takes all of a keyspace');
+  for (const [field, isThere] of Object.entries(strangers)) if (isThere) throw invalidArgument(field, 'does not belong to a COPY');
   if (target === undefined) throw invalidArgument('target', 'is missing: a COPY makes a keyspace');
-  return target;
+  const tokens = tokenFrom === 0n && tokenTo === 0n ? undefined : toTokenRange({ start: 'token_from', end: 'token_to' }, tokenFrom, tokenTo);
+  return { target, tokens };
 }
 
 interface CopyAsk {
   readonly id: string;
   readonly job: string;
   readonly bytesPerSecond: number;
+  readonly tokens: TokenRange | undefined;
   readonly cluster: SourceCluster | undefined;
 }
 
 /** As its source, but for what was asked for. */
-function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job, bytesPerSecond, cluster }: CopyAsk): KeyspaceSpec {
+function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job, bytesPerSecond, tokens, cluster }: CopyAsk): KeyspaceSpec {
   const replicationFactor = target.replicationFactor || source.replicationFactor;
   const minInSync = target.minInSync || (replicationFactor === source.replicationFactor ? source.minInSync : undefined);
   try {
@@ -96,7 +107,7 @@ function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job, bytesPerSec
       partitionCount: target.partitionCount || source.partitionCount,
       replicationFactor,
       minInSync,
-      copyOf: { job, keyspace: source.name, keyspaceId: source.id, isPaused: false, ...(bytesPerSecond > 0 && { bytesPerSecond }), ...(cluster !== undefined && { cluster }) },
+      copyOf: { job, keyspace: source.name, keyspaceId: source.id, isPaused: false, ...(bytesPerSecond > 0 && { bytesPerSecond }), ...(tokens !== undefined && { tokens }), ...(cluster !== undefined && { cluster }) },
     });
   } catch (error) {
     // The fields are those of the target here.
@@ -109,7 +120,10 @@ function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job, bytesPerSec
 function requireRoom(source: KeyspaceSpec, target: KeyspaceSpec, survey: ClusterSurvey): void {
   const nodes = [...survey.memory.values()];
   if (nodes.length === 0 || nodes.some(({ limitBytes }) => limitBytes === 0)) return;
-  const held = Array.from({ length: source.partitionCount }, (_, partition) => sizeIn(survey, { keyspace: source.name, partition }).bytes).reduce((a, b) => a + b, 0);
+  // Of a range of tokens, all of the partitions that have some of it.
+  const { tokens = WHOLE_RANGE } = target.copyOf ?? {};
+  const copied = Array.from({ length: source.partitionCount }, (_, partition) => partition).filter((partition) => overlaps(tokens, tokenRangeOf(toPartitionId(partition), source.partitionCount)));
+  const held = copied.reduce((total, partition) => total + sizeIn(survey, { keyspace: source.name, partition }).bytes, 0);
   const replicas = Math.min(target.replicationFactor, nodes.length);
   const freeBytes = nodes.reduce((sum, { usedBytes, limitBytes }) => sum + Math.max(0, Math.floor(limitBytes * FILL_SHARE_MAX) - usedBytes), 0);
   if (held * replicas <= freeBytes) return;

@@ -51,10 +51,11 @@ export async function begun(
 }
 
 /** Throws INVALID_ARGUMENT that names the field. */
-function checkRequest({ id, method, shards, from, to, bytesPerSecond, partitions, allKeyspaces, keyspace, target, sourceRouters }: StartMigrationRequest): void {
+function checkRequest({ id, method, shards, from, to, bytesPerSecond, partitions, allKeyspaces, keyspace, target, sourceRouters, tokenFrom, tokenTo }: StartMigrationRequest): void {
   checkMigrationId(id);
   checkMethod({ method, shards });
   if (target !== undefined) throw invalidArgument('target', 'belongs to a COPY');
+  if (tokenFrom !== 0n || tokenTo !== 0n) throw invalidArgument(tokenFrom === 0n ? 'token_to' : 'token_from', 'belongs to a COPY');
   if (sourceRouters.length > 0) throw invalidArgument('source_routers', 'belong to a COPY');
   if (from !== '' && from === to) throw invalidArgument('to', `is the same node as from, ${from}`);
   checkBytesPerSecond(bytesPerSecond);

@@ -145,6 +145,8 @@ export const ask = (fields: Partial<StartMigrationRequest>): StartMigrationReque
   dryRun: false,
   target: undefined,
   sourceRouters: [],
+  tokenFrom: 0n,
+  tokenTo: 0n,
   ...fields,
 });
 

@@ -5,7 +5,7 @@ import { CopyPhase, type CopyStatus } from '@atoll/contracts/atoll/v1/copy';
 import { DeleteRequest } from '@atoll/contracts/atoll/v1/cache';
 import type { KeyspaceSpec } from '@atoll/core-membership';
 import { FIRST_HASH } from '@atoll/core-store';
-import { partitionOfToken, tokenOfKey } from '@atoll/core-placement';
+import { holdsToken, partitionOfToken, tokenOfKey } from '@atoll/core-placement';
 import { KIB, MIB, SeededRandom, keyHash } from '@atoll/core-runtime';
 import { encodeKeyspaceSpec, keyspaceKey } from '@atoll/platform-etcd';
 import { eventually } from '@atoll/platform-etcd/testing';
@@ -188,6 +188,35 @@ describe(`a keyspace that is a copy (seed ${SEED})`, () => {
     await following([b!], 2);
     await equal([a!, b!]);
     expect(contentOf([b!], 'copy').size).toBe(35);
+  });
+
+  it.each([
+    { source: 8, target: 2, pairs: 4 },
+    { source: 2, target: 8, pairs: 4 },
+    { source: 1, target: 1, pairs: 1 },
+  ])('of a range of tokens, of $source partitions in $target, has the keys that lie in it and no others, and is compared by them', async ({ source, target, pairs }) => {
+    const [a, b] = await nodes({}, 'a', 'b');
+    const spec = await world.createKeyspace({ partitionCount: source }, [a!]);
+    const keys = Array.from({ length: 400 }, (_, index) => `key-${index}`);
+    for (const key of keys) await a!.set(key, 'v');
+    // From three eighths of all tokens to seven: of 8 partitions the fourth to the seventh.
+    const tokens = { start: { high: 0x6000_0000, low: 0 }, end: { high: 0xe000_0000, low: 0 } };
+    const inside = keys.filter((key) => holdsToken(tokens, tokenOfKey(Buffer.from(key))));
+    await world.createKeyspace({ name: 'copy', partitionCount: target, copyOf: { ...copyOf(spec).copyOf, tokens } }, [b!]);
+    const asInside = (present: readonly string[]): Promise<unknown> =>
+      eventually('it has the keys in the range', () => {
+        const content = contentOf([b!], 'copy');
+        return content.size === present.length && present.every((key) => content.has(key));
+      });
+    await asInside(inside);
+    await following([b!], pairs);
+    const compared = await eventually('all is compared', () => (statusOf([b!]).every(({ proof }) => proof !== undefined) ? statusOf([b!]) : undefined), 30_000);
+    expect([compared.reduce((total, { proof }) => total + proof!.entries, 0), compared.reduce((total, { proof }) => total + proof!.differing, 0)]).toEqual([inside.length, 0]);
+    for (const key of keys.slice(0, 50)) await remove(a!, key);
+    for (let index = 0; index < 50; index += 1) await a!.set(`new-${index}`, 'v');
+    const added = Array.from({ length: 50 }, (_, index) => `new-${index}`).filter((key) => holdsToken(tokens, tokenOfKey(Buffer.from(key))));
+    expect([inside.length > 100, added.length > 5]).toEqual([true, true]);
+    await asInside([...inside.filter((key) => !keys.slice(0, 50).includes(key)), ...added]);
   });
 
   it('keeps to the bound on its bytes, takes another one while it runs, and does not hold changes back when it follows', async () => {

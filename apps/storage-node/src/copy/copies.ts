@@ -1,7 +1,8 @@
 import { credentials } from '@grpc/grpc-js';
 import { CopyClient, CopyPhase as PhaseMessage, type CopyStatus, type GetCopiesResponse } from '@atoll/contracts/atoll/v1/copy';
 import type { KeyspaceSpec } from '@atoll/core-membership';
-import { sourcePartitionsOf, type CopyPhase, type Leader } from '@atoll/core-replication';
+import { sourcePartitionsOf } from '@atoll/core-placement';
+import type { CopyPhase, Leader } from '@atoll/core-replication';
 import { MIB } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { SharedClients, createChannelOptions } from '@atoll/platform-grpc';
@@ -120,7 +121,7 @@ export class Copies {
     if (present !== undefined) this.#stop(hosted);
     const { random, logger } = this.#options;
     const shared = { ...pulling, random, logger, clients: this.#clients, slots: this.#slots, onRestart: () => this.#restarts.add() };
-    const pullers = new Map(sourcePartitionsOf(hosted.partition, target.partitionCount, source.partitionCount).map((partition) => [partition, new CopyPuller({ ...shared, partition })]));
+    const pullers = new Map(sourcePartitionsOf(hosted.partition, { sourceCount: source.partitionCount, targetCount: target.partitionCount, tokens: source.tokens }).map((partition) => [partition, new CopyPuller({ ...shared, partition })]));
     this.#pulled.set(hosted, { leader, source: source.id, pullers });
   }
 

@@ -2,12 +2,13 @@ import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promi
 import { CopyService, FollowSourceResponse, type CopyCheck, type CopyClient, type CopyProof } from '@atoll/contracts/atoll/v1/copy';
 import { AtollError, isAtollError } from '@atoll/core-errors';
 import type { KeyspaceSpec } from '@atoll/core-membership';
-import { partitionOfToken, tokenOfKey } from '@atoll/core-placement';
+import { WHOLE_RANGE, partitionOfToken, tokenOfKey } from '@atoll/core-placement';
 import { digestRange, isSameDigest, type CopiedChange, type CopyPhase, type CopyPosition, type Leader } from '@atoll/core-replication';
 import { KIB, hashOfHalves, type Hash64 } from '@atoll/core-runtime';
 import { FIRST_HASH } from '@atoll/core-store';
 import { readEncodedStream, type SharedClients } from '@atoll/platform-grpc';
 import type { Logger } from '@atoll/platform-telemetry';
+import { fromTokenRange } from '@atoll/platform-wire';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ByteRate } from '../replication/byte-rate.ts';
 import { readMoment } from '../turn.ts';
@@ -158,6 +159,7 @@ export class CopyPuller {
 
   #request() {
     const { source, partition, target, hosted } = this.#options;
+    const [tokenFrom, tokenTo] = fromTokenRange(source.tokens ?? WHOLE_RANGE);
     const at = this.#position?.phase === 'EMPTYING' ? undefined : this.#position;
     return {
       clusterId: source.clusterId,
@@ -169,6 +171,8 @@ export class CopyPuller {
       origin: at && { ...at.origin },
       nextHigh: at?.next?.high,
       nextLow: at?.next?.low,
+      tokenFrom,
+      tokenTo,
     };
   }
 

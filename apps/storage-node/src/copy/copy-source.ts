@@ -2,11 +2,12 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { FollowSourceResponse, type CopyCheck, type FollowSourceRequest } from '@atoll/contracts/atoll/v1/copy';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
-import { checkPartitionCount, partitionOfToken, tokenOfKey } from '@atoll/core-placement';
+import { checkPartitionCount, holdsToken, partitionOfToken, tokenOfKey } from '@atoll/core-placement';
 import { beginOfCopy, digestRange, readSource, type ReplicaState, type SourceLimits, type SourcePlace } from '@atoll/core-replication';
 import { KIB, hashOfHalves, type Hash64 } from '@atoll/core-runtime';
 import { FIRST_HASH } from '@atoll/core-store';
 import { writePaced, type CallContext } from '@atoll/platform-grpc';
+import { toTokenRange } from '@atoll/platform-wire';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 import type { SyncThrottle } from '../replication/sync-throttle.ts';
@@ -97,10 +98,14 @@ export class CopySource {
 }
 
 /** Which keys of the source's partition belong to the one of the copy. Throws INVALID_ARGUMENT. */
-function ownership({ targetPartition, targetPartitionCount }: FollowSourceRequest): (key: Uint8Array) => boolean {
+function ownership({ targetPartition, targetPartitionCount, tokenFrom, tokenTo }: FollowSourceRequest): (key: Uint8Array) => boolean {
   checkPartitionCount(targetPartitionCount);
   if (targetPartition >= targetPartitionCount) throw invalidArgument('target_partition', `must be below ${targetPartitionCount}, is ${targetPartition}`);
-  return (key) => partitionOfToken(tokenOfKey(key), targetPartitionCount) === targetPartition;
+  const range = toTokenRange({ start: 'token_from', end: 'token_to' }, tokenFrom, tokenTo);
+  return (key) => {
+    const token = tokenOfKey(key);
+    return partitionOfToken(token, targetPartitionCount) === targetPartition && holdsToken(range, token);
+  };
 }
 
 function startOf({ origin, nextHigh, nextLow }: FollowSourceRequest): SourcePlace | undefined {

@@ -1,6 +1,7 @@
 // Where partitions of a source are followed: at their leaders in this cluster, or through any router of another one.
 import { AtollError } from '@atoll/core-errors';
 import type { CopyOf } from '@atoll/core-membership';
+import type { TokenRange } from '@atoll/core-placement';
 import type { ClusterView } from '@atoll/platform-etcd';
 
 export interface FollowedSource {
@@ -9,6 +10,8 @@ export interface FollowedSource {
   readonly name: string;
   readonly id: string;
   readonly partitionCount: number;
+  /** Only keys whose tokens lie in it are copied; undefined: all. */
+  readonly tokens: TokenRange | undefined;
   /** Whether it is in another cluster: what goes wrong is told with the address then. */
   readonly isElsewhere: boolean;
   /** host:port, to be asked before each try; `tries` is how many came before it. Throws PARTITION_UNAVAILABLE. */
@@ -18,11 +21,11 @@ export interface FollowedSource {
 /** The source of a copy; undefined while nothing is to be taken from it, or when it is gone or was made again. */
 export function followedSource(copyOf: CopyOf | undefined, { view, clusterId }: { readonly view: ClusterView; readonly clusterId: string }): FollowedSource | undefined {
   if (copyOf === undefined || copyOf.isPaused) return undefined;
-  const { keyspace: name, keyspaceId: id, cluster } = copyOf;
+  const { keyspace: name, keyspaceId: id, tokens, cluster } = copyOf;
   if (cluster !== undefined) {
     const { routers, partitionCount } = cluster;
     // Each begins at another router, and goes on to the next when one fails.
-    return { clusterId: cluster.id, name, id, partitionCount, isElsewhere: true, addressOf: (partition, tries) => routers[(partition + tries) % routers.length]! };
+    return { clusterId: cluster.id, name, id, partitionCount, tokens, isElsewhere: true, addressOf: (partition, tries) => routers[(partition + tries) % routers.length]! };
   }
   const present = view.keyspace(name);
   if (present?.id !== id) return undefined;
@@ -32,5 +35,5 @@ export function followedSource(copyOf: CopyOf | undefined, { view, clusterId }: 
     if (address === undefined) throw new AtollError('PARTITION_UNAVAILABLE', `partition ${partition} of ${name} has no leader`);
     return address;
   };
-  return { clusterId, name, id, partitionCount: present.partitionCount, isElsewhere: false, addressOf };
+  return { clusterId, name, id, partitionCount: present.partitionCount, tokens, isElsewhere: false, addressOf };
 }

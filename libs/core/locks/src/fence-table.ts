@@ -7,8 +7,8 @@
 //
 // Shared locks are held side by side, so a shared token is outdated only by a later exclusive one, an exclusive token by
 // any later one. Everything here only grows, whatever the order in which it comes: tables may be merged.
+import { contains, overlaps } from '@atoll/core-placement';
 import { decodeFence, encodeFence, fenceBytes, readUint48, writeUint48, type Fence, type FencedLock } from './fence.ts';
-import { contains, overlaps } from './lock-scope.ts';
 
 /** Locks that one table knows apart. */
 export const FENCED_LOCKS_MAX = 256;

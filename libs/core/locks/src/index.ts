@@ -5,5 +5,4 @@ export { LockBook } from './lock-book.ts';
 export type { BookedRequest } from './lock-book.ts';
 export { blockerOf, conflict } from './lock-queue.ts';
 export type { LockRequest } from './lock-queue.ts';
-export { WHOLE_RANGE, contains, overlaps } from './lock-scope.ts';
 export type { LockMode, LockScope } from './lock-scope.ts';

@@ -4,7 +4,8 @@
 //
 //   revision   10 SHARED    20 SHARED    30 EXCLUSIVE    40 SHARED
 //              holds        holds        waits for both  waits for 30
-import { overlaps, type LockMode, type LockScope } from './lock-scope.ts';
+import { overlaps } from '@atoll/core-placement';
+import type { LockMode, LockScope } from './lock-scope.ts';
 
 /** One request as it stands in etcd. */
 export interface LockRequest {

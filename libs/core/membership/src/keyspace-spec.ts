@@ -1,4 +1,5 @@
 import { AtollError, invalidArgument } from '@atoll/core-errors';
+import type { TokenRange } from '@atoll/core-placement';
 import {
   KEYSPACE_NAME_MAX,
   PARTITION_COUNT_MAX,
@@ -36,6 +37,8 @@ export interface CopyOf {
   readonly isPaused: boolean;
   /** Bound on what is copied by sub-ranges, over all nodes; undefined or 0: those of the nodes. */
   readonly bytesPerSecond?: number | undefined;
+  /** Only keys whose tokens lie in it are copied; undefined: all. */
+  readonly tokens?: TokenRange | undefined;
   /** Undefined: the source is in this cluster. */
   readonly cluster?: SourceCluster | undefined;
 }

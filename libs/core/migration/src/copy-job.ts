@@ -1,6 +1,7 @@
 // A copy of a keyspace as a job (R37). Nothing of how far it is stands here: that is in the logs of the copy's partitions. What
 // has to be done follows from the job and from the keyspace that it made, so any coordinator goes on with it.
 import type { SourceCluster } from '@atoll/core-membership';
+import type { TokenRange } from '@atoll/core-placement';
 import type { JobCommand } from './migration-job.ts';
 
 /**
@@ -24,6 +25,8 @@ export interface CopyJob {
   readonly cluster?: SourceCluster | undefined;
   /** Partitions of the target. */
   readonly partitionCount: number;
+  /** Only keys whose tokens lie in it are copied; undefined: all. */
+  readonly tokens?: TokenRange | undefined;
   /** Bound on what is copied by sub-ranges, over all nodes; 0: those of the nodes. */
   readonly bytesPerSecond: number;
   /** Wall clock in ms: for people, no decision rests on it. `endedMs` is 0 until the end. */

@@ -2,7 +2,6 @@ export type { CopyPhase, CopyPosition } from './copy/copy-position.ts';
 export { CopyPositions } from './copy/copy-positions.ts';
 export { digestRange, isSameDigest } from './copy/range-digest.ts';
 export type { RangeDigest, RangeDigestRead } from './copy/range-digest.ts';
-export { sourcePartitionsOf } from './copy/source-partitions.ts';
 export { beginOfCopy, readSource } from './copy/source-reader.ts';
 export type { CopiedChange, SourceLimits, SourcePlace, SourceReading } from './copy/source-reader.ts';
 export type { MarkedDigest } from './digest-marks.ts';

@@ -4,7 +4,7 @@ import { z } from 'zod';
 
 import { encodeJson, parseJson } from './json-codec.ts';
 import type { Parsed } from './json-codec.ts';
-import { nodeId, replicaId, sourceCluster } from './record-codecs.ts';
+import { nodeId, replicaId, sourceCluster, tokenRange } from './record-codecs.ts';
 
 const count = z.number().int().nonnegative();
 const ms = z.number().nonnegative();
@@ -65,6 +65,7 @@ const copySchema: z.ZodType<CopyJob> = z.object({
   targetId: z.string().min(1),
   partitionCount: count,
   cluster: sourceCluster.optional(),
+  tokens: tokenRange.optional(),
   // A job of an older coordinator does not have it.
   bytesPerSecond: count.default(0),
   createdMs: ms,

@@ -1,5 +1,6 @@
 import { assertRecord, createKeyspaceSpec } from '@atoll/core-membership';
 import type { KeyspaceSpec, NodeRecord, NodeSpec, PartitionRecord, SourceCluster } from '@atoll/core-membership';
+import type { TokenRange } from '@atoll/core-placement';
 import { isNodeId, isReplicaId, toEpoch, toPartitionId } from '@atoll/core-runtime';
 import type { NodeId, ReplicaId } from '@atoll/core-runtime';
 import { z } from 'zod';
@@ -62,6 +63,9 @@ const nodeSpecSchema: z.ZodType<NodeSpec> = z.object({
   stopped: z.boolean(),
 });
 
+const word = z.number().int().min(0).max(2 ** 32 - 1);
+const token = z.object({ high: word, low: word });
+export const tokenRange: z.ZodType<TokenRange> = z.object({ start: token, end: token.optional() }).transform(({ start, end }) => ({ start, end }));
 export const sourceCluster: z.ZodType<SourceCluster> = z.object({ id: z.string().min(1), routers: z.array(z.string().min(1)).min(1), partitionCount: z.number().int().positive() });
 
 const keyspaceSchema: z.ZodType<KeyspaceSpec> = z
@@ -78,7 +82,7 @@ const keyspaceSchema: z.ZodType<KeyspaceSpec> = z
     eviction: z.enum(['LRU', 'NONE']),
     onDataLoss: z.enum(['WAIT', 'RESET']),
     valueBytesMax: z.number(),
-    copyOf: z.object({ job: z.string().min(1), keyspace: z.string().min(1), keyspaceId: z.string().min(1), isPaused: z.boolean(), bytesPerSecond: count.optional(), cluster: sourceCluster.optional() }).optional(),
+    copyOf: z.object({ job: z.string().min(1), keyspace: z.string().min(1), keyspaceId: z.string().min(1), isPaused: z.boolean(), bytesPerSecond: count.optional(), tokens: tokenRange.optional(), cluster: sourceCluster.optional() }).optional(),
   })
   .superRefine((spec, context) => {
     try {

@@ -2,9 +2,10 @@
 import type { Fence as FenceMessage, LockScope as LockScopeMessage } from '@atoll/contracts/atoll/v1/locks';
 import { LockMode as LockModeNumber } from '@atoll/contracts/atoll/v1/locks';
 import { invalidArgument } from '@atoll/core-errors';
-import { FENCING_TOKEN_MAX, contains, type Fence, type LockMode, type LockScope } from '@atoll/core-locks';
-import { tokenFromBigInt, tokenOfKey, tokenToBigInt, type TokenRange } from '@atoll/core-placement';
+import { FENCING_TOKEN_MAX, type Fence, type LockMode, type LockScope } from '@atoll/core-locks';
+import { contains, tokenFromBigInt, tokenOfKey, tokenToBigInt, type TokenRange } from '@atoll/core-placement';
 import { DEFAULT_KEYSPACE, KEYSPACE_NAME_MAX } from '@atoll/core-runtime';
+import { fromTokenRange, toTokenRange } from './token-range-fields.ts';
 
 export const LOCK_NAME_BYTES_MAX = 256;
 
@@ -13,7 +14,7 @@ export function toLockScope(message: LockScopeMessage | undefined): LockScope {
   const { name, keyspace, rangeStart, rangeEnd } = message ?? { name: '', keyspace: '', rangeStart: 0n, rangeEnd: 0n };
   if (name === '') {
     if (keyspace.length > KEYSPACE_NAME_MAX) throw invalidArgument('scope.keyspace', `must be at most ${KEYSPACE_NAME_MAX} characters`);
-    return { kind: 'range', keyspace: keyspace === '' ? DEFAULT_KEYSPACE : keyspace, range: toTokenRange('scope', rangeStart, rangeEnd) };
+    return { kind: 'range', keyspace: keyspace === '' ? DEFAULT_KEYSPACE : keyspace, range: toTokenRange({ start: 'range_start', end: 'scope.range_end' }, rangeStart, rangeEnd) };
   }
   if (keyspace !== '' || rangeStart !== 0n || rangeEnd !== 0n) throw invalidArgument('scope', 'is either a name, or a range of a keyspace, not both');
   checkLockName('scope.name', name);
@@ -22,8 +23,8 @@ export function toLockScope(message: LockScopeMessage | undefined): LockScope {
 
 export function fromLockScope(scope: LockScope): LockScopeMessage {
   if (scope.kind === 'name') return { name: scope.name, keyspace: '', rangeStart: 0n, rangeEnd: 0n };
-  const { start, end } = scope.range;
-  return { name: '', keyspace: scope.keyspace, rangeStart: tokenToBigInt(start), rangeEnd: end === undefined ? 0n : tokenToBigInt(end) };
+  const [rangeStart, rangeEnd] = fromTokenRange(scope.range);
+  return { name: '', keyspace: scope.keyspace, rangeStart, rangeEnd };
 }
 
 /** Throws INVALID_ARGUMENT. */
@@ -41,7 +42,7 @@ export function toFence(message: FenceMessage): Fence {
   const { name, rangeStart, rangeEnd, fencingToken: token } = message;
   if (!(token >= 1 && token <= FENCING_TOKEN_MAX)) throw invalidArgument('fence.fencing_token', `must be 1 to 2^48 - 1, not ${token}`);
   const isShared = toLockMode(message.mode, 'fence.mode') === 'SHARED';
-  if (name === '') return { lock: { kind: 'range', range: toTokenRange('fence', rangeStart, rangeEnd) }, token, isShared };
+  if (name === '') return { lock: { kind: 'range', range: toTokenRange({ start: 'range_start', end: 'fence.range_end' }, rangeStart, rangeEnd) }, token, isShared };
   checkLockName('fence.name', name);
   if (rangeStart !== 0n || rangeEnd !== 0n) throw invalidArgument('fence', 'is either a name, or a range, not both');
   return { lock: { kind: 'name', name }, token, isShared };
@@ -59,11 +60,6 @@ export function pointRange(key: Uint8Array): TokenRange {
   const start = tokenOfKey(key);
   const next = tokenToBigInt(start) + 1n;
   return { start, end: next === 1n << 64n ? undefined : tokenFromBigInt(next) };
-}
-
-function toTokenRange(field: string, start: bigint, end: bigint): TokenRange {
-  if (end !== 0n && start >= end) throw invalidArgument(`${field}.range_end`, 'must be above range_start, or 0 for the end of all tokens');
-  return { start: tokenFromBigInt(start), end: end === 0n ? undefined : tokenFromBigInt(end) };
 }
 
 function checkLockName(field: string, name: string): void {

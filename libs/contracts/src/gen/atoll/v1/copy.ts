@@ -108,7 +108,12 @@ export interface FollowSourceRequest {
     | undefined;
   /** First key hash that is not copied yet; absent with `origin`: all are. */
   nextHigh?: number | undefined;
-  nextLow?: number | undefined;
+  nextLow?:
+    | number
+    | undefined;
+  /** Only keys whose tokens lie in [token_from, token_to) are sent; 0 for token_to is the end of all tokens. */
+  tokenFrom: bigint;
+  tokenTo: bigint;
 }
 
 export interface FollowSourceResponse {
@@ -512,6 +517,8 @@ function createBaseFollowSourceRequest(): FollowSourceRequest {
     origin: undefined,
     nextHigh: undefined,
     nextLow: undefined,
+    tokenFrom: 0n,
+    tokenTo: 0n,
   };
 }
 
@@ -543,6 +550,18 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
     }
     if (message.nextLow !== undefined) {
       writer.uint32(72).uint32(message.nextLow);
+    }
+    if (message.tokenFrom !== 0n) {
+      if (BigInt.asUintN(64, message.tokenFrom) !== message.tokenFrom) {
+        throw new globalThis.Error("value provided for field message.tokenFrom of type fixed64 too large");
+      }
+      writer.uint32(81).fixed64(message.tokenFrom);
+    }
+    if (message.tokenTo !== 0n) {
+      if (BigInt.asUintN(64, message.tokenTo) !== message.tokenTo) {
+        throw new globalThis.Error("value provided for field message.tokenTo of type fixed64 too large");
+      }
+      writer.uint32(89).fixed64(message.tokenTo);
     }
     return writer;
   },
@@ -632,6 +651,22 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
             message.nextLow = reader.uint32();
             continue;
           }
+          case 10: {
+            if (tag !== 81) {
+              break;
+            }
+
+            message.tokenFrom = reader.fixed64() as bigint;
+            continue;
+          }
+          case 11: {
+            if (tag !== 89) {
+              break;
+            }
+
+            message.tokenTo = reader.fixed64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -679,6 +714,12 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
         : isSet(object.next_low)
         ? globalThis.Number(object.next_low)
         : undefined,
+      tokenFrom: isSet(object.tokenFrom)
+        ? BigInt(object.tokenFrom)
+        : isSet(object.token_from)
+        ? BigInt(object.token_from)
+        : 0n,
+      tokenTo: isSet(object.tokenTo) ? BigInt(object.tokenTo) : isSet(object.token_to) ? BigInt(object.token_to) : 0n,
     };
   },
 
@@ -711,6 +752,12 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
     if (message.nextLow !== undefined) {
       obj.nextLow = Math.round(message.nextLow);
     }
+    if (message.tokenFrom !== 0n) {
+      obj.tokenFrom = message.tokenFrom.toString();
+    }
+    if (message.tokenTo !== 0n) {
+      obj.tokenTo = message.tokenTo.toString();
+    }
     return obj;
   },
 
@@ -730,6 +777,8 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
       : undefined;
     message.nextHigh = object.nextHigh ?? undefined;
     message.nextLow = object.nextLow ?? undefined;
+    message.tokenFrom = (object.tokenFrom !== undefined && object.tokenFrom !== null) ? BigInt(object.tokenFrom) : 0n;
+    message.tokenTo = (object.tokenTo !== undefined && object.tokenTo !== null) ? BigInt(object.tokenTo) : 0n;
     return message;
   },
 };

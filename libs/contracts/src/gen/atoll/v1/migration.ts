@@ -333,6 +333,9 @@ export interface CopyState {
   /** The cluster that has the source, and its routers; both empty where it is this one. */
   sourceCluster: string;
   sourceRouters: string[];
+  /** As in StartMigrationRequest. */
+  tokenFrom: bigint;
+  tokenTo: bigint;
 }
 
 /** One partition of a migration. */
@@ -421,7 +424,7 @@ export interface StartMigrationRequest {
   shards: number;
   /**
    * Of a COPY: the keyspace that is made. `keyspace` names its source then, and no other fields but `id`, `dry_run`,
-   * `bytes_per_second` and `source_routers` may stand beside them.
+   * `bytes_per_second`, `source_routers`, `token_from` and `token_to` may stand beside them.
    */
   target:
     | CopyTarget
@@ -431,6 +434,12 @@ export interface StartMigrationRequest {
    * (ROUTER_COPY_SOURCES). Empty: the source is in this cluster.
    */
   sourceRouters: string[];
+  /**
+   * Of a COPY: first token of the keys that are copied, and the one behind the last; 0 for token_to is the end of all tokens.
+   * Both 0: all keys.
+   */
+  tokenFrom: bigint;
+  tokenTo: bigint;
 }
 
 /** A keyspace that is made as a copy. All other settings are those of the source. */
@@ -1076,6 +1085,8 @@ function createBaseCopyState(): CopyState {
     differing: 0,
     sourceCluster: "",
     sourceRouters: [],
+    tokenFrom: 0n,
+    tokenTo: 0n,
   };
 }
 
@@ -1110,6 +1121,18 @@ export const CopyState: MessageFns<CopyState> = {
     }
     for (const v of message.sourceRouters) {
       writer.uint32(82).string(v!);
+    }
+    if (message.tokenFrom !== 0n) {
+      if (BigInt.asUintN(64, message.tokenFrom) !== message.tokenFrom) {
+        throw new globalThis.Error("value provided for field message.tokenFrom of type fixed64 too large");
+      }
+      writer.uint32(89).fixed64(message.tokenFrom);
+    }
+    if (message.tokenTo !== 0n) {
+      if (BigInt.asUintN(64, message.tokenTo) !== message.tokenTo) {
+        throw new globalThis.Error("value provided for field message.tokenTo of type fixed64 too large");
+      }
+      writer.uint32(97).fixed64(message.tokenTo);
     }
     return writer;
   },
@@ -1207,6 +1230,22 @@ export const CopyState: MessageFns<CopyState> = {
             message.sourceRouters.push(reader.string());
             continue;
           }
+          case 11: {
+            if (tag !== 89) {
+              break;
+            }
+
+            message.tokenFrom = reader.fixed64() as bigint;
+            continue;
+          }
+          case 12: {
+            if (tag !== 97) {
+              break;
+            }
+
+            message.tokenTo = reader.fixed64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1251,6 +1290,12 @@ export const CopyState: MessageFns<CopyState> = {
         : globalThis.Array.isArray(object?.source_routers)
         ? object.source_routers.map((e: any) => globalThis.String(e))
         : [],
+      tokenFrom: isSet(object.tokenFrom)
+        ? BigInt(object.tokenFrom)
+        : isSet(object.token_from)
+        ? BigInt(object.token_from)
+        : 0n,
+      tokenTo: isSet(object.tokenTo) ? BigInt(object.tokenTo) : isSet(object.token_to) ? BigInt(object.token_to) : 0n,
     };
   },
 
@@ -1286,6 +1331,12 @@ export const CopyState: MessageFns<CopyState> = {
     if (message.sourceRouters?.length) {
       obj.sourceRouters = message.sourceRouters;
     }
+    if (message.tokenFrom !== 0n) {
+      obj.tokenFrom = message.tokenFrom.toString();
+    }
+    if (message.tokenTo !== 0n) {
+      obj.tokenTo = message.tokenTo.toString();
+    }
     return obj;
   },
 
@@ -1304,6 +1355,8 @@ export const CopyState: MessageFns<CopyState> = {
     message.differing = object.differing ?? 0;
     message.sourceCluster = object.sourceCluster ?? "";
     message.sourceRouters = object.sourceRouters?.map((e) => e) || [];
+    message.tokenFrom = (object.tokenFrom !== undefined && object.tokenFrom !== null) ? BigInt(object.tokenFrom) : 0n;
+    message.tokenTo = (object.tokenTo !== undefined && object.tokenTo !== null) ? BigInt(object.tokenTo) : 0n;
     return message;
   },
 };
@@ -1888,6 +1941,8 @@ function createBaseStartMigrationRequest(): StartMigrationRequest {
     shards: 0,
     target: undefined,
     sourceRouters: [],
+    tokenFrom: 0n,
+    tokenTo: 0n,
   };
 }
 
@@ -1938,6 +1993,18 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
     }
     for (const v of message.sourceRouters) {
       writer.uint32(106).string(v!);
+    }
+    if (message.tokenFrom !== 0n) {
+      if (BigInt.asUintN(64, message.tokenFrom) !== message.tokenFrom) {
+        throw new globalThis.Error("value provided for field message.tokenFrom of type fixed64 too large");
+      }
+      writer.uint32(113).fixed64(message.tokenFrom);
+    }
+    if (message.tokenTo !== 0n) {
+      if (BigInt.asUintN(64, message.tokenTo) !== message.tokenTo) {
+        throw new globalThis.Error("value provided for field message.tokenTo of type fixed64 too large");
+      }
+      writer.uint32(121).fixed64(message.tokenTo);
     }
     return writer;
   },
@@ -2069,6 +2136,22 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
             message.sourceRouters.push(reader.string());
             continue;
           }
+          case 14: {
+            if (tag !== 113) {
+              break;
+            }
+
+            message.tokenFrom = reader.fixed64() as bigint;
+            continue;
+          }
+          case 15: {
+            if (tag !== 121) {
+              break;
+            }
+
+            message.tokenTo = reader.fixed64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2118,6 +2201,12 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
         : globalThis.Array.isArray(object?.source_routers)
         ? object.source_routers.map((e: any) => globalThis.String(e))
         : [],
+      tokenFrom: isSet(object.tokenFrom)
+        ? BigInt(object.tokenFrom)
+        : isSet(object.token_from)
+        ? BigInt(object.token_from)
+        : 0n,
+      tokenTo: isSet(object.tokenTo) ? BigInt(object.tokenTo) : isSet(object.token_to) ? BigInt(object.token_to) : 0n,
     };
   },
 
@@ -2162,6 +2251,12 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
     if (message.sourceRouters?.length) {
       obj.sourceRouters = message.sourceRouters;
     }
+    if (message.tokenFrom !== 0n) {
+      obj.tokenFrom = message.tokenFrom.toString();
+    }
+    if (message.tokenTo !== 0n) {
+      obj.tokenTo = message.tokenTo.toString();
+    }
     return obj;
   },
 
@@ -2185,6 +2280,8 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
       ? CopyTarget.fromPartial(object.target)
       : undefined;
     message.sourceRouters = object.sourceRouters?.map((e) => e) || [];
+    message.tokenFrom = (object.tokenFrom !== undefined && object.tokenFrom !== null) ? BigInt(object.tokenFrom) : 0n;
+    message.tokenTo = (object.tokenTo !== undefined && object.tokenTo !== null) ? BigInt(object.tokenTo) : 0n;
     return message;
   },
 };

@@ -1,9 +1,9 @@
-import { tokenFromBigInt, type TokenRange } from '@atoll/core-placement';
-import { WHOLE_RANGE, contains, overlaps } from './lock-scope.ts';
+import { WHOLE_RANGE, contains, holdsToken, overlaps } from './token-range.ts';
+import { tokenFromBigInt, type TokenRange } from './token.ts';
 
 const range = (start: number, end?: number): TokenRange => ({ start: tokenFromBigInt(BigInt(start)), end: end === undefined ? undefined : tokenFromBigInt(BigInt(end)) });
 
-describe('ranges of locks', () => {
+describe('ranges of tokens', () => {
   it.each([
     ['ranges that touch', range(0, 10), range(10, 20), false, false],
     ['ranges that share one token', range(0, 11), range(10, 20), true, false],
@@ -15,5 +15,11 @@ describe('ranges of locks', () => {
     ['a range and all', range(10, 20), WHOLE_RANGE, true, false],
   ])('%s', (_, a, b, isOverlap, isInside) => {
     expect([overlaps(a, b), overlaps(b, a), contains(a, b)]).toEqual([isOverlap, isOverlap, isInside]);
+  });
+
+  it('hold their start, and not their end', () => {
+    const tokens = [9, 10, 19, 20, 2 ** 40].map((token) => tokenFromBigInt(BigInt(token)));
+    expect(tokens.map((token) => holdsToken(range(10, 20), token))).toEqual([false, true, true, false, false]);
+    expect(tokens.map((token) => holdsToken(range(10), token))).toEqual([false, true, true, true, true]);
   });
 });
