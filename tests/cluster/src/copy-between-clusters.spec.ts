@@ -5,6 +5,7 @@ import { MigrationMethod, MigrationState, MigrationStep } from '@atoll/contracts
 import { isAtollError } from '@atoll/core-errors';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
+import { OtlpCollector } from './otlp-collector.ts';
 
 jest.setTimeout(300_000);
 
@@ -16,17 +17,21 @@ const TARGET = 'orders-wide';
 const END_MS = 60_000;
 const LONG = { deadlineMs: 30_000 };
 
+let collector: OtlpCollector;
 let from: DevCluster;
 let to: DevCluster;
 beforeAll(async () => {
-  from = await DevCluster.start({ nodes: 2, routers: 2, env: { ROUTER_COPY_SOURCES: 'on' } });
-  to = await DevCluster.start({ nodes: 2 });
+  collector = await OtlpCollector.start();
+  const env = { OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint, ATOLL_TRACE_RATIO: '0' };
+  from = await DevCluster.start({ nodes: 2, routers: 2, env: { ...env, ROUTER_COPY_SOURCES: 'on' } });
+  to = await DevCluster.start({ nodes: 2, env });
   await from.createKeyspace({ name: SOURCE, partitionCount: 8, replicationFactor: 2 });
   await from.untilRedundant(SOURCE);
 }, 2 * START_MS);
 afterAll(async () => {
   await to?.stop();
   await from?.stop();
+  collector?.stop();
 }, 2 * STOP_MS);
 
 const keyOf = (index: number): string => `key-${index}`;
@@ -149,5 +154,12 @@ it('is whole and follows, also when routers and nodes of both are killed; takes 
     return now.endedAtMs > 0 ? now : undefined;
   }, END_MS);
   expect(ended.state).toBe(MigrationState.MIGRATION_STATE_CANCELLED);
+  // One trace through both clusters: the job, the streams of its nodes, and who served them there.
+  await collector.until('the trace of the copy', () => {
+    const spans = collector.trace(ended.traceId);
+    const has = (service: string, name: string): boolean => spans.some((span) => span.service === service && span.name === name);
+    return has('coordinator', 'atoll.migration') && has('coordinator', 'atoll.migration.end') && has('storage-node', 'atoll.copy.fill') && has('storage-node', 'atoll.copy.stream') && has('router', 'atoll.v1.Copy/FollowSource') && has('storage-node', 'atoll.v1.Copy/FollowSource');
+  });
+  expect(collector.trace(ended.traceId).some(({ name, isError }) => name === 'atoll.copy.stream' && isError)).toBe(true);
   await eventually('nothing is left of it', async () => (await Promise.all(['node-1', 'node-2'].map((node) => to.replicas(node)))).flat().every(({ keyspace }) => keyspace !== TARGET), END_MS);
 });

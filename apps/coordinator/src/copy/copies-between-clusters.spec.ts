@@ -98,12 +98,12 @@ describe(`copies of a keyspace of another cluster (seed ${SEED})`, () => {
     const from = { id: 'elsewhere', routers: routers(), partitionCount: 16 };
     expect(migration).toMatchObject({ description: 'copy orders of cluster elsewhere to orders', partitionsTotal: 32, problem: '', copy: { source: 'orders', target: 'orders', sourceCluster: 'elsewhere', sourceRouters: routers() } });
     const made = stored('orders')!;
-    expect(made).toEqual({ ...SOURCE, id: made.id, partitionCount: 32, replicationFactor: 2, minInSync: 1, copyOf: { job: 'c', keyspace: 'orders', keyspaceId: 'far1', isPaused: false, cluster: from } });
+    expect(made).toEqual({ ...SOURCE, id: made.id, partitionCount: 32, replicationFactor: 2, minInSync: 1, copyOf: { job: 'c', keyspace: 'orders', keyspaceId: 'far1', isPaused: false, cluster: from, traceparent: made.copyOf!.traceparent } });
     // The same request again is the same job, also while nobody answers there.
     first.answer = second.answer;
     expect((await start()).migration!.createdAtMs).toBe(migration!.createdAtMs);
     expect(stateOf((await callUnary(running.admin, 'pauseMigration', { id: 'c' }, DEADLINE)).migration!)).toBe('PAUSED');
-    expect(stored('orders')!.copyOf).toEqual({ job: 'c', keyspace: 'orders', keyspaceId: 'far1', isPaused: true, cluster: from });
+    expect(stored('orders')!.copyOf).toEqual({ job: 'c', keyspace: 'orders', keyspaceId: 'far1', isPaused: true, cluster: from, traceparent: made.copyOf!.traceparent });
     await callUnary(running.admin, 'cancelMigration', { id: 'c' }, DEADLINE);
     const ended = await eventuallyShown(running.admin, 'c', 'it ends', hasEnded);
     expect([stateOf(ended.migration), stored('orders')]).toEqual(['CANCELLED', undefined]);

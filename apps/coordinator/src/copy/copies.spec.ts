@@ -3,6 +3,7 @@ import type { Keyspace } from '@atoll/contracts/atoll/v1/admin';
 import { keyspaceKey, parseKeyspaceSpec } from '@atoll/platform-etcd';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { callUnary } from '@atoll/platform-grpc';
+import { InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { DEADLINE, MigrationCluster, ask, eventuallyShown, failureOf, hasEnded, shown, stateOf, stepOf, tableOf } from '../testing/migration-cluster.ts';
 import type { RunningCoordinator } from '../testing/run-coordinator.ts';
 
@@ -69,6 +70,26 @@ describe(`copies that are refused (seed ${SEED})`, () => {
 });
 
 describe('a copy as a job (R37)', () => {
+  it('is one trace: the job, what its nodes do (which hangs under it by the record of the keyspace), its end, which carries why', async () => {
+    const exporter = new InMemorySpanExporter();
+    const other = new MigrationCluster(SEED + 1);
+    const traced = await other.start({}, { traceRatio: 1, spanProcessors: [new SimpleSpanProcessor(exporter)] });
+    const { migration } = await callUnary(traced.admin, 'startMigration', copy({ target: { ...TARGET, partitionCount: 2 } }), DEADLINE);
+    await callUnary(traced.admin, 'cancelMigration', { id: 'c' }, DEADLINE);
+    await eventuallyShown(traced.admin, 'c', 'it ends', hasEnded);
+    const own = await eventually('the end is told', () => {
+      const found = exporter.getFinishedSpans().filter((span) => span.name.startsWith('atoll.migration') && span.spanContext().traceId === migration!.traceId);
+      return found.length === 2 && found;
+    });
+    expect(own.map(({ name, attributes }) => [name, attributes['atoll.migration'], attributes['atoll.method'], attributes['atoll.source'], attributes['atoll.target'], attributes['atoll.state']])).toEqual([
+      ['atoll.migration', 'c', 'COPY', 'default', 'wide', undefined],
+      ['atoll.migration.end', 'c', undefined, 'default', 'wide', 'CANCELLED'],
+    ]);
+    expect(own[1]!.parentSpanContext?.spanId).toBe(own[0]!.spanContext().spanId);
+    expect(own[1]!.status).toMatchObject({ code: 2, message: 'cancelled by an operator' });
+    await other.stop();
+  });
+
   it('makes its keyspace as the source is, but for what was asked for; a dry run makes nothing; the same id answers with the same job', async () => {
     const dry = await start({ dryRun: true });
     expect([stateOf(dry.migration!), dry.migration!.description, dry.partitions.length, written()]).toEqual(['RUNNING', 'copy default to wide', 128, []]);
@@ -76,7 +97,8 @@ describe('a copy as a job (R37)', () => {
     expect(first.migration).toMatchObject({ id: 'c', method: MigrationMethod.MIGRATION_METHOD_COPY, partitionsTotal: 128, copy: { source: 'default', target: 'wide', following: false } });
     const source = stored('default')!;
     const made = stored('wide')!;
-    expect(made).toEqual({ ...source, name: 'wide', id: made.id, partitionCount: 128, replicationFactor: 3, minInSync: 2, copyOf: { job: 'c', keyspace: 'default', keyspaceId: source.id, isPaused: false } });
+    expect(made).toEqual({ ...source, name: 'wide', id: made.id, partitionCount: 128, replicationFactor: 3, minInSync: 2, copyOf: { job: 'c', keyspace: 'default', keyspaceId: source.id, isPaused: false, traceparent: expect.stringContaining(first.migration!.traceId) } });
+    expect(first.migration!.traceId).toMatch(/^[0-9a-f]{32}$/);
     expect((await start()).migration!.createdAtMs).toBe(first.migration!.createdAtMs);
     expect(stored('wide')!.id).toBe(made.id);
     await eventually('the nodes hold it', async () => (await tableOf(running.admin, 'wide')).filter(({ leader }) => leader !== '').length === 128, 20_000);

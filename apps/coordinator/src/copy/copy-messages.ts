@@ -2,6 +2,7 @@ import { CopyPhase, type CopyStatus } from '@atoll/contracts/atoll/v1/copy';
 import { MigrationMethod, MigrationState, MigrationStep, type Migration, type MigrationProof, type PartitionMigration } from '@atoll/contracts/atoll/v1/migration';
 import type { CopyJob } from '@atoll/core-migration';
 import { WHOLE_RANGE, type TokenRange } from '@atoll/core-placement';
+import { parseTraceparent } from '@atoll/platform-telemetry';
 import { fromTokenRange } from '@atoll/platform-wire';
 
 /** One partition of the target, with the nodes that lead it and its sources. */
@@ -34,7 +35,7 @@ export function toCopyMigration(job: CopyJob, partitions: readonly PartitionMigr
     bytes: sum(partitions, ({ bytes }) => bytes),
     entries: sum(partitions, ({ entries }) => entries),
     pauseMsMax: 0,
-    traceId: '',
+    traceId: parseTraceparent(job.traceparent)?.traceId ?? '',
     bytesPerSecond: job.bytesPerSecond,
     fullVerify: false,
     shards: 1,

@@ -6,10 +6,11 @@ import type { KeyspaceSpec } from '@atoll/core-membership';
 import { commandCopy, hasCopyEnded, type CopyJob, type JobCommand } from '@atoll/core-migration';
 import { sourcePartitionsOf } from '@atoll/core-placement';
 import type { ClusterView, Comparison, GuardedMetadataStore } from '@atoll/platform-etcd';
-import type { Logger } from '@atoll/platform-telemetry';
+import type { Logger, Telemetry } from '@atoll/platform-telemetry';
 import type { KeyspaceStore } from '../adapters/keyspace-store.ts';
 import type { Events } from '../events.ts';
 import { toCopiedPartition, toCopyMigration } from './copy-messages.ts';
+import { CopySpans } from './copy-spans.ts';
 import { CopyStore } from './copy-store.ts';
 import { CopyWatch } from './copy-watch.ts';
 
@@ -21,6 +22,7 @@ export interface TermCopiesOptions {
   /** Longest call to a node, in ms. */
   readonly nodeCallMs: number;
   readonly wallMs: () => number;
+  readonly telemetry: Pick<Telemetry, 'tracing'>;
   readonly events: Events;
   readonly logger: Logger;
   /** There may be something new to decide. */
@@ -31,18 +33,22 @@ export class TermCopies {
   readonly store: CopyStore;
   readonly #options: TermCopiesOptions;
   readonly #watch: CopyWatch;
+  readonly #spans: CopySpans;
 
   constructor(options: TermCopiesOptions) {
     const { store, election, nodeCallMs, logger } = options;
     this.#options = options;
+    this.#spans = new CopySpans(options.telemetry.tracing);
     this.store = new CopyStore({ store, election });
     this.#watch = new CopyWatch({ deadlineMs: nodeCallMs, onProblem: (node, err) => logger.debug({ node, err }, 'a node does not say how far its copies are') });
   }
 
   /** Throws as CopyStore.create. The nodes begin as soon as the keyspace is placed. */
   async begin(job: CopyJob, target: KeyspaceSpec): Promise<void> {
-    await this.store.create(job, target);
-    this.#options.events.copyBegan(job);
+    const traceparent = this.#spans.asked(job);
+    const begun = { ...job, traceparent };
+    await this.store.create(begun, traceparent === '' || target.copyOf === undefined ? target : { ...target, copyOf: { ...target.copyOf, traceparent } });
+    this.#options.events.copyBegan(begun);
     this.#options.onNews();
   }
 
@@ -114,6 +120,7 @@ export class TermCopies {
     }
     const ended = await this.store.update(job.id, (stored) => (stored.state === 'CANCELLING' ? { ...stored, state: 'CANCELLED', endedMs: wallMs() } : stored));
     events.copyEnded(ended);
+    this.#spans.ended(ended);
     await this.store.prune();
   }
 }

@@ -40,6 +40,7 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
     ...(cluster !== undefined && { cluster }),
     ...(tokens !== undefined && { tokens }),
     bytesPerSecond: request.bytesPerSecond,
+    traceparent: '',
     createdMs: term.wallMs(),
     endedMs: 0,
     problem: '',

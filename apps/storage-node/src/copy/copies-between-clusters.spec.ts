@@ -5,8 +5,10 @@ import { CopyPhase, CopyService, type CopyStatus, type FollowSourceRequest } fro
 import { AtollError } from '@atoll/core-errors';
 import type { KeyspaceSpec, SourceCluster } from '@atoll/core-membership';
 import { formatAddress } from '@atoll/platform-config';
+import { encodeKeyspaceSpec, keyspaceKey } from '@atoll/platform-etcd';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { toServiceError } from '@atoll/platform-grpc';
+import { InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { NodeWorld, type WorldNode } from '../testing/node-world.ts';
 
 const SEED = 20_261_129;
@@ -77,5 +79,30 @@ describe(`a copy of a keyspace of another cluster (seed ${SEED})`, () => {
     await begin(await clusterOf(), 'older');
     await problems(/^NOT_LEADER: router /);
     expect(entries()).toBe(0);
+  });
+
+  it('hangs its streams under the trace of the job, with what they brought, as the source does that serves them; one that fails again and again is told once', async () => {
+    const exporter = new InMemorySpanExporter();
+    const c = await world.start('c', { spanProcessor: new SimpleSpanProcessor(exporter) });
+    const parent = { traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331' };
+    const traceparent = `00-${parent.traceId}-${parent.spanId}-01`;
+    const copy = await world.createKeyspace({ name: 'copy', partitionCount: 1, copyOf: { job: 'c', keyspace: source.name, keyspaceId: source.id, isPaused: false, traceparent, cluster: await clusterOf() } }, [c]);
+    const spans = (name: string) => exporter.getFinishedSpans().filter((span) => span.name === name && span.spanContext().traceId === parent.traceId);
+    const fills = await eventually('both streams have brought all', () => (spans('atoll.copy.fill').length === 2 ? spans('atoll.copy.fill') : undefined), 15_000);
+    expect(fills.map(({ attributes }) => attributes['atoll.source_partition']).toSorted()).toEqual([0, 1]);
+    expect(fills.reduce((total, { attributes }) => total + Number(attributes['atoll.entries']), 0)).toBe(100);
+    expect(fills[0]!.attributes).toMatchObject({ 'atoll.migration': 'c', 'atoll.keyspace': 'copy', 'atoll.partition': 0, 'atoll.source': 'default', 'atoll.phase': 'EMPTYING', 'server.address': formatAddress(a.node.address) });
+    expect(Number(fills[0]!.attributes['atoll.bytes'])).toBeGreaterThan(100);
+
+    // The source's node goes: both streams fail, are tried again, and each failure is told once.
+    await a.stop();
+    await eventually('it is tried again and again', () => c.node.parts()!.copies.get().copies.every(({ problem }) => problem.startsWith('PEER_UNAVAILABLE')), 15_000);
+    const streams = await eventually('the streams have ended', () => (spans('atoll.copy.stream').length >= 2 ? spans('atoll.copy.stream') : undefined));
+    for (const fill of fills) expect(streams.map((span) => span.spanContext().spanId)).toContain(fill.parentSpanContext?.spanId);
+    expect(streams.every((span) => span.parentSpanContext?.spanId === parent.spanId && span.status.code === 2)).toBe(true);
+    world.etcd.transact([], [{ kind: 'put', key: keyspaceKey('copy'), value: encodeKeyspaceSpec({ ...copy, copyOf: { ...copy.copyOf!, isPaused: true } }) }]);
+    await eventually('nobody pulls', () => c.node.parts()!.copies.get().copies.length === 0);
+    // Two that were open, and for each the first try behind it at most.
+    expect(spans('atoll.copy.stream').length).toBeLessThanOrEqual(4);
   });
 });

@@ -6,7 +6,7 @@ import type { CopyPhase, Leader } from '@atoll/core-replication';
 import { MIB } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { SharedClients, createChannelOptions } from '@atoll/platform-grpc';
-import type { Counter, Logger, Metrics } from '@atoll/platform-telemetry';
+import type { Counter, Logger, Metrics, Tracing } from '@atoll/platform-telemetry';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 import { ByteRate } from '../replication/byte-rate.ts';
@@ -33,6 +33,7 @@ export interface CopiesOptions {
   readonly clusterId: string;
   readonly incarnation: string;
   readonly metrics: Metrics;
+  readonly tracing: Pick<Tracing, 'startSpan'>;
   readonly logger: Logger;
   readonly random: () => number;
 }
@@ -119,8 +120,8 @@ export class Copies {
     const present = this.#pulled.get(hosted);
     if (present?.leader === leader && present.source === source.id) return;
     if (present !== undefined) this.#stop(hosted);
-    const { random, logger } = this.#options;
-    const shared = { ...pulling, random, logger, clients: this.#clients, slots: this.#slots, onRestart: () => this.#restarts.add() };
+    const { random, logger, tracing } = this.#options;
+    const shared = { ...pulling, random, tracing, logger, clients: this.#clients, slots: this.#slots, onRestart: () => this.#restarts.add() };
     const pullers = new Map(sourcePartitionsOf(hosted.partition, { sourceCount: source.partitionCount, targetCount: target.partitionCount, tokens: source.tokens }).map((partition) => [partition, new CopyPuller({ ...shared, partition })]));
     this.#pulled.set(hosted, { leader, source: source.id, pullers });
   }

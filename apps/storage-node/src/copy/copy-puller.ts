@@ -7,7 +7,7 @@ import { digestRange, isSameDigest, type CopiedChange, type CopyPhase, type Copy
 import { KIB, hashOfHalves, type Hash64 } from '@atoll/core-runtime';
 import { FIRST_HASH } from '@atoll/core-store';
 import { readEncodedStream, type SharedClients } from '@atoll/platform-grpc';
-import type { Logger } from '@atoll/platform-telemetry';
+import type { Logger, Tracing } from '@atoll/platform-telemetry';
 import { fromTokenRange } from '@atoll/platform-wire';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ByteRate } from '../replication/byte-rate.ts';
@@ -15,6 +15,7 @@ import { readMoment } from '../turn.ts';
 import { TELL_MS } from './copy-source.ts';
 import type { FollowedSource } from './followed-source.ts';
 import type { Slots } from './slots.ts';
+import { StreamSpans } from './stream-spans.ts';
 
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 2000;
@@ -43,6 +44,7 @@ export interface CopyPullerOptions {
   readonly rate: ByteRate;
   /** The source's log was gone, or its data began anew. */
   readonly onRestart: () => void;
+  readonly tracing: Pick<Tracing, 'startSpan'>;
   readonly logger: Logger;
   readonly random: () => number;
 }
@@ -77,6 +79,8 @@ export class CopyPuller {
   #isEmptied = false;
   /** Streams that failed. */
   #failures = 0;
+  /** The latest stream failed before anything came. */
+  #isFruitless = false;
   #problem = '';
   /** The comparison under way, and the latest that came to its end. */
   #comparing: Omit<CopyProof, 'origin'> | undefined;
@@ -129,18 +133,25 @@ export class CopyPuller {
     const { signal } = this.#abort;
     let release = this.#position?.phase === 'FOLLOWING' ? undefined : await slots.take(signal);
     let address: string | undefined;
+    let spans: StreamSpans | undefined;
     try {
       if ((this.#position === undefined || this.#position.phase === 'EMPTYING') && !this.#isEmptied) await this.#empty();
       address = this.#addressOfSource();
-      for await (const message of this.#messages(address)) {
+      spans = this.#spansOf(address);
+      this.#isFruitless = true;
+      for await (const message of this.#messages(address, spans.traceparent)) {
         signal.throwIfAborted();
+        this.#isFruitless = false;
+        spans.took(message.changes);
         if (message.restart !== '') {
           this.#restarts += 1;
           this.#options.onRestart();
           this.#proof = undefined;
           this.#problem = `${message.restart}: it begins anew`;
           // Behind this entry nothing here counts as a copy of anything any more.
-          return await this.#take([], { source: this.#options.partition, phase: 'EMPTYING', origin: NOWHERE, stampMs: 0, next: undefined });
+          await this.#take([], { source: this.#options.partition, phase: 'EMPTYING', origin: NOWHERE, stampMs: 0, next: undefined });
+          spans.end(new AtollError(message.restart === 'WATCH_RESET' ? 'WATCH_RESET' : 'WATCH_COMPACTED', 'it begins anew'));
+          return;
         }
         await this.#apply(message);
         if (message.check !== undefined) this.#compare(message.check);
@@ -148,9 +159,14 @@ export class CopyPuller {
         // Not reading on is what slows the source; changes are not held back for their own sake.
         if (message.sliceBytes > 0) await rate.wait(message.sliceBytes, signal);
         if (this.#position?.phase !== 'FOLLOWING' || release === undefined) continue;
+        spans.filled();
         release();
         release = undefined;
       }
+      spans.end(undefined);
+    } catch (error) {
+      spans?.end(signal.aborted ? undefined : error);
+      throw error;
     } finally {
       release?.();
       if (address !== undefined) clients.release(address);
@@ -181,11 +197,25 @@ export class CopyPuller {
     return source.addressOf(partition, this.#failures);
   }
 
+  #spansOf(address: string): StreamSpans {
+    const { tracing, target, hosted, source, partition } = this.#options;
+    const attributes = {
+      'atoll.migration': target.copyOf?.job ?? '',
+      'atoll.keyspace': target.name,
+      'atoll.partition': hosted.partition,
+      'atoll.source': source.name,
+      'atoll.source_partition': partition,
+      'atoll.phase': this.#position?.phase ?? 'EMPTYING',
+      'server.address': address,
+    };
+    return new StreamSpans({ tracing, parent: target.copyOf?.traceparent, attributes, isRepeat: this.#isFruitless });
+  }
+
   /** What the source says, read one by one: what is not read is not sent. Where another cluster fails, by which of its routers. */
-  async *#messages(address: string): AsyncGenerator<FollowSourceResponse, void, undefined> {
+  async *#messages(address: string, traceparent: string | undefined): AsyncGenerator<FollowSourceResponse, void, undefined> {
     const { clients, source } = this.#options;
     try {
-      for await (const message of readEncodedStream(clients.take(address), CopyService.followSource, this.#request(), { signal: this.#abort.signal })) yield FollowSourceResponse.decode(message);
+      for await (const message of readEncodedStream(clients.take(address), CopyService.followSource, this.#request(), { signal: this.#abort.signal, traceparent })) yield FollowSourceResponse.decode(message);
     } catch (error) {
       if (!source.isElsewhere || !isAtollError(error)) throw error;
       throw new AtollError(error.reason, `router ${address}: ${error.message}`, { cause: error });

@@ -39,6 +39,8 @@ export interface CopyOf {
   readonly bytesPerSecond?: number | undefined;
   /** Only keys whose tokens lie in it are copied; undefined: all. */
   readonly tokens?: TokenRange | undefined;
+  /** The trace of the job, for those who do the work; undefined or empty where it is not traced. */
+  readonly traceparent?: string | undefined;
   /** Undefined: the source is in this cluster. */
   readonly cluster?: SourceCluster | undefined;
 }

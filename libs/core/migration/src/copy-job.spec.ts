@@ -1,7 +1,7 @@
 import { commandCopy, type CopyJob, type CopyJobState } from './copy-job.ts';
 import type { JobCommand } from './migration-job.ts';
 
-const job = (state: CopyJobState): CopyJob => ({ id: 'c', state, source: 's', sourceId: '1', target: 't', targetId: '2', partitionCount: 4, createdMs: 1, endedMs: 0, bytesPerSecond: 0, problem: '' });
+const job = (state: CopyJobState): CopyJob => ({ id: 'c', state, source: 's', sourceId: '1', target: 't', targetId: '2', partitionCount: 4, createdMs: 1, endedMs: 0, bytesPerSecond: 0, traceparent: '', problem: '' });
 
 describe('what operators of a cluster may ask of a copy (R37)', () => {
   it.each<[CopyJobState, JobCommand['kind'], CopyJobState | 'refused']>([

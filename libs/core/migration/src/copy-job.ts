@@ -29,6 +29,8 @@ export interface CopyJob {
   readonly tokens?: TokenRange | undefined;
   /** Bound on what is copied by sub-ranges, over all nodes; 0: those of the nodes. */
   readonly bytesPerSecond: number;
+  /** What the spans of this copy hang under; empty where it is not traced. */
+  readonly traceparent: string;
   /** Wall clock in ms: for people, no decision rests on it. `endedMs` is 0 until the end. */
   readonly createdMs: number;
   readonly endedMs: number;

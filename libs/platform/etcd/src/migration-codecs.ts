@@ -66,8 +66,9 @@ const copySchema: z.ZodType<CopyJob> = z.object({
   partitionCount: count,
   cluster: sourceCluster.optional(),
   tokens: tokenRange.optional(),
-  // A job of an older coordinator does not have it.
+  // A job of an older coordinator does not have them.
   bytesPerSecond: count.default(0),
+  traceparent: z.string().default(''),
   createdMs: ms,
   endedMs: ms,
   problem: z.string(),

@@ -82,7 +82,7 @@ const keyspaceSchema: z.ZodType<KeyspaceSpec> = z
     eviction: z.enum(['LRU', 'NONE']),
     onDataLoss: z.enum(['WAIT', 'RESET']),
     valueBytesMax: z.number(),
-    copyOf: z.object({ job: z.string().min(1), keyspace: z.string().min(1), keyspaceId: z.string().min(1), isPaused: z.boolean(), bytesPerSecond: count.optional(), tokens: tokenRange.optional(), cluster: sourceCluster.optional() }).optional(),
+    copyOf: z.object({ job: z.string().min(1), keyspace: z.string().min(1), keyspaceId: z.string().min(1), isPaused: z.boolean(), bytesPerSecond: count.optional(), tokens: tokenRange.optional(), traceparent: z.string().optional(), cluster: sourceCluster.optional() }).optional(),
   })
   .superRefine((spec, context) => {
     try {
