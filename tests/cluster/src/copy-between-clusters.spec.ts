@@ -157,7 +157,7 @@ it('is whole and follows, also when routers and nodes of both are killed; takes 
   // One trace through both clusters: the job, the streams of its nodes, and who served them there.
   await collector.until('the trace of the copy', () => {
     const spans = collector.trace(ended.traceId);
-    const has = (service: string, name: string): boolean => spans.some((span) => span.service === service && span.name === name);
+    const has = (service: string, name: string): boolean => spans.some((span) => span.service === `atoll-${service}` && span.name === name);
     return has('coordinator', 'atoll.migration') && has('coordinator', 'atoll.migration.end') && has('storage-node', 'atoll.copy.fill') && has('storage-node', 'atoll.copy.stream') && has('router', 'atoll.v1.Copy/FollowSource') && has('storage-node', 'atoll.v1.Copy/FollowSource');
   });
   expect(collector.trace(ended.traceId).some(({ name, isError }) => name === 'atoll.copy.stream' && isError)).toBe(true);
