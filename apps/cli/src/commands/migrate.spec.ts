@@ -64,6 +64,13 @@ describe('atoll migrate copy', () => {
     expect([code, err]).toEqual([2, expect.stringContaining('--from-cluster')]);
   });
 
+  it('says of routers that do not answer what the coordinator says of them, and not that no coordinator answers', async () => {
+    const refusal = new AtollError('SOURCE_UNREACHABLE', 'source_routers: none of them answers: 10.1.0.4:7400', { metadata: { field: 'source_routers' } });
+    const { address } = await serve({ startMigration: (_call, reply) => reply(toServiceError(refusal)) });
+    const { code, err } = await runCollected(['migrate', 'copy', 'orders', 'orders', '--from-cluster', '10.1.0.4:7400', '--coordinator', address]);
+    expect([code, err]).toEqual([3, expect.stringContaining('SOURCE_UNREACHABLE: source_routers: none of them answers: 10.1.0.4:7400')]);
+  });
+
   it.each([
     ['4000000000000000..8000000000000000', { tokenFrom: 1n << 62n, tokenTo: 1n << 63n }],
     ['80..', { tokenFrom: 128n, tokenTo: 0n }],

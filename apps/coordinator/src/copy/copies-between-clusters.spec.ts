@@ -75,7 +75,7 @@ describe(`copies of a keyspace of another cluster (seed ${SEED})`, () => {
     { title: 'an address twice', fields: () => ({ sourceRouters: [first.address, first.address] }), reason: 'INVALID_ARGUMENT', field: 'source_routers', message: 'twice' },
     { title: '17 of them', fields: () => ({ sourceRouters: Array.from({ length: 17 }, (_, port) => `127.0.0.1:${port + 1}`) }), reason: 'INVALID_ARGUMENT', field: 'source_routers', message: 'at most 16, not 17' },
     { title: 'routers for a move', fields: () => ({ method: MigrationMethod.MIGRATION_METHOD_MOVE, target: undefined, from: 'a', to: 'b' }), reason: 'INVALID_ARGUMENT', field: 'source_routers', message: 'belong to a COPY' },
-    { title: 'nobody there', fields: () => ({ sourceRouters: ['127.0.0.1:1'] }), reason: 'PEER_UNAVAILABLE', field: 'source_routers', message: 'none of them answers: 127.0.0.1:1' },
+    { title: 'nobody there', fields: () => ({ sourceRouters: ['127.0.0.1:1'] }), reason: 'SOURCE_UNREACHABLE', field: 'source_routers', message: 'none of them answers: 127.0.0.1:1' },
     { title: 'a keyspace that they do not have', given: () => (first.answer = fail('KEYSPACE_NOT_FOUND', 'keyspace: there is none named "orders"')), reason: 'KEYSPACE_NOT_FOUND', field: 'keyspace', message: 'there is none named "orders" in the cluster of' },
     { title: 'a router that does not offer it', given: () => (second.answer = fail('COPY_NOT_OFFERED', 'ROUTER_COPY_SOURCES is off')), reason: 'COPY_NOT_OFFERED', field: 'source_routers', message: 'ROUTER_COPY_SOURCES is off' },
     { title: 'a server of another kind', fields: () => ({ sourceRouters: [running.address] }), reason: 'INVALID_ARGUMENT', field: 'source_routers', message: 'is no router that a keyspace can be copied through' },

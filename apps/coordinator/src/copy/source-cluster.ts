@@ -8,8 +8,8 @@ import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
 import { toKeyspaceSpec } from '@atoll/platform-wire';
 
 const FIELD = 'source_routers';
-/** Each router is asked for so long, all of them side by side, in ms. */
-const ASK_MS = 3000;
+/** Each router is asked for so long, all of them side by side, in ms: below what the command gives one coordinator of several. */
+const ASK_MS = 2000;
 
 export interface SourceElsewhere {
   readonly source: KeyspaceSpec;
@@ -29,7 +29,7 @@ export function checkSourceRouters(routers: readonly string[]): void {
 
 /**
  * Asks all routers: one that answers is enough, and those that answer must be of one cluster, and not of this one. Throws
- * INVALID_ARGUMENT naming the field, KEYSPACE_NOT_FOUND, COPY_NOT_OFFERED, and PEER_UNAVAILABLE when none answers.
+ * INVALID_ARGUMENT naming the field, KEYSPACE_NOT_FOUND, COPY_NOT_OFFERED, and SOURCE_UNREACHABLE when none answers.
  */
 export async function askSourceCluster(routers: readonly string[], keyspace: string, ownClusterId: string): Promise<SourceElsewhere> {
   const answers = await Promise.all(routers.map(async (router) => ({ router, answer: await describe(router, keyspace) })));
@@ -48,7 +48,7 @@ export async function askSourceCluster(routers: readonly string[], keyspace: str
   }
   refuse(failures);
   if (found === undefined) {
-    throw new AtollError('PEER_UNAVAILABLE', `${FIELD}: none of them answers: ${failures.map(({ router, error }) => `${router}: ${error.message}`).join('; ')}`, { metadata: { field: FIELD } });
+    throw new AtollError('SOURCE_UNREACHABLE', `${FIELD}: none of them answers: ${failures.map(({ router, error }) => `${router}: ${error.message}`).join('; ')}`, { metadata: { field: FIELD } });
   }
   const { clusterId, keyspaceId, keyspace: message } = found.answer;
   if (clusterId === ownClusterId) throw invalidArgument(FIELD, `${found.router} belongs to this very cluster: leave them out to copy within it`);

@@ -24,6 +24,8 @@ export const ERROR_REASONS = [
   'KEYSPACE_COPYING',
   // The router does not offer its keyspaces to other clusters (ROUTER_COPY_SOURCES).
   'COPY_NOT_OFFERED',
+  // No router that was named of the cluster that has the source answers.
+  'SOURCE_UNREACHABLE',
   // Plain failures of an operation: the write got no seq (R20) and may be repeated.
   'NOT_LEADER',
   'NOT_ENOUGH_REPLICAS',

@@ -336,8 +336,8 @@ export interface Keyspace {
   /** Largest value in bytes, 1 to 67,108,864; 0 means 67,108,864. */
   valueBytesMax: number;
   /**
-   * Keyspace that this one is being copied from, by a migration; absent otherwise. Nobody else writes to it meanwhile. Told,
-   * never taken.
+   * Keyspace, of this cluster or of another one, that this one is being copied from by a migration; absent otherwise. Nobody
+   * else writes to it meanwhile. Told, never taken.
    */
   copyOf?: string | undefined;
 }
