@@ -1,32 +1,13 @@
 import { MIB } from '@atoll/core-runtime';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { NodeWorld, setRequest } from '../testing/node-world.ts';
+import { watchTurns } from '../testing/watch-turns.ts';
 import { readMoment } from '../turn.ts';
 
 const SEED = 20_261_209;
 /** Leases that a machine which is busy with other things does not make lapse. */
 const ROOMY = { STORAGE_NODE_MEMORY_BYTES_MAX: '512MiB', STORAGE_NODE_LEASE_MS: '5000' };
 const VALUES = 3;
-
-/** CPU time of this thread in each turn of the event loop, in ms: what others wait for, whatever else the machine does. */
-function watchTurns(): { end(): readonly number[] } {
-  const turns: number[] = [];
-  let isOver = false;
-  let last = process.threadCpuUsage();
-  const turn = (): void => {
-    const now = process.threadCpuUsage();
-    turns.push((now.user + now.system - last.user - last.system) / 1000);
-    last = now;
-    if (!isOver) setImmediate(turn);
-  };
-  turn();
-  return {
-    end: () => {
-      isOver = true;
-      return turns;
-    },
-  };
-}
 
 describe(`values of 64 MiB in a partition that is being filled (R24; seed ${SEED})`, () => {
   let world: NodeWorld;
