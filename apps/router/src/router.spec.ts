@@ -96,6 +96,8 @@ describe('running', () => {
     expect(points.get('atoll_router_in_flight_operations')).toContainEqual(expect.objectContaining({ attributes: { node: world.node(0).address }, value: 0 }));
     expect([...points.keys()].filter((name) => name.startsWith('atoll_router_')).toSorted()).toEqual([
       'atoll_router_batch_operations',
+      'atoll_router_copy_bytes_total',
+      'atoll_router_copy_streams',
       'atoll_router_in_flight_operations',
       'atoll_router_node_connections_lost_total',
       'atoll_router_operation_duration_seconds',
