@@ -1117,22 +1117,22 @@ export const CopyState: MessageFns<CopyState> = {
       writer.uint32(64).uint32(message.differing);
     }
     if (message.sourceCluster !== "") {
-      writer.uint32(74).string(message.sourceCluster);
+      writer.uint32(82).string(message.sourceCluster);
     }
     for (const v of message.sourceRouters) {
-      writer.uint32(82).string(v!);
+      writer.uint32(90).string(v!);
     }
     if (message.tokenFrom !== 0n) {
       if (BigInt.asUintN(64, message.tokenFrom) !== message.tokenFrom) {
         throw new globalThis.Error("value provided for field message.tokenFrom of type fixed64 too large");
       }
-      writer.uint32(89).fixed64(message.tokenFrom);
+      writer.uint32(97).fixed64(message.tokenFrom);
     }
     if (message.tokenTo !== 0n) {
       if (BigInt.asUintN(64, message.tokenTo) !== message.tokenTo) {
         throw new globalThis.Error("value provided for field message.tokenTo of type fixed64 too large");
       }
-      writer.uint32(97).fixed64(message.tokenTo);
+      writer.uint32(105).fixed64(message.tokenTo);
     }
     return writer;
   },
@@ -1214,32 +1214,32 @@ export const CopyState: MessageFns<CopyState> = {
             message.differing = reader.uint32();
             continue;
           }
-          case 9: {
-            if (tag !== 74) {
+          case 10: {
+            if (tag !== 82) {
               break;
             }
 
             message.sourceCluster = reader.string();
             continue;
           }
-          case 10: {
-            if (tag !== 82) {
+          case 11: {
+            if (tag !== 90) {
               break;
             }
 
             message.sourceRouters.push(reader.string());
             continue;
           }
-          case 11: {
-            if (tag !== 89) {
+          case 12: {
+            if (tag !== 97) {
               break;
             }
 
             message.tokenFrom = reader.fixed64() as bigint;
             continue;
           }
-          case 12: {
-            if (tag !== 97) {
+          case 13: {
+            if (tag !== 105) {
               break;
             }
 
