@@ -278,6 +278,7 @@ const UNSPECIFIED: Keyspace = {
   eviction: 0,
   onDataLoss: 0,
   valueBytesMax: 0,
+  aliases: [],
 };
 
 /** Runs `atoll dev ...`; throws with what it complained about. */

@@ -1,6 +1,6 @@
 import type { CopyTarget, StartMigrationRequest, StartMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
-import { checkKeyspaceName, createKeyspaceSpec, keyspaceNotFound, type KeyspaceSpec } from '@atoll/core-membership';
+import { checkKeyspaceName, createKeyspaceSpec, keyspaceNotFound, resolveKeyspace, type KeyspaceSpec } from '@atoll/core-membership';
 import { FILL_SHARE_MAX, type CopyJob } from '@atoll/core-migration';
 import { DEFAULT_KEYSPACE, randomHex } from '@atoll/core-runtime';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
@@ -16,11 +16,11 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
   if (known !== undefined) return known;
   const name = request.keyspace || DEFAULT_KEYSPACE;
   const source = view.keyspace(name);
-  if (source === undefined || term.keyspaces.isDeleting(source.id)) throw keyspaceNotFound(name);
+  if (source === undefined || source.movedTo !== undefined || term.keyspaces.isDeleting(source.id)) throw keyspaceNotFound(name);
   if (source.copyOf !== undefined) throw invalidArgument('keyspace', `${name} is itself being copied, from ${source.copyOf.keyspace}, and not whole`);
   const id = request.id || `copy-${randomHex(context.random, 8)}`;
   const spec = specOf(source, target, { id: randomHex(context.random, 8), job: id });
-  if (view.keyspace(spec.name) !== undefined) {
+  if (view.keyspace(spec.name) !== undefined || resolveKeyspace(view.keyspaces(), spec.name) !== undefined) {
     throw new AtollError('KEYSPACE_EXISTS', `target.name: there is a keyspace named ${spec.name} already`, { metadata: { field: 'target.name', keyspace: spec.name } });
   }
   requireRoom(source, spec, await term.migrations.survey());
@@ -66,6 +66,8 @@ function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job }: { readonl
       partitionCount: target.partitionCount || source.partitionCount,
       replicationFactor,
       minInSync,
+      cutOver: undefined,
+      aliases: undefined,
       copyOf: { job, keyspace: source.name, keyspaceId: source.id, isPaused: false },
     });
   } catch (error) {

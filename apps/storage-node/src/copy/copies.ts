@@ -5,9 +5,11 @@ import { sourcePartitionsOf, type CopyPhase, type Leader } from '@atoll/core-rep
 import type { ClusterView } from '@atoll/platform-etcd';
 import { createChannelOptions } from '@atoll/platform-grpc';
 import type { Counter, Logger, Metrics } from '@atoll/platform-telemetry';
+import type { HostedKeyspace } from '../hosted-keyspace.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 import { SharedClients } from '../replication/shared-clients.ts';
+import { readMoment } from '../turn.ts';
 import { CopyPuller } from './copy-puller.ts';
 import { Slots } from './slots.ts';
 
@@ -20,6 +22,7 @@ const PHASES: Record<CopyPhase, PhaseMessage> = {
   EMPTYING: PhaseMessage.COPY_PHASE_EMPTYING,
   COPYING: PhaseMessage.COPY_PHASE_COPYING,
   FOLLOWING: PhaseMessage.COPY_PHASE_FOLLOWING,
+  ENDED: PhaseMessage.COPY_PHASE_UNSPECIFIED,
 };
 
 export interface CopiesOptions {
@@ -62,11 +65,12 @@ export class Copies {
     const { host } = this.#options;
     const wanted = new Set<HostedReplica>();
     for (const keyspace of host.keyspaces()) {
+      endCopies(keyspace);
       const source = this.#sourceOf(keyspace.spec);
       if (source === undefined) continue;
       for (const hosted of keyspace.replicas()) {
         const { leader } = hosted.replica;
-        if (leader?.isServing !== true || hosted.isDropped) continue;
+        if (leader?.isServing !== true || hosted.isDropped || hosted.replica.state.copies.isEnded) continue;
         wanted.add(hosted);
         this.#pull(hosted, leader, source, keyspace.spec);
       }
@@ -121,4 +125,11 @@ export class Copies {
       return { keyspace: spec.name, keyspaceId: spec.id, partition: hosted.partition, sourcePartition, phase: PHASES[phase], entries: entryCount, bytes: liveBytes, ...status };
     });
   }
+}
+
+/** A copy that has the place of its source says so in its log as soon as its leader hears of it, not with the first write alone. */
+function endCopies(keyspace: HostedKeyspace): void {
+  const { cutOver } = keyspace.spec;
+  if (cutOver === undefined) return;
+  for (const { replica } of keyspace.replicas()) replica.leader?.endCopy(cutOver.fencesBelow, readMoment());
 }

@@ -23,6 +23,14 @@ export interface CopyOf {
   readonly isPaused: boolean;
 }
 
+/** That a keyspace was a copy and has taken the place of its source (R37). */
+export interface CutOver {
+  /** The migration. */
+  readonly job: string;
+  /** Fencing tokens below it may have been outdated at the source: they are refused. A revision of etcd. */
+  readonly fencesBelow: number;
+}
+
 /** One policy for a named set of entries. Everything is filled in: defaults are applied once, at creation. */
 export interface KeyspaceSpec {
   readonly name: string;
@@ -47,6 +55,11 @@ export interface KeyspaceSpec {
   readonly valueBytesMax: number;
   /** Present while the keyspace is filled from another one: until then nobody else writes to it. */
   readonly copyOf?: CopyOf | undefined;
+  readonly cutOver?: CutOver | undefined;
+  /** Further names by which clients know it: those of keyspaces whose place it has taken. They go before names of keyspaces. */
+  readonly aliases?: readonly string[] | undefined;
+  /** Name of the keyspace that has taken the place of this one, which is served no more and is to be deleted. */
+  readonly movedTo?: string | undefined;
 }
 
 /** What a caller says of a keyspace: anything but the name may be left out. */
@@ -88,6 +101,9 @@ export function createKeyspaceSpec(request: KeyspaceRequest): KeyspaceSpec {
     onDataLoss: request.onDataLoss ?? 'WAIT',
     valueBytesMax: request.valueBytesMax ?? VALUE_BYTES_MAX,
     ...(request.copyOf !== undefined && { copyOf: request.copyOf }),
+    ...(request.cutOver !== undefined && { cutOver: request.cutOver }),
+    ...(request.aliases !== undefined && { aliases: request.aliases }),
+    ...(request.movedTo !== undefined && { movedTo: request.movedTo }),
   });
 }
 
@@ -124,6 +140,16 @@ function checkInteger(field: string, value: number, min: number, max: number): v
   if (!Number.isInteger(value) || value < min || value > max) {
     throw invalidArgument(field, `must be a whole number from ${min} to ${max}, not ${value}`);
   }
+}
+
+/**
+ * The keyspace that a client means by `name`: the one that has it as an alias, else the one that is called so. Undefined when
+ * there is none, or only one that is served no more.
+ */
+export function resolveKeyspace(keyspaces: ReadonlyMap<string, KeyspaceSpec>, name: string): KeyspaceSpec | undefined {
+  for (const spec of keyspaces.values()) if (spec.movedTo === undefined && spec.aliases?.includes(name) === true) return spec;
+  const spec = keyspaces.get(name);
+  return spec?.movedTo === undefined ? spec : undefined;
 }
 
 export function keyspaceNotFound(name: string): AtollError {

@@ -27,6 +27,7 @@ const partitionSchema: z.ZodType<PartitionRecord> = z
     leader: member.optional(),
     leaderIncarnation: z.string(),
     relinquished: z.boolean().default(false),
+    frozen: z.string().min(1).optional(),
     inSync: z.array(member),
     eligible: z.array(member),
     learners: z.array(member),
@@ -77,6 +78,9 @@ const keyspaceSchema: z.ZodType<KeyspaceSpec> = z
     onDataLoss: z.enum(['WAIT', 'RESET']),
     valueBytesMax: z.number(),
     copyOf: z.object({ job: z.string().min(1), keyspace: z.string().min(1), keyspaceId: z.string().min(1), isPaused: z.boolean() }).optional(),
+    cutOver: z.object({ job: z.string().min(1), fencesBelow: z.number().int().nonnegative() }).optional(),
+    aliases: z.array(z.string().min(1)).optional(),
+    movedTo: z.string().min(1).optional(),
   })
   .superRefine((spec, context) => {
     try {
