@@ -223,6 +223,11 @@ export class DevCluster {
     await this.#ask((admin) => callUnary(admin, 'cancelMigration', { id }, { deadlineMs: CALL_MS }));
   }
 
+  /** Resolves when it is over, one way or the other, or when it is not known how it is. */
+  async cutOverMigration(id: string, maxPauseMs = 0): Promise<Migration> {
+    return (await this.#ask((admin) => callUnary(admin, 'cutOverMigration', { id, maxPauseMs }, { deadlineMs: SETTLE_MS }))).migration!;
+  }
+
   async pauseMigration(id: string): Promise<void> {
     await this.#ask((admin) => callUnary(admin, 'pauseMigration', { id }, { deadlineMs: CALL_MS }));
   }
