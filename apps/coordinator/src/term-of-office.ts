@@ -39,6 +39,7 @@ import { TermCopies } from './copy/term-copies.ts';
 import { HandOverSpans } from './hand-over-spans.ts';
 import { Wake } from './loops/wake.ts';
 import { ReplicaVerification } from './verify/replica-verification.ts';
+import { failpointsOf } from './migration/failpoints.ts';
 import { TermMigrations } from './migration/term-migrations.ts';
 import { NodeWatch } from './node-watch.ts';
 
@@ -137,7 +138,7 @@ export class TermOfOffice {
       onReport: (report) => options.events.replicasCompared(report),
     });
     this.migrations = new TermMigrations({ ...options, metrics: options.metrics.migration, failover: this.failover, inventories: this.#inventories, plans: this.#plans, setWanted: (spec, state) => this.setWanted(spec, state), onNews: () => this.#wake.now() });
-    this.copies = new TermCopies({ ...options, election: term.comparison, keyspaces: this.keyspaces, nodeCallMs: config.nodeCallMs, wallMs: () => options.clock.wallMs(), nowMs: () => options.clock.monotonicMs(), writeRecords: (records) => this.#writeRecords(records), onNews: (inMs = 0) => (inMs === 0 ? this.#wake.now() : this.#wake.soon(inMs)) });
+    this.copies = new TermCopies({ ...options, failpoints: failpointsOf(config), election: term.comparison, keyspaces: this.keyspaces, nodeCallMs: config.nodeCallMs, wallMs: () => options.clock.wallMs(), nowMs: () => options.clock.monotonicMs(), writeRecords: (records) => this.#writeRecords(records), onNews: (inMs = 0) => (inMs === 0 ? this.#wake.now() : this.#wake.soon(inMs)) });
     this.#loop = this.#run();
   }
 

@@ -24,6 +24,8 @@ export interface CutOverPorts {
   /** Asks the leaders of the copy anew; resolves when they have answered, or do not. */
   readonly refreshStatuses: (job: CopyJob) => Promise<void>;
   readonly write: (records: readonly WriteRecord[]) => Promise<void>;
+  /** For tests: whether the transaction is to wait. */
+  readonly isHeld: (job: CopyJob) => boolean;
   /** To be stepped again at once, or within so many ms. */
   readonly wake: (inMs: number) => void;
 }
@@ -136,22 +138,28 @@ export class CutOverRun {
 
   /** Seals, looks once more, and writes. What lacks now is tried again with the next step, while there is time. */
   async #commit(job: CopyJob): Promise<string | undefined> {
-    const { store, nowMs, wallMs, wake, refreshStatuses } = this.#ports;
+    const { store, nowMs, wallMs, refreshStatuses, isHeld } = this.#ports;
     this.span.entered('switch');
+    if (isHeld(job)) return this.#later(job, 'a failpoint holds it');
     const all = this.#records(job).map(({ record }) => record.partition);
     const leaders = [...this.#leadersOf(job, new Set(all))];
     const [, ...sealed] = await Promise.all([refreshStatuses(job), ...leaders.map(([address, led]) => this.#ask(job, address, led, true))]);
     const isSealed = sealed.reduce((sum, count) => sum + count, 0) === all.length;
-    if (!isSealed || nextCutOverStep({ ...this.#facts(job), heldMs: 0 }).kind !== 'commit') {
-      wake(ASK_MS);
-      return this.#facts(job).heldMs >= job.cutOver!.maxPauseMs ? 'not every leader of the source could be sealed in time' : undefined;
-    }
+    if (!isSealed || nextCutOverStep({ ...this.#facts(job), heldMs: 0 }).kind !== 'commit') return this.#later(job, 'not every leader of the source could be sealed');
     const complete = (stored: CopyJob): CopyJob => {
       const endMs = nowMs();
       return completeCutOver(stored, { pausesMs: all.map((partition) => endMs - this.#heldSince.get(partition)!), endedMs: wallMs(), comparedEntries: this.comparedEntries });
     };
     const written = await store.cutOver(job.id, complete, (specs, revision) => switched(job, specs, revision));
     return hasCopyEnded(written) ? undefined : 'the transaction was refused';
+  }
+
+  /** Again with the next step, if there is time. */
+  #later(job: CopyJob, problem: string): string | undefined {
+    const { heldMs, maxPauseMs } = this.#facts(job);
+    if (heldMs >= maxPauseMs) return `writes were held for ${Math.round(heldMs)} ms, of at most ${maxPauseMs}: ${problem}`;
+    this.#ports.wake(ASK_MS);
+    return undefined;
   }
 }
 

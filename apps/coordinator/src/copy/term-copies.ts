@@ -10,6 +10,7 @@ import type { ClusterView, Comparison, GuardedMetadataStore } from '@atoll/platf
 import type { Logger, Telemetry } from '@atoll/platform-telemetry';
 import type { KeyspaceStore } from '../adapters/keyspace-store.ts';
 import type { Events } from '../events.ts';
+import type { Failpoints } from '../migration/failpoints.ts';
 import { toCopiedPartition, toCopyMigration } from './copy-messages.ts';
 import { CopyStore } from './copy-store.ts';
 import { CopyWatch } from './copy-watch.ts';
@@ -36,6 +37,7 @@ export interface TermCopiesOptions {
   readonly metrics: Pick<CoordinatorMetrics, 'migration'>;
   readonly telemetry: Pick<Telemetry, 'tracing'>;
   readonly logger: Logger;
+  readonly failpoints: Failpoints | undefined;
   /** Writes records, tells those whom they concern, and waits until the view shows them. What was refused is left out. */
   readonly writeRecords: (records: readonly WriteRecord[]) => Promise<void>;
   /** There may be something new to decide, at once or in so many ms. */
@@ -153,6 +155,7 @@ export class TermCopies {
         statuses: (node, keyspaceId, partition) => this.#watch.of(node, keyspaceId, partition),
         refreshStatuses: (job) => this.#watch.refresh(new Set(this.#leadersOf(job)), view.nodes()),
         write: writeRecords,
+        isHeld: ({ source }) => this.#options.failpoints?.holdsCutOver(source, 'before') === true,
         wake: onNews,
       },
       options,
@@ -194,8 +197,8 @@ export class TermCopies {
 
   /** By the usual deletion, once nobody follows it any more. */
   async #removeSource(job: CopyJob): Promise<void> {
-    const { keyspaces, onNews } = this.#options;
-    if (keyspaces.deletions().includes(job.source)) return;
+    const { keyspaces, onNews, failpoints } = this.#options;
+    if (keyspaces.deletions().includes(job.source) || failpoints?.holdsCutOver(job.source, 'after') === true) return;
     if ((await keyspaces.idOf(job.source)) !== job.sourceId) {
       await this.store.update(job.id, (stored) => ({ ...stored, sourceRemains: false }));
       return this.store.prune();
