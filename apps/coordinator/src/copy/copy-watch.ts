@@ -36,9 +36,9 @@ export class CopyWatch {
     return this.#answers.has(node ?? '');
   }
 
-  /** Asks these nodes now, beside those that are asked anyway. Resolves when each has answered, or does not. */
-  async refresh(wanted: ReadonlySet<string>, nodes: ReadonlyMap<string, NodeRecord>): Promise<void> {
-    await Promise.all([...wanted].map((node) => this.#ask(node, nodes.get(node))));
+  /** Asks these nodes now, beside those that are asked anyway. Resolves when each has answered, or has not in so many ms. */
+  async refresh(wanted: ReadonlySet<string>, nodes: ReadonlyMap<string, NodeRecord>, deadlineMs: number): Promise<void> {
+    await Promise.all([...wanted].map((node) => this.#ask(node, nodes.get(node), deadlineMs)));
   }
 
   /** Asks these nodes if it is time. Does not wait. */
@@ -57,9 +57,9 @@ export class CopyWatch {
     this.#peers.close();
   }
 
-  async #ask(node: string, record: NodeRecord | undefined): Promise<void> {
+  async #ask(node: string, record: NodeRecord | undefined, deadlineMs = this.#options.deadlineMs): Promise<void> {
     try {
-      const answer = record && (await callUnary(this.#peers.at(record.address), 'getCopies', {}, { deadlineMs: this.#options.deadlineMs }));
+      const answer = record && (await callUnary(this.#peers.at(record.address), 'getCopies', {}, { deadlineMs }));
       if (answer !== undefined && answer.incarnation === record?.incarnation) this.#answers.set(node, Map.groupBy(answer.copies, placeOf));
       else this.#answers.delete(node);
     } catch (error) {

@@ -4,7 +4,7 @@
 // Nothing of it outlives the term: who is elected next finds a job that is CUTTING_OVER, and gives the cut-over up.
 import { hasCopyEnded, completeCutOver, nextCutOverStep, type BarrierPlace, type CopiedPair, type CopyJob, type CutOverFacts, type FrozenSource } from '@atoll/core-migration';
 import { CopyPhase, type CopyStatus } from '@atoll/contracts/atoll/v1/copy';
-import type { KeyspaceSpec, PartitionRecord, VersionedRecord, WriteRecord } from '@atoll/core-membership';
+import type { CutOver, KeyspaceSpec, PartitionRecord, VersionedRecord, WriteRecord } from '@atoll/core-membership';
 import { sourcePartitionsOf } from '@atoll/core-replication';
 import { randomHex, type Random } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
@@ -42,6 +42,8 @@ export class CutOverRun {
   readonly #barriers = new Map<number, BarrierPlace>();
   /** Since when writes to a partition of the source are held, monotonic: from before its record was written. */
   readonly #heldSince = new Map<number, number>();
+  /** The latest time that a leader of the source told: nobody was shown a later one there once all are sealed. */
+  #timeMs = 0;
   /** Addresses that are being asked. */
   readonly #asking = new Set<string>();
 
@@ -54,6 +56,8 @@ export class CutOverRun {
 
   /** Does what is next. Answers why it is to be given up; undefined while it goes on, or is done. */
   async step(job: CopyJob): Promise<string | undefined> {
+    const source = this.#ports.view.keyspace(job.source);
+    if (source?.id !== job.sourceId || this.#records(job).length !== source.partitionCount) return `keyspace ${job.source} is not whole`;
     const step = nextCutOverStep(this.#facts(job));
     switch (step.kind) {
       case 'abort':
@@ -122,7 +126,10 @@ export class CutOverRun {
     const { source, sourceId } = job;
     const confirmed = await this.#ports.freezes.ask(address, { keyspace: source, keyspaceId: sourceId, cutOver: this.id, partitions: [...partitions], seal });
     // The first barrier will do: nothing of clients is behind it, whoever leads.
-    for (const { partition, barrier } of confirmed) if (barrier !== undefined && !this.#barriers.has(partition)) this.#barriers.set(partition, barrier);
+    for (const { partition, barrier, timeMs } of confirmed) {
+      this.#timeMs = Math.max(this.#timeMs, timeMs);
+      if (barrier !== undefined && !this.#barriers.has(partition)) this.#barriers.set(partition, barrier);
+    }
     return confirmed.length;
   }
 
@@ -150,7 +157,8 @@ export class CutOverRun {
       const endMs = nowMs();
       return completeCutOver(stored, { pausesMs: all.map((partition) => endMs - this.#heldSince.get(partition)!), endedMs: wallMs(), comparedEntries: this.comparedEntries });
     };
-    const written = await store.cutOver(job.id, complete, (specs, revision) => switched(job, specs, revision));
+    // Whatever token the source saw was given out before that revision: it is frozen since.
+    const written = await store.cutOver(job.id, complete, (specs, revision) => switched(specs, { job: job.id, fencesBelow: revision + 1, timeMs: this.#timeMs }));
     return hasCopyEnded(written) ? undefined : 'the transaction was refused';
   }
 
@@ -164,12 +172,11 @@ export class CutOverRun {
 }
 
 /** Source and copy behind the cut-over: one name more for the copy, which takes writes, and none for the source. */
-function switched({ id }: CopyJob, { source, target }: { readonly source: KeyspaceSpec; readonly target: KeyspaceSpec }, revision: number) {
+function switched({ source, target }: { readonly source: KeyspaceSpec; readonly target: KeyspaceSpec }, cutOver: CutOver) {
   const { aliases: names = [], ...retired } = source;
   return {
     source: { ...retired, movedTo: target.name },
-    // Whatever token the source saw was given out before: it is frozen since.
-    target: { ...target, copyOf: undefined, cutOver: { job: id, fencesBelow: revision + 1 }, aliases: [source.name, ...names] },
+    target: { ...target, copyOf: undefined, cutOver, aliases: [source.name, ...names] },
   };
 }
 

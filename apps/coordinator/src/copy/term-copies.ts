@@ -85,6 +85,7 @@ export class TermCopies {
     const { random, telemetry, wallMs, events } = this.#options;
     const job = this.store.job(id);
     if (job === undefined) throw new AtollError('MIGRATION_CONFLICT', `id: migration ${id} is no copy, and only a copy is cut over`, { metadata: { field: 'id', migration: id } });
+    if (job.state === 'CUTTING_OVER' || job.state === 'SUCCEEDED') return;
     const comparedEntries = job.state === 'RUNNING' ? this.#requireReady(job) : 0;
     const cutOver = { id: randomHex(random, 8), maxPauseMs };
     const span = new CutOverSpan(telemetry.tracing, wallMs, job);
@@ -153,7 +154,7 @@ export class TermCopies {
         store: this.store,
         freezes: this.#freezes,
         statuses: (node, keyspaceId, partition) => this.#watch.of(node, keyspaceId, partition),
-        refreshStatuses: (job) => this.#watch.refresh(new Set(this.#leadersOf(job)), view.nodes()),
+        refreshStatuses: (job) => this.#watch.refresh(new Set(this.#leadersOf(job)), view.nodes(), FREEZE_CALL_MS_MAX),
         write: writeRecords,
         isHeld: ({ source }) => this.#options.failpoints?.holdsCutOver(source, 'before') === true,
         wake: onNews,
@@ -197,13 +198,14 @@ export class TermCopies {
 
   /** By the usual deletion, once nobody follows it any more. */
   async #removeSource(job: CopyJob): Promise<void> {
-    const { keyspaces, onNews, failpoints } = this.#options;
+    const { keyspaces, view, onNews, failpoints } = this.#options;
     if (keyspaces.deletions().includes(job.source) || failpoints?.holdsCutOver(job.source, 'after') === true) return;
     if ((await keyspaces.idOf(job.source)) !== job.sourceId) {
       await this.store.update(job.id, (stored) => ({ ...stored, sourceRemains: false }));
       return this.store.prune();
     }
-    const isFollowed = this.#partitionsOf(job).some(({ leader, statuses }) => !this.#watch.hasAnswered(leader) || statuses.length > 0);
+    const isThere = view.keyspace(job.target)?.id === job.targetId;
+    const isFollowed = isThere && this.#partitionsOf(job).some(({ leader, statuses }) => !this.#watch.hasAnswered(leader) || statuses.length > 0);
     if (isFollowed) return;
     await keyspaces.markDeleted(job.source);
     onNews();

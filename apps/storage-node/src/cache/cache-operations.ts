@@ -108,7 +108,7 @@ export class CacheOperations {
   /** A read under a lock is answered once earlier holders are certainly refused (I9). */
   #getUnder(proof: FenceMessage, { target, leader, request }: { target: Target; leader: Leader; request: GetRequest }, now: Moment, done: Done<GetResponse>): void {
     const { hosted, hash, keyspace } = target;
-    if (keyspace.spec.cutOver !== undefined) leader.endCopy(keyspace.spec.cutOver.fencesBelow, now);
+    if (keyspace.spec.cutOver !== undefined) leader.endCopy(keyspace.spec.cutOver, now);
     leader.readUnder(toFenceOf(proof, request.key), { key: request.key, hash }, now, (outcome) => {
       if (outcome.kind === 'read') return done(undefined, readAnswer(hosted, outcome.entry, readMoment()));
       done(outcome.reason === 'NOT_LEADER' ? this.#notLeader(target) : new AtollError(outcome.reason, outcome.message), undefined);
@@ -286,7 +286,7 @@ export class CacheOperations {
     if (leader === undefined) return done(this.#notLeader(target), undefined, EMPTY, EMPTY);
     const { copyOf, cutOver } = keyspace.spec;
     if (copyOf !== undefined) return done(copying(keyspace.spec.name, copyOf), undefined, EMPTY, EMPTY);
-    if (cutOver !== undefined) leader.endCopy(cutOver.fencesBelow, now);
+    if (cutOver !== undefined) leader.endCopy(cutOver, now);
     if (hosted.journal !== undefined && this.#host.isJournalFull) {
       return done(new AtollError('OVERLOADED', 'the disk of this node is behind'), undefined, EMPTY, EMPTY);
     }

@@ -131,5 +131,5 @@ export class Copies {
 function endCopies(keyspace: HostedKeyspace): void {
   const { cutOver } = keyspace.spec;
   if (cutOver === undefined) return;
-  for (const { replica } of keyspace.replicas()) replica.leader?.endCopy(cutOver.fencesBelow, readMoment());
+  for (const { replica } of keyspace.replicas()) replica.leader?.endCopy(cutOver, readMoment());
 }

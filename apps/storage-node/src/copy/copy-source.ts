@@ -95,7 +95,7 @@ export class CopySource {
     for (const partition of keyspace?.id === keyspaceId ? partitions : []) {
       const { state, leader } = keyspace?.replica(partition)?.replica ?? {};
       const answer = leader?.confirmFreeze(cutOver, seal, readMoment());
-      if (answer?.kind === 'confirmed') confirmed.push({ partition, barrier: { generation: state!.generation.counter, ...answer.position } });
+      if (answer?.kind === 'confirmed') confirmed.push({ partition, barrier: { generation: state!.generation.counter, ...answer.position }, timeMs: state!.clock.read(performance.now()) });
       else problem ||= `partition ${partition}: ${answer?.problem ?? 'it is not led here'}`;
     }
     return { partitions: confirmed, problem };

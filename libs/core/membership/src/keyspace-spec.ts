@@ -29,6 +29,8 @@ export interface CutOver {
   readonly job: string;
   /** Fencing tokens below it may have been outdated at the source: they are refused. A revision of etcd. */
   readonly fencesBelow: number;
+  /** The source's time when it was last read, in ms since the epoch: what had expired there stays expired (I7, R23). */
+  readonly timeMs: number;
 }
 
 /** One policy for a named set of entries. Everything is filled in: defaults are applied once, at creation. */

@@ -12,21 +12,22 @@ describe('what is next in a cut-over (R37)', () => {
     ['the copy is ahead of the barrier', { pairs: [pair(0), pair(1, { applied: { generation: 1, seq: 12 } })] }, 'commit'],
     ['all is ready, and time is up', { heldMs: 5000 }, 'commit'],
     ['nothing is frozen yet', { sources: [source(0, { isFrozen: false, barrier: undefined })], heldMs: 0 }, 'freeze'],
-    ['a record was written without the field, behind a barrier', { sources: [source(0), source(1, { isFrozen: false })] }, 'freeze'],
+    ['some are not frozen yet', { sources: [source(0), source(1, { isFrozen: false, barrier: undefined })] }, 'freeze'],
+    ['a record says no more that it is frozen, behind a barrier', { sources: [source(0), source(1, { isFrozen: false })] }, 'abort'],
     ['a barrier lacks', { sources: [source(0), source(1, { barrier: undefined })] }, 'drain'],
     ['the copy is behind one barrier', { pairs: [pair(0), pair(1, { applied: { generation: 1, seq: 9 } })] }, 'drain'],
     ['a partition of the copy says nothing', { pairs: [pair(0), pair(1, { applied: undefined })] }, 'drain'],
     ['the copy holds another generation', { pairs: [pair(0), pair(1, { applied: { generation: 2, seq: 99 } })] }, 'drain'],
     ['the source began another generation', { sources: [source(0), source(1, { generation: 2 })] }, 'abort'],
     ['time is up while the copy is behind', { pairs: [pair(0, { applied: undefined }), pair(1)], heldMs: 2000 }, 'abort'],
-    ['time is up before all is frozen', { sources: [source(0, { isFrozen: false })], heldMs: 2000 }, 'abort'],
+    ['time is up before all is frozen', { sources: [source(0, { isFrozen: false, barrier: undefined })], heldMs: 2000 }, 'abort'],
     ['there is no source', { sources: [], pairs: [], heldMs: 0 }, 'drain'],
   ])('%s', (_name, fields, kind) => {
     expect(nextCutOverStep(facts(fields)).kind).toBe(kind);
   });
 
   it('what is frozen and confirmed is named by partition, and why it was given up by number', () => {
-    expect(nextCutOverStep(facts({ sources: [source(0, { isFrozen: false }), source(1, { isFrozen: false }), source(2)] }))).toEqual({ kind: 'freeze', partitions: [0, 1] });
+    expect(nextCutOverStep(facts({ sources: [source(0, { isFrozen: false, barrier: undefined }), source(1, { isFrozen: false, barrier: undefined }), source(2)] }))).toEqual({ kind: 'freeze', partitions: [0, 1] });
     expect(nextCutOverStep(facts({ sources: [source(0), source(1, { barrier: undefined })] }))).toMatchObject({ kind: 'drain', unconfirmed: [1] });
     expect(nextCutOverStep(facts({ pairs: [pair(0, { applied: undefined }), pair(1)], heldMs: 2100 }))).toEqual({
       kind: 'abort',

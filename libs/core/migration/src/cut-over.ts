@@ -55,6 +55,9 @@ export function nextCutOverStep({ sources, pairs, heldMs, maxPauseMs }: CutOverF
   const reset = sources.find(({ barrier, generation }) => barrier !== undefined && barrier.generation !== generation);
   if (reset !== undefined) return { kind: 'abort', reason: `partition ${reset.partition} of the source began a new generation` };
   const thawed = sources.filter(({ isFrozen }) => !isFrozen);
+  // Behind its barrier there may be writes again.
+  const broken = thawed.find(({ barrier }) => barrier !== undefined);
+  if (broken !== undefined) return { kind: 'abort', reason: `partition ${broken.partition} of the source takes writes again` };
   const unconfirmed = sources.filter(({ barrier }) => barrier === undefined);
   const barriers = new Map(sources.map(({ partition, barrier }) => [partition, barrier]));
   const behind = pairs.filter(({ source, applied }) => !isReached(barriers.get(source), applied));

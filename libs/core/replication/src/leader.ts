@@ -399,13 +399,15 @@ export class Leader {
    *   2. A dies; B, which has not heard of that, follows the source from the last place in the log
    *   3. the older value of the source would come again, over the write
    *
-   * Fencing tokens below `fencesBelow` count as outdated: which of them are, the source alone knew. Does nothing where the
-   * copy is over, and where writes are refused.
+   * Fencing tokens below `fencesBelow` count as outdated: which of them are, the source alone knew. The time is not before
+   * `timeMs`, that of the source when it was last read: what had expired there stays so (I7). Does nothing where the copy is
+   * over, and where writes are refused.
    */
-  endCopy(fencesBelow: number, now: Moment): void {
+  endCopy({ fencesBelow, timeMs }: { readonly fencesBelow: number; readonly timeMs: number }, now: Moment): void {
     const { copies } = this.#state;
     if (this.#hasEndedCopy || copies.isEnded || this.#handOver !== undefined || this.#refusalOfWrites(now.monotonicMs) !== undefined) return;
     this.#hasEndedCopy = true;
+    this.#state.clock.follow(timeMs, now.monotonicMs);
     this.#append({ kind: 'copied', position: endOfCopy(fencesBelow) }, now, undefined, []);
     this.#fences?.raiseFloor(fencesBelow);
     this.#advanceCommit(now.monotonicMs);

@@ -113,7 +113,7 @@ describe('a partition of a copy that has the place of its source (R37)', () => {
 
   it('takes nothing from the source any more, in this office and in the next one, nor as a replica that is filled anew', () => {
     const copy = copyOf();
-    copy.leader.endCopy(100, momentAt(2));
+    copy.leader.endCopy({ fencesBelow: 100, timeMs: 0 }, momentAt(2));
     expect(pulled(copy)).toBe('the copy has taken the place of its source');
     copy.leader.leaveOffice();
     expect(pulled(takeOffice({ state: copy.state, record: recordOf({ leader: 'b', inSync: ['b'], epoch: 2, revision: 2 }), now: momentAt(3) }))).toBe('the copy has taken the place of its source');
@@ -124,7 +124,7 @@ describe('a partition of a copy that has the place of its source (R37)', () => {
 
   it('answers a repeat of a write that began at the source WRITE_IN_DOUBT, and never does it again; later ones it knows (R20, R21)', () => {
     const copy = copyOf();
-    copy.leader.endCopy(100, momentAt(1000));
+    copy.leader.endCopy({ fencesBelow: 100, timeMs: 0 }, momentAt(1000));
     expect(writeAs(copy, 'n', 1, { ageMs: 500, atMs: 1001 })[0]).toMatchObject({ reason: 'WRITE_IN_DOUBT', metadata: { cause: 'RESULT_FORGOTTEN' } });
     expect(writeAs(copy, 'n', 2, { atMs: 1002 })[0]).toMatchObject({ answer: { value: 8n } });
     expect(writeAs(copy, 'n', 2, { ageMs: 500, atMs: 1003 })[0]).toMatchObject({ answer: { value: 8n } });
@@ -133,10 +133,19 @@ describe('a partition of a copy that has the place of its source (R37)', () => {
 
   it('refuses fencing tokens that were given out before, since it does not know which of them the source had seen outdated (I9)', () => {
     const copy = copyOf();
-    copy.leader.endCopy(100, momentAt(2));
+    copy.leader.endCopy({ fencesBelow: 100, timeMs: 0 }, momentAt(2));
     const fence = (token: number): Fence => ({ lock: { kind: 'name', name: 'l' }, token, isShared: false });
     expect(reasonOf(writeAs(copy, 'n', 1, { fence: fence(99) })[0])).toBe('STALE_FENCING_TOKEN');
     expect(reasonOf(writeAs(copy, 'n', 2, { fence: fence(100) })[0])).toBe('done');
+  });
+
+  it('has a time that is not before that of the source: what had expired there does not come back (I7, R23)', () => {
+    const copy = takeOffice({ state: openState('b'), record: recordOf({ leader: 'b', inSync: ['b'] }) });
+    const expiresAtMs = momentAt(1000).wallMs;
+    copy.leader.copy([{ key: Buffer.from('k'), value: Buffer.from('v'), expiresAtMs }], { source: 3, phase: 'FOLLOWING', origin: { generation: 1, epoch: 1, seq: 9 }, stampMs: 0, next: undefined }, momentAt(1), () => undefined);
+    copy.leader.endCopy({ fencesBelow: 1, timeMs: expiresAtMs + 1 }, momentAt(2));
+    expect(copy.state.clock.read(2)).toBeGreaterThan(expiresAtMs);
+    expect(copy.write('k', { kind: 'set', value: Buffer.from('w'), expiresAtMs: 0, condition: 'IF_PRESENT' }, momentAt(3))[0]).toMatchObject({ answer: { applied: false } });
   });
 
   it('is what it is when it never was a copy', () => {
@@ -178,7 +187,7 @@ class CutOverWorld {
     const key = `key-${randomBelow(this.random, 20)}`;
     const value = `v${this.#nowMs}`;
     const at = this.isOver && !knowsOld ? this.copy : this.source;
-    if (at === this.copy) this.copy.leader.endCopy(1, momentAt(this.#nowMs));
+    if (at === this.copy) this.copy.leader.endCopy({ fencesBelow: 1, timeMs: 0 }, momentAt(this.#nowMs));
     const [outcome] = at.write(key, setTo(value), momentAt(this.#nowMs));
     if (outcome?.kind === 'done') this.acknowledged.set(key, value);
   }

@@ -213,7 +213,11 @@ export interface ConfirmFreezeResponse {
 export interface FrozenPartition {
   partition: number;
   /** An entry behind which there are none of clients. */
-  barrier: CopyOrigin | undefined;
+  barrier:
+    | CopyOrigin
+    | undefined;
+  /** The partition's time, in milliseconds since the Unix epoch. */
+  timeMs: number;
 }
 
 /** Source and copy, compared by sub-ranges while they are written to: each at one place of the source's log. */
@@ -1829,7 +1833,7 @@ export const ConfirmFreezeResponse: MessageFns<ConfirmFreezeResponse> = {
 };
 
 function createBaseFrozenPartition(): FrozenPartition {
-  return { partition: 0, barrier: undefined };
+  return { partition: 0, barrier: undefined, timeMs: 0 };
 }
 
 export const FrozenPartition: MessageFns<FrozenPartition> = {
@@ -1839,6 +1843,9 @@ export const FrozenPartition: MessageFns<FrozenPartition> = {
     }
     if (message.barrier !== undefined) {
       CopyOrigin.encode(message.barrier, writer.uint32(18).fork()).join();
+    }
+    if (message.timeMs !== 0) {
+      writer.uint32(25).double(message.timeMs);
     }
     return writer;
   },
@@ -1872,6 +1879,14 @@ export const FrozenPartition: MessageFns<FrozenPartition> = {
             message.barrier = CopyOrigin.decode(reader, reader.uint32());
             continue;
           }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.timeMs = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1888,6 +1903,11 @@ export const FrozenPartition: MessageFns<FrozenPartition> = {
     return {
       partition: isSet(object.partition) ? globalThis.Number(object.partition) : 0,
       barrier: isSet(object.barrier) ? CopyOrigin.fromJSON(object.barrier) : undefined,
+      timeMs: isSet(object.timeMs)
+        ? globalThis.Number(object.timeMs)
+        : isSet(object.time_ms)
+        ? globalThis.Number(object.time_ms)
+        : 0,
     };
   },
 
@@ -1898,6 +1918,9 @@ export const FrozenPartition: MessageFns<FrozenPartition> = {
     }
     if (message.barrier !== undefined) {
       obj.barrier = CopyOrigin.toJSON(message.barrier);
+    }
+    if (message.timeMs !== 0) {
+      obj.timeMs = floatToJson(message.timeMs);
     }
     return obj;
   },
@@ -1911,6 +1934,7 @@ export const FrozenPartition: MessageFns<FrozenPartition> = {
     message.barrier = (object.barrier !== undefined && object.barrier !== null)
       ? CopyOrigin.fromPartial(object.barrier)
       : undefined;
+    message.timeMs = object.timeMs ?? 0;
     return message;
   },
 };
