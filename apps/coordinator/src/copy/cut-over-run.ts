@@ -54,6 +54,12 @@ export class CutOverRun {
     this.span = options.span;
   }
 
+  /** Has connections to all leaders of the source stand before writes wait for them. */
+  async connect(job: CopyJob): Promise<void> {
+    const all = new Set(this.#records(job).map(({ record }) => record.partition));
+    await Promise.all([...this.#leadersOf(job, all).keys()].map((address) => this.#ask(job, address, [], false)));
+  }
+
   /** Does what is next. Answers why it is to be given up; undefined while it goes on, or is done. */
   async step(job: CopyJob): Promise<string | undefined> {
     const source = this.#ports.view.keyspace(job.source);

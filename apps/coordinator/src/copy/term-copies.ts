@@ -89,7 +89,9 @@ export class TermCopies {
     const comparedEntries = job.state === 'RUNNING' ? this.#requireReady(job) : 0;
     const cutOver = { id: randomHex(random, 8), maxPauseMs };
     const span = new CutOverSpan(telemetry.tracing, wallMs, job);
-    this.#runs.set(cutOver.id, this.#run({ id: cutOver.id, comparedEntries, span }));
+    const run = this.#run({ id: cutOver.id, comparedEntries, span });
+    await run.connect(job);
+    this.#runs.set(cutOver.id, run);
     try {
       const begun = await this.store.update(id, (stored) => {
         const next = beginCutOver(stored, cutOver);
