@@ -71,6 +71,7 @@ async function heldCutOver(name: string, id: string, maxPauseMs: number): Promis
 describe(`a copy that takes the place of its source (seed ${SEED})`, () => {
   it('clients that go on under the old name meet no error, no write is lost or done twice, and the source is deleted', async () => {
     const { chaos, id, target } = await copied('orders', SEED);
+    const { version: before } = await cluster.client().set('read-before', 'v', { keyspace: 'orders' });
     const job = await cluster.cutOverMigration(id);
     expect(job).toMatchObject({ state: SUCCEEDED, problem: '', partitionsDone: 16 });
     expect(job.copy!.pausesMs).toHaveLength(8);
@@ -85,6 +86,9 @@ describe(`a copy that takes the place of its source (seed ${SEED})`, () => {
     await client.set('by-the-old-name', 'v', { keyspace: 'orders' });
     expect((await client.get('by-the-old-name', { keyspace: target }))?.value.toString()).toBe('v');
     expect(await cluster.partitions('orders')).toEqual(await cluster.partitions(target));
+    // A version of the source is never one of the copy.
+    expect((await client.set('read-before', 'w', { keyspace: 'orders', ifVersion: before })).applied).toBe(false);
+    expect(Math.min(...(await cluster.partitions(target)).map(({ generation }) => generation))).toBeGreaterThan(1000);
   });
 
   it('a leader of the source that is killed while writes are held back: its successor holds them back as well (valkey#2724)', async () => {

@@ -118,13 +118,15 @@ export class CutOverRun {
   /** Does not wait: a node that is silent must not keep its office from being given to another one. */
   #askLeaders(job: CopyJob, partitions: readonly number[]): void {
     for (const [address, led] of this.#leadersOf(job, new Set(partitions))) {
-      if (this.#asking.has(address)) continue;
-      this.#asking.add(address);
-      void this.#ask(job, address, led, false).then((confirmed) => {
-        this.#asking.delete(address);
-        if (confirmed > 0) this.#ports.wake(0);
-      });
+      if (!this.#asking.has(address)) void this.#askLeader(job, address, led);
     }
+  }
+
+  async #askLeader(job: CopyJob, address: string, partitions: readonly number[]): Promise<void> {
+    this.#asking.add(address);
+    const confirmed = await this.#ask(job, address, partitions, false);
+    this.#asking.delete(address);
+    if (confirmed > 0) this.#ports.wake(0);
   }
 
   /** Answers how many confirmed. */

@@ -8,6 +8,9 @@ import { toCopiedPartition, toCopyMigration } from '../copy/copy-messages.ts';
 import { sizeIn, type ClusterSurvey } from '../migration/cluster-survey.ts';
 import { beginOnce, checkMigrationId, existingMigration } from './known-migrations.ts';
 
+/** As many times a source may be reset, or recovered uncleanly, before a version of it could be one of its copy. */
+const GENERATIONS = 2 ** 16;
+
 /** `StartMigration` with the method COPY. Throws INVALID_ARGUMENT that names the field, KEYSPACE_NOT_FOUND, KEYSPACE_EXISTS, CAPACITY_SHORT, MIGRATION_CONFLICT. */
 export async function startCopy(context: AdminContext, request: StartMigrationRequest): Promise<StartMigrationResponse> {
   const { view, term } = requireTerm(context);
@@ -19,7 +22,8 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
   if (source === undefined || source.movedTo !== undefined || term.keyspaces.isDeleting(source.id)) throw keyspaceNotFound(name);
   if (source.copyOf !== undefined) throw invalidArgument('keyspace', `${name} is itself being copied, from ${source.copyOf.keyspace}, and not whole`);
   const id = request.id || `copy-${randomHex(context.random, 8)}`;
-  const spec = specOf(source, target, { id: randomHex(context.random, 8), job: id });
+  const generations = view.partitions(source.name).map(({ record }) => record.generation.counter);
+  const spec = specOf(source, target, { id: randomHex(context.random, 8), job: id, firstGeneration: Math.max(0, ...generations) + GENERATIONS });
   if (view.keyspace(spec.name) !== undefined || resolveKeyspace(view.keyspaces(), spec.name) !== undefined) {
     throw new AtollError('KEYSPACE_EXISTS', `target.name: there is a keyspace named ${spec.name} already`, { metadata: { field: 'target.name', keyspace: spec.name } });
   }
@@ -54,7 +58,7 @@ function checkCopyRequest({ id, target, partitions, allKeyspaces, from, to, byte
 }
 
 /** As its source, but for what was asked for. */
-function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job }: { readonly id: string; readonly job: string }): KeyspaceSpec {
+function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job, firstGeneration }: { readonly id: string; readonly job: string; readonly firstGeneration: number }): KeyspaceSpec {
   const replicationFactor = target.replicationFactor || source.replicationFactor;
   const minInSync = target.minInSync || (replicationFactor === source.replicationFactor ? source.minInSync : undefined);
   try {
@@ -68,7 +72,7 @@ function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job }: { readonl
       minInSync,
       cutOver: undefined,
       aliases: undefined,
-      copyOf: { job, keyspace: source.name, keyspaceId: source.id, isPaused: false },
+      copyOf: { job, keyspace: source.name, keyspaceId: source.id, isPaused: false, firstGeneration },
     });
   } catch (error) {
     // The fields are those of the target here.

@@ -21,6 +21,11 @@ export interface CopyOf {
   readonly keyspaceId: string;
   /** Nothing is taken from the source for the time being. */
   readonly isPaused: boolean;
+  /**
+   * Counter of the generation with which its partitions begin, 1 where it is left out: above any of the source, so that a
+   * version of the one is never one of the other (R3).
+   */
+  readonly firstGeneration?: number | undefined;
 }
 
 /** That a keyspace was a copy and has taken the place of its source (R37). */
