@@ -13,7 +13,7 @@ import { refuse, serve, type Script } from './testing/scripted-node.ts';
 const PARTITIONS = 8;
 const WIDE = { name: 'wide', id: 'ks2', partitionCount: PARTITIONS } as const;
 const COPY_OF = { job: 'c', keyspace: 'default', keyspaceId: 'ks1', isPaused: false };
-const CUT_OVER = { job: 'c', fencesBelow: 1, timeMs: 0 };
+const CUT_OVER = { job: 'c', id: 'x', fencesBelow: 1, timeMs: 0 };
 
 let world: RouterWorld;
 beforeEach(async () => {
@@ -74,6 +74,41 @@ describe('a copy that takes the place of its source (R37)', () => {
     expect([await write, await read]).toEqual(['OK', 'OK']);
     const sent = world.node(1).operations.find(({ kind }) => kind?.$case === 'set')!.kind!;
     expect(sent.$case === 'set' && (sent.value.opId?.repeatAgeMs ?? 0) > 0).toBe(true);
+  });
+
+  it.each([
+    ['the cut-over that came', 'x', 0],
+    ['another one, behind which it may have been taken', 'earlier', 1],
+  ])('gets a write in doubt as a first sending only when the source said that it did not have it, for %s', async (_name, cutOverId, repeats) => {
+    let sendings = 0;
+    world.node(0).script = () => {
+      sendings += 1;
+      // In doubt first; then whoever leads says that it is not in the log.
+      return sendings === 1 ? refuse('WRITE_IN_DOUBT') : refuse('PARTITION_UNAVAILABLE', { not_applied_for: cutOverId });
+    };
+    const write = reasonOf(set('k'));
+    await eventually('the source has refused it twice', () => sendings >= 2);
+    await cutOver();
+    expect(await write).toBe('OK');
+    const sent = world.node(1).operations.find(({ kind }) => kind?.$case === 'set')!.kind!;
+    expect(sent.$case === 'set' && Math.min(1, sent.value.opId?.repeatAgeMs ?? 0)).toBe(repeats);
+  });
+
+  it('every write that is in doubt asks the source, although one operation tries for all that wait', async () => {
+    let isFrozen = false;
+    world.node(0).script = ({ kind }) => {
+      if (!isFrozen) return refuse('WRITE_IN_DOUBT');
+      return refuse('PARTITION_UNAVAILABLE', kind!.$case === 'set' ? { not_applied_for: 'x' } : {});
+    };
+    const keys = Array.from({ length: 8 }, (_, index) => world.keyIn(2, `doubt-${index}`));
+    const writes = keys.map((key) => reasonOf(set(key)));
+    await eventually('all are in doubt', () => new Set(world.node(0).operations.map(({ kind }) => kind!.value.key.toString())).size === keys.length);
+    const before = world.node(0).operations.length;
+    isFrozen = true;
+    await eventually('all were told', () => new Set(world.node(0).operations.slice(before).map(({ kind }) => kind!.value.key.toString())).size === keys.length);
+    await cutOver();
+    expect(await Promise.all(writes)).toEqual(keys.map(() => 'OK'));
+    expect(world.node(1).operations.map(({ kind }) => (kind!.$case === 'set' ? (kind!.value.opId?.repeatAgeMs ?? 0) : -1))).toEqual(keys.map(() => 0));
   });
 
   it('is asked again when its node has not heard of it; before it has the place of its source its refusal stands', async () => {

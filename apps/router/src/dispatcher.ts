@@ -274,6 +274,8 @@ export class Dispatcher implements LinkListener {
   #onRefused(operation: RoutedOperation, body: Buffer): void {
     const failure = fromErrorDetail(body);
     let isNewsDue = false;
+    const cutOver = failure.metadata['not_applied_for'];
+    if (cutOver !== undefined) this.#noteFrozen(operation, cutOver);
     if (failure.reason === 'NOT_LEADER') {
       const epoch = Number(failure.metadata['epoch']);
       const leaderAddress = failure.metadata['leader_address'] ?? '';
@@ -284,6 +286,14 @@ export class Dispatcher implements LinkListener {
     const isCopyOver = failure.reason === 'KEYSPACE_COPYING' && operation.keyspace.spec.cutOver !== undefined;
     if (isCopyOver) return this.#failTry(operation, 'PARTITION_UNAVAILABLE', new AtollError('PARTITION_UNAVAILABLE', failure.message), true);
     this.#failTry(operation, failure.reason, failure, isNewsDue);
+  }
+
+  /** It is frozen for a cut-over: whoever is in doubt there asks once, since the copy will not know (R37). */
+  #noteFrozen(operation: RoutedOperation, cutOver: string): void {
+    operation.notAppliedFor = cutOver;
+    for (const other of this.#waiting) {
+      if (other.mayHaveHappened && other.notAppliedFor !== cutOver && isSamePartition(other, operation)) this.#retry(other);
+    }
   }
 
   #failTry(operation: RoutedOperation, cause: ErrorReason | Loss, failure: AtollError, isNewsDue = false): void {

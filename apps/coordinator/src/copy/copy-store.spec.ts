@@ -47,7 +47,7 @@ const complete = (before: CopyJob): CopyJob => completeCutOver(before, { pausesM
 const cutOver = (): Promise<CopyJob> =>
   store.cutOver('c', complete, ({ source, target }, revision) => ({
     source: { ...source, aliases: undefined, movedTo: 't' },
-    target: { ...target, copyOf: undefined, aliases: ['s', ...(source.aliases ?? [])], cutOver: { job: 'c', fencesBelow: revision + 1, timeMs: 0 } },
+    target: { ...target, copyOf: undefined, aliases: ['s', ...(source.aliases ?? [])], cutOver: { job: 'c', id: 'x', fencesBelow: revision + 1, timeMs: 0 } },
   }));
 const isSwitched = (): boolean => spec('s').movedTo === 't' && spec('t').copyOf === undefined && spec('t').aliases?.join() === 's,older';
 const isAsBefore = (): boolean => spec('s').movedTo === undefined && spec('t').copyOf !== undefined && spec('t').aliases === undefined;

@@ -166,7 +166,7 @@ export class CutOverRun {
       return completeCutOver(stored, { pausesMs: all.map((partition) => endMs - this.#heldSince.get(partition)!), endedMs: wallMs(), comparedEntries: this.comparedEntries });
     };
     // Whatever token the source saw was given out before that revision: it is frozen since.
-    const written = await store.cutOver(job.id, complete, (specs, revision) => switched(specs, { job: job.id, fencesBelow: revision + 1, timeMs: this.#timeMs }));
+    const written = await store.cutOver(job.id, complete, (specs, revision) => switched(specs, { job: job.id, id: this.id, fencesBelow: revision + 1, timeMs: this.#timeMs }));
     return hasCopyEnded(written) ? undefined : 'the transaction was refused';
   }
 

@@ -91,6 +91,8 @@ export class RoutedOperation {
   mayHaveHappened = false;
   /** Then: when it was sent first, on the monotonic clock. */
   firstSentAtMs = 0;
+  /** A cut-over of its keyspace for whose time it is certain that it did not happen before; empty without one (R37). */
+  notAppliedFor = '';
   /** Tries so far. */
   attempts = 0;
   /** A replica refused: ask the leader from now on. */
@@ -166,6 +168,10 @@ export class RoutedOperation {
     this.tail = Buffer.concat([this.tail, name]);
     this.target = '';
     this.fallBackToLeader = false;
+    if (this.notAppliedFor === '' || this.notAppliedFor !== keyspace.spec.cutOver?.id || this.opId === undefined) return;
+    // The source's frozen leader did not have it, and took nothing since: here it comes for the first time.
+    this.mayHaveHappened = false;
+    this.tail = Buffer.concat([this.tail, encodeOpIdField(FIELDS[this.kind]!.opId, { ...this.opId, repeatAgeMs: 0 })]);
   }
 
   /** It was sent at this time and may have been taken. */

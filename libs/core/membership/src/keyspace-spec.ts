@@ -32,6 +32,8 @@ export interface CopyOf {
 export interface CutOver {
   /** The migration. */
   readonly job: string;
+  /** What the records of the source say that are frozen for it. */
+  readonly id: string;
   /** Fencing tokens below it may have been outdated at the source: they are refused. A revision of etcd. */
   readonly fencesBelow: number;
   /** The source's time when it was last read, in ms since the epoch: what had expired there stays expired (I7, R23). */

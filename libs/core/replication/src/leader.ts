@@ -156,11 +156,8 @@ export class Leader {
       return isHeld ? undefined : done(failed('PARTITION_UNAVAILABLE', 'too many writes wait for a change of the leader'));
     }
     const refusal = this.#refusalOfWrites(now.monotonicMs);
-    if (refusal !== undefined) {
-      // What became of a write that was sent before is known here, and at the copy it is not.
-      const known = refusal === FROZEN && request.opId !== undefined ? this.#state.results.find(request.opId) : undefined;
-      return known === undefined ? done(refusal) : this.#answerAgain(known, request, done);
-    }
+    if (refusal === FROZEN) return this.#refuseFrozen(request, now, done);
+    if (refusal !== undefined) return done(refusal);
     const keyText = toKeyText(request.key);
     const uncommitted = this.#uncommitted.size === 0 ? undefined : this.#uncommitted.get(keyText, request.hash);
     const timeMs = this.#state.clock.lead(now.monotonicMs, now.wallMs);
@@ -183,6 +180,18 @@ export class Leader {
     // An answer that rests on an uncommitted write waits for its commit (R18).
     if (uncommitted === undefined) return done(outcome);
     uncommitted.write.onSettled((committed) => done(committed ? outcome : lostOffice()));
+  }
+
+  /**
+   * What became of a write that was sent before is known here, and at the copy it is not (R37). That it is not in the log is
+   * told with the cut-over: until that has ended, nothing gets into the log here, however late it arrives.
+   */
+  #refuseFrozen(request: WriteRequest, now: Moment, done: (outcome: WriteOutcome) => void): void {
+    const known = request.opId && this.#state.results.find(request.opId);
+    if (known !== undefined) return this.#answerAgain(known, request, done);
+    const timeMs = this.#state.clock.lead(now.monotonicMs, now.wallMs);
+    const isCertain = this.#state.results.knowsSince(earliestStampMs(timeMs, request.repeatAgeMs ?? 0));
+    return done(isCertain ? { ...FROZEN, metadata: { not_applied_for: this.record.record.frozen! } } : FROZEN);
   }
 
   /** A write that was sent before: its answer stands (R21). What is not committed yet is waited for. */

@@ -78,7 +78,7 @@ const keyspaceSchema: z.ZodType<KeyspaceSpec> = z
     onDataLoss: z.enum(['WAIT', 'RESET']),
     valueBytesMax: z.number(),
     copyOf: z.object({ job: z.string().min(1), keyspace: z.string().min(1), keyspaceId: z.string().min(1), isPaused: z.boolean(), firstGeneration: z.number().int().positive().optional() }).optional(),
-    cutOver: z.object({ job: z.string().min(1), fencesBelow: z.number().int().nonnegative(), timeMs: z.number().nonnegative() }).optional(),
+    cutOver: z.object({ job: z.string().min(1), id: z.string().min(1), fencesBelow: z.number().int().nonnegative(), timeMs: z.number().nonnegative() }).optional(),
     aliases: z.array(z.string().min(1)).optional(),
     movedTo: z.string().min(1).optional(),
   })

@@ -95,7 +95,11 @@ describe('a leader whose record is frozen (R37)', () => {
     expect(writeAs(a, 'n', 1)[0]).toMatchObject({ kind: 'done', answer: { value: 1n } });
     a.leader.onRecord(frozenRecord('x', { leader: 'a', inSync: ['a'], revision: 2 }), 2);
     expect(writeAs(a, 'n', 1, { ageMs: 50 })[0]).toMatchObject({ kind: 'done', answer: { value: 1n } });
-    expect(reasonOf(writeAs(a, 'n', 2, { ageMs: 50 })[0])).toBe('PARTITION_UNAVAILABLE');
+    // What it does not have it says, if it knows so far back.
+    expect(writeAs(a, 'n', 2, { ageMs: 50 })[0]).toMatchObject({ reason: 'PARTITION_UNAVAILABLE', metadata: { not_applied_for: 'x' } });
+    a.state.results.clear(a.state.log.end.seq, momentAt(0).wallMs);
+    const [unknown] = writeAs(a, 'n', 3, { ageMs: 50 });
+    expect([reasonOf(unknown), unknown?.kind === 'failed' && unknown.metadata]).toEqual(['PARTITION_UNAVAILABLE', undefined]);
   });
 });
 
