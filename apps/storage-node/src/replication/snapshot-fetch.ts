@@ -2,7 +2,7 @@
 // to be split, in several side by side, each of a sub-range of its own (R33). Of those the first asks the leader, which
 // alone tells of results (R21); the others ask the leader and the replicas in sync in turn. A stream that breaks is opened
 // again, at the leader, where its sub-range stands, while the others go on.
-import { setTimeout as pause } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
 import type { TransferClient } from '@atoll/contracts/atoll/v1/transfer';
 import { AtollError } from '@atoll/core-errors';
 import { FenceTable } from '@atoll/core-locks';
@@ -132,6 +132,8 @@ class SnapshotFetch {
         // The last chunk of what was asked for ends where that ends.
         if (!this.#isCurrent || !this.#role.follower.onChunk({ ...chunk, to: chunk.to ?? to }, message.epoch)) return;
         this.#options.onTaken();
+        // Several chunks may have come; whoever is served here gets a turn before the next one is taken in.
+        await nextTurn();
       }
     } finally {
       clients.release(address);

@@ -31,7 +31,7 @@ describe(`replicas that are added under writes (R33; seed ${SEED})`, () => {
     const writers = Array.from({ length: WRITERS }, (_, index) => write(index));
     try {
       // Far less than they write on any machine.
-      gate.narrow(192 * KIB);
+      gate.narrow(1024 * KIB);
       await world.addLearner(b, spec);
       await eventually('the writers are slowed', async () => (await a.metric('atoll_write_pause_seconds')) > 0.02, 60_000);
       expect(await a.metric('atoll_slowed_writes_total')).toBeGreaterThan(0);
