@@ -1,8 +1,10 @@
 import type { Server } from '@grpc/grpc-js';
 import { AdminService, type AdminServer } from '@atoll/contracts/atoll/v1/admin';
+import { DEFAULT_KEYSPACE } from '@atoll/core-runtime';
 import type { RpcHandlers } from '@atoll/platform-grpc';
 import type { AdminContext } from './admin-context.ts';
 import { createKeyspace } from './handlers/create-keyspace.ts';
+import { cutOverMigration } from './handlers/cut-over-migration.ts';
 import { deleteKeyspace } from './handlers/delete-keyspace.ts';
 import { drainNode } from './handlers/drain-node.ts';
 import { getCluster } from './handlers/get-cluster.ts';
@@ -15,6 +17,7 @@ import { cancelMigration, getMigration, listMigrations, pauseMigration, resumeMi
 import { planRebalance, rebalance } from './handlers/rebalance.ts';
 import { replaceNode } from './handlers/replace-node.ts';
 import { startMigration } from './handlers/start-migration.ts';
+import { withStoredName } from './handlers/stored-name.ts';
 import { watchMigration } from './handlers/watch-migration.ts';
 import { recoverMetadata } from './handlers/recover-metadata.ts';
 import { recoverPartitions } from './handlers/recover-partitions.ts';
@@ -32,25 +35,26 @@ export function addAdminService(server: Server, handlers: RpcHandlers, context: 
     getKeyspace: handlers.unary(AdminService.getKeyspace, (request) => getKeyspace(context, request)),
     listKeyspaces: handlers.unary(AdminService.listKeyspaces, () => listKeyspaces(context)),
     deleteKeyspace: handlers.unary(AdminService.deleteKeyspace, (request, call) => deleteKeyspace(context, request, call)),
-    listPartitions: handlers.unary(AdminService.listPartitions, (request) => listPartitions(context, request)),
+    listPartitions: handlers.unary(AdminService.listPartitions, (request) => listPartitions(context, withStoredName(context, request))),
     listEvents: handlers.unary(AdminService.listEvents, (request) => listEvents(context, request)),
     drainNode: handlers.unary(AdminService.drainNode, (request) => drainNode(context, request)),
     removeNode: handlers.unary(AdminService.removeNode, (request) => removeNode(context, request)),
-    transferLeadership: handlers.unary(AdminService.transferLeadership, (request, call) => transferLeadership(context, request, call)),
-    recoverPartitions: handlers.unary(AdminService.recoverPartitions, (request, call) => recoverPartitions(context, request, call)),
+    transferLeadership: handlers.unary(AdminService.transferLeadership, (request, call) => transferLeadership(context, withStoredName(context, request, DEFAULT_KEYSPACE), call)),
+    recoverPartitions: handlers.unary(AdminService.recoverPartitions, (request, call) => recoverPartitions(context, withStoredName(context, request, DEFAULT_KEYSPACE), call)),
     recoverMetadata: handlers.unary(AdminService.recoverMetadata, (request, call) => recoverMetadata(context, request, call)),
     verifyReplicas: handlers.serverStream(AdminService.verifyReplicas, verifyReplicas(context)),
     syncReplicas: handlers.serverStream(AdminService.syncReplicas, syncReplicas(context)),
-    startMigration: handlers.unary(AdminService.startMigration, (request) => startMigration(context, request)),
+    startMigration: handlers.unary(AdminService.startMigration, (request) => startMigration(context, withStoredName(context, request, DEFAULT_KEYSPACE))),
     replaceNode: handlers.unary(AdminService.replaceNode, (request, call) => replaceNode(context, request, call)),
     getMigration: handlers.unary(AdminService.getMigration, (request) => getMigration(context, request)),
     listMigrations: handlers.unary(AdminService.listMigrations, (request) => listMigrations(context, request)),
     watchMigration: handlers.serverStream(AdminService.watchMigration, watchMigration(context)),
     pauseMigration: handlers.unary(AdminService.pauseMigration, (request) => pauseMigration(context, request)),
     resumeMigration: handlers.unary(AdminService.resumeMigration, (request) => resumeMigration(context, request)),
+    cutOverMigration: handlers.unary(AdminService.cutOverMigration, (request, call) => cutOverMigration(context, request, call)),
     cancelMigration: handlers.unary(AdminService.cancelMigration, (request) => cancelMigration(context, request)),
-    planRebalance: handlers.unary(AdminService.planRebalance, (request) => planRebalance(context, request)),
-    rebalance: handlers.unary(AdminService.rebalance, (request) => rebalance(context, request)),
+    planRebalance: handlers.unary(AdminService.planRebalance, (request) => planRebalance(context, withStoredName(context, request))),
+    rebalance: handlers.unary(AdminService.rebalance, (request) => rebalance(context, withStoredName(context, request))),
   };
   server.addService(AdminService, service);
 }

@@ -87,6 +87,7 @@ const keyspaceMessage = (fields: Partial<Keyspace>): Keyspace => ({
   eviction: 0,
   onDataLoss: 0,
   valueBytesMax: 0,
+  aliases: [],
   ...fields,
 });
 

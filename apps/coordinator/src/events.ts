@@ -118,10 +118,22 @@ export class Events {
     this.#tell({ kind: 'MIGRATION_BEGAN', message });
   }
 
-  copyEnded({ id, state, source, target, problem }: CopyJob): void {
-    const message = `migration ${id} ended: ${state}, copy ${source} to ${target}${problem === '' ? '' : `; ${problem}`}`;
+  copyEnded({ id, state, source, target, problem, pauseMsMax }: CopyJob): void {
+    const message = state === 'SUCCEEDED' ? `migration ${id} ended: ${state}, ${target} has the place of ${source}; writes waited for ${pauseMsMax ?? 0} ms` : `migration ${id} ended: ${state}, copy ${source} to ${target}${problem === '' ? '' : `; ${problem}`}`;
     this.#logger.info({ migration: id, state }, message);
     this.#tell({ kind: `MIGRATION_${state}`, message });
+  }
+
+  cutOverBegan({ id, source, target, cutOver }: CopyJob): void {
+    const message = `migration ${id}: ${target} is about to take the place of ${source}; writes wait for ${cutOver?.maxPauseMs ?? 0} ms at most`;
+    this.#logger.info({ migration: id, keyspace: source }, message);
+    this.#tell({ kind: 'CUT_OVER_BEGAN', keyspace: source, message });
+  }
+
+  cutOverGivenUp({ id, source, problem }: CopyJob): void {
+    const message = `migration ${id}: ${problem}; ${source} is written to as before`;
+    this.#logger.warn({ migration: id, keyspace: source }, message);
+    this.#tell({ kind: 'CUT_OVER_GIVEN_UP', keyspace: source, message });
   }
 
   keyspaceCreated(keyspace: string): void {

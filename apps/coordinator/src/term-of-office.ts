@@ -9,6 +9,7 @@ import {
   decide,
   membersOf,
   nameOf,
+  resolveKeyspace,
   type Action,
   type ClusterState,
   type KeyspaceSpec,
@@ -38,6 +39,7 @@ import { TermCopies } from './copy/term-copies.ts';
 import { HandOverSpans } from './hand-over-spans.ts';
 import { Wake } from './loops/wake.ts';
 import { ReplicaVerification } from './verify/replica-verification.ts';
+import { failpointsOf } from './migration/failpoints.ts';
 import { TermMigrations } from './migration/term-migrations.ts';
 import { NodeWatch } from './node-watch.ts';
 
@@ -136,7 +138,7 @@ export class TermOfOffice {
       onReport: (report) => options.events.replicasCompared(report),
     });
     this.migrations = new TermMigrations({ ...options, metrics: options.metrics.migration, failover: this.failover, inventories: this.#inventories, plans: this.#plans, setWanted: (spec, state) => this.setWanted(spec, state), onNews: () => this.#wake.now() });
-    this.copies = new TermCopies({ ...options, election: term.comparison, keyspaces: this.keyspaces, nodeCallMs: config.nodeCallMs, wallMs: () => options.clock.wallMs(), onNews: () => this.#wake.now() });
+    this.copies = new TermCopies({ ...options, failpoints: failpointsOf(config), election: term.comparison, keyspaces: this.keyspaces, nodeCallMs: config.nodeCallMs, wallMs: () => options.clock.wallMs(), nowMs: () => options.clock.monotonicMs(), writeRecords: (records) => this.#writeRecords(records), onNews: (inMs = 0) => (inMs === 0 ? this.#wake.now() : this.#wake.soon(inMs)) });
     this.#loop = this.#run();
   }
 
@@ -265,6 +267,7 @@ export class TermOfOffice {
   async #round(): Promise<void> {
     const { view, clock, config, random, telemetry } = this.#options;
     const nowMs = clock.monotonicMs();
+    await this.copies.settle();
     this.#attendance.take(view.nodes(), view.nodeSpecs(), nowMs);
     this.#inventories.sync(view.nodes(), nowMs);
     const base = this.#state();
@@ -303,7 +306,7 @@ export class TermOfOffice {
 
   /** `default` always exists; it is made as soon as somebody can hold it. */
   async #ensureDefault(state: ClusterState): Promise<void> {
-    if (state.inventories.size === 0 || this.#options.view.keyspace(DEFAULT_KEYSPACE) !== undefined) return;
+    if (state.inventories.size === 0 || resolveKeyspace(this.#options.view.keyspaces(), DEFAULT_KEYSPACE) !== undefined) return;
     const { config, random } = this.#options;
     await this.createKeyspace(createKeyspaceSpec({ name: DEFAULT_KEYSPACE, id: randomHex(random, 8), ...config.defaultKeyspace })).catch(ignoreExisting);
   }
@@ -346,7 +349,7 @@ export class TermOfOffice {
   }
 
   async #execute(actions: readonly Action[], nowMs: number): Promise<void> {
-    const { events, metrics, view } = this.#options;
+    const { events, metrics } = this.#options;
     for (const action of actions) if (action.kind === 'ensure') this.#inventories.ensure(action, nowMs);
     const specActions = actions.filter((action) => action.kind === 'writeSpec');
     for (const { action } of await this.#writer.writeSpecs(specActions)) {
@@ -354,8 +357,13 @@ export class TermOfOffice {
       events.nodeChanged(action);
     }
     const recordActions = actions.filter((action) => action.kind === 'writeRecord' || action.kind === 'removeRecord');
-    const former = new Map(recordActions.map(({ record }) => [nameOf(record), view.partition(record.keyspace, record.partition)?.record]));
-    const written = await this.#writer.writeRecords(recordActions);
+    await this.#writeRecords(recordActions);
+  }
+
+  async #writeRecords(actions: readonly RecordAction[]): Promise<void> {
+    const { view } = this.#options;
+    const former = new Map(actions.map(({ record }) => [nameOf(record), view.partition(record.keyspace, record.partition)?.record]));
+    const written = await this.#writer.writeRecords(actions);
     await this.#afterWrites(written, former);
   }
 

@@ -11,7 +11,7 @@ import { mergedSessionTail } from './domain/result-session.ts';
 import { RetryBudget, type RetryBudgetOptions } from './domain/retry-budget.ts';
 import { REPEAT_WINDOW_MS, judgeFailure, leavesDoubt, retryPauseMs, type Loss } from './domain/retry-rules.ts';
 import { OP_STATE, type RoutedOperation } from './domain/routed-operation.ts';
-import type { PartitionRoute, RoutingTable } from './domain/routing-table.ts';
+import type { KeyspaceRoute, PartitionRoute, RoutingTable } from './domain/routing-table.ts';
 import type { KeyOrder } from './domain/key-order.ts';
 import type { RouterEvents } from './events.ts';
 import type { RouterMetrics } from './metrics.ts';
@@ -131,7 +131,22 @@ export class Dispatcher implements LinkListener {
     if (isWide) this.#table.refreshAll();
     this.#dropLinks();
     this.#moveReads();
-    for (const operation of this.#waiting) if (this.#hasNewTarget(operation)) this.#retry(operation);
+    for (const operation of this.#waiting) {
+      this.#followMove(operation);
+      if (this.#hasNewTarget(operation)) this.#retry(operation);
+    }
+  }
+
+  /** What was asked of a keyspace whose place another one has taken goes to that one (R37). Not to be called of a probe. */
+  #followMove(operation: RoutedOperation): void {
+    const route = this.#movedTo(operation);
+    if (route !== undefined) operation.moveTo(route);
+  }
+
+  #movedTo({ keyspaceName, keyspace }: RoutedOperation): KeyspaceRoute | undefined {
+    if (!this.#table.hasAliases) return undefined;
+    const route = this.#table.keyspace(keyspaceName);
+    return route === undefined || route.spec.id === keyspace.spec.id ? undefined : route;
   }
 
   /** The link to a node, for calls beside the Execute stream. Throws SHUTTING_DOWN after `close`. */
@@ -215,6 +230,7 @@ export class Dispatcher implements LinkListener {
 
   #send(operation: RoutedOperation): void {
     if (this.#isClosed) return this.#finish(operation, shuttingDown(), false);
+    if (operation.attempts === 0) this.#followMove(operation);
     const route = operation.keyspace.partitions[operation.partition]!;
     const target = this.targetOf(route, operation.needsLeader || operation.fallBackToLeader);
     if (target === '') return this.#wait(operation, Infinity);
@@ -258,13 +274,26 @@ export class Dispatcher implements LinkListener {
   #onRefused(operation: RoutedOperation, body: Buffer): void {
     const failure = fromErrorDetail(body);
     let isNewsDue = false;
+    const cutOver = failure.metadata['not_applied_for'];
+    if (cutOver !== undefined) this.#noteFrozen(operation, cutOver);
     if (failure.reason === 'NOT_LEADER') {
       const epoch = Number(failure.metadata['epoch']);
       const leaderAddress = failure.metadata['leader_address'] ?? '';
       if (Number.isSafeInteger(epoch)) this.#table.takeHint(operation.keyspace, operation.partition, { epoch, leaderAddress });
       isNewsDue = epoch < operation.keyspace.partitions[operation.partition]!.epoch;
     }
+    // The node has not heard yet that the copy has the place of its source (R37).
+    const isCopyOver = failure.reason === 'KEYSPACE_COPYING' && operation.keyspace.spec.cutOver !== undefined;
+    if (isCopyOver) return this.#failTry(operation, 'PARTITION_UNAVAILABLE', new AtollError('PARTITION_UNAVAILABLE', failure.message), true);
     this.#failTry(operation, failure.reason, failure, isNewsDue);
+  }
+
+  /** It is frozen for a cut-over: whoever is in doubt there asks once, since the copy will not know (R37). */
+  #noteFrozen(operation: RoutedOperation, cutOver: string): void {
+    operation.notAppliedFor = cutOver;
+    for (const other of this.#waiting) {
+      if (other.mayHaveHappened && other.notAppliedFor !== cutOver && isSamePartition(other, operation)) this.#retry(other);
+    }
   }
 
   #failTry(operation: RoutedOperation, cause: ErrorReason | Loss, failure: AtollError, isNewsDue = false): void {
@@ -281,6 +310,7 @@ export class Dispatcher implements LinkListener {
     operation.lastFailure = failure;
     operation.isPartitionTrouble = failure.reason !== 'OVERLOADED';
     this.#probes.end(operation);
+    this.#followMove(operation);
     if (operation.resultParts !== undefined) {
       this.#resultBytes -= operation.resultValueBytes;
       operation.resultParts = undefined;
@@ -368,13 +398,19 @@ export class Dispatcher implements LinkListener {
     for (const next of released) this.#resume(next, nowMs);
   }
 
+  /** Whether it is at a node that leads no more, or of a keyspace whose place another one has taken. */
+  #isMisplaced(operation: RoutedOperation, address: string): boolean {
+    if (this.#movedTo(operation) !== undefined) return true;
+    if (!operation.needsLeader && !operation.fallBackToLeader) return false;
+    const { leader } = operation.keyspace.partitions[operation.partition]!;
+    return leader !== '' && leader !== address;
+  }
+
   /** Reads on their way to a node that leads no more go to the new leader; so do writes that were not sent yet. */
   #moveReads(): void {
     for (const link of this.#links.values()) {
       for (const operation of link.operations()) {
-        if (!operation.needsLeader && !operation.fallBackToLeader) continue;
-        const { leader } = operation.keyspace.partitions[operation.partition]!;
-        if (leader === '' || leader === link.address) continue;
+        if (!this.#isMisplaced(operation, link.address)) continue;
         if (operation.isWrite && operation.state === OP_STATE.SENT) {
           this.#moveWritesAtMs = Math.min(this.#moveWritesAtMs, this.#options.nowMs() + FORMER_LEADER_MS);
           continue;
@@ -390,9 +426,7 @@ export class Dispatcher implements LinkListener {
     this.#moveWritesAtMs = Infinity;
     for (const link of this.#links.values()) {
       for (const operation of link.operations()) {
-        if (!operation.isWrite || operation.state !== OP_STATE.SENT) continue;
-        const { leader } = operation.keyspace.partitions[operation.partition]!;
-        if (leader === '' || leader === link.address) continue;
+        if (!operation.isWrite || operation.state !== OP_STATE.SENT || !this.#isMisplaced(operation, link.address)) continue;
         link.drop(operation);
         this.#failTry(operation, 'STREAM_LOST', new AtollError('NOT_LEADER', 'another node leads the partition now'));
       }

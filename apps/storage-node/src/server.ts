@@ -119,6 +119,7 @@ export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOpt
   server.addService(copyService, {
     followSource: handlers.serverStream(copyService.followSource, (call, context) => parts().copySource.follow(call, context)),
     getCopies: handlers.unary(CopyService.getCopies, async () => parts().copies.get()),
+    confirmFreeze: handlers.unary(CopyService.confirmFreeze, async (request) => parts().copySource.confirmFreeze(request)),
   });
   return addStandardServices(server, { services: [CacheService, ReplicationService, HeartbeatService, TransferService, VerificationService, CopyService] });
 }

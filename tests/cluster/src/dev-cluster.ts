@@ -227,6 +227,11 @@ export class DevCluster {
     await this.#ask((admin) => callUnary(admin, 'cancelMigration', { id }, { deadlineMs: CALL_MS }));
   }
 
+  /** Resolves when it is over, one way or the other, or when it is not known how it is. */
+  async cutOverMigration(id: string, maxPauseMs = 0): Promise<Migration> {
+    return (await this.#ask((admin) => callUnary(admin, 'cutOverMigration', { id, maxPauseMs }, { deadlineMs: SETTLE_MS }))).migration!;
+  }
+
   async pauseMigration(id: string): Promise<void> {
     await this.#ask((admin) => callUnary(admin, 'pauseMigration', { id }, { deadlineMs: CALL_MS }));
   }
@@ -282,6 +287,7 @@ const UNSPECIFIED: Keyspace = {
   eviction: 0,
   onDataLoss: 0,
   valueBytesMax: 0,
+  aliases: [],
 };
 
 /** Runs `atoll dev ...`; throws with what it complained about. */

@@ -37,6 +37,15 @@ export class FailpointFiles {
     });
   }
 
+  /** The cut-over of a copy of this keyspace stands still there from now on. */
+  async holdCutOver(source: string, place: Failpoint['place']): Promise<void> {
+    await writeFile(join(this.directory, `${source}.CUT_OVER.${place}`), '');
+  }
+
+  async untilCutOver(source: string, place: Failpoint['place'], timeoutMs: number): Promise<void> {
+    await eventually('the cut-over is reached', () => existsSync(join(this.directory, `${source}.CUT_OVER.${place}.reached`)), timeoutMs);
+  }
+
   /** Everybody goes on. */
   async release(): Promise<void> {
     for (const name of await readdir(this.directory)) await rm(join(this.directory, name), { force: true });

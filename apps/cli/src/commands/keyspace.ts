@@ -148,6 +148,6 @@ function show(io: Io, flags: AdminFlags, keyspace: Keyspace | undefined): void {
   if (keyspace === undefined) throw new Error('the coordinator answered without a keyspace');
   const shown = keyspaceJson(keyspace);
   if (flags.json) return printJson(io, shown);
-  const texts: Record<string, unknown> = { ...shown, valueBytesMax: bytesText(keyspace.valueBytesMax), defaultTtlMs: keyspace.defaultTtlMs || 'no expiry' };
+  const texts: Record<string, unknown> = { ...shown, valueBytesMax: bytesText(keyspace.valueBytesMax), defaultTtlMs: keyspace.defaultTtlMs || 'no expiry', aliases: keyspace.aliases.join(', ') || 'none' };
   for (const [field, value] of Object.entries(texts)) print(io, `${field.padEnd(20)}${String(value)}`);
 }

@@ -15,6 +15,7 @@ import { bytesText } from '../output/quantities.ts';
 import { printable } from '../output/table.ts';
 import { adminCommand, type AdminFlags } from './admin.ts';
 import { copyCommand } from './migrate-copy.ts';
+import { cutOverCommand } from './migrate-cut-over.ts';
 import type { SetExitCode } from './dev.ts';
 import { checkShards, methodOption, methodRequest, shardsOption, type MethodName } from './method-options.ts';
 import { byteRate, durationMsOption, requestId, wholeNumber } from './options.ts';
@@ -29,6 +30,7 @@ export function migrateCommand(io: Io, setExitCode: SetExitCode): Command {
     .addCommand(watchCommand(io, setExitCode))
     .addCommand(pauseCommand(io))
     .addCommand(resumeCommand(io))
+    .addCommand(cutOverCommand(io, setExitCode))
     .addCommand(cancelCommand(io));
 }
 

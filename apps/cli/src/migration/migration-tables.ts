@@ -73,6 +73,7 @@ export function migrationText(migration: Migration, nowMs: number): string {
     ...(migration.copy === undefined || (migration.copy.tokenFrom === 0n && migration.copy.tokenTo === 0n) ? [] : [['tokens', tokensText(migration.copy)] as [string, string]]),
     ...(migration.copy === undefined ? [] : [['lag', copyText(migration.copy)] as [string, string]]),
     ...(migration.copy === undefined ? [] : [['compared', comparedText(migration.copy)] as [string, string]]),
+    ...(migration.copy === undefined || migration.copy.pausesMs.length === 0 ? [] : [['cut over', `${migration.copy.source} is ${migration.copy.target}; writes waited for ${pauseText(Math.min(...migration.copy.pausesMs))} to ${pauseText(Math.max(...migration.copy.pausesMs))}`] as [string, string]]),
     ['partitions', `${partitionsDone} of ${partitionsTotal} done${partitionsRolledBack > 0 ? `, ${partitionsRolledBack} rolled back` : ''}`],
     ['copied', `${bytesText(migration.bytes)}, ${migration.entries} entries`],
     ['bound', bytesPerSecond > 0 ? `${bytesText(bytesPerSecond)}/s` : 'that of the nodes'],

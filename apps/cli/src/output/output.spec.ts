@@ -68,6 +68,7 @@ describe('explainError', () => {
   it.each([
     ['MIGRATION_CONFLICT', 'can be waited for or cancelled'],
     ['CAPACITY_SHORT', '--dry-run'],
+    ['CUT_OVER_REFUSED', 'atoll migrate show'],
   ] as const)('%s says what to do', (reason, hint) => {
     expect(explainError(new AtollError(reason, 'no')).text).toContain(hint);
   });

@@ -97,7 +97,7 @@ describe('a copy as a job (R37)', () => {
     expect(first.migration).toMatchObject({ id: 'c', method: MigrationMethod.MIGRATION_METHOD_COPY, partitionsTotal: 128, copy: { source: 'default', target: 'wide', following: false } });
     const source = stored('default')!;
     const made = stored('wide')!;
-    expect(made).toEqual({ ...source, name: 'wide', id: made.id, partitionCount: 128, replicationFactor: 3, minInSync: 2, copyOf: { job: 'c', keyspace: 'default', keyspaceId: source.id, isPaused: false, traceparent: expect.stringContaining(first.migration!.traceId) } });
+    expect(made).toEqual({ ...source, name: 'wide', id: made.id, partitionCount: 128, replicationFactor: 3, minInSync: 2, copyOf: { job: 'c', keyspace: 'default', keyspaceId: source.id, isPaused: false, firstGeneration: 65_537, traceparent: expect.stringContaining(first.migration!.traceId) } });
     expect(first.migration!.traceId).toMatch(/^[0-9a-f]{32}$/);
     expect((await start()).migration!.createdAtMs).toBe(first.migration!.createdAtMs);
     expect(stored('wide')!.id).toBe(made.id);

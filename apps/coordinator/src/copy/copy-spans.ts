@@ -21,7 +21,7 @@ export class CopySpans {
     if (job.traceparent === '') return;
     const span = this.#tracing.startSpan('atoll.migration.end', { parent: job.traceparent, attributes: { ...namesOf(job), 'atoll.state': job.state } });
     if (span === undefined) return;
-    failSpan(span, new Error(job.problem));
+    if (job.state !== 'SUCCEEDED') failSpan(span, new Error(job.problem));
     span.end();
   }
 }

@@ -15,6 +15,13 @@ interface Stored {
   readonly modRevision: number;
 }
 
+interface Pair {
+  readonly source: KeyspaceSpec;
+  readonly target: KeyspaceSpec;
+}
+
+const copyKeyOf = ({ job, modRevision }: Stored): Comparison => ({ kind: 'modRevision', key: copyKey(job.id), equals: modRevision });
+
 export class CopyStore {
   readonly #store: Pick<MetadataStore, 'get' | 'list' | 'transact'>;
   readonly #election: Comparison;
@@ -22,6 +29,8 @@ export class CopyStore {
   #isCurrent = false;
   /** A write whose answer was lost may still be carried out: until one succeeds, what was read may change. */
   #hasLost = false;
+  /** Id of a copy whose cut-over may have been done, or may yet be. */
+  #unsettled: string | undefined;
   /** One writer at a time: each compares what the one before it wrote. */
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -96,10 +105,61 @@ export class CopyStore {
     });
   }
 
+  /**
+   * Has a copy take the place of its source, in one transaction with the job, if that is CUTTING_OVER (R37). `revision`: of
+   * etcd, at a moment within this call. Answers the job as it stands then; throws when it is not known how it stands:
+   * `settle` has to succeed before anything that rests on the source's leaders (R7).
+   */
+  cutOver(id: string, complete: (job: CopyJob) => CopyJob, specsOf: (specs: Pair, revision: number) => Pair): Promise<CopyJob> {
+    return this.#inTurn(async () => {
+      const revision = await this.#read();
+      const stored = this.#jobs.get(id);
+      if (stored?.job.state !== 'CUTTING_OVER') return stored!.job;
+      const [source, target] = await Promise.all([this.#spec(stored.job.source, stored.job.sourceId), this.#spec(stored.job.target, stored.job.targetId)]);
+      if (source === undefined || target === undefined) return stored.job;
+      const specs = specsOf({ source: source.spec, target: target.spec }, revision);
+      this.#unsettled = id;
+      const isWritten = await this.#transact(
+        [copyKeyOf(stored), ...[source, target].map(({ spec, modRevision }): Comparison => ({ kind: 'modRevision', key: keyspaceKey(spec.name), equals: modRevision }))],
+        [{ kind: 'put', key: copyKey(id), value: encodeCopyJob(complete(stored.job)) }, ...[specs.source, specs.target].map((spec): Change => ({ kind: 'put', key: keyspaceKey(spec.name), value: encodeKeyspaceSpec(spec) }))],
+      );
+      if (isWritten || !this.#hasLost) this.#unsettled = undefined;
+      else await this.#settle(id);
+      await this.#read();
+      return this.#jobs.get(id)!.job;
+    });
+  }
+
+  /** After a cut-over whose answer was lost: has it be done, or be refused for ever. Throws while neither is certain. */
+  settle(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#unsettled !== undefined) await this.#settle(this.#unsettled);
+    });
+  }
+
+  /** Writes the job as it is: what compares the revision before is refused from then on (R7). */
+  async #settle(id: string): Promise<void> {
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
+      await this.#read();
+      const stored = this.#jobs.get(id);
+      const isSettled = stored?.job.state !== 'CUTTING_OVER' || (await this.#transact([copyKeyOf(stored)], [{ kind: 'put', key: copyKey(id), value: encodeCopyJob(stored.job) }]));
+      if (!isSettled) continue;
+      this.#unsettled = undefined;
+      return;
+    }
+    throw conflict(`copy ${id}`);
+  }
+
+  async #spec(name: string, id: string): Promise<{ readonly spec: KeyspaceSpec; readonly modRevision: number } | undefined> {
+    const stored = await this.#store.get(keyspaceKey(name));
+    const parsed = stored === undefined ? undefined : parseKeyspaceSpec(stored.value);
+    return parsed?.kind === 'parsed' && parsed.value.id === id ? { spec: parsed.value, modRevision: stored!.modRevision } : undefined;
+  }
+
   /** Forgets the oldest of those that ended. */
   prune(): Promise<void> {
     return this.#inTurn(async () => {
-      const gone = this.jobs().filter(hasCopyEnded).slice(ENDED_KEPT);
+      const gone = this.jobs().filter((job) => hasCopyEnded(job) && job.sourceRemains !== true).slice(ENDED_KEPT);
       if (gone.length === 0) return;
       await this.#transact([], gone.map(({ id }) => ({ kind: 'delete', key: copyKey(id) })));
       await this.#read();
@@ -121,7 +181,7 @@ export class CopyStore {
     const stored = await this.#store.get(key);
     const parsed = stored === undefined ? undefined : parseKeyspaceSpec(stored.value);
     const spec = parsed?.kind === 'parsed' && parsed.value.id === targetId ? parsed.value : undefined;
-    const isPaused = state !== 'RUNNING';
+    const isPaused = state !== 'RUNNING' && state !== 'CUTTING_OVER';
     const isAsWanted = spec?.copyOf?.isPaused === isPaused && (spec.copyOf.bytesPerSecond ?? 0) === bytesPerSecond;
     if (stored === undefined || spec?.copyOf === undefined || isAsWanted) return { comparisons: [], changes: [] };
     return {
@@ -137,14 +197,16 @@ export class CopyStore {
     return outcome.kind === 'succeeded';
   }
 
-  async #read(): Promise<void> {
-    const { values } = await this.#store.list(COPIES_PREFIX);
+  /** Answers etcd's revision. */
+  async #read(): Promise<number> {
+    const { values, revision } = await this.#store.list(COPIES_PREFIX);
     this.#jobs.clear();
     for (const { value, modRevision } of values) {
       const parsed = parseCopyJob(value);
       if (parsed.kind === 'parsed') this.#jobs.set(parsed.value.id, { job: parsed.value, modRevision });
     }
     this.#isCurrent = !this.#hasLost;
+    return revision;
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {

@@ -5,8 +5,9 @@ import type { NodeRecord } from '@atoll/core-membership';
 import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
 import { PeersByAddress } from '../adapters/peers-by-address.ts';
 
-/** Time between two questions to a node. */
+/** Time between two questions to a node; and while something waits for the answer. */
 const ASK_MS = 500;
+const ASK_SOON_MS = 10;
 
 export interface CopyWatchOptions {
   readonly deadlineMs: number;
@@ -30,11 +31,21 @@ export class CopyWatch {
     return this.#answers.get(node ?? '')?.get(placeOf({ keyspaceId, partition })) ?? [];
   }
 
+  /** Whether the node's latest answer is there. */
+  hasAnswered(node: string | undefined): boolean {
+    return this.#answers.has(node ?? '');
+  }
+
+  /** Asks these nodes now, beside those that are asked anyway. Resolves when each has answered, or has not in so many ms. */
+  async refresh(wanted: ReadonlySet<string>, nodes: ReadonlyMap<string, NodeRecord>, deadlineMs: number): Promise<void> {
+    await Promise.all([...wanted].map((node) => this.#ask(node, nodes.get(node), deadlineMs)));
+  }
+
   /** Asks these nodes if it is time. Does not wait. */
-  tick(wanted: ReadonlySet<string>, nodes: ReadonlyMap<string, NodeRecord>, nowMs: number): void {
+  tick(wanted: ReadonlySet<string>, nodes: ReadonlyMap<string, NodeRecord>, nowMs: number, isUrgent = false): void {
     for (const node of this.#answers.keys()) if (!wanted.has(node)) this.#answers.delete(node);
     this.#peers.retain(new Set([...wanted].flatMap((node) => nodes.get(node)?.address ?? [])));
-    if (this.#isAsking || nowMs - this.#askedMs < ASK_MS || wanted.size === 0) return;
+    if (this.#isAsking || nowMs - this.#askedMs < (isUrgent ? ASK_SOON_MS : ASK_MS) || wanted.size === 0) return;
     this.#askedMs = nowMs;
     this.#isAsking = true;
     void Promise.all([...wanted].map((node) => this.#ask(node, nodes.get(node)))).finally(() => {
@@ -46,9 +57,9 @@ export class CopyWatch {
     this.#peers.close();
   }
 
-  async #ask(node: string, record: NodeRecord | undefined): Promise<void> {
+  async #ask(node: string, record: NodeRecord | undefined, deadlineMs = this.#options.deadlineMs): Promise<void> {
     try {
-      const answer = record && (await callUnary(this.#peers.at(record.address), 'getCopies', {}, { deadlineMs: this.#options.deadlineMs }));
+      const answer = record && (await callUnary(this.#peers.at(record.address), 'getCopies', {}, { deadlineMs }));
       if (answer !== undefined && answer.incarnation === record?.incarnation) this.#answers.set(node, Map.groupBy(answer.copies, placeOf));
       else this.#answers.delete(node);
     } catch (error) {

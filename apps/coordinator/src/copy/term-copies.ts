@@ -2,17 +2,26 @@
 // kept, asked after, and brought to their end.
 import type { Migration, PartitionMigration } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError } from '@atoll/core-errors';
-import type { KeyspaceSpec } from '@atoll/core-membership';
-import { commandCopy, hasCopyEnded, type CopyJob, type JobCommand } from '@atoll/core-migration';
+import type { KeyspaceSpec, WriteRecord } from '@atoll/core-membership';
+import { abortCutOver, beginCutOver, commandCopy, hasCopyEnded, refusalOfCutOver, type CopyJob, type JobCommand } from '@atoll/core-migration';
 import { sourcePartitionsOf } from '@atoll/core-placement';
+import { randomHex, type Random } from '@atoll/core-runtime';
 import type { ClusterView, Comparison, GuardedMetadataStore } from '@atoll/platform-etcd';
 import type { Logger, Telemetry } from '@atoll/platform-telemetry';
 import type { KeyspaceStore } from '../adapters/keyspace-store.ts';
 import type { Events } from '../events.ts';
+import type { Failpoints } from '../migration/failpoints.ts';
 import { toCopiedPartition, toCopyMigration } from './copy-messages.ts';
 import { CopySpans } from './copy-spans.ts';
 import { CopyStore } from './copy-store.ts';
 import { CopyWatch } from './copy-watch.ts';
+import { CutOverRun, withFrozen } from './cut-over-run.ts';
+import { CutOverSpan } from './cut-over-spans.ts';
+import { FreezeCalls } from './freeze-calls.ts';
+import type { CoordinatorMetrics } from '../coordinator-metrics.ts';
+
+/** Longest call to a leader that is asked to stand still, in ms. */
+const FREEZE_CALL_MS_MAX = 250;
 
 export interface TermCopiesOptions {
   readonly store: GuardedMetadataStore;
@@ -22,11 +31,18 @@ export interface TermCopiesOptions {
   /** Longest call to a node, in ms. */
   readonly nodeCallMs: number;
   readonly wallMs: () => number;
-  readonly telemetry: Pick<Telemetry, 'tracing'>;
+  /** Monotonic. */
+  readonly nowMs: () => number;
+  readonly random: Random;
   readonly events: Events;
+  readonly metrics: Pick<CoordinatorMetrics, 'migration'>;
+  readonly telemetry: Pick<Telemetry, 'tracing'>;
   readonly logger: Logger;
-  /** There may be something new to decide. */
-  readonly onNews: () => void;
+  readonly failpoints: Failpoints | undefined;
+  /** Writes records, tells those whom they concern, and waits until the view shows them. What was refused is left out. */
+  readonly writeRecords: (records: readonly WriteRecord[]) => Promise<void>;
+  /** There may be something new to decide, at once or in so many ms. */
+  readonly onNews: (inMs?: number) => void;
 }
 
 export class TermCopies {
@@ -34,6 +50,9 @@ export class TermCopies {
   readonly #options: TermCopiesOptions;
   readonly #watch: CopyWatch;
   readonly #spans: CopySpans;
+  readonly #freezes: FreezeCalls;
+  /** Cut-overs that were asked for in this term, by the id that the job names. */
+  readonly #runs = new Map<string, CutOverRun>();
 
   constructor(options: TermCopiesOptions) {
     const { store, election, nodeCallMs, logger } = options;
@@ -41,6 +60,7 @@ export class TermCopies {
     this.#spans = new CopySpans(options.telemetry.tracing);
     this.store = new CopyStore({ store, election });
     this.#watch = new CopyWatch({ deadlineMs: nodeCallMs, onProblem: (node, err) => logger.debug({ node, err }, 'a node does not say how far its copies are') });
+    this.#freezes = new FreezeCalls({ deadlineMs: Math.min(nodeCallMs, FREEZE_CALL_MS_MAX), onProblem: (address, problem) => logger.debug({ address, problem }, 'partitions of a source do not stand still yet') });
   }
 
   /** Throws as CopyStore.create. The nodes begin as soon as the keyspace is placed. */
@@ -62,6 +82,43 @@ export class TermCopies {
     this.#options.onNews();
   }
 
+  /**
+   * Begins a cut-over, unless it is under way or done. `step` carries it out. Throws CUT_OVER_REFUSED with what lacks,
+   * MIGRATION_CONFLICT where the state of the job does not allow it, and as CopyStore.update.
+   */
+  async cutOver(id: string, maxPauseMs: number): Promise<void> {
+    const { random, telemetry, wallMs, events } = this.#options;
+    const job = this.store.job(id);
+    if (job === undefined) throw new AtollError('MIGRATION_CONFLICT', `id: migration ${id} is no copy, and only a copy is cut over`, { metadata: { field: 'id', migration: id } });
+    if (job.state === 'CUTTING_OVER' || job.state === 'SUCCEEDED') return;
+    const cutOver = { id: randomHex(random, 8), maxPauseMs };
+    const begin = (stored: CopyJob): CopyJob => {
+      const next = beginCutOver(stored, cutOver);
+      if ('refusal' in next) throw new AtollError('MIGRATION_CONFLICT', `id: ${next.refusal}`, { metadata: { field: 'id', migration: id } });
+      return next;
+    };
+    begin(job);
+    const comparedEntries = this.#requireReady(job);
+    const span = new CutOverSpan(telemetry.tracing, wallMs, job);
+    const run = this.#run({ id: cutOver.id, comparedEntries, span });
+    await run.connect(job);
+    this.#runs.set(cutOver.id, run);
+    try {
+      const begun = await this.store.update(id, begin);
+      if (begun.cutOver?.id !== cutOver.id) this.#runs.delete(cutOver.id);
+      else if (begun.state === 'CUTTING_OVER') events.cutOverBegan(begun);
+    } catch (error) {
+      this.#runs.delete(cutOver.id);
+      throw error;
+    }
+    this.#options.onNews();
+  }
+
+  /** Has to succeed before anything that rests on who leads the partitions of a source (R7, R37). */
+  settle(): Promise<void> {
+    return this.store.settle();
+  }
+
   /** The copy that a keyspace is part of, as source or target. */
   copyWith(keyspace: KeyspaceSpec): CopyJob | undefined {
     return this.store.active().find(({ cluster, sourceId, targetId }) => (cluster === undefined && keyspace.id === sourceId) || keyspace.id === targetId);
@@ -71,10 +128,97 @@ export class TermCopies {
   async step(nowMs: number): Promise<void> {
     const { view } = this.#options;
     await this.store.refresh();
-    const active = this.store.active();
-    const leaders = active.flatMap(({ target }) => view.partitions(target).flatMap(({ record }) => record.leader?.node ?? []));
-    this.#watch.tick(new Set(leaders), view.nodes(), nowMs);
-    for (const job of active) if (job.state === 'CANCELLING') await this.#cancel(job);
+    const jobs = this.store.jobs().filter((job) => !hasCopyEnded(job) || job.sourceRemains === true);
+    const isUrgent = jobs.some(({ state }) => state === 'CUTTING_OVER');
+    this.#watch.tick(new Set(jobs.flatMap((job) => this.#leadersOf(job))), view.nodes(), nowMs, isUrgent);
+    for (const job of jobs) if (job.state === 'CUTTING_OVER') await this.#cutOver(job);
+    await this.#thaw();
+    for (const job of jobs) {
+      if (job.state === 'CANCELLING') await this.#cancel(job);
+      if (job.sourceRemains === true) await this.#removeSource(job);
+    }
+  }
+
+  #leadersOf({ target }: CopyJob): string[] {
+    return this.#options.view.partitions(target).flatMap(({ record }) => record.leader?.node ?? []);
+  }
+
+  /** Throws CUT_OVER_REFUSED; answers how many entries were found equal. */
+  #requireReady(job: CopyJob): number {
+    const copy = this.describe(job.id)!.migration;
+    const { following, lagMs, comparedEntries, differing } = copy.copy!;
+    const refusal = refusalOfCutOver({ isFollowing: following, partitions: job.partitionCount, following: copy.partitionsDone, lagMs, comparedEntries, differing });
+    if (refusal === undefined) return comparedEntries!;
+    throw new AtollError('CUT_OVER_REFUSED', `id: ${job.target} cannot take the place of ${job.source} now: ${refusal}`, { metadata: { field: 'id', migration: job.id } });
+  }
+
+  #run(options: { readonly id: string; readonly comparedEntries: number; readonly span: CutOverSpan }): CutOverRun {
+    const { view, random, nowMs, wallMs, writeRecords, onNews } = this.#options;
+    return new CutOverRun(
+      {
+        view,
+        random,
+        nowMs,
+        wallMs,
+        store: this.store,
+        freezes: this.#freezes,
+        statuses: (node, keyspaceId, partition) => this.#watch.of(node, keyspaceId, partition),
+        refreshStatuses: (job) => this.#watch.refresh(new Set(this.#leadersOf(job)), view.nodes(), FREEZE_CALL_MS_MAX),
+        write: writeRecords,
+        isHeld: ({ source }) => this.#options.failpoints?.holdsCutOver(source, 'before') === true,
+        wake: onNews,
+      },
+      options,
+    );
+  }
+
+  /** One that another coordinator began is given up: how long writes have waited already is not known (R37). */
+  async #cutOver(job: CopyJob): Promise<void> {
+    const { events, metrics } = this.#options;
+    const { id } = job.cutOver!;
+    const run = this.#runs.get(id);
+    const problem = run === undefined ? 'another coordinator was elected meanwhile' : await run.step(job);
+    const now = problem === undefined ? this.store.job(job.id)! : await this.store.update(job.id, (stored) => abortCutOver(stored, id, problem));
+    if (now.state === 'CUTTING_OVER') return;
+    this.#runs.delete(id);
+    run?.span.ended(problem ?? '', { 'atoll.pause_ms': now.pauseMsMax ?? 0 });
+    if (now.state === 'RUNNING') return events.cutOverGivenUp(now);
+    if (now.state !== 'SUCCEEDED') return;
+    metrics.migration.cutOver(now.pausesMs ?? []);
+    events.copyEnded(now);
+    this.#spans.ended(now);
+    this.#options.onNews();
+  }
+
+  /**
+   * Has writes taken again wherever a record says FROZEN for no cut-over that is under way: whoever gave it up, and whatever
+   * was written late (R7). Never of a source whose place was taken, however old the view is.
+   */
+  async #thaw(): Promise<void> {
+    const { view, random, writeRecords } = this.#options;
+    const jobs = this.store.jobs();
+    const underWay = new Set(jobs.map(({ state, cutOver }) => (state === 'CUTTING_OVER' ? cutOver?.id : undefined)));
+    const taken = new Set(jobs.map(({ state, sourceId }) => (state === 'SUCCEEDED' ? sourceId : undefined)));
+    const frozen = [...view.keyspaces().values()]
+      .filter(({ id, movedTo }) => movedTo === undefined && !taken.has(id))
+      .flatMap(({ name }) => view.partitions(name))
+      .filter(({ record }) => record.frozen !== undefined && !underWay.has(record.frozen) && !taken.has(record.keyspaceId));
+    if (frozen.length > 0) await writeRecords(frozen.map((versioned) => withFrozen(versioned, undefined, random)));
+  }
+
+  /** By the usual deletion, once nobody follows it any more. */
+  async #removeSource(job: CopyJob): Promise<void> {
+    const { keyspaces, view, onNews, failpoints } = this.#options;
+    if (keyspaces.deletions().includes(job.source) || failpoints?.holdsCutOver(job.source, 'after') === true) return;
+    if ((await keyspaces.idOf(job.source)) !== job.sourceId) {
+      await this.store.update(job.id, (stored) => ({ ...stored, sourceRemains: false }));
+      return this.store.prune();
+    }
+    const isThere = view.keyspace(job.target)?.id === job.targetId;
+    const isFollowed = isThere && this.#partitionsOf(job).some(({ leader, statuses }) => !this.#watch.hasAnswered(leader) || statuses.length > 0);
+    if (isFollowed) return;
+    await keyspaces.markDeleted(job.source);
+    onNews();
   }
 
   /** The job with its partitions as they stand; undefined when there is none. */
@@ -88,6 +232,7 @@ export class TermCopies {
   }
 
   end(): void {
+    this.#freezes.close();
     this.#watch.close();
   }
 

@@ -1,5 +1,6 @@
 import type { CreateKeyspaceRequest, CreateKeyspaceResponse } from '@atoll/contracts/atoll/v1/admin';
 import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
+import { resolveKeyspace } from '@atoll/core-membership';
 import { randomHex } from '@atoll/core-runtime';
 import type { CallContext } from '@atoll/platform-grpc';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
@@ -11,6 +12,10 @@ export async function createKeyspace(context: AdminContext, request: CreateKeysp
   if (request.keyspace === undefined) throw invalidArgument('keyspace', 'is missing');
   const spec = toKeyspaceSpec(request.keyspace, randomHex(context.random, 8));
   const { view, term } = requireTerm(context);
+  // Also one that another keyspace has as an alias; a keyspace of the name is found by the store.
+  if (view.keyspace(spec.name) === undefined && resolveKeyspace(view.keyspaces(), spec.name) !== undefined) {
+    throw new AtollError('KEYSPACE_EXISTS', `keyspace.name: ${spec.name} is a name of another keyspace already`, { metadata: { field: 'keyspace.name', keyspace: spec.name } });
+  }
   await term.createKeyspace(spec);
   const isLed = (): boolean => {
     const records = view.partitions(spec.name);

@@ -1,18 +1,19 @@
 import type { DeleteKeyspaceRequest, DeleteKeyspaceResponse } from '@atoll/contracts/atoll/v1/admin';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
-import { keyspaceNotFound } from '@atoll/core-membership';
+import { keyspaceNotFound, resolveKeyspace } from '@atoll/core-membership';
 import { DEFAULT_KEYSPACE } from '@atoll/core-runtime';
 import type { CallContext } from '@atoll/platform-grpc';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { waitForView } from '../wait-for-view.ts';
 import { WAIT_MS } from './wait-ms.ts';
 
-export async function deleteKeyspace(context: AdminContext, { name }: DeleteKeyspaceRequest, call: CallContext): Promise<DeleteKeyspaceResponse> {
-  if (name === '') throw invalidArgument('name', 'is missing');
-  if (name === DEFAULT_KEYSPACE) throw invalidArgument('name', `${DEFAULT_KEYSPACE} always exists and cannot be deleted`);
-  const { view, term } = requireTerm(context);
-  const spec = view.keyspace(name);
-  if (spec === undefined) throw keyspaceNotFound(name);
+export async function deleteKeyspace(context: AdminContext, { name: asked }: DeleteKeyspaceRequest, call: CallContext): Promise<DeleteKeyspaceResponse> {
+  if (asked === '') throw invalidArgument('name', 'is missing');
+    const { view, term } = requireTerm(context);
+  const spec = resolveKeyspace(view.keyspaces(), asked);
+  if (spec === undefined) throw keyspaceNotFound(asked);
+  const { name } = spec;
+  if ([name, ...(spec.aliases ?? [])].includes(DEFAULT_KEYSPACE)) throw invalidArgument('name', `${DEFAULT_KEYSPACE} always exists and cannot be deleted`);
   await term.copies.store.refresh();
   const copy = term.copies.copyWith(spec);
   if (copy !== undefined) {

@@ -1,12 +1,12 @@
 import type { GetKeyspaceRequest, GetKeyspaceResponse } from '@atoll/contracts/atoll/v1/admin';
-import { keyspaceNotFound } from '@atoll/core-membership';
+import { keyspaceNotFound, resolveKeyspace } from '@atoll/core-membership';
 import { DEFAULT_KEYSPACE } from '@atoll/core-runtime';
 import { readView, type AdminContext } from '../admin-context.ts';
 import { toKeyspaceMessage } from '@atoll/platform-wire';
 
 export function getKeyspace(context: AdminContext, request: GetKeyspaceRequest): GetKeyspaceResponse {
   const name = request.name || DEFAULT_KEYSPACE;
-  const spec = readView(context).keyspace(name);
+  const spec = resolveKeyspace(readView(context).keyspaces(), name);
   if (spec === undefined) throw keyspaceNotFound(name);
   return { keyspace: toKeyspaceMessage(spec) };
 }

@@ -10,7 +10,7 @@ import type {
 } from '@atoll/contracts/atoll/v1/locks';
 import { AtollError } from '@atoll/core-errors';
 import type { LockScope } from '@atoll/core-locks';
-import { keyspaceNotFound } from '@atoll/core-membership';
+import { keyspaceNotFound, resolveKeyspace } from '@atoll/core-membership';
 import { randomHex } from '@atoll/core-runtime';
 import type { CallContext } from '@atoll/platform-grpc';
 import { fromLockMode, fromLockScope, toLockMode, toLockScope } from '@atoll/platform-wire';
@@ -65,5 +65,5 @@ export async function listLocks(context: LocksContext, { name, keyspace }: ListL
 function checkKeyspace(context: LocksContext, scope: LockScope): void {
   const view = context.view();
   if (view === undefined) throw new AtollError('METADATA_UNAVAILABLE', 'this coordinator is waiting for etcd');
-  if (scope.kind === 'range' && view.keyspace(scope.keyspace) === undefined) throw keyspaceNotFound(scope.keyspace);
+  if (scope.kind === 'range' && resolveKeyspace(view.keyspaces(), scope.keyspace) === undefined) throw keyspaceNotFound(scope.keyspace);
 }

@@ -1,6 +1,6 @@
 import type { CopyTarget, StartMigrationRequest, StartMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
-import { checkKeyspaceName, createKeyspaceSpec, keyspaceNotFound, type KeyspaceSpec, type SourceCluster } from '@atoll/core-membership';
+import { checkKeyspaceName, createKeyspaceSpec, keyspaceNotFound, resolveKeyspace, type KeyspaceSpec, type SourceCluster } from '@atoll/core-membership';
 import { FILL_SHARE_MAX, type CopyJob } from '@atoll/core-migration';
 import { WHOLE_RANGE, overlaps, tokenRangeOf, type TokenRange } from '@atoll/core-placement';
 import { DEFAULT_KEYSPACE, randomHex, toPartitionId } from '@atoll/core-runtime';
@@ -12,6 +12,9 @@ import { sizeIn, type ClusterSurvey } from '../migration/cluster-survey.ts';
 import { checkBytesPerSecond } from './bytes-per-second.ts';
 import { beginOnce, checkMigrationId, existingMigration } from './known-migrations.ts';
 
+/** As many times a source may be reset, or recovered uncleanly, before a version of it could be one of its copy. */
+const GENERATIONS = 2 ** 16;
+
 /**
  * `StartMigration` with the method COPY. Throws INVALID_ARGUMENT that names the field, KEYSPACE_NOT_FOUND, KEYSPACE_EXISTS, CAPACITY_SHORT,
  * MIGRATION_CONFLICT, and as askSourceCluster.
@@ -21,10 +24,10 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
   const { target, tokens } = checkCopyRequest(request);
   const known = await existingMigration(term, request.id);
   if (known !== undefined) return known;
-  const { source, cluster } = await findSource(context, request);
+  const { source, cluster, firstGeneration } = await findSource(context, request);
   const id = request.id || `copy-${randomHex(context.random, 8)}`;
-  const spec = specOf(source, target, { id: randomHex(context.random, 8), job: id, bytesPerSecond: request.bytesPerSecond, tokens, cluster });
-  if (view.keyspace(spec.name) !== undefined) {
+  const spec = specOf(source, target, { id: randomHex(context.random, 8), job: id, bytesPerSecond: request.bytesPerSecond, tokens, cluster, firstGeneration });
+  if (view.keyspace(spec.name) !== undefined || resolveKeyspace(view.keyspaces(), spec.name) !== undefined) {
     throw new AtollError('KEYSPACE_EXISTS', `target.name: there is a keyspace named ${spec.name} already`, { metadata: { field: 'target.name', keyspace: spec.name } });
   }
   // How much another cluster has is not known here.
@@ -54,20 +57,29 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
   return { migration: toCopyMigration(job, partitions, 0, ''), partitions };
 }
 
+interface FoundSource {
+  readonly source: KeyspaceSpec;
+  readonly cluster: SourceCluster | undefined;
+  /** Of the copy. */
+  readonly firstGeneration: number | undefined;
+}
+
 /** In this cluster, or as the routers of another one say. */
-async function findSource(context: AdminContext, { keyspace, sourceRouters }: StartMigrationRequest): Promise<{ readonly source: KeyspaceSpec; readonly cluster: SourceCluster | undefined }> {
+async function findSource(context: AdminContext, { keyspace, sourceRouters }: StartMigrationRequest): Promise<FoundSource> {
   const { view, term } = requireTerm(context);
   const name = keyspace || DEFAULT_KEYSPACE;
   const notWhole = (from: string) => invalidArgument('keyspace', `${name} is itself being copied, from ${from}, and not whole`);
   if (sourceRouters.length > 0) {
     const { source, cluster, copiedFrom } = await askSourceCluster(sourceRouters, name, view.clusterId);
     if (copiedFrom !== undefined) throw notWhole(copiedFrom);
-    return { source, cluster };
+    // It does not take the place of a keyspace there: versions need not be told apart.
+    return { source, cluster, firstGeneration: undefined };
   }
   const source = view.keyspace(name);
-  if (source === undefined || term.keyspaces.isDeleting(source.id)) throw keyspaceNotFound(name);
+  if (source === undefined || source.movedTo !== undefined || term.keyspaces.isDeleting(source.id)) throw keyspaceNotFound(name);
   if (source.copyOf !== undefined) throw notWhole(source.copyOf.keyspace);
-  return { source, cluster: undefined };
+  const generations = view.partitions(source.name).map(({ record }) => record.generation.counter);
+  return { source, cluster: undefined, firstGeneration: Math.max(0, ...generations) + GENERATIONS };
 }
 
 interface CheckedCopy {
@@ -93,10 +105,11 @@ interface CopyAsk {
   readonly bytesPerSecond: number;
   readonly tokens: TokenRange | undefined;
   readonly cluster: SourceCluster | undefined;
+  readonly firstGeneration: number | undefined;
 }
 
 /** As its source, but for what was asked for. */
-function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job, bytesPerSecond, tokens, cluster }: CopyAsk): KeyspaceSpec {
+function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job, bytesPerSecond, tokens, cluster, firstGeneration }: CopyAsk): KeyspaceSpec {
   const replicationFactor = target.replicationFactor || source.replicationFactor;
   const minInSync = target.minInSync || (replicationFactor === source.replicationFactor ? source.minInSync : undefined);
   try {
@@ -108,7 +121,18 @@ function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job, bytesPerSec
       partitionCount: target.partitionCount || source.partitionCount,
       replicationFactor,
       minInSync,
-      copyOf: { job, keyspace: source.name, keyspaceId: source.id, isPaused: false, ...(bytesPerSecond > 0 && { bytesPerSecond }), ...(tokens !== undefined && { tokens }), ...(cluster !== undefined && { cluster }) },
+      cutOver: undefined,
+      aliases: undefined,
+      copyOf: {
+        job,
+        keyspace: source.name,
+        keyspaceId: source.id,
+        isPaused: false,
+        ...(bytesPerSecond > 0 && { bytesPerSecond }),
+        ...(tokens !== undefined && { tokens }),
+        ...(cluster !== undefined && { cluster }),
+        ...(firstGeneration !== undefined && { firstGeneration }),
+      },
     });
   } catch (error) {
     // The fields are those of the target here.

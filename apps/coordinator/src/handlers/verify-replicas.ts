@@ -12,6 +12,7 @@ import { writeWithBackpressure, type ServerStreamHandler, type WritableCall } fr
 import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { VERIFY, type VerifyOptions } from '../verify/partition-verifier.ts';
 import { namedPartitions } from './named-partitions.ts';
+import { withStoredName } from './stored-name.ts';
 
 interface Report {
   readonly partition: PartitionComparison;
@@ -21,14 +22,14 @@ interface Report {
 
 export function verifyReplicas(context: AdminContext): ServerStreamHandler<VerifyReplicasRequest, VerifyReplicasResponse> {
   return async (call, { signal }) => {
-    const { keyspace, partitions, reportOnly } = call.request;
+    const { keyspace, partitions, reportOnly } = withStoredName(context, call.request);
     await run(context, call, { keyspace, partitions }, { ...VERIFY, reportOnly }, signal);
   };
 }
 
 export function syncReplicas(context: AdminContext): ServerStreamHandler<SyncReplicasRequest, SyncReplicasResponse> {
   return async (call, { signal }) => {
-    const { keyspace, partitions, node, everything, trustLeader } = call.request;
+    const { keyspace, partitions, node, everything, trustLeader } = withStoredName(context, call.request);
     if (node !== '' && !isNode(requireTerm(context).view, node)) throw new AtollError('NODE_NOT_FOUND', `there is no node ${node}`, { metadata: { field: 'node' } });
     await run(context, call, { keyspace, partitions }, { reportOnly: false, node: node || undefined, everything, trustLeader }, signal);
   };

@@ -5,10 +5,15 @@
 //
 //   DIRECTORY/<keyspace>.<partition>.<STEP>.<before|after>           made by the test: hold it there; removed: go on
 //   DIRECTORY/<keyspace>.<partition>.<STEP>.<before|after>.reached   made by the coordinator that holds it, with its id
+//
+// The cut-over of a copy has such a place, too: the transaction by which it takes the place of its source, named by that one.
+//
+//   DIRECTORY/<source>.CUT_OVER.<before|after>                       as above, and with .reached
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MigrationOperator, OperatorChange, OperatorStep } from '@atoll/core-migration';
 import { partitionName } from '@atoll/core-membership';
+import type { Config } from '../config.ts';
 
 export type FailpointPlace = 'before' | 'after';
 
@@ -49,12 +54,22 @@ export class Failpoints {
     });
   }
 
+  /** Whether the cut-over of a copy of this keyspace stands still there. */
+  holdsCutOver(source: string, place: FailpointPlace): boolean {
+    return this.#holds(`${source}.CUT_OVER.${place}`);
+  }
+
   #holds(name: string): boolean {
     const path = join(this.#directory, name);
     if (!existsSync(path)) return false;
     if (!existsSync(`${path}.reached`)) writeFileSync(`${path}.reached`, this.#id);
     return true;
   }
+}
+
+/** Undefined wherever clients are served. */
+export function failpointsOf({ failpointsDir, common }: Pick<Config, 'failpointsDir' | 'common'>): Failpoints | undefined {
+  return failpointsDir === undefined ? undefined : new Failpoints({ directory: failpointsDir, id: common.id });
 }
 
 const keyOf = ({ keyspace, partition }: MigrationOperator): string => partitionName(keyspace, partition);

@@ -4,6 +4,8 @@ import type { Metrics } from '@atoll/platform-telemetry';
 export interface MigrationMetrics {
   stepped(from: MigrationOperator, to: MigrationOperator): void;
   ended(job: MigrationJob): void;
+  /** A copy took the place of its source. */
+  cutOver(pausesMs: readonly number[]): void;
 }
 
 /** `read` is called when somebody asks for the metrics: jobs and operators of the present term. */
@@ -16,7 +18,7 @@ export function createMigrationMetrics(metrics: Metrics, read: { readonly jobs: 
   const partitions = metrics.counterFamily('atoll_migration_partitions_total', ['result'], { description: 'Partitions whose migration ended: done, rolled_back.' });
   const bytes = metrics.counter('atoll_migration_bytes_total', { description: 'Keys and values that migrations that ended copied.', unit: 'By' });
   const jobs = metrics.counterFamily('atoll_migrations_total', ['state'], { description: 'Migrations that ended: succeeded, failed, cancelled.' });
-  const pauses = metrics.histogram('atoll_migration_pause_seconds', { description: 'Time for which writes to one partition waited for its leader to change in a migration.', unit: 's' });
+  const pauses = metrics.histogram('atoll_migration_pause_seconds', { description: 'Time for which writes to one partition waited for its leader to change in a migration, or for a copy to take its place.', unit: 's' });
   return {
     stepped: (from, to) => {
       if (from.step === 'TRANSFER' && to.pauseMs !== undefined) pauses.record(to.pauseMs);
@@ -25,5 +27,8 @@ export function createMigrationMetrics(metrics: Metrics, read: { readonly jobs: 
       bytes.add(to.bytes);
     },
     ended: (job) => jobs.with(job.state.toLowerCase()).add(),
+    cutOver: (pausesMs) => {
+      for (const pauseMs of pausesMs) pauses.record(pauseMs);
+    },
   };
 }

@@ -13,7 +13,7 @@ import { PartitionVerifier } from '../verify/partition-verifier.ts';
 import { AGAIN_MS, AutomaticMigrations } from './automatic-migrations.ts';
 import { AUTO, planMethod, type MethodAsk } from './begin-migration.ts';
 import { surveyCluster, type ClusterSurvey } from './cluster-survey.ts';
-import { Failpoints } from './failpoints.ts';
+import { failpointsOf } from './failpoints.ts';
 import type { MigrationMetrics } from './migration-metrics.ts';
 import { MigrationSpans } from './migration-spans.ts';
 import { MigrationStore } from './migration-store.ts';
@@ -189,7 +189,7 @@ function createMigrations(options: TermMigrationsOptions, peers: TransferPeers, 
     spans,
     metrics: options.metrics,
     config,
-    failpoints: config.failpointsDir === undefined ? undefined : new Failpoints({ directory: config.failpointsDir, id: config.common.id }),
+    failpoints: failpointsOf(config),
     wallMs: () => clock.wallMs(),
     handOver: (record, node) => {
       const known = requested.get(nameOf(record));

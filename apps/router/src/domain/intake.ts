@@ -20,7 +20,7 @@ import {
 } from '@atoll/platform-wire';
 import type { OpIds } from './op-ids.ts';
 import { FIELDS } from './operation-fields.ts';
-import { RoutedOperation } from './routed-operation.ts';
+import { RoutedOperation, keyspaceField } from './routed-operation.ts';
 import type { KeyspaceRoute, RoutingTable } from './routing-table.ts';
 
 /** A request as it came in, by a unary call or inside a batch. */
@@ -121,6 +121,8 @@ function takeInChecked(intake: Intake, table: RoutingTable, opIds: OpIds): Route
   const isWrite = kind !== OPERATION.GET;
   const opId = isWrite ? (head.opId ?? opIds.next()) : undefined;
   let tail = opId === head.opId || opId === undefined ? EMPTY : encodeOpIdField(FIELDS[kind]!.opId, opId);
+  const keyspaceName = head.keyspace === '' ? DEFAULT_KEYSPACE : head.keyspace;
+  if (route.spec.name !== keyspaceName) tail = Buffer.concat([tail, keyspaceField(route.spec.name)]);
   if (head.session.length > 0) {
     const narrowed = narrowSession(head.session, route.tag, partition);
     if (narrowed.mustBeStrong && !needsLeader) {
@@ -132,9 +134,10 @@ function takeInChecked(intake: Intake, table: RoutingTable, opIds: OpIds): Route
   const operation = new RoutedOperation({
     kind,
     isWrite,
+    keyspaceName,
     keyspace: route,
     partition,
-    orderKey: token.low >>> 2, // a small integer
+    token,
     needsLeader,
     body,
     tail,

@@ -1,5 +1,7 @@
 import type { OpId } from '@atoll/contracts/atoll/v1/cache';
 import type { AtollError } from '@atoll/core-errors';
+import { partitionOfToken } from '@atoll/core-placement';
+import type { Hash64 } from '@atoll/core-runtime';
 import type { Span } from '@atoll/platform-telemetry';
 import { encodeOpIdField } from '@atoll/platform-wire';
 import type { KeyOrder } from './key-order.ts';
@@ -27,10 +29,12 @@ export interface RoutedOperationOptions {
   /** One of OPERATION. */
   readonly kind: number;
   readonly isWrite: boolean;
+  /** As the caller named it; it may come to mean another one (R37). */
+  readonly keyspaceName: string;
   readonly keyspace: KeyspaceRoute;
   readonly partition: number;
-  /** Lower half of the key's token: operations of one key share it. */
-  readonly orderKey: number;
+  /** Of the key: operations of one key share it. */
+  readonly token: Hash64;
   /** True: only the leader may answer. */
   readonly needsLeader: boolean;
   readonly body: Buffer;
@@ -54,12 +58,14 @@ export interface RoutedOperationOptions {
 export class RoutedOperation {
   readonly kind: number;
   readonly isWrite: boolean;
-  readonly keyspace: KeyspaceRoute;
-  readonly partition: number;
+  readonly keyspaceName: string;
+  keyspace: KeyspaceRoute;
+  partition: number;
+  readonly token: Hash64;
   readonly orderKey: number;
   readonly needsLeader: boolean;
   readonly body: Buffer;
-  readonly tail: Buffer;
+  tail: Buffer;
   readonly opId: OpId | undefined;
   readonly session: Buffer;
   readonly deadlineAtMs: number;
@@ -85,6 +91,8 @@ export class RoutedOperation {
   mayHaveHappened = false;
   /** Then: when it was sent first, on the monotonic clock. */
   firstSentAtMs = 0;
+  /** A cut-over of its keyspace for whose time it is certain that it did not happen before; empty without one (R37). */
+  notAppliedFor = '';
   /** Tries so far. */
   attempts = 0;
   /** A replica refused: ask the leader from now on. */
@@ -131,9 +139,11 @@ export class RoutedOperation {
   constructor(options: RoutedOperationOptions) {
     this.kind = options.kind;
     this.isWrite = options.isWrite;
+    this.keyspaceName = options.keyspaceName;
     this.keyspace = options.keyspace;
     this.partition = options.partition;
-    this.orderKey = options.orderKey;
+    this.token = options.token;
+    this.orderKey = options.token.low >>> 2; // a small integer
     this.needsLeader = options.needsLeader;
     this.body = options.body;
     this.tail = options.tail;
@@ -146,6 +156,22 @@ export class RoutedOperation {
     this.bytes = options.body.length + options.tail.length;
     const repeatAgeMs = options.opId?.repeatAgeMs ?? 0;
     if (repeatAgeMs > 0) this.noteDoubt(options.startedAtMs - repeatAgeMs);
+  }
+
+  /** Its keyspace's place was taken by another one (R37): from now on it goes there. */
+  moveTo(keyspace: KeyspaceRoute): void {
+    this.keyspace = keyspace;
+    this.partition = partitionOfToken(this.token, keyspace.spec.partitionCount);
+    // Of a field that comes twice the last one counts.
+    const name = keyspaceField(keyspace.spec.name);
+    this.bytes += name.length;
+    this.tail = Buffer.concat([this.tail, name]);
+    this.target = '';
+    this.fallBackToLeader = false;
+    if (this.notAppliedFor === '' || this.notAppliedFor !== keyspace.spec.cutOver?.id || this.opId === undefined) return;
+    // The source's frozen leader did not have it, and took nothing since: here it comes for the first time.
+    this.mayHaveHappened = false;
+    this.tail = Buffer.concat([this.tail, encodeOpIdField(FIELDS[this.kind]!.opId, { ...this.opId, repeatAgeMs: 0 })]);
   }
 
   /** It was sent at this time and may have been taken. */
@@ -174,3 +200,6 @@ export class RoutedOperation {
 }
 
 const EMPTY: Buffer = Buffer.alloc(0);
+
+/** Field 1 of every request; names are of 64 bytes at most. */
+export const keyspaceField = (name: string): Buffer => Buffer.concat([Buffer.of(10, name.length), Buffer.from(name)]);

@@ -49,6 +49,8 @@ const NOWHERE: PartitionRoute = { generation: 0, epoch: 0, leader: '', replicas:
 export class RoutingTable {
   readonly #source: RoutingSource;
   readonly #keyspaces = new Map<string, KeyspaceRoute>();
+  /** Further names, of keyspaces that have taken the place of others (R37). They go before the names of keyspaces. */
+  readonly #aliases = new Map<string, KeyspaceRoute>();
   readonly #addresses = new Map<string, string>();
   readonly #zone: string | undefined;
 
@@ -59,8 +61,14 @@ export class RoutingTable {
     this.refreshAll();
   }
 
+  /** By the name that a client gives: the keyspace may be called otherwise. */
   keyspace(name: string): KeyspaceRoute | undefined {
-    return this.#keyspaces.get(name);
+    return this.#aliases.get(name) ?? this.#keyspaces.get(name);
+  }
+
+  /** Whether a name may mean another keyspace than it did. */
+  get hasAliases(): boolean {
+    return this.#aliases.size > 0;
   }
 
   /** Addresses that some partition needs, or a registered node has. */
@@ -91,6 +99,10 @@ export class RoutingTable {
       const partitions = isSame ? before.partitions : Array.from({ length: spec.partitionCount }, () => NOWHERE);
       this.#keyspaces.set(name, { spec, tag: keyspaceTag(spec.id), cursorTag: cursorTag(spec.id), partitions });
       for (let partition = 0; partition < spec.partitionCount; partition += 1) this.refreshPartition(name, partition);
+    }
+    this.#aliases.clear();
+    for (const route of this.#keyspaces.values()) {
+      if (route.spec.movedTo === undefined) for (const alias of route.spec.aliases ?? []) this.#aliases.set(alias, route);
     }
   }
 

@@ -124,7 +124,7 @@ class PartitionScan {
     const call: ClientReadableStream<Buffer> = this.#deps
       .routing()
       .dispatcher.linkTo(target)
-      .client.makeServerStreamRequest(CacheService.scan.path, CacheService.scan.requestSerialize, (bytes: Buffer) => bytes, { ...request, cursor, limit, partition }, metadata, {});
+      .client.makeServerStreamRequest(CacheService.scan.path, CacheService.scan.requestSerialize, (bytes: Buffer) => bytes, { ...request, keyspace: this.#route.spec.name, cursor, limit, partition }, metadata, {});
     const { signal } = this.#context;
     const onAbort = (): void => call.cancel();
     signal.addEventListener('abort', onAbort, { once: true });

@@ -128,13 +128,13 @@ class KeyspaceWatch {
   }
 
   #open(address: string, partitions: readonly number[]): void {
-    const { call, context, deps, positions } = this.#options;
+    const { call, context, deps, positions, route } = this.#options;
     const known = partitions.map((partition) => positions.get(partition)).filter((position) => position !== undefined);
     const afterVersion = known.length === 0 ? call.request.afterVersion : EMPTY;
     const node = new NodeWatch({
       address,
       client: deps.routing().dispatcher.linkTo(address).client,
-      request: { ...call.request, partitions: [...partitions], positions: known, afterVersion, progressMs: this.#progressMs },
+      request: { ...call.request, keyspace: route.spec.name, partitions: [...partitions], positions: known, afterVersion, progressMs: this.#progressMs },
       traceparent: context.traceparent,
       nowMs: deps.nowMs,
       onMessage: (from, message, moved, ended) => this.#onMessage(from, message, moved, ended),

@@ -11,9 +11,10 @@ export function createOperation(options: { readonly kind?: 'get' | 'set'; readon
   return new RoutedOperation({
     kind: kind === 'get' ? OPERATION.GET : OPERATION.SET,
     isWrite: kind === 'set',
+    keyspaceName: 'default',
     keyspace,
     partition: 0,
-    orderKey,
+    token: { high: 0, low: orderKey << 2 },
     needsLeader: true,
     body: Buffer.alloc(0),
     tail: Buffer.alloc(0),

@@ -107,7 +107,8 @@ export class CacheOperations {
 
   /** A read under a lock is answered once earlier holders are certainly refused (I9). */
   #getUnder(proof: FenceMessage, { target, leader, request }: { target: Target; leader: Leader; request: GetRequest }, now: Moment, done: Done<GetResponse>): void {
-    const { hosted, hash } = target;
+    const { hosted, hash, keyspace } = target;
+    if (keyspace.spec.cutOver !== undefined) leader.endCopy(keyspace.spec.cutOver, now);
     leader.readUnder(toFenceOf(proof, request.key), { key: request.key, hash }, now, (outcome) => {
       if (outcome.kind === 'read') return done(undefined, readAnswer(hosted, outcome.entry, readMoment()));
       done(outcome.reason === 'NOT_LEADER' ? this.#notLeader(target) : new AtollError(outcome.reason, outcome.message), undefined);
@@ -283,8 +284,9 @@ export class CacheOperations {
     // It waits for the office to be settled, or comes too late.
     if (trace !== undefined && leader?.isHandingOver !== false) linkHandOver(trace.span, hosted, now.monotonicMs);
     if (leader === undefined) return done(this.#notLeader(target), undefined, EMPTY, EMPTY);
-    const { copyOf } = keyspace.spec;
+    const { copyOf, cutOver } = keyspace.spec;
     if (copyOf !== undefined) return done(copying(keyspace.spec.name, copyOf), undefined, EMPTY, EMPTY);
+    if (cutOver !== undefined) leader.endCopy(cutOver, now);
     if (hosted.journal !== undefined && this.#host.isJournalFull) {
       return done(new AtollError('OVERLOADED', 'the disk of this node is behind'), undefined, EMPTY, EMPTY);
     }

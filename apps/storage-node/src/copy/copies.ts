@@ -7,9 +7,11 @@ import { MIB } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { SharedClients, createChannelOptions } from '@atoll/platform-grpc';
 import type { Counter, Logger, Metrics, Tracing } from '@atoll/platform-telemetry';
+import type { HostedKeyspace } from '../hosted-keyspace.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 import { ByteRate } from '../replication/byte-rate.ts';
+import { readMoment } from '../turn.ts';
 import { CopyPuller, type CopyPullerOptions } from './copy-puller.ts';
 import { followedSource } from './followed-source.ts';
 import { Slots } from './slots.ts';
@@ -25,6 +27,7 @@ const PHASES: Record<CopyPhase, PhaseMessage> = {
   EMPTYING: PhaseMessage.COPY_PHASE_EMPTYING,
   COPYING: PhaseMessage.COPY_PHASE_COPYING,
   FOLLOWING: PhaseMessage.COPY_PHASE_FOLLOWING,
+  ENDED: PhaseMessage.COPY_PHASE_UNSPECIFIED,
 };
 
 export interface CopiesOptions {
@@ -74,6 +77,7 @@ export class Copies {
     const wanted = new Set<HostedReplica>();
     const paced = new Set<string>();
     for (const keyspace of host.keyspaces()) {
+      endCopies(keyspace);
       const source = followedSource(keyspace.spec.copyOf, this.#options);
       if (source === undefined) continue;
       paced.add(keyspace.spec.id);
@@ -81,7 +85,7 @@ export class Copies {
       const rate = this.#rateOf(keyspace.spec.id);
       for (const hosted of keyspace.replicas()) {
         const { leader } = hosted.replica;
-        if (leader?.isServing !== true || hosted.isDropped) continue;
+        if (leader?.isServing !== true || hosted.isDropped || hosted.replica.state.copies.isEnded) continue;
         wanted.add(hosted);
         led += 1;
         this.#pull({ hosted, leader, source, target: keyspace.spec, rate });
@@ -146,4 +150,11 @@ export class Copies {
 function shareOf({ copyOf, partitionCount }: KeyspaceSpec, led: number): number {
   const { bytesPerSecond = 0 } = copyOf ?? {};
   return (bytesPerSecond * Math.max(1, led)) / partitionCount;
+}
+
+/** A copy that has the place of its source says so in its log as soon as its leader hears of it, not with the first write alone. */
+function endCopies(keyspace: HostedKeyspace): void {
+  const { cutOver } = keyspace.spec;
+  if (cutOver === undefined) return;
+  for (const { replica } of keyspace.replicas()) replica.leader?.endCopy(cutOver, readMoment());
 }

@@ -59,6 +59,8 @@ export interface PullStatus {
   readonly restarts: number;
   readonly problem: string;
   readonly proof: CopyProof | undefined;
+  /** What is committed here is as the source was there. */
+  readonly origin: CopyPosition['origin'] | undefined;
 }
 
 /**
@@ -96,7 +98,7 @@ export class CopyPuller {
     const position = this.#position;
     const phase = position?.phase ?? 'EMPTYING';
     const progress = phase === 'FOLLOWING' ? 1 : (position?.next?.high ?? 0) / 2 ** 32;
-    const base = { phase, progress, restarts: this.#restarts, problem: this.#problem, proof: this.#proof };
+    const base = { phase, progress, restarts: this.#restarts, problem: this.#problem, proof: this.#proof, origin: position?.origin };
     if (this.#head === undefined || position === undefined) return { ...base, lagSeq: undefined, lagMs: undefined };
     const silentMs = nowMs - this.#head.heardMs;
     const lagSeq = Math.max(0, this.#head.seq - position.origin.seq);

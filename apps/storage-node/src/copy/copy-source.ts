@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ServerWritableStream } from '@grpc/grpc-js';
-import { FollowSourceResponse, type CopyCheck, type FollowSourceRequest } from '@atoll/contracts/atoll/v1/copy';
+import { FollowSourceResponse, type ConfirmFreezeRequest, type ConfirmFreezeResponse, type CopyCheck, type FollowSourceRequest, type FrozenPartition } from '@atoll/contracts/atoll/v1/copy';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
 import { checkPartitionCount, holdsToken, partitionOfToken, tokenOfKey } from '@atoll/core-placement';
 import { beginOfCopy, digestRange, readSource, type ReplicaState, type SourceLimits, type SourcePlace } from '@atoll/core-replication';
@@ -11,6 +11,7 @@ import { toTokenRange } from '@atoll/platform-wire';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 import type { SyncThrottle } from '../replication/sync-throttle.ts';
+import { readMoment } from '../turn.ts';
 
 /** A message ends behind the value that reaches its bound; with one large value it still fits into what gRPC takes. */
 const LIMITS: SourceLimits = {
@@ -85,6 +86,20 @@ export class CopySource {
     } finally {
       pace(false);
     }
+  }
+
+  /** Answer to `Copy.ConfirmFreeze`. Partitions that are not led here, or not still yet, are left out. */
+  confirmFreeze({ keyspace: name, keyspaceId, cutOver, partitions, seal }: ConfirmFreezeRequest): ConfirmFreezeResponse {
+    const keyspace = this.#options.host.keyspace(name);
+    const confirmed: FrozenPartition[] = [];
+    let problem = '';
+    for (const partition of keyspace?.id === keyspaceId ? partitions : []) {
+      const { state, leader } = keyspace?.replica(partition)?.replica ?? {};
+      const answer = leader?.confirmFreeze(cutOver, seal, readMoment());
+      if (answer?.kind === 'confirmed') confirmed.push({ partition, barrier: { generation: state!.generation.counter, ...answer.position }, timeMs: state!.clock.read(performance.now()) });
+      else problem ||= `partition ${partition}: ${answer?.problem ?? 'it is not led here'}`;
+    }
+    return { partitions: confirmed, problem };
   }
 
   /** Looked up anew each time: leadership and lineage may have changed meanwhile. */

@@ -63,6 +63,8 @@ export const ERROR_REASONS = [
   'MIGRATION_CONFLICT',
   // The target of a migration, or the whole cluster without a node, lacks memory for it.
   'CAPACITY_SHORT',
+  // A copy is not ready to take the place of its source: it does not follow, is behind, or was not found equal.
+  'CUT_OVER_REFUSED',
   'CANCELLED',
   'DEADLINE_EXCEEDED',
   'INTERNAL',

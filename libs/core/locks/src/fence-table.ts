@@ -56,6 +56,11 @@ export class FenceTable {
     this.#raise({ lock, exclusive: isShared ? 0 : token, any: token });
   }
 
+  /** Whatever lock it is of, a token below this one is outdated. */
+  raiseFloor(token: number): void {
+    this.#lift({ exclusive: token, any: token });
+  }
+
   /** Learns all that the other one knows. */
   merge(other: FenceTable): void {
     this.#lift(other.#floor);

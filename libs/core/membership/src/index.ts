@@ -4,9 +4,10 @@ export {
   checkKeyspaceName,
   createKeyspaceSpec,
   keyspaceNotFound,
+  resolveKeyspace,
   updateKeyspaceSpec,
 } from './keyspace-spec.ts';
-export type { AckLevel, CopyOf, Durability, Eviction, KeyspaceRequest, KeyspaceSpec, OnDataLoss, SourceCluster, UpdatableField } from './keyspace-spec.ts';
+export type { AckLevel, CopyOf, CutOver, Durability, Eviction, KeyspaceRequest, KeyspaceSpec, OnDataLoss, SourceCluster, UpdatableField } from './keyspace-spec.ts';
 export type { NodeRecord, NodeSpec } from './node-record.ts';
 export { assertRecord, hasReplica, isSameMember, membersOf, withoutReplica } from './partition-record.ts';
 export type { Generation, Member, PartitionRecord, PartitionState, VersionedRecord } from './partition-record.ts';

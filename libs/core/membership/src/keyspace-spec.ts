@@ -43,6 +43,23 @@ export interface CopyOf {
   readonly traceparent?: string | undefined;
   /** Undefined: the source is in this cluster. */
   readonly cluster?: SourceCluster | undefined;
+  /**
+   * Counter of the generation with which its partitions begin, 1 where it is left out: above any of the source, so that a
+   * version of the one is never one of the other (R3).
+   */
+  readonly firstGeneration?: number | undefined;
+}
+
+/** That a keyspace was a copy and has taken the place of its source (R37). */
+export interface CutOver {
+  /** The migration. */
+  readonly job: string;
+  /** What the records of the source say that are frozen for it. */
+  readonly id: string;
+  /** Fencing tokens below it may have been outdated at the source: they are refused. A revision of etcd. */
+  readonly fencesBelow: number;
+  /** The source's time when it was last read, in ms since the epoch: what had expired there stays expired (I7, R23). */
+  readonly timeMs: number;
 }
 
 /** One policy for a named set of entries. Everything is filled in: defaults are applied once, at creation. */
@@ -69,6 +86,11 @@ export interface KeyspaceSpec {
   readonly valueBytesMax: number;
   /** Present while the keyspace is filled from another one: until then nobody else writes to it. */
   readonly copyOf?: CopyOf | undefined;
+  readonly cutOver?: CutOver | undefined;
+  /** Further names by which clients know it: those of keyspaces whose place it has taken. They go before names of keyspaces. */
+  readonly aliases?: readonly string[] | undefined;
+  /** Name of the keyspace that has taken the place of this one, which is served no more and is to be deleted. */
+  readonly movedTo?: string | undefined;
 }
 
 /** What a caller says of a keyspace: anything but the name may be left out. */
@@ -110,6 +132,9 @@ export function createKeyspaceSpec(request: KeyspaceRequest): KeyspaceSpec {
     onDataLoss: request.onDataLoss ?? 'WAIT',
     valueBytesMax: request.valueBytesMax ?? VALUE_BYTES_MAX,
     ...(request.copyOf !== undefined && { copyOf: request.copyOf }),
+    ...(request.cutOver !== undefined && { cutOver: request.cutOver }),
+    ...(request.aliases !== undefined && { aliases: request.aliases }),
+    ...(request.movedTo !== undefined && { movedTo: request.movedTo }),
   });
 }
 
@@ -146,6 +171,16 @@ function checkInteger(field: string, value: number, min: number, max: number): v
   if (!Number.isInteger(value) || value < min || value > max) {
     throw invalidArgument(field, `must be a whole number from ${min} to ${max}, not ${value}`);
   }
+}
+
+/**
+ * The keyspace that a client means by `name`: the one that has it as an alias, else the one that is called so. Undefined when
+ * there is none, or only one that is served no more.
+ */
+export function resolveKeyspace(keyspaces: ReadonlyMap<string, KeyspaceSpec>, name: string): KeyspaceSpec | undefined {
+  for (const spec of keyspaces.values()) if (spec.movedTo === undefined && spec.aliases?.includes(name) === true) return spec;
+  const spec = keyspaces.get(name);
+  return spec?.movedTo === undefined ? spec : undefined;
 }
 
 export function keyspaceNotFound(name: string): AtollError {

@@ -50,6 +50,11 @@ export interface PartitionRecord {
    * leader need not wait until the lease that it granted has run out.
    */
   readonly relinquished: boolean;
+  /**
+   * The cut-over for whose sake no leader of this partition takes writes (R37): the next one reads it here before it takes
+   * office. Undefined: writes are taken.
+   */
+  readonly frozen?: string | undefined;
   /** Replicas that hold every committed write. The leader is one of them. */
   readonly inSync: readonly Member[];
   /** Left the in-sync set while it was below minInSync: hold every committed write all the same (R9, KIP-966). */

@@ -5,12 +5,26 @@ import type { TokenRange } from '@atoll/core-placement';
 import type { JobCommand } from './migration-job.ts';
 
 /**
- * RUNNING    the target is filled, and follows
- * PAUSED     nothing is taken from the source
- * CANCELLING the target is removed, with all that it has
- * CANCELLED  it is gone
+ * RUNNING      the target is filled, and follows
+ * PAUSED       nothing is taken from the source
+ * CUTTING_OVER records of the source may be frozen, for `cutOver.id`
+ * SUCCEEDED    the target has the place of the source; written together with that, in one transaction
+ * CANCELLING   the target is removed, with all that it has
+ * CANCELLED    it is gone
+ *
+ *   RUNNING <-> PAUSED      RUNNING <-> CUTTING_OVER -> SUCCEEDED      RUNNING, PAUSED, CUTTING_OVER -> CANCELLING -> CANCELLED
+ *
+ * A record of the source that is frozen for anything but the cut-over of a job that is CUTTING_OVER is thawed, whoever froze it.
  */
-export type CopyJobState = 'RUNNING' | 'PAUSED' | 'CANCELLING' | 'CANCELLED';
+export type CopyJobState = 'RUNNING' | 'PAUSED' | 'CUTTING_OVER' | 'SUCCEEDED' | 'CANCELLING' | 'CANCELLED';
+
+/** A cut-over, from when it was asked for. */
+export interface CutOverJob {
+  /** Random: what records of the source say that are frozen for it. */
+  readonly id: string;
+  /** Longest time for which writes may be held back, in ms. */
+  readonly maxPauseMs: number;
+}
 
 export interface CopyJob {
   /** 1 to 64 characters of [A-Za-z0-9_-]. */
@@ -34,17 +48,27 @@ export interface CopyJob {
   /** Wall clock in ms: for people, no decision rests on it. `endedMs` is 0 until the end. */
   readonly createdMs: number;
   readonly endedMs: number;
-  /** Why it was cancelled; empty otherwise. */
+  /** Why it was cancelled, or why the last cut-over was given up; empty otherwise. */
   readonly problem: string;
+  /** Present while CUTTING_OVER and behind it. */
+  readonly cutOver?: CutOverJob | undefined;
+  /** Once it SUCCEEDED: for how long writes were held back, in ms, by partition of the source; of the first 1024. */
+  readonly pausesMs?: readonly number[] | undefined;
+  readonly pauseMsMax?: number | undefined;
+  /** Once it SUCCEEDED: entries of the last comparison before that, all equal. */
+  readonly comparedEntries?: number | undefined;
+  /** It SUCCEEDED, and its source is still there. */
+  readonly sourceRemains?: boolean | undefined;
 }
 
-export const hasCopyEnded = ({ state }: CopyJob): boolean => state === 'CANCELLED';
+export const hasCopyEnded = ({ state }: CopyJob): boolean => state === 'CANCELLED' || state === 'SUCCEEDED';
 
 /** The job behind the command; the same one where the command changes nothing; why not where it cannot be carried out. */
 export function commandCopy(job: CopyJob, asked: JobCommand): CopyJob | { readonly refusal: string } {
   const { id, state } = job;
   if (asked.kind === 'cancel') {
-    return state === 'CANCELLING' || state === 'CANCELLED' ? job : { ...job, state: 'CANCELLING', problem: 'cancelled by an operator' };
+    if (state === 'SUCCEEDED') return { refusal: `migration ${id} has ended (${state}): the copy has the place of its source, and there is no way back` };
+    return state === 'CANCELLING' || state === 'CANCELLED' ? job : { ...job, state: 'CANCELLING', cutOver: undefined, problem: 'cancelled by an operator' };
   }
   if (state !== 'RUNNING' && state !== 'PAUSED') {
     const what = asked.kind === 'pause' ? 'paused' : 'resumed';
@@ -52,4 +76,29 @@ export function commandCopy(job: CopyJob, asked: JobCommand): CopyJob | { readon
   }
   const next: CopyJob = asked.kind === 'pause' ? { ...job, state: 'PAUSED' } : { ...job, state: 'RUNNING', bytesPerSecond: asked.bytesPerSecond ?? job.bytesPerSecond };
   return next.state === state && next.bytesPerSecond === job.bytesPerSecond ? job : next;
+}
+
+/** The job with its cut-over begun; the same one where it is under way or done; why not where it cannot be. */
+export function beginCutOver(job: CopyJob, cutOver: CutOverJob): CopyJob | { readonly refusal: string } {
+  const { id, state } = job;
+  if (state === 'CUTTING_OVER' || state === 'SUCCEEDED') return job;
+  if (job.cluster !== undefined) return { refusal: `migration ${id} copies a keyspace of another cluster, and cannot take its place there` };
+  if (job.tokens !== undefined) return { refusal: `migration ${id} copies a range of tokens, and cannot take the place of the whole keyspace` };
+  if (state !== 'RUNNING') return { refusal: `migration ${id} is ${state} and cannot be cut over` };
+  return { ...job, state: 'CUTTING_OVER', cutOver, problem: '' };
+}
+
+/** Back to following its source; the same one when it is not that cut-over that is under way. */
+export function abortCutOver(job: CopyJob, cutOver: string, reason: string): CopyJob {
+  if (job.state !== 'CUTTING_OVER' || job.cutOver?.id !== cutOver) return job;
+  return { ...job, state: 'RUNNING', cutOver: undefined, problem: `the cut-over was given up: ${reason}` };
+}
+
+/** Pauses of more partitions would not fit into a value in etcd. */
+const PAUSES_KEPT = 1024;
+
+/** The copy has the place of its source. */
+export function completeCutOver(job: CopyJob, { pausesMs, endedMs, comparedEntries }: { readonly pausesMs: readonly number[]; readonly endedMs: number; readonly comparedEntries: number }): CopyJob {
+  const rounded = pausesMs.map((ms) => Math.round(ms));
+  return { ...job, state: 'SUCCEEDED', endedMs, problem: '', pausesMs: rounded.slice(0, PAUSES_KEPT), pauseMsMax: Math.max(0, ...rounded), comparedEntries, sourceRemains: true };
 }

@@ -1,4 +1,7 @@
 export type { CopyPhase, CopyPosition } from './copy/copy-position.ts';
+export { endOfCopy } from './copy/copy-position.ts';
+export { WriteFreeze } from './copy/write-freeze.ts';
+export type { FreezeAnswer } from './copy/write-freeze.ts';
 export { CopyPositions } from './copy/copy-positions.ts';
 export { digestRange, isSameDigest } from './copy/range-digest.ts';
 export type { RangeDigest, RangeDigestRead } from './copy/range-digest.ts';

@@ -7,8 +7,9 @@ import { hasReplica, type Member, type VersionedRecord } from '@atoll/core-membe
 import { evaluateWrite, type CurrentEntry, type Evaluation, type StoredEntry, type WriteCommand } from '@atoll/core-store';
 import { FenceTable, type Fence } from '@atoll/core-locks';
 import { keyHash, type Hash64, type Random, type ReplicaId } from '@atoll/core-runtime';
-import type { CopyPosition } from './copy/copy-position.ts';
+import { endOfCopy, type CopyPosition } from './copy/copy-position.ts';
 import type { CopiedChange } from './copy/source-reader.ts';
+import { FROZEN, SEALED, WriteFreeze, type FreezeAnswer } from './copy/write-freeze.ts';
 import type { FollowerProgress } from './follower-progress.ts';
 import { HandOver, type HandOverOutcome } from './hand-over.ts';
 import type { ChangeAttempt, RecordInForce } from './in-sync-change.ts';
@@ -67,6 +68,9 @@ export class Leader {
   #handOver: HandOver | undefined;
   /** The revision that was named in giving up is no more the record's: the office may be taken up again at the next tick. */
   #isResuming = false;
+  /** The copy that this partition was is over by an entry of this office (R37). */
+  #hasEndedCopy = false;
+  readonly #freeze = new WriteFreeze();
   #isClosing = false;
   /** Answers of etcd and of the disk may still come in: they must change nothing any more. */
   #hasLeft = false;
@@ -152,6 +156,7 @@ export class Leader {
       return isHeld ? undefined : done(failed('PARTITION_UNAVAILABLE', 'too many writes wait for a change of the leader'));
     }
     const refusal = this.#refusalOfWrites(now.monotonicMs);
+    if (refusal === FROZEN) return this.#refuseFrozen(request, now, done);
     if (refusal !== undefined) return done(refusal);
     const keyText = toKeyText(request.key);
     const uncommitted = this.#uncommitted.size === 0 ? undefined : this.#uncommitted.get(keyText, request.hash);
@@ -175,6 +180,18 @@ export class Leader {
     // An answer that rests on an uncommitted write waits for its commit (R18).
     if (uncommitted === undefined) return done(outcome);
     uncommitted.write.onSettled((committed) => done(committed ? outcome : lostOffice()));
+  }
+
+  /**
+   * What became of a write that was sent before is known here, and at the copy it is not (R37). That it is not in the log is
+   * told with the cut-over: until that has ended, nothing gets into the log here, however late it arrives.
+   */
+  #refuseFrozen(request: WriteRequest, now: Moment, done: (outcome: WriteOutcome) => void): void {
+    const known = request.opId && this.#state.results.find(request.opId);
+    if (known !== undefined) return this.#answerAgain(known, request, done);
+    const timeMs = this.#state.clock.lead(now.monotonicMs, now.wallMs);
+    const isCertain = this.#state.results.knowsSince(earliestStampMs(timeMs, request.repeatAgeMs ?? 0));
+    return done(isCertain ? { ...FROZEN, metadata: { not_applied_for: this.record.record.frozen! } } : FROZEN);
   }
 
   /** A write that was sent before: its answer stands (R21). What is not committed yet is waited for. */
@@ -267,6 +284,7 @@ export class Leader {
    */
   refusalOfReads(nowMs: number): FailedWrite | undefined {
     if (!this.isServing) return failed('PARTITION_UNAVAILABLE', 'the leader is taking office');
+    if (this.#freeze.isSealed(this.record.record.frozen)) return SEALED;
     return this.hasLease(nowMs) ? undefined : failed('PARTITION_UNAVAILABLE', NO_LEASE);
   }
 
@@ -283,6 +301,7 @@ export class Leader {
     if (this.#isClosing) return failed('NOT_LEADER', 'the leader is handing over');
     if (!this.isServing) return failed('PARTITION_UNAVAILABLE', 'the leader is taking office');
     if (!this.hasLease(nowMs)) return failed('PARTITION_UNAVAILABLE', NO_LEASE);
+    if (this.record.record.frozen !== undefined) return FROZEN;
     if (!this.#keeper.hasQuorum) {
       return failed('NOT_ENOUGH_REPLICAS', `${this.record.smallestSet} of ${this.#settings.minInSync} replicas are in sync`);
     }
@@ -363,6 +382,7 @@ export class Leader {
   copy(changes: readonly CopiedChange[], position: CopyPosition, now: Moment, done: (failure: FailedWrite | undefined) => void): void {
     const refusal = this.#handOver === undefined ? this.#refusalOfWrites(now.monotonicMs) : failed('PARTITION_UNAVAILABLE', 'the leader is handing over');
     if (refusal !== undefined) return done(refusal);
+    if (this.#hasEndedCopy || this.#state.copies.isEnded) return done(failed('PARTITION_UNAVAILABLE', 'the copy has taken the place of its source'));
     let failure: FailedWrite | undefined;
     const note = (outcome: WriteOutcome): void => {
       if (outcome.kind === 'failed') failure ??= outcome;
@@ -378,6 +398,48 @@ export class Leader {
     }
     const appended = this.#append({ kind: 'copied', position }, now, undefined, []);
     this.#awaitUnchanging(appended, { keyText: '', hash: FIRST_HASH }, now, (committed) => done(committed ? undefined : lostOffice()));
+  }
+
+  /**
+   * From now on nothing is taken from a source any more, and clients write: to be called before the first of them (R37). It
+   * is an entry of the log, ahead of theirs:
+   *
+   *   1. the copy takes the source's place, and its leader A takes a write
+   *   2. A dies; B, which has not heard of that, follows the source from the last place in the log
+   *   3. the older value of the source would come again, over the write
+   *
+   * Fencing tokens below `fencesBelow` count as outdated: which of them are, the source alone knew. The time is not before
+   * `timeMs`, that of the source when it was last read: what had expired there stays so (I7). Does nothing where the copy is
+   * over, and where writes are refused.
+   */
+  endCopy({ fencesBelow, timeMs }: { readonly fencesBelow: number; readonly timeMs: number }, now: Moment): void {
+    const { copies } = this.#state;
+    if (this.#hasEndedCopy || copies.isEnded || this.#handOver !== undefined || this.#refusalOfWrites(now.monotonicMs) !== undefined) return;
+    this.#hasEndedCopy = true;
+    this.#state.clock.follow(timeMs, now.monotonicMs);
+    this.#append({ kind: 'copied', position: endOfCopy(fencesBelow) }, now, undefined, []);
+    this.#fences?.raiseFloor(fencesBelow);
+    this.#advanceCommit(now.monotonicMs);
+  }
+
+  /**
+   * Whether all that was ever acknowledged here is committed and nothing more is written, since the record names `cutOver`
+   * (R37). With `isSealing` nothing is read here any more, either. To be asked again until it is confirmed.
+   */
+  confirmFreeze(cutOver: string, isSealing: boolean, now: Moment): FreezeAnswer {
+    const notYet = (problem: string): FreezeAnswer => ({ kind: 'not-yet', problem });
+    if (this.#hasLeft || this.#handOver !== undefined) return notYet('the leader leaves its office');
+    if (this.record.record.frozen !== cutOver) return notYet('the leader has not heard of it');
+    const refusal = this.#refusalOfWrites(now.monotonicMs);
+    if (refusal !== FROZEN) return notYet(refusal?.message ?? 'writes are taken');
+    const position = this.#freeze.barrier(cutOver, () => {
+      const { entry } = this.#append({ kind: 'marker' }, now, undefined, []);
+      return { epoch: entry.epoch, seq: entry.seq };
+    });
+    this.#advanceCommit(now.monotonicMs);
+    if (this.#state.appliedSeq < position.seq) return notYet('the barrier is not committed');
+    if (isSealing) this.#freeze.seal(cutOver);
+    return { kind: 'confirmed', position };
   }
 
   /** What the key will cost when every write under way is applied. */

@@ -2,6 +2,7 @@ import { FenceTable } from '@atoll/core-locks';
 import { keyHash, type Hash64, type PartitionId } from '@atoll/core-runtime';
 import type { Generation, Member } from '@atoll/core-membership';
 import type { EntryVersion, PartitionStore } from '@atoll/core-store';
+import type { CopyPosition } from './copy/copy-position.ts';
 import { CopyPositions } from './copy/copy-positions.ts';
 import { DigestMarks } from './digest-marks.ts';
 import { FormerData, type DiscardReport } from './former-data.ts';
@@ -206,8 +207,13 @@ export class ReplicaState {
     this.#repair?.noteEntry(entry);
     this.#appliedSeq = entry.seq;
     if (entry.operation.kind === 'marker') this.marks.keep({ epoch: entry.epoch, seq: entry.seq }, this.#installed ? this.store.digest() : undefined);
-    if (entry.operation.kind === 'copied') this.copies.set(entry.operation.position, entry.seq);
+    if (entry.operation.kind === 'copied') this.#applyCopied(entry.operation.position, entry.seq);
     this.clock.follow(entry.stampMs, nowMs);
+  }
+
+  #applyCopied(position: CopyPosition, seq: number): void {
+    this.copies.set(position, seq);
+    if (position.phase === 'ENDED') this.fences.raiseFloor(position.origin.seq);
   }
 
   finishApply(): void {

@@ -58,7 +58,7 @@ const operatorSchema: z.ZodType<MigrationOperator> = z
 
 const copySchema: z.ZodType<CopyJob> = z.object({
   id: z.string().min(1).max(64),
-  state: z.enum(['RUNNING', 'PAUSED', 'CANCELLING', 'CANCELLED']),
+  state: z.enum(['RUNNING', 'PAUSED', 'CUTTING_OVER', 'SUCCEEDED', 'CANCELLING', 'CANCELLED']),
   source: z.string().min(1),
   sourceId: z.string().min(1),
   target: z.string().min(1),
@@ -72,6 +72,11 @@ const copySchema: z.ZodType<CopyJob> = z.object({
   createdMs: ms,
   endedMs: ms,
   problem: z.string(),
+  cutOver: z.object({ id: z.string().min(1), maxPauseMs: ms }).optional(),
+  pausesMs: z.array(ms).optional(),
+  pauseMsMax: ms.optional(),
+  comparedEntries: count.optional(),
+  sourceRemains: z.boolean().optional(),
 });
 
 /** These throw when the record is larger than 8 KiB: a bug of its writer. */

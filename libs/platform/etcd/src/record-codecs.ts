@@ -28,6 +28,7 @@ const partitionSchema: z.ZodType<PartitionRecord> = z
     leader: member.optional(),
     leaderIncarnation: z.string(),
     relinquished: z.boolean().default(false),
+    frozen: z.string().min(1).optional(),
     inSync: z.array(member),
     eligible: z.array(member),
     learners: z.array(member),
@@ -82,7 +83,22 @@ const keyspaceSchema: z.ZodType<KeyspaceSpec> = z
     eviction: z.enum(['LRU', 'NONE']),
     onDataLoss: z.enum(['WAIT', 'RESET']),
     valueBytesMax: z.number(),
-    copyOf: z.object({ job: z.string().min(1), keyspace: z.string().min(1), keyspaceId: z.string().min(1), isPaused: z.boolean(), bytesPerSecond: count.optional(), tokens: tokenRange.optional(), traceparent: z.string().optional(), cluster: sourceCluster.optional() }).optional(),
+    copyOf: z
+      .object({
+        job: z.string().min(1),
+        keyspace: z.string().min(1),
+        keyspaceId: z.string().min(1),
+        isPaused: z.boolean(),
+        bytesPerSecond: count.optional(),
+        tokens: tokenRange.optional(),
+        traceparent: z.string().optional(),
+        cluster: sourceCluster.optional(),
+        firstGeneration: z.number().int().positive().optional(),
+      })
+      .optional(),
+    cutOver: z.object({ job: z.string().min(1), id: z.string().min(1), fencesBelow: z.number().int().nonnegative(), timeMs: z.number().nonnegative() }).optional(),
+    aliases: z.array(z.string().min(1)).optional(),
+    movedTo: z.string().min(1).optional(),
   })
   .superRefine((spec, context) => {
     try {

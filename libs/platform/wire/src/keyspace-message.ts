@@ -61,10 +61,11 @@ export function mutableKeyspaceFields(message: Keyspace) {
 }
 
 export function toKeyspaceMessage(spec: KeyspaceSpec): Keyspace {
-  const { id: _id, copyOf, ...fields } = spec;
+  const { id: _id, copyOf, cutOver: _cutOver, aliases = [], ...fields } = spec;
   return {
     ...fields,
     ...(copyOf !== undefined && { copyOf: copyOf.keyspace }),
+    aliases: [...aliases],
     ack: ACK_MESSAGES[spec.ack],
     durability: DURABILITY_MESSAGES[spec.durability],
     eviction: EVICTION_MESSAGES[spec.eviction],

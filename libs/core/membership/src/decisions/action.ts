@@ -17,6 +17,8 @@ export type DecisionKind =
   | 'DROP_LEARNER'
   | 'MARK_LEAVING'
   | 'DROP_LEAVING'
+  | 'FREEZE' // writes are held back, for a cut-over (R37)
+  | 'THAW' // the cut-over was given up
   | 'REMOVE'; // record of a keyspace that is no more
 
 /**

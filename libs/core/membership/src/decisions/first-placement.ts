@@ -42,7 +42,7 @@ export function decideFirstPlacement(options: {
       keyspaceId: keyspace.id,
       partition: toPartitionId(partition),
       state: 'ACTIVE',
-      generation: { counter: 1, id: randomHex(random, 8) },
+      generation: { counter: keyspace.copyOf?.firstGeneration ?? 1, id: randomHex(random, 8) },
       epoch: toEpoch(1),
       leader,
       leaderIncarnation: process.incarnation,

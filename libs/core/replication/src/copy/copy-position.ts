@@ -10,8 +10,10 @@ import type { EntryVersion } from '@atoll/core-store';
  * COPYING    keys below `next`, in key-hash order, are as the source had them at `origin`; of the others some may be here, as
  *            they were then
  * FOLLOWING  all keys are as the source had them at `origin`
+ * ENDED      it is no copy any more: what comes from a source is refused. Of `origin` only `seq` says something: fencing
+ *            tokens below it were given out for the source, which alone knows which of them are outdated
  */
-export type CopyPhase = 'EMPTYING' | 'COPYING' | 'FOLLOWING';
+export type CopyPhase = 'EMPTYING' | 'COPYING' | 'FOLLOWING' | 'ENDED';
 
 export interface CopyPosition {
   /** Partition of the source. */
@@ -25,10 +27,13 @@ export interface CopyPosition {
   readonly next: Hash64 | undefined;
 }
 
-const PHASES: readonly CopyPhase[] = ['EMPTYING', 'COPYING', 'FOLLOWING'];
+const PHASES: readonly CopyPhase[] = ['EMPTYING', 'COPYING', 'FOLLOWING', 'ENDED'];
 const HIGH = 2 ** 32;
 /** u32 source, u8 phase, u32 generation, u32 epoch, u48 seq, f64 stampMs, u32 u32 next. */
 export const COPY_POSITION_BYTES = 4 + 1 + 4 + 4 + 6 + 8 + 4 + 4;
+
+/** The copy is over: of all partitions of the source. */
+export const endOfCopy = (fencesBelow: number): CopyPosition => ({ source: 0, phase: 'ENDED', origin: { generation: 0, epoch: 0, seq: fencesBelow }, stampMs: 0, next: undefined });
 
 /** Writes COPY_POSITION_BYTES at `at` and returns the offset behind them. */
 export function encodeCopyPosition({ source, phase, origin, stampMs, next }: CopyPosition, target: Buffer, at: number): number {

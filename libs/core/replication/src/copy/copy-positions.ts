@@ -12,12 +12,19 @@ export class CopyPositions {
     return this.#bySource.size === 0;
   }
 
+  /** Whether it was a copy and is none any more: nothing is taken from a source again. */
+  get isEnded(): boolean {
+    return this.#bySource.get(0)?.position.phase === 'ENDED';
+  }
+
   get(source: number): CopyPosition | undefined {
     return this.#bySource.get(source)?.position;
   }
 
   /** As the entry `seq` of the log says; an earlier word than what is held changes nothing. */
   set(position: CopyPosition, seq: number): void {
+    if (this.isEnded) return;
+    if (position.phase === 'ENDED') this.clear();
     if (seq >= (this.#bySource.get(position.source)?.seq ?? 0)) this.#bySource.set(position.source, { position, seq });
   }
 

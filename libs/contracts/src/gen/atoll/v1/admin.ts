@@ -21,6 +21,8 @@ import { Ack, ackFromJSON, ackToJSON } from "./cache.ts";
 import {
   CancelMigrationRequest,
   CancelMigrationResponse,
+  CutOverMigrationRequest,
+  CutOverMigrationResponse,
   GetMigrationRequest,
   GetMigrationResponse,
   ListMigrationsRequest,
@@ -339,7 +341,13 @@ export interface Keyspace {
    * Keyspace, of this cluster or of another one, that this one is being copied from by a migration; absent otherwise. Nobody
    * else writes to it meanwhile. Told, never taken.
    */
-  copyOf?: string | undefined;
+  copyOf?:
+    | string
+    | undefined;
+  /** Further names by which it is known: those of keyspaces whose place it has taken, by a cut-over. Told, never taken. */
+  aliases: string[];
+  /** Keyspace that has taken its place: it is served no more, and is being deleted; absent otherwise. Told, never taken. */
+  movedTo?: string | undefined;
 }
 
 export interface GetClusterRequest {
@@ -759,6 +767,8 @@ function createBaseKeyspace(): Keyspace {
     onDataLoss: 0,
     valueBytesMax: 0,
     copyOf: undefined,
+    aliases: [],
+    movedTo: undefined,
   };
 }
 
@@ -802,6 +812,12 @@ export const Keyspace: MessageFns<Keyspace> = {
     }
     if (message.copyOf !== undefined) {
       writer.uint32(98).string(message.copyOf);
+    }
+    for (const v of message.aliases) {
+      writer.uint32(106).string(v!);
+    }
+    if (message.movedTo !== undefined) {
+      writer.uint32(114).string(message.movedTo);
     }
     return writer;
   },
@@ -915,6 +931,22 @@ export const Keyspace: MessageFns<Keyspace> = {
             message.copyOf = reader.string();
             continue;
           }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.aliases.push(reader.string());
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.movedTo = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -973,6 +1005,14 @@ export const Keyspace: MessageFns<Keyspace> = {
         : isSet(object.copy_of)
         ? globalThis.String(object.copy_of)
         : undefined,
+      aliases: globalThis.Array.isArray(object?.aliases)
+        ? object.aliases.map((e: any) => globalThis.String(e))
+        : [],
+      movedTo: isSet(object.movedTo)
+        ? globalThis.String(object.movedTo)
+        : isSet(object.moved_to)
+        ? globalThis.String(object.moved_to)
+        : undefined,
     };
   },
 
@@ -1014,6 +1054,12 @@ export const Keyspace: MessageFns<Keyspace> = {
     if (message.copyOf !== undefined) {
       obj.copyOf = message.copyOf;
     }
+    if (message.aliases?.length) {
+      obj.aliases = message.aliases;
+    }
+    if (message.movedTo !== undefined) {
+      obj.movedTo = message.movedTo;
+    }
     return obj;
   },
 
@@ -1034,6 +1080,8 @@ export const Keyspace: MessageFns<Keyspace> = {
     message.onDataLoss = object.onDataLoss ?? 0;
     message.valueBytesMax = object.valueBytesMax ?? 0;
     message.copyOf = object.copyOf ?? undefined;
+    message.aliases = object.aliases?.map((e) => e) || [];
+    message.movedTo = object.movedTo ?? undefined;
     return message;
   },
 };
@@ -6200,6 +6248,26 @@ export const AdminService = {
       Buffer.from(ResumeMigrationResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ResumeMigrationResponse => ResumeMigrationResponse.decode(value),
   },
+  /**
+   * Gives a COPY the place of its source: writes to the source are held back until the copy has all of them, for at most
+   * `max_pause_ms`; then, in one transaction, the source's name means the copy, which takes writes from then on, and the
+   * source is deleted. Reads go on meanwhile, but for the last moment. When it cannot be done in that time all goes on as
+   * before, and the job says why. Answers at its end, or at the deadline; a request that comes again is answered likewise.
+   * Until the transaction CancelMigration takes it back. Throws MIGRATION_NOT_FOUND, MIGRATION_CONFLICT (no copy, paused,
+   * cancelled), CUT_OVER_REFUSED (it does not follow yet, is more than 1000 ms behind, or was not found equal),
+   * INVALID_ARGUMENT.
+   */
+  cutOverMigration: {
+    path: "/atoll.v1.Admin/CutOverMigration" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CutOverMigrationRequest): Buffer =>
+      Buffer.from(CutOverMigrationRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CutOverMigrationRequest => CutOverMigrationRequest.decode(value),
+    responseSerialize: (value: CutOverMigrationResponse): Buffer =>
+      Buffer.from(CutOverMigrationResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CutOverMigrationResponse => CutOverMigrationResponse.decode(value),
+  },
   /** Has partitions that are not done go back to where they were; those that are done stay. Answers when it is written. */
   cancelMigration: {
     path: "/atoll.v1.Admin/CancelMigration" as const,
@@ -6303,6 +6371,16 @@ export interface AdminServer extends UntypedServiceImplementation {
   pauseMigration: handleUnaryCall<PauseMigrationRequest, PauseMigrationResponse>;
   /** Does nothing when it is running. */
   resumeMigration: handleUnaryCall<ResumeMigrationRequest, ResumeMigrationResponse>;
+  /**
+   * Gives a COPY the place of its source: writes to the source are held back until the copy has all of them, for at most
+   * `max_pause_ms`; then, in one transaction, the source's name means the copy, which takes writes from then on, and the
+   * source is deleted. Reads go on meanwhile, but for the last moment. When it cannot be done in that time all goes on as
+   * before, and the job says why. Answers at its end, or at the deadline; a request that comes again is answered likewise.
+   * Until the transaction CancelMigration takes it back. Throws MIGRATION_NOT_FOUND, MIGRATION_CONFLICT (no copy, paused,
+   * cancelled), CUT_OVER_REFUSED (it does not follow yet, is more than 1000 ms behind, or was not found equal),
+   * INVALID_ARGUMENT.
+   */
+  cutOverMigration: handleUnaryCall<CutOverMigrationRequest, CutOverMigrationResponse>;
   /** Has partitions that are not done go back to where they were; those that are done stay. Answers when it is written. */
   cancelMigration: handleUnaryCall<CancelMigrationRequest, CancelMigrationResponse>;
   /** What a rebalance would move, and why; nothing is done. */
@@ -6682,6 +6760,30 @@ export interface AdminClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ResumeMigrationResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Gives a COPY the place of its source: writes to the source are held back until the copy has all of them, for at most
+   * `max_pause_ms`; then, in one transaction, the source's name means the copy, which takes writes from then on, and the
+   * source is deleted. Reads go on meanwhile, but for the last moment. When it cannot be done in that time all goes on as
+   * before, and the job says why. Answers at its end, or at the deadline; a request that comes again is answered likewise.
+   * Until the transaction CancelMigration takes it back. Throws MIGRATION_NOT_FOUND, MIGRATION_CONFLICT (no copy, paused,
+   * cancelled), CUT_OVER_REFUSED (it does not follow yet, is more than 1000 ms behind, or was not found equal),
+   * INVALID_ARGUMENT.
+   */
+  cutOverMigration(
+    request: CutOverMigrationRequest,
+    callback: (error: ServiceError | null, response: CutOverMigrationResponse) => void,
+  ): ClientUnaryCall;
+  cutOverMigration(
+    request: CutOverMigrationRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CutOverMigrationResponse) => void,
+  ): ClientUnaryCall;
+  cutOverMigration(
+    request: CutOverMigrationRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CutOverMigrationResponse) => void,
   ): ClientUnaryCall;
   /** Has partitions that are not done go back to where they were; those that are done stay. Answers when it is written. */
   cancelMigration(

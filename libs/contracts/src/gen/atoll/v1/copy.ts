@@ -208,7 +208,39 @@ export interface CopyStatus {
   /** Why it does not go on; empty otherwise. */
   problem: string;
   /** Result of the latest comparison of all keys since this node leads; absent before the first. */
-  proof: CopyProof | undefined;
+  proof:
+    | CopyProof
+    | undefined;
+  /** With what is committed here the copy is as its source was there; absent before the first word. */
+  origin: CopyOrigin | undefined;
+}
+
+export interface ConfirmFreezeRequest {
+  /** Of the source. */
+  keyspace: string;
+  keyspaceId: string;
+  /** What the records name. */
+  cutOver: string;
+  partitions: number[];
+  /** From now on they are not read at these leaders either, until their records name the cut-over no more. */
+  seal: boolean;
+}
+
+export interface ConfirmFreezeResponse {
+  /** Those of which it is so: nothing more is written, and all that ever was acknowledged is committed. */
+  partitions: FrozenPartition[];
+  /** Why the first of the others is left out, for people; empty when there is none. */
+  problem: string;
+}
+
+export interface FrozenPartition {
+  partition: number;
+  /** An entry behind which there are none of clients. */
+  barrier:
+    | CopyOrigin
+    | undefined;
+  /** The partition's time, in milliseconds since the Unix epoch. */
+  timeMs: number;
 }
 
 /** Source and copy, compared by sub-ranges while they are written to: each at one place of the source's log. */
@@ -1522,6 +1554,7 @@ function createBaseCopyStatus(): CopyStatus {
     restarts: 0,
     problem: "",
     proof: undefined,
+    origin: undefined,
   };
 }
 
@@ -1571,6 +1604,9 @@ export const CopyStatus: MessageFns<CopyStatus> = {
     }
     if (message.proof !== undefined) {
       CopyProof.encode(message.proof, writer.uint32(106).fork()).join();
+    }
+    if (message.origin !== undefined) {
+      CopyOrigin.encode(message.origin, writer.uint32(114).fork()).join();
     }
     return writer;
   },
@@ -1692,6 +1728,14 @@ export const CopyStatus: MessageFns<CopyStatus> = {
             message.proof = CopyProof.decode(reader, reader.uint32());
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.origin = CopyOrigin.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1735,6 +1779,7 @@ export const CopyStatus: MessageFns<CopyStatus> = {
       restarts: isSet(object.restarts) ? globalThis.Number(object.restarts) : 0,
       problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
       proof: isSet(object.proof) ? CopyProof.fromJSON(object.proof) : undefined,
+      origin: isSet(object.origin) ? CopyOrigin.fromJSON(object.origin) : undefined,
     };
   },
 
@@ -1779,6 +1824,9 @@ export const CopyStatus: MessageFns<CopyStatus> = {
     if (message.proof !== undefined) {
       obj.proof = CopyProof.toJSON(message.proof);
     }
+    if (message.origin !== undefined) {
+      obj.origin = CopyOrigin.toJSON(message.origin);
+    }
     return obj;
   },
 
@@ -1802,6 +1850,360 @@ export const CopyStatus: MessageFns<CopyStatus> = {
     message.proof = (object.proof !== undefined && object.proof !== null)
       ? CopyProof.fromPartial(object.proof)
       : undefined;
+    message.origin = (object.origin !== undefined && object.origin !== null)
+      ? CopyOrigin.fromPartial(object.origin)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseConfirmFreezeRequest(): ConfirmFreezeRequest {
+  return { keyspace: "", keyspaceId: "", cutOver: "", partitions: [], seal: false };
+}
+
+export const ConfirmFreezeRequest: MessageFns<ConfirmFreezeRequest> = {
+  encode(message: ConfirmFreezeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.keyspace !== "") {
+      writer.uint32(10).string(message.keyspace);
+    }
+    if (message.keyspaceId !== "") {
+      writer.uint32(18).string(message.keyspaceId);
+    }
+    if (message.cutOver !== "") {
+      writer.uint32(26).string(message.cutOver);
+    }
+    if (message.partitions.length !== 0) {
+      writer.uint32(34).fork();
+      for (const v of message.partitions) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.seal !== false) {
+      writer.uint32(40).bool(message.seal);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ConfirmFreezeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConfirmFreezeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.keyspaceId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.cutOver = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag === 32) {
+              message.partitions.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 34) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.partitions.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.seal = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ConfirmFreezeRequest {
+    return {
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      keyspaceId: isSet(object.keyspaceId)
+        ? globalThis.String(object.keyspaceId)
+        : isSet(object.keyspace_id)
+        ? globalThis.String(object.keyspace_id)
+        : "",
+      cutOver: isSet(object.cutOver)
+        ? globalThis.String(object.cutOver)
+        : isSet(object.cut_over)
+        ? globalThis.String(object.cut_over)
+        : "",
+      partitions: globalThis.Array.isArray(object?.partitions)
+        ? object.partitions.map((e: any) => globalThis.Number(e))
+        : [],
+      seal: isSet(object.seal) ? globalThis.Boolean(object.seal) : false,
+    };
+  },
+
+  toJSON(message: ConfirmFreezeRequest): unknown {
+    const obj: any = {};
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.keyspaceId !== "") {
+      obj.keyspaceId = message.keyspaceId;
+    }
+    if (message.cutOver !== "") {
+      obj.cutOver = message.cutOver;
+    }
+    if (message.partitions?.length) {
+      obj.partitions = message.partitions.map((e) => Math.round(e));
+    }
+    if (message.seal !== false) {
+      obj.seal = message.seal;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ConfirmFreezeRequest>): ConfirmFreezeRequest {
+    return ConfirmFreezeRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ConfirmFreezeRequest>): ConfirmFreezeRequest {
+    const message = createBaseConfirmFreezeRequest();
+    message.keyspace = object.keyspace ?? "";
+    message.keyspaceId = object.keyspaceId ?? "";
+    message.cutOver = object.cutOver ?? "";
+    message.partitions = object.partitions?.map((e) => e) || [];
+    message.seal = object.seal ?? false;
+    return message;
+  },
+};
+
+function createBaseConfirmFreezeResponse(): ConfirmFreezeResponse {
+  return { partitions: [], problem: "" };
+}
+
+export const ConfirmFreezeResponse: MessageFns<ConfirmFreezeResponse> = {
+  encode(message: ConfirmFreezeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.partitions) {
+      FrozenPartition.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.problem !== "") {
+      writer.uint32(18).string(message.problem);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ConfirmFreezeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConfirmFreezeResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.partitions.push(FrozenPartition.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ConfirmFreezeResponse {
+    return {
+      partitions: globalThis.Array.isArray(object?.partitions)
+        ? object.partitions.map((e: any) => FrozenPartition.fromJSON(e))
+        : [],
+      problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
+    };
+  },
+
+  toJSON(message: ConfirmFreezeResponse): unknown {
+    const obj: any = {};
+    if (message.partitions?.length) {
+      obj.partitions = message.partitions.map((e) => FrozenPartition.toJSON(e));
+    }
+    if (message.problem !== "") {
+      obj.problem = message.problem;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ConfirmFreezeResponse>): ConfirmFreezeResponse {
+    return ConfirmFreezeResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ConfirmFreezeResponse>): ConfirmFreezeResponse {
+    const message = createBaseConfirmFreezeResponse();
+    message.partitions = object.partitions?.map((e) => FrozenPartition.fromPartial(e)) || [];
+    message.problem = object.problem ?? "";
+    return message;
+  },
+};
+
+function createBaseFrozenPartition(): FrozenPartition {
+  return { partition: 0, barrier: undefined, timeMs: 0 };
+}
+
+export const FrozenPartition: MessageFns<FrozenPartition> = {
+  encode(message: FrozenPartition, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.partition !== 0) {
+      writer.uint32(8).uint32(message.partition);
+    }
+    if (message.barrier !== undefined) {
+      CopyOrigin.encode(message.barrier, writer.uint32(18).fork()).join();
+    }
+    if (message.timeMs !== 0) {
+      writer.uint32(25).double(message.timeMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FrozenPartition {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFrozenPartition();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.barrier = CopyOrigin.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.timeMs = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FrozenPartition {
+    return {
+      partition: isSet(object.partition) ? globalThis.Number(object.partition) : 0,
+      barrier: isSet(object.barrier) ? CopyOrigin.fromJSON(object.barrier) : undefined,
+      timeMs: isSet(object.timeMs)
+        ? globalThis.Number(object.timeMs)
+        : isSet(object.time_ms)
+        ? globalThis.Number(object.time_ms)
+        : 0,
+    };
+  },
+
+  toJSON(message: FrozenPartition): unknown {
+    const obj: any = {};
+    if (message.partition !== 0) {
+      obj.partition = Math.round(message.partition);
+    }
+    if (message.barrier !== undefined) {
+      obj.barrier = CopyOrigin.toJSON(message.barrier);
+    }
+    if (message.timeMs !== 0) {
+      obj.timeMs = floatToJson(message.timeMs);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<FrozenPartition>): FrozenPartition {
+    return FrozenPartition.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FrozenPartition>): FrozenPartition {
+    const message = createBaseFrozenPartition();
+    message.partition = object.partition ?? 0;
+    message.barrier = (object.barrier !== undefined && object.barrier !== null)
+      ? CopyOrigin.fromPartial(object.barrier)
+      : undefined;
+    message.timeMs = object.timeMs ?? 0;
     return message;
   },
 };
@@ -1972,6 +2374,17 @@ export const CopyService = {
       Buffer.from(DescribeSourceResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DescribeSourceResponse => DescribeSourceResponse.decode(value),
   },
+  /** Whether the partitions of a source that this node leads stand still, since their records say that they are frozen. */
+  confirmFreeze: {
+    path: "/atoll.v1.Copy/ConfirmFreeze" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ConfirmFreezeRequest): Buffer => Buffer.from(ConfirmFreezeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ConfirmFreezeRequest => ConfirmFreezeRequest.decode(value),
+    responseSerialize: (value: ConfirmFreezeResponse): Buffer =>
+      Buffer.from(ConfirmFreezeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ConfirmFreezeResponse => ConfirmFreezeResponse.decode(value),
+  },
 } as const;
 
 export interface CopyServer extends UntypedServiceImplementation {
@@ -1985,6 +2398,8 @@ export interface CopyServer extends UntypedServiceImplementation {
   getCopies: handleUnaryCall<GetCopiesRequest, GetCopiesResponse>;
   /** What another cluster has to know of a keyspace before it copies it. */
   describeSource: handleUnaryCall<DescribeSourceRequest, DescribeSourceResponse>;
+  /** Whether the partitions of a source that this node leads stand still, since their records say that they are frozen. */
+  confirmFreeze: handleUnaryCall<ConfirmFreezeRequest, ConfirmFreezeResponse>;
 }
 
 export interface CopyClient extends Client {
@@ -2033,6 +2448,22 @@ export interface CopyClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DescribeSourceResponse) => void,
+  ): ClientUnaryCall;
+  /** Whether the partitions of a source that this node leads stand still, since their records say that they are frozen. */
+  confirmFreeze(
+    request: ConfirmFreezeRequest,
+    callback: (error: ServiceError | null, response: ConfirmFreezeResponse) => void,
+  ): ClientUnaryCall;
+  confirmFreeze(
+    request: ConfirmFreezeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ConfirmFreezeResponse) => void,
+  ): ClientUnaryCall;
+  confirmFreeze(
+    request: ConfirmFreezeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ConfirmFreezeResponse) => void,
   ): ClientUnaryCall;
 }
 

@@ -82,11 +82,13 @@ export const MigrationState = {
   MIGRATION_STATE_PAUSED: 3,
   /** MIGRATION_STATE_CANCELLING - Partitions that are not done go back to where they were. */
   MIGRATION_STATE_CANCELLING: 4,
-  /** MIGRATION_STATE_SUCCEEDED - Every partition is where it should be, and was found equal there. */
+  /** MIGRATION_STATE_SUCCEEDED - Every partition is where it should be, and was found equal there. Of a copy: it has the place of its source. */
   MIGRATION_STATE_SUCCEEDED: 5,
   /** MIGRATION_STATE_FAILED - Some partitions went back; `problem` says why. */
   MIGRATION_STATE_FAILED: 6,
   MIGRATION_STATE_CANCELLED: 7,
+  /** MIGRATION_STATE_CUTTING_OVER - Of a copy: writes to its source are held back until the copy has the place of it, or that is given up. */
+  MIGRATION_STATE_CUTTING_OVER: 8,
 } as const;
 
 export type MigrationState = typeof MigrationState[keyof typeof MigrationState];
@@ -100,6 +102,7 @@ export namespace MigrationState {
   export type MIGRATION_STATE_SUCCEEDED = typeof MigrationState.MIGRATION_STATE_SUCCEEDED;
   export type MIGRATION_STATE_FAILED = typeof MigrationState.MIGRATION_STATE_FAILED;
   export type MIGRATION_STATE_CANCELLED = typeof MigrationState.MIGRATION_STATE_CANCELLED;
+  export type MIGRATION_STATE_CUTTING_OVER = typeof MigrationState.MIGRATION_STATE_CUTTING_OVER;
 }
 
 export function migrationStateFromJSON(object: any): MigrationState {
@@ -128,6 +131,9 @@ export function migrationStateFromJSON(object: any): MigrationState {
     case 7:
     case "MIGRATION_STATE_CANCELLED":
       return MigrationState.MIGRATION_STATE_CANCELLED;
+    case 8:
+    case "MIGRATION_STATE_CUTTING_OVER":
+      return MigrationState.MIGRATION_STATE_CUTTING_OVER;
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum MigrationState");
   }
@@ -151,6 +157,8 @@ export function migrationStateToJSON(object: MigrationState): string {
       return "MIGRATION_STATE_FAILED";
     case MigrationState.MIGRATION_STATE_CANCELLED:
       return "MIGRATION_STATE_CANCELLED";
+    case MigrationState.MIGRATION_STATE_CUTTING_OVER:
+      return "MIGRATION_STATE_CUTTING_OVER";
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum MigrationState");
   }
@@ -330,6 +338,8 @@ export interface CopyState {
    */
   comparedEntries?: number | undefined;
   differing: number;
+  /** Once it was cut over: for how long writes were held back, in ms, by partition of the source; of the first 1024. */
+  pausesMs: number[];
   /** The cluster that has the source, and its routers; both empty where it is this one. */
   sourceCluster: string;
   sourceRouters: string[];
@@ -547,6 +557,21 @@ export interface ResumeMigrationRequest {
 }
 
 export interface ResumeMigrationResponse {
+  migration: Migration | undefined;
+}
+
+export interface CutOverMigrationRequest {
+  /** Of a COPY. */
+  id: string;
+  /**
+   * Longest time for which writes to the source are held back, 100 to 60,000 ms; 0 means 2000. Whatever lacks then, all
+   * goes on as before.
+   */
+  maxPauseMs: number;
+}
+
+export interface CutOverMigrationResponse {
+  /** SUCCEEDED; or RUNNING again, `problem` says why; or CUTTING_OVER when the caller's deadline came before the end. */
   migration: Migration | undefined;
 }
 
@@ -1083,6 +1108,7 @@ function createBaseCopyState(): CopyState {
     restarts: 0,
     comparedEntries: undefined,
     differing: 0,
+    pausesMs: [],
     sourceCluster: "",
     sourceRouters: [],
     tokenFrom: 0n,
@@ -1115,6 +1141,13 @@ export const CopyState: MessageFns<CopyState> = {
     }
     if (message.differing !== 0) {
       writer.uint32(64).uint32(message.differing);
+    }
+    if (message.pausesMs.length !== 0) {
+      writer.uint32(74).fork();
+      for (const v of message.pausesMs) {
+        writer.uint32(v);
+      }
+      writer.join();
     }
     if (message.sourceCluster !== "") {
       writer.uint32(82).string(message.sourceCluster);
@@ -1214,6 +1247,24 @@ export const CopyState: MessageFns<CopyState> = {
             message.differing = reader.uint32();
             continue;
           }
+          case 9: {
+            if (tag === 72) {
+              message.pausesMs.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 74) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.pausesMs.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
           case 10: {
             if (tag !== 82) {
               break;
@@ -1280,6 +1331,11 @@ export const CopyState: MessageFns<CopyState> = {
         ? globalThis.Number(object.compared_entries)
         : undefined,
       differing: isSet(object.differing) ? globalThis.Number(object.differing) : 0,
+      pausesMs: globalThis.Array.isArray(object?.pausesMs)
+        ? object.pausesMs.map((e: any) => globalThis.Number(e))
+        : globalThis.Array.isArray(object?.pauses_ms)
+        ? object.pauses_ms.map((e: any) => globalThis.Number(e))
+        : [],
       sourceCluster: isSet(object.sourceCluster)
         ? globalThis.String(object.sourceCluster)
         : isSet(object.source_cluster)
@@ -1325,6 +1381,9 @@ export const CopyState: MessageFns<CopyState> = {
     if (message.differing !== 0) {
       obj.differing = Math.round(message.differing);
     }
+    if (message.pausesMs?.length) {
+      obj.pausesMs = message.pausesMs.map((e) => Math.round(e));
+    }
     if (message.sourceCluster !== "") {
       obj.sourceCluster = message.sourceCluster;
     }
@@ -1353,6 +1412,7 @@ export const CopyState: MessageFns<CopyState> = {
     message.restarts = object.restarts ?? 0;
     message.comparedEntries = object.comparedEntries ?? undefined;
     message.differing = object.differing ?? 0;
+    message.pausesMs = object.pausesMs?.map((e) => e) || [];
     message.sourceCluster = object.sourceCluster ?? "";
     message.sourceRouters = object.sourceRouters?.map((e) => e) || [];
     message.tokenFrom = (object.tokenFrom !== undefined && object.tokenFrom !== null) ? BigInt(object.tokenFrom) : 0n;
@@ -3590,6 +3650,164 @@ export const ResumeMigrationResponse: MessageFns<ResumeMigrationResponse> = {
   },
   fromPartial(object: DeepPartial<ResumeMigrationResponse>): ResumeMigrationResponse {
     const message = createBaseResumeMigrationResponse();
+    message.migration = (object.migration !== undefined && object.migration !== null)
+      ? Migration.fromPartial(object.migration)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseCutOverMigrationRequest(): CutOverMigrationRequest {
+  return { id: "", maxPauseMs: 0 };
+}
+
+export const CutOverMigrationRequest: MessageFns<CutOverMigrationRequest> = {
+  encode(message: CutOverMigrationRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.maxPauseMs !== 0) {
+      writer.uint32(16).uint32(message.maxPauseMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CutOverMigrationRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCutOverMigrationRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.maxPauseMs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CutOverMigrationRequest {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      maxPauseMs: isSet(object.maxPauseMs)
+        ? globalThis.Number(object.maxPauseMs)
+        : isSet(object.max_pause_ms)
+        ? globalThis.Number(object.max_pause_ms)
+        : 0,
+    };
+  },
+
+  toJSON(message: CutOverMigrationRequest): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.maxPauseMs !== 0) {
+      obj.maxPauseMs = Math.round(message.maxPauseMs);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<CutOverMigrationRequest>): CutOverMigrationRequest {
+    return CutOverMigrationRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CutOverMigrationRequest>): CutOverMigrationRequest {
+    const message = createBaseCutOverMigrationRequest();
+    message.id = object.id ?? "";
+    message.maxPauseMs = object.maxPauseMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseCutOverMigrationResponse(): CutOverMigrationResponse {
+  return { migration: undefined };
+}
+
+export const CutOverMigrationResponse: MessageFns<CutOverMigrationResponse> = {
+  encode(message: CutOverMigrationResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.migration !== undefined) {
+      Migration.encode(message.migration, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CutOverMigrationResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCutOverMigrationResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.migration = Migration.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CutOverMigrationResponse {
+    return { migration: isSet(object.migration) ? Migration.fromJSON(object.migration) : undefined };
+  },
+
+  toJSON(message: CutOverMigrationResponse): unknown {
+    const obj: any = {};
+    if (message.migration !== undefined) {
+      obj.migration = Migration.toJSON(message.migration);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<CutOverMigrationResponse>): CutOverMigrationResponse {
+    return CutOverMigrationResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CutOverMigrationResponse>): CutOverMigrationResponse {
+    const message = createBaseCutOverMigrationResponse();
     message.migration = (object.migration !== undefined && object.migration !== null)
       ? Migration.fromPartial(object.migration)
       : undefined;

@@ -1,0 +1,196 @@
+// One cut-over as the coordinator that was asked for it carries it out (R37). It is a part of its rounds of decisions: while a
+// source is sealed, and until it is known what became of the transaction, no leader of it is replaced.
+//
+// Nothing of it outlives the term: who is elected next finds a job that is CUTTING_OVER, and gives the cut-over up.
+import { hasCopyEnded, completeCutOver, nextCutOverStep, type BarrierPlace, type CopiedPair, type CopyJob, type CutOverFacts, type FrozenSource } from '@atoll/core-migration';
+import { CopyPhase, type CopyStatus } from '@atoll/contracts/atoll/v1/copy';
+import type { CutOver, KeyspaceSpec, PartitionRecord, VersionedRecord, WriteRecord } from '@atoll/core-membership';
+import { sourcePartitionsOf } from '@atoll/core-placement';
+import { randomHex, type Random } from '@atoll/core-runtime';
+import type { ClusterView } from '@atoll/platform-etcd';
+import type { CopyStore } from './copy-store.ts';
+import type { CutOverSpan } from './cut-over-spans.ts';
+import type { FreezeCalls } from './freeze-calls.ts';
+
+export interface CutOverPorts {
+  readonly view: ClusterView;
+  readonly store: CopyStore;
+  readonly freezes: FreezeCalls;
+  readonly random: Random;
+  readonly nowMs: () => number;
+  readonly wallMs: () => number;
+  /** What the node last said of a partition of the copy. */
+  readonly statuses: (node: string | undefined, keyspaceId: string, partition: number) => readonly CopyStatus[];
+  /** Asks the leaders of the copy anew; resolves when they have answered, or do not. */
+  readonly refreshStatuses: (job: CopyJob) => Promise<void>;
+  readonly write: (records: readonly WriteRecord[]) => Promise<void>;
+  /** For tests: whether the transaction is to wait. */
+  readonly isHeld: (job: CopyJob) => boolean;
+  /** To be stepped again at once, or within so many ms. */
+  readonly wake: (inMs: number) => void;
+}
+
+/** How often leaders are asked that have not confirmed yet, in ms. */
+const ASK_MS = 10;
+
+export class CutOverRun {
+  readonly id: string;
+  /** Entries that the latest comparison before it found equal. */
+  readonly comparedEntries: number;
+  readonly span: CutOverSpan;
+  readonly #ports: CutOverPorts;
+  readonly #barriers = new Map<number, BarrierPlace>();
+  /** Since when writes to a partition of the source are held, monotonic: from before its record was written. */
+  readonly #heldSince = new Map<number, number>();
+  /** The latest time that a leader of the source told: nobody was shown a later one there once all are sealed. */
+  #timeMs = 0;
+  /** Addresses that are being asked. */
+  readonly #asking = new Set<string>();
+
+  constructor(ports: CutOverPorts, options: { readonly id: string; readonly comparedEntries: number; readonly span: CutOverSpan }) {
+    this.#ports = ports;
+    this.id = options.id;
+    this.comparedEntries = options.comparedEntries;
+    this.span = options.span;
+  }
+
+  /** Has connections to all leaders of the source stand before writes wait for them. */
+  async connect(job: CopyJob): Promise<void> {
+    const all = new Set(this.#records(job).map(({ record }) => record.partition));
+    await Promise.all([...this.#leadersOf(job, all).keys()].map((address) => this.#ask(job, address, [], false)));
+  }
+
+  /** Does what is next. Answers why it is to be given up; undefined while it goes on, or is done. */
+  async step(job: CopyJob): Promise<string | undefined> {
+    const source = this.#ports.view.keyspace(job.source);
+    if (source?.id !== job.sourceId || this.#records(job).length !== source.partitionCount) return `keyspace ${job.source} is not whole`;
+    const step = nextCutOverStep(this.#facts(job));
+    switch (step.kind) {
+      case 'abort':
+        return step.reason;
+      case 'freeze':
+        await this.#freeze(job, step.partitions);
+        this.#ports.wake(0);
+        return undefined;
+      case 'drain':
+        this.span.entered('drain');
+        this.#askLeaders(job, step.unconfirmed);
+        this.#ports.wake(ASK_MS);
+        return undefined;
+      default:
+        step satisfies { kind: 'commit' };
+        return this.#commit(job);
+    }
+  }
+
+  #records({ source, sourceId }: CopyJob): readonly VersionedRecord[] {
+    return this.#ports.view.partitions(source).filter(({ record }) => record.keyspaceId === sourceId);
+  }
+
+  #facts(job: CopyJob): CutOverFacts {
+    const nowMs = this.#ports.nowMs();
+    const records = this.#records(job);
+    const sources = records.map(({ record }): FrozenSource => ({ partition: record.partition, isFrozen: record.frozen === this.id, generation: record.generation.counter, barrier: this.#barriers.get(record.partition) }));
+    const heldMs = nowMs - Math.min(nowMs, ...this.#heldSince.values());
+    return { sources, pairs: this.#pairs(job, records.length), heldMs, maxPauseMs: job.cutOver!.maxPauseMs };
+  }
+
+  #pairs(job: CopyJob, sourceCount: number): readonly CopiedPair[] {
+    const { view, statuses } = this.#ports;
+    return Array.from({ length: sourceCount === 0 ? 0 : job.partitionCount }, (_, target) => {
+      const told = statuses(view.partition(job.target, target)?.record.leader?.node, job.targetId, target);
+      return sourcePartitionsOf(target, { sourceCount, targetCount: job.partitionCount, tokens: undefined }).map((source): CopiedPair => {
+        const status = told.find(({ sourcePartition }) => sourcePartition === source);
+        return { source, target, applied: status?.phase === CopyPhase.COPY_PHASE_FOLLOWING ? status.origin : undefined };
+      });
+    }).flat();
+  }
+
+  async #freeze(job: CopyJob, partitions: readonly number[]): Promise<void> {
+    const { nowMs, write, random } = this.#ports;
+    this.span.entered('freeze');
+    const wanted = new Set(partitions);
+    const startMs = nowMs();
+    for (const partition of partitions) if (!this.#heldSince.has(partition)) this.#heldSince.set(partition, startMs);
+    await write(this.#records(job).filter(({ record }) => wanted.has(record.partition)).map((versioned) => withFrozen(versioned, this.id, random)));
+  }
+
+  /** Does not wait: a node that is silent must not keep its office from being given to another one. */
+  #askLeaders(job: CopyJob, partitions: readonly number[]): void {
+    for (const [address, led] of this.#leadersOf(job, new Set(partitions))) {
+      if (!this.#asking.has(address)) void this.#askLeader(job, address, led);
+    }
+  }
+
+  async #askLeader(job: CopyJob, address: string, partitions: readonly number[]): Promise<void> {
+    this.#asking.add(address);
+    const confirmed = await this.#ask(job, address, partitions, false);
+    this.#asking.delete(address);
+    if (confirmed > 0) this.#ports.wake(0);
+  }
+
+  /** Answers how many confirmed. */
+  async #ask(job: CopyJob, address: string, partitions: readonly number[], seal: boolean): Promise<number> {
+    const { source, sourceId } = job;
+    const confirmed = await this.#ports.freezes.ask(address, { keyspace: source, keyspaceId: sourceId, cutOver: this.id, partitions: [...partitions], seal });
+    // The first barrier will do: nothing of clients is behind it, whoever leads.
+    for (const { partition, barrier, timeMs } of confirmed) {
+      this.#timeMs = Math.max(this.#timeMs, timeMs);
+      if (barrier !== undefined && !this.#barriers.has(partition)) this.#barriers.set(partition, barrier);
+    }
+    return confirmed.length;
+  }
+
+  #leadersOf(job: CopyJob, partitions: ReadonlySet<number>): ReadonlyMap<string, number[]> {
+    const byAddress = new Map<string, number[]>();
+    for (const { record } of this.#records(job)) {
+      const address = record.leader === undefined ? undefined : this.#ports.view.nodes().get(record.leader.node)?.address;
+      if (address === undefined || !partitions.has(record.partition)) continue;
+      byAddress.set(address, [...(byAddress.get(address) ?? []), record.partition]);
+    }
+    return byAddress;
+  }
+
+  /** Seals, looks once more, and writes. What lacks now is tried again with the next step, while there is time. */
+  async #commit(job: CopyJob): Promise<string | undefined> {
+    const { store, nowMs, wallMs, refreshStatuses, isHeld } = this.#ports;
+    this.span.entered('switch');
+    if (isHeld(job)) return this.#later(job, 'a failpoint holds it');
+    const all = this.#records(job).map(({ record }) => record.partition);
+    const leaders = [...this.#leadersOf(job, new Set(all))];
+    const [, ...sealed] = await Promise.all([refreshStatuses(job), ...leaders.map(([address, led]) => this.#ask(job, address, led, true))]);
+    const isSealed = sealed.reduce((sum, count) => sum + count, 0) === all.length;
+    if (!isSealed || nextCutOverStep({ ...this.#facts(job), heldMs: 0 }).kind !== 'commit') return this.#later(job, 'not every leader of the source could be sealed');
+    const complete = (stored: CopyJob): CopyJob => {
+      const endMs = nowMs();
+      return completeCutOver(stored, { pausesMs: all.map((partition) => endMs - this.#heldSince.get(partition)!), endedMs: wallMs(), comparedEntries: this.comparedEntries });
+    };
+    // Whatever token the source saw was given out before that revision: it is frozen since.
+    const written = await store.cutOver(job.id, complete, (specs, revision) => switched(specs, { job: job.id, id: this.id, fencesBelow: revision + 1, timeMs: this.#timeMs }));
+    return hasCopyEnded(written) ? undefined : 'the transaction was refused';
+  }
+
+  /** Again with the next step, if there is time. */
+  #later(job: CopyJob, problem: string): string | undefined {
+    const { heldMs, maxPauseMs } = this.#facts(job);
+    if (heldMs >= maxPauseMs) return `writes were held for ${Math.round(heldMs)} ms, of at most ${maxPauseMs}: ${problem}`;
+    this.#ports.wake(ASK_MS);
+    return undefined;
+  }
+}
+
+/** Source and copy behind the cut-over: one name more for the copy, which takes writes, and none for the source. */
+function switched({ source, target }: { readonly source: KeyspaceSpec; readonly target: KeyspaceSpec }, cutOver: CutOver) {
+  const { aliases: names = [], ...retired } = source;
+  return {
+    source: { ...retired, movedTo: target.name },
+    target: { ...target, copyOf: undefined, cutOver, aliases: [source.name, ...names] },
+  };
+}
+
+/** The record, frozen for a cut-over or thawed. */
+export function withFrozen({ record, modRevision }: VersionedRecord, cutOver: string | undefined, random: Random): WriteRecord {
+  const { frozen: _frozen, ...rest } = record;
+  const changed: PartitionRecord = { ...rest, ...(cutOver !== undefined && { frozen: cutOver }), changeId: randomHex(random, 8) };
+  return { kind: 'writeRecord', decision: cutOver === undefined ? 'THAW' : 'FREEZE', record: changed, modRevision };
+}

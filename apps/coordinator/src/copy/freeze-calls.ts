@@ -1,0 +1,36 @@
+// Asks nodes that lead partitions of a source whether they stand still (R37).
+import { credentials } from '@grpc/grpc-js';
+import { CopyClient, type ConfirmFreezeRequest, type FrozenPartition } from '@atoll/contracts/atoll/v1/copy';
+import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
+import { PeersByAddress } from '../adapters/peers-by-address.ts';
+
+export interface FreezeCallsOptions {
+  /** Longest call, in ms: writes wait meanwhile, and, while a source is sealed, decisions. */
+  readonly deadlineMs: number;
+  readonly onProblem: (address: string, problem: unknown) => void;
+}
+
+export class FreezeCalls {
+  readonly #options: FreezeCallsOptions;
+  readonly #peers = new PeersByAddress((address) => new CopyClient(address, credentials.createInsecure(), createChannelOptions()));
+
+  constructor(options: FreezeCallsOptions) {
+    this.#options = options;
+  }
+
+  /** Those of the partitions that do. Never throws: a node that does not answer confirms nothing. */
+  async ask(address: string, request: ConfirmFreezeRequest): Promise<readonly FrozenPartition[]> {
+    try {
+      const { partitions, problem } = await callUnary(this.#peers.at(address), 'confirmFreeze', request, { deadlineMs: this.#options.deadlineMs });
+      if (problem !== '') this.#options.onProblem(address, problem);
+      return partitions;
+    } catch (error) {
+      this.#options.onProblem(address, error);
+      return [];
+    }
+  }
+
+  close(): void {
+    this.#peers.close();
+  }
+}

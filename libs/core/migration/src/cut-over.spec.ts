@@ -1,0 +1,111 @@
+import { SeededRandom, randomBelow } from '@atoll/core-runtime';
+import { abortCutOver, beginCutOver, commandCopy, completeCutOver, type CopyJob, type CopyJobState } from './copy-job.ts';
+import { CUT_OVER_LAG_MS_MAX, nextCutOverStep, refusalOfCutOver, type CopiedPair, type CutOverFacts, type FrozenSource } from './cut-over.ts';
+
+const source = (partition: number, fields: Partial<FrozenSource> = {}): FrozenSource => ({ partition, isFrozen: true, generation: 1, barrier: { generation: 1, seq: 10 }, ...fields });
+const pair = (at: number, fields: Partial<CopiedPair> = {}): CopiedPair => ({ source: at, target: at, applied: { generation: 1, seq: 10 }, ...fields });
+const facts = (fields: Partial<CutOverFacts> = {}): CutOverFacts => ({ sources: [source(0), source(1)], pairs: [pair(0), pair(1)], heldMs: 50, maxPauseMs: 2000, ...fields });
+
+describe('what is next in a cut-over (R37)', () => {
+  it.each<[string, Partial<CutOverFacts>, ReturnType<typeof nextCutOverStep>['kind']]>([
+    ['all is frozen, confirmed and applied', {}, 'commit'],
+    ['the copy is ahead of the barrier', { pairs: [pair(0), pair(1, { applied: { generation: 1, seq: 12 } })] }, 'commit'],
+    ['all is ready, and time is up', { heldMs: 5000 }, 'commit'],
+    ['nothing is frozen yet', { sources: [source(0, { isFrozen: false, barrier: undefined })], heldMs: 0 }, 'freeze'],
+    ['some are not frozen yet', { sources: [source(0), source(1, { isFrozen: false, barrier: undefined })] }, 'freeze'],
+    ['a record says no more that it is frozen, behind a barrier', { sources: [source(0), source(1, { isFrozen: false })] }, 'abort'],
+    ['a barrier lacks', { sources: [source(0), source(1, { barrier: undefined })] }, 'drain'],
+    ['the copy is behind one barrier', { pairs: [pair(0), pair(1, { applied: { generation: 1, seq: 9 } })] }, 'drain'],
+    ['a partition of the copy says nothing', { pairs: [pair(0), pair(1, { applied: undefined })] }, 'drain'],
+    ['the copy holds another generation', { pairs: [pair(0), pair(1, { applied: { generation: 2, seq: 99 } })] }, 'drain'],
+    ['the source began another generation', { sources: [source(0), source(1, { generation: 2 })] }, 'abort'],
+    ['time is up while the copy is behind', { pairs: [pair(0, { applied: undefined }), pair(1)], heldMs: 2000 }, 'abort'],
+    ['time is up before all is frozen', { sources: [source(0, { isFrozen: false, barrier: undefined })], heldMs: 2000 }, 'abort'],
+    ['there is no source', { sources: [], pairs: [], heldMs: 0 }, 'drain'],
+  ])('%s', (_name, fields, kind) => {
+    expect(nextCutOverStep(facts(fields)).kind).toBe(kind);
+  });
+
+  it('what is frozen and confirmed is named by partition, and why it was given up by number', () => {
+    expect(nextCutOverStep(facts({ sources: [source(0, { isFrozen: false, barrier: undefined }), source(1, { isFrozen: false, barrier: undefined }), source(2)] }))).toEqual({ kind: 'freeze', partitions: [0, 1] });
+    expect(nextCutOverStep(facts({ sources: [source(0), source(1, { barrier: undefined })] }))).toMatchObject({ kind: 'drain', unconfirmed: [1] });
+    expect(nextCutOverStep(facts({ pairs: [pair(0, { applied: undefined }), pair(1)], heldMs: 2100 }))).toEqual({
+      kind: 'abort',
+      reason: 'writes were held for 2100 ms, of at most 2000: 1 partition of the copy did not come to the end of the source, 0',
+    });
+  });
+
+  it('never commits unless every partition is frozen, has its barrier in its present generation, and is held up to there by all that have keys of it (seeds 0 to 4999)', () => {
+    for (let seed = 0; seed < 5000; seed += 1) {
+      const random = new SeededRandom(seed);
+      const count = 1 + randomBelow(random, 4);
+      const often = (): boolean => randomBelow(random, 8) > 0;
+      const sources = Array.from({ length: count }, (_, partition) => {
+        const generation = 1 + randomBelow(random, 2);
+        return source(partition, { isFrozen: often(), generation, barrier: often() ? { generation: often() ? generation : 1, seq: randomBelow(random, 4) } : undefined });
+      });
+      const pairs = sources.flatMap(({ partition, generation }) =>
+        Array.from({ length: 1 + randomBelow(random, 2) }, (_, at) => pair(partition, { target: partition * 2 + at, applied: often() ? { generation: often() ? generation : 1, seq: 2 + randomBelow(random, 4) } : undefined })),
+      );
+      const isReady =
+        sources.every(({ isFrozen, barrier, generation }) => isFrozen && barrier?.generation === generation) &&
+        pairs.every(({ source: at, applied }) => applied !== undefined && applied.generation === sources[at]!.barrier!.generation && applied.seq >= sources[at]!.barrier!.seq);
+      const step = nextCutOverStep({ sources, pairs, heldMs: randomBelow(random, 100), maxPauseMs: 50 });
+      expect({ seed, isCommit: step.kind === 'commit' }).toEqual({ seed, isCommit: isReady });
+    }
+  });
+});
+
+describe('a cut-over that is asked for', () => {
+  const ready = { isFollowing: true, partitions: 4, following: 4, lagMs: 0, comparedEntries: 100, differing: 0 };
+  it.each([
+    ['is ready', {}, undefined],
+    ['does not follow', { isFollowing: false, following: 3 }, '1 of 4 partitions do not follow yet'],
+    ['does not say how far it is', { lagMs: undefined }, 'how far the copy is behind its source is not known'],
+    ['is behind', { lagMs: CUT_OVER_LAG_MS_MAX + 1 }, 'the copy is 1001 ms behind its source, and 1000 are allowed'],
+    ['was not compared', { comparedEntries: undefined }, 'not every partition has been compared with its source since its node leads it'],
+    ['is not equal', { differing: 2 }, '2 sub-ranges of the copy differ from the source'],
+  ])('of a copy that %s', (_name, fields, refusal) => {
+    expect(refusalOfCutOver({ ...ready, ...fields })).toBe(refusal);
+  });
+
+  const job = (state: CopyJobState, fields: Partial<CopyJob> = {}): CopyJob => ({ id: 'c', state, source: 's', sourceId: '1', target: 't', targetId: '2', partitionCount: 4, createdMs: 1, endedMs: 0, bytesPerSecond: 0, traceparent: '', problem: '', ...fields });
+  const cutOver = { id: 'x', maxPauseMs: 500 };
+
+  it.each([
+    ['of a keyspace of another cluster', { cluster: { id: 'x', routers: ['h:1'], partitionCount: 4 } }, 'migration c copies a keyspace of another cluster, and cannot take its place there'],
+    ['of a range of tokens', { tokens: { start: { high: 0, low: 0 }, end: { high: 1, low: 0 } } }, 'migration c copies a range of tokens, and cannot take the place of the whole keyspace'],
+  ])('of a copy %s is refused, whatever its state', (_name, fields, refusal) => {
+    for (const state of ['RUNNING', 'PAUSED'] as const) expect(beginCutOver(job(state, fields), cutOver)).toEqual({ refusal });
+  });
+
+  it.each<[CopyJobState, CopyJobState | 'refused']>([
+    ['RUNNING', 'CUTTING_OVER'],
+    ['PAUSED', 'refused'],
+    ['CUTTING_OVER', 'CUTTING_OVER'],
+    ['SUCCEEDED', 'SUCCEEDED'],
+    ['CANCELLING', 'refused'],
+    ['CANCELLED', 'refused'],
+  ])('of a job that is %s makes it %s', (state, expected) => {
+    const next = beginCutOver(job(state), cutOver);
+    expect('refusal' in next ? 'refused' : next.state).toBe(expected);
+  });
+
+  it('is given up only while it is the one that is under way', () => {
+    const under = job('CUTTING_OVER', { cutOver });
+    expect(abortCutOver(under, 'x', 'why')).toEqual(job('RUNNING', { cutOver: undefined, problem: 'the cut-over was given up: why' }));
+    for (const other of [job('CUTTING_OVER', { cutOver: { id: 'y', maxPauseMs: 1 } }), job('SUCCEEDED'), job('CANCELLING')]) expect(abortCutOver(other, 'x', 'why')).toBe(other);
+  });
+
+  it('is cancelled with its copy until it is done, and then no more', () => {
+    expect(commandCopy(job('CUTTING_OVER', { cutOver }), { kind: 'cancel' })).toMatchObject({ state: 'CANCELLING', cutOver: undefined });
+    expect(commandCopy(job('SUCCEEDED'), { kind: 'cancel' })).toEqual({ refusal: 'migration c has ended (SUCCEEDED): the copy has the place of its source, and there is no way back' });
+    for (const kind of ['pause', 'resume'] as const) expect(commandCopy(job('CUTTING_OVER', { cutOver }), { kind })).toHaveProperty('refusal');
+  });
+
+  it('keeps the pauses of the first 1024 partitions, and the longest of all', () => {
+    const done = completeCutOver(job('CUTTING_OVER', { cutOver }), { pausesMs: Array.from({ length: 4096 }, (_, index) => index + 0.4), endedMs: 9, comparedEntries: 7 });
+    expect(done).toMatchObject({ state: 'SUCCEEDED', endedMs: 9, comparedEntries: 7, pauseMsMax: 4095, sourceRemains: true });
+    expect(done.pausesMs).toHaveLength(1024);
+  });
+});

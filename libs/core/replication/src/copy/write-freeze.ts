@@ -1,0 +1,38 @@
+// How a leader holds its partition still while a copy of it takes its place (R37):
+//
+//   frozen   the record names a cut-over: nothing more is written. The leader puts a barrier into its log; when that is
+//            committed, whatever was acknowledged in this partition is before it
+//   sealed   nothing is read from the leader any more either: the copy may take writes from now on, and an answer of this
+//            one could be an older one than the copy's
+//
+// Both end with a record that does not name that cut-over, and with nothing else: no time runs out here. A barrier holds for
+// later leaders, too, since each reads the record before it takes office; a seal is of one office alone.
+import type { LogPosition } from '../messages.ts';
+import type { FailedWrite } from '../uncommitted.ts';
+
+/** `position`: the barrier, committed. */
+export type FreezeAnswer = { readonly kind: 'confirmed'; readonly position: LogPosition } | { readonly kind: 'not-yet'; readonly problem: string };
+
+/** By identity: a write that got this got no seq, and gets none while the record is so. */
+export const FROZEN: FailedWrite = { kind: 'failed', reason: 'PARTITION_UNAVAILABLE', message: 'writes wait: a copy of the keyspace is about to take its place' };
+export const SEALED: FailedWrite = { kind: 'failed', reason: 'PARTITION_UNAVAILABLE', message: 'reads wait: a copy of the keyspace takes its place' };
+
+export class WriteFreeze {
+  #barrier: { readonly cutOver: string; readonly position: LogPosition } | undefined;
+  #sealedFor: string | undefined;
+
+  /** The barrier of this cut-over; put by `put` where there is none. */
+  barrier(cutOver: string, put: () => LogPosition): LogPosition {
+    if (this.#barrier?.cutOver !== cutOver) this.#barrier = { cutOver, position: put() };
+    return this.#barrier.position;
+  }
+
+  seal(cutOver: string): void {
+    this.#sealedFor = cutOver;
+  }
+
+  /** `frozen`: what the record says. */
+  isSealed(frozen: string | undefined): boolean {
+    return frozen !== undefined && frozen === this.#sealedFor;
+  }
+}
