@@ -9,7 +9,7 @@ import { WAIT_MS } from './wait-ms.ts';
 
 export async function deleteKeyspace(context: AdminContext, { name: asked }: DeleteKeyspaceRequest, call: CallContext): Promise<DeleteKeyspaceResponse> {
   if (asked === '') throw invalidArgument('name', 'is missing');
-    if (asked === DEFAULT_KEYSPACE) throw defaultStays();
+  if (asked === DEFAULT_KEYSPACE) throw defaultStays();
   const { view, term } = requireTerm(context);
   const spec = resolveKeyspace(view.keyspaces(), asked);
   if (spec === undefined) throw keyspaceNotFound(asked);
