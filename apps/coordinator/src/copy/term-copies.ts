@@ -3,7 +3,7 @@
 import type { Migration, PartitionMigration } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError } from '@atoll/core-errors';
 import type { KeyspaceSpec, WriteRecord } from '@atoll/core-membership';
-import { abortCutOver, beginCutOver, commandCopy, hasCopyEnded, refusalOfCutOver, type CopyJob, type JobCommand } from '@atoll/core-migration';
+import { abortCutOver, beginCutOver, commandCopy, hasCopyEnded, refusalOfCutOver, type CopyExtent, type CopyJob, type JobCommand } from '@atoll/core-migration';
 import { sourcePartitionsOf } from '@atoll/core-replication';
 import { randomHex, type Random } from '@atoll/core-runtime';
 import type { ClusterView, Comparison, GuardedMetadataStore } from '@atoll/platform-etcd';
@@ -21,6 +21,7 @@ import type { CoordinatorMetrics } from '../coordinator-metrics.ts';
 
 /** Longest call to a leader that is asked to stand still, in ms. */
 const FREEZE_CALL_MS_MAX = 250;
+const NOTHING: CopyExtent = { comparedEntries: 0, bytes: 0, entries: 0 };
 
 export interface TermCopiesOptions {
   readonly store: GuardedMetadataStore;
@@ -86,10 +87,10 @@ export class TermCopies {
     const job = this.store.job(id);
     if (job === undefined) throw new AtollError('MIGRATION_CONFLICT', `id: migration ${id} is no copy, and only a copy is cut over`, { metadata: { field: 'id', migration: id } });
     if (job.state === 'CUTTING_OVER' || job.state === 'SUCCEEDED') return;
-    const comparedEntries = job.state === 'RUNNING' ? this.#requireReady(job) : 0;
+    const extent = job.state === 'RUNNING' ? this.#requireReady(job) : NOTHING;
     const cutOver = { id: randomHex(random, 8), maxPauseMs };
     const span = new CutOverSpan(telemetry.tracing, wallMs, job);
-    const run = this.#run({ id: cutOver.id, comparedEntries, span });
+    const run = this.#run({ id: cutOver.id, extent, span });
     await run.connect(job);
     this.#runs.set(cutOver.id, run);
     try {
@@ -136,16 +137,16 @@ export class TermCopies {
     return this.#options.view.partitions(target).flatMap(({ record }) => record.leader?.node ?? []);
   }
 
-  /** Throws CUT_OVER_REFUSED; answers how many entries were found equal. */
-  #requireReady(job: CopyJob): number {
+  /** Throws CUT_OVER_REFUSED. */
+  #requireReady(job: CopyJob): CopyExtent {
     const copy = this.describe(job.id)!.migration;
     const { following, lagMs, comparedEntries, differing } = copy.copy!;
     const refusal = refusalOfCutOver({ isFollowing: following, partitions: job.partitionCount, following: copy.partitionsDone, lagMs, comparedEntries, differing });
-    if (refusal === undefined) return comparedEntries!;
+    if (refusal === undefined) return { comparedEntries: comparedEntries!, bytes: copy.bytes, entries: copy.entries };
     throw new AtollError('CUT_OVER_REFUSED', `id: ${job.target} cannot take the place of ${job.source} now: ${refusal}`, { metadata: { field: 'id', migration: job.id } });
   }
 
-  #run(options: { readonly id: string; readonly comparedEntries: number; readonly span: CutOverSpan }): CutOverRun {
+  #run(options: { readonly id: string; readonly extent: CopyExtent; readonly span: CutOverSpan }): CutOverRun {
     const { view, random, nowMs, wallMs, writeRecords, onNews } = this.#options;
     return new CutOverRun(
       {
