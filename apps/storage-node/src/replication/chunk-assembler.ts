@@ -1,37 +1,33 @@
 import type { FetchSnapshotResponse } from '@atoll/contracts/atoll/v1/transfer';
 import { AtollError } from '@atoll/core-errors';
 import type { SnapshotChunk } from '@atoll/core-replication';
-import { VALUE_BYTES_MAX, checksum32, hashOfHalves } from '@atoll/core-runtime';
-import type { StoredEntry } from '@atoll/core-store';
+import { checksum32, hashOfHalves } from '@atoll/core-runtime';
+import { decodeRows, type EntryRow } from '../entry-rows.ts';
 
 /** Bytes of keys and values of a chunk. */
 export function chunkBytes(chunk: SnapshotChunk): number {
   return chunk.entries.reduce((sum, entry) => sum + entry.key.length + entry.value.length, 0);
 }
 
+const NOTHING = { isApart: false, value: Buffer.alloc(0) };
+
 /** Puts a chunk together from its messages and checks it. */
 export class ChunkAssembler {
-  #entries: StoredEntry[] = [];
+  #entries: readonly EntryRow[] = [];
   readonly #filled = new Map<number, number>();
   /** Sum of the checksums of what has come. */
   #checksum = 0;
 
   /** The chunk when this message was its last. Throws INTERNAL when its pieces or its checksum are wrong. */
   add(message: FetchSnapshotResponse): SnapshotChunk | undefined {
-    for (const entry of message.entries) {
-      if (entry.valueBytes > VALUE_BYTES_MAX) throw new AtollError('INTERNAL', `a snapshot chunk announces a value of ${entry.valueBytes} bytes`);
-      this.#checksum += checksum32(entry.key) + (entry.valueBytes > 0 ? 0 : checksum32(entry.value));
-      this.#entries.push({
-        key: entry.key,
-        value: entry.valueBytes > 0 ? Buffer.allocUnsafeSlow(entry.valueBytes) : entry.value,
-        version: { generation: entry.versionGeneration, epoch: entry.versionEpoch, seq: entry.versionSeq },
-        expiresAtMs: entry.expiresAtMs,
-      });
+    if (message.rows.length > 0) {
+      this.#checksum += checksum32(message.rows);
+      this.#entries = decodeRows(message.rows);
     }
     if (message.valuePart.length > 0) {
-      const value = this.#entries[message.partOf]?.value;
+      const { isApart, value } = this.#entries[message.partOf] ?? NOTHING;
       const at = this.#filled.get(message.partOf) ?? 0;
-      if (value === undefined || at + message.valuePart.length > value.length) throw new AtollError('INTERNAL', 'a piece of a value does not belong to its chunk');
+      if (!isApart || at + message.valuePart.length > value.length) throw new AtollError('INTERNAL', 'a piece of a value does not belong to its chunk');
       this.#filled.set(message.partOf, at + message.valuePart.copy(value, at));
       this.#checksum += checksum32(message.valuePart);
     }

@@ -5,6 +5,7 @@ import { KIB, MIB } from '@atoll/core-runtime';
 import { formatAddress } from '@atoll/platform-config';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { callServerStream } from '@atoll/platform-grpc';
+import { decodeRows } from '../entry-rows.ts';
 import { NodeWorld, failureOf, type WorldNode } from '../testing/node-world.ts';
 import type { TcpGate } from '../testing/tcp-gate.ts';
 
@@ -101,7 +102,7 @@ describe(`replicas that return (R33; seed ${SEED})`, () => {
       const { client, fetch } = await openTransfer({ STORAGE_NODE_SYNC_BYTES_PER_SECOND: String(2 * MIB) });
       const startMs = performance.now();
       let entries = 0;
-      for await (const message of fetch()) entries += message.entries.length;
+      for await (const message of fetch()) entries += decodeRows(message.rows).length;
       expect(entries).toBe(65);
       // About 1 MiB, of which the last chunk is not waited for.
       expect(performance.now() - startMs).toBeGreaterThan(250);

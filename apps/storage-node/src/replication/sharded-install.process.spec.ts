@@ -114,7 +114,7 @@ describe(`full syncs that are split (R33; seed ${SEED})`, () => {
       });
       const request: FetchSnapshotRequest = { clusterId: await world.clusterId(), keyspace: 'default', partition: 0, replicaId: member.replica, generation: { ...record.generation }, epoch: record.epoch, fromHigh: 0, fromLow: 0, wantsResults: false, logSeq: COUNT, sharded: true };
       const stream = callServerStream(b.transfer, 'fetchSnapshot', { ...request, ...changes }, {});
-      return stream.next().then(({ value }) => `${value!.entries.length > 0}`, (error: { reason: string }) => error.reason);
+      return stream.next().then(({ value }) => `${value!.rows.length > 0}`, (error: { reason: string }) => error.reason);
     }
 
     it.each<[string, Partial<FetchSnapshotRequest>, string]>([

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ServerWritableStream } from '@grpc/grpc-js';
-import type { FetchSnapshotRequest, FetchSnapshotResponse, SnapshotEntry } from '@atoll/contracts/atoll/v1/transfer';
+import type { FetchSnapshotRequest, FetchSnapshotResponse } from '@atoll/contracts/atoll/v1/transfer';
 import { AtollError } from '@atoll/core-errors';
 import { hasReplica, membersOf } from '@atoll/core-membership';
 import { KIB, WIRE_PART_BYTES_MAX, checksum32, hashOfHalves, type Hash64, type ReplicaId } from '@atoll/core-runtime';
@@ -8,6 +8,7 @@ import { chunkEntries } from '@atoll/core-replication';
 import type { StoredEntry } from '@atoll/core-store';
 import { writeWithBackpressure, type ServerStreamHandler } from '@atoll/platform-grpc';
 import type { Counter, Metrics } from '@atoll/platform-telemetry';
+import { encodeRows } from '../entry-rows.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 import { NO_RESULTS, resultPieces, type ResultPiece } from './result-pieces.ts';
@@ -78,26 +79,30 @@ export class SnapshotSender {
       const slice = readSlice(this.#options.host, request, from, isFirst, entriesMax);
       next = slice.next;
       for (const each of toMessages(from, slice)) {
-        await writeWithBackpressure(call, isFirst ? { ...each, ...slice.heads } : each, signal);
+        await writeWithBackpressure(call, isFirst ? { ...each.message, ...slice.heads } : each.message, signal);
         isFirst = false;
         if (throttle === undefined) await nextTurn();
-        else await this.#pace(each, throttle, signal, next === undefined && !each.continued);
+        else await this.#pace(each, throttle, signal, next === undefined && !each.message.continued);
       }
     }
   }
 
   /** Between two messages others get their turn, at any rate: up to 16 of a MiB each would be encoded in one otherwise. */
-  async #pace(sent: FetchSnapshotResponse, throttle: SyncThrottle, signal: AbortSignal, isLast: boolean): Promise<void> {
-    const bytes = bytesOf(sent);
+  async #pace({ bytes, entries }: Sent, throttle: SyncThrottle, signal: AbortSignal, isLast: boolean): Promise<void> {
     this.#sentBytes.add(bytes);
-    const weight = throttle.weigh(bytes, sent.entries.length);
+    const weight = throttle.weigh(bytes, entries);
     if (isLast) return void throttle.rate.delayMs(weight, performance.now());
     await throttle.rate.wait(weight, signal);
     await nextTurn();
   }
 }
 
-const bytesOf = ({ entries, valuePart }: FetchSnapshotResponse): number => entries.reduce((sum, { key, value }) => sum + key.length + value.length, valuePart.length);
+/** A message with the keys and values in it: their bytes, and how many entries. */
+interface Sent {
+  readonly message: FetchSnapshotResponse;
+  readonly bytes: number;
+  readonly entries: number;
+}
 
 interface Slice {
   readonly entries: readonly StoredEntry[];
@@ -153,36 +158,25 @@ function endOf({ toHigh, toLow }: FetchSnapshotRequest): Hash64 | undefined {
 }
 
 /** Lazily: checksums of a value of 64 MiB take some 20 ms, in pieces of 1 MiB nobody waits for them. */
-function* toMessages(from: Hash64, slice: Slice): Generator<FetchSnapshotResponse> {
+function* toMessages(from: Hash64, slice: Slice): Generator<Sent> {
   const base = message(from, slice);
-  for (const piece of slice.results) yield { ...base, ...piece, continued: true };
-  const entries: SnapshotEntry[] = [];
-  const large: { readonly index: number; readonly value: Buffer }[] = [];
-  let checksum = 0;
-  for (const [index, { key, value, version, expiresAtMs }] of slice.entries.entries()) {
-    const isLarge = value.length > WIRE_PART_BYTES_MAX;
-    checksum = (checksum + checksum32(key) + (isLarge ? 0 : checksum32(value))) >>> 0;
-    entries.push({
-      key: key as Buffer,
-      value: isLarge ? EMPTY : value,
-      versionGeneration: version.generation,
-      versionEpoch: version.epoch,
-      versionSeq: version.seq,
-      expiresAtMs,
-      valueBytes: isLarge ? value.length : 0,
-    });
-    if (isLarge) large.push({ index, value });
-  }
-  yield { ...base, entries, continued: large.length > 0, checksum };
+  for (const piece of slice.results) yield { message: { ...base, ...piece, continued: true }, bytes: 0, entries: 0 };
+  const rows = encodeRows(slice.entries, isLarge);
+  const large = slice.entries.flatMap(({ value }, index) => (isLarge(value) ? [{ index, value }] : []));
+  let checksum = rows.length > 0 ? checksum32(rows) : 0;
+  const bytes = slice.entries.reduce((sum, { key, value }) => sum + key.length + (isLarge(value) ? 0 : value.length), 0);
+  yield { message: { ...base, rows, continued: large.length > 0, checksum }, bytes, entries: slice.entries.length };
   for (const { index, value } of large) {
     for (let offset = 0; offset < value.length; offset += WIRE_PART_BYTES_MAX) {
       const valuePart = value.subarray(offset, offset + WIRE_PART_BYTES_MAX);
       checksum = (checksum + checksum32(valuePart)) >>> 0;
       const isLast = index === large.at(-1)!.index && offset + valuePart.length === value.length;
-      yield { ...base, valuePart, partOf: index, continued: !isLast, checksum };
+      yield { message: { ...base, valuePart, partOf: index, continued: !isLast, checksum }, bytes: valuePart.length, entries: 0 };
     }
   }
 }
+
+const isLarge = (value: Buffer): boolean => value.length > WIRE_PART_BYTES_MAX;
 
 function message(from: Hash64, slice: Slice): FetchSnapshotResponse {
   return {
@@ -192,7 +186,7 @@ function message(from: Hash64, slice: Slice): FetchSnapshotResponse {
     toLow: slice.next?.low,
     readSeq: slice.readSeq,
     epoch: slice.epoch,
-    entries: [],
+    rows: EMPTY,
     checksum: 0,
     valuePart: EMPTY,
     partOf: 0,

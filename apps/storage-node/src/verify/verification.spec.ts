@@ -5,6 +5,7 @@ import { KIB, keyHash } from '@atoll/core-runtime';
 import { leafOf } from '@atoll/core-store';
 import { formatAddress } from '@atoll/platform-config';
 import { callServerStream, callUnary } from '@atoll/platform-grpc';
+import { decodeRows } from '../entry-rows.ts';
 import { DEADLINE, NodeWorld, failureOf, type WorldNode } from '../testing/node-world.ts';
 
 const SEED = 20_261_121;
@@ -113,7 +114,7 @@ describe(`replicas are compared at a marker and repaired (R34; seed ${SEED})`, (
     const { generation } = world.record().record;
     const request = { clusterId, keyspace: 'default', partition: 0, replicaId: idOf(b), generation: { ...generation }, epoch: epoch(), fromHigh: 2 ** 30, fromLow: 0, toHigh: 2 ** 31, toLow: 0, wantsResults: false, logSeq: 0, sharded: false };
     const highs: number[] = [];
-    for await (const { entries } of callServerStream(client, 'fetchSnapshot', request, {})) highs.push(...entries.map(({ key }) => keyHash(key).high));
+    for await (const { rows } of callServerStream(client, 'fetchSnapshot', request, {})) highs.push(...decodeRows(rows).map(({ key }) => keyHash(key).high));
     client.close();
     expect(highs.length).toBeGreaterThan(10);
     expect(highs.every((high) => high >= 2 ** 30 && high < 2 ** 31)).toBe(true);

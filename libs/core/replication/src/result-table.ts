@@ -221,6 +221,7 @@ export class ResultTable {
     const droppedMs = this.#droppedMs;
     this.clear(this.#baseSeq, floorMs);
     this.#droppedMs = droppedMs;
+    this.#reserve((rows.length + own.length) / RESULT_ROW_BYTES);
     this.#addEncoded(rows, this.#baseSeq);
     this.#addEncoded(own, Infinity);
     this.#lastSeq = lastSeq;
@@ -356,6 +357,13 @@ export class ResultTable {
       words[at] = next;
       return;
     }
+  }
+
+  /** Room for so many rows at once, rather than by doubling as they come. */
+  #reserve(count: number): void {
+    let capacity = this.#capacity;
+    while (capacity < Math.min(count, this.#options.countMax)) capacity *= 2;
+    if (capacity > this.#capacity) this.#resize(capacity);
   }
 
   /** Moves all rows, oldest first, into memory of this capacity. */

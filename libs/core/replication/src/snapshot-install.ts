@@ -166,7 +166,7 @@ export class SnapshotInstall {
     switch (operation.kind) {
       case 'put': {
         const hash = keyHash(operation.key);
-        const present = this.#store.peek(operation.key, hash);
+        const present = this.#store.peekState(operation.key, hash);
         if (present !== undefined && present.version.seq >= entry.seq) return;
         // An expiry record removes it without naming it: what it replaced must not come back then.
         if (operation.expiresAtMs > 0) this.#mark(operation.key, hash, entry.seq);
@@ -192,7 +192,7 @@ export class SnapshotInstall {
 
   #remove(key: Uint8Array, seq: number): void {
     const hash = keyHash(key);
-    const present = this.#store.peek(key, hash);
+    const present = this.#store.peekState(key, hash);
     if (present !== undefined && present.version.seq >= seq) return;
     this.#store.delete(key, hash);
     this.#mark(key, hash, seq);
@@ -204,9 +204,9 @@ export class SnapshotInstall {
   }
 
   #isOutdated(entry: StoredEntry, hash: Hash64): boolean {
-    const present = this.#store.peek(entry.key, hash);
+    const present = this.#store.peekState(entry.key, hash);
     if (present !== undefined && present.version.seq >= entry.version.seq) return true;
-    const tombstone = this.#tombstones.get(toKeyText(entry.key));
+    const tombstone = this.#tombstones.size === 0 ? undefined : this.#tombstones.get(toKeyText(entry.key));
     if (tombstone !== undefined && tombstone.seq > entry.version.seq) return true;
     return this.#expiries.some(
       (mark) =>

@@ -141,11 +141,15 @@ export interface FetchSnapshotResponse {
   readSeq: number;
   /** The epoch in which the sender leads, or follows. */
   epoch: number;
-  entries: SnapshotEntry[];
   /**
-   * Sum of the 32-bit checksums (xxh32, seed 0) of key and value of each entry, modulo 2^32; of a value that comes in
-   * pieces, of each piece.
+   * The entries of the chunk, all of them in its first message that has any; little-endian, one behind the other:
+   *
+   *   u32 generation counter, u32 epoch, u48 seq (of its version) | f64 milliseconds since the Unix epoch at which it
+   *   expires, 0 for never | u16 bytes of the key, 2^15 added where the value comes in parts | u32 bytes of the value | key |
+   *   value, unless it comes in parts
    */
+  rows: Buffer;
+  /** Sum of the 32-bit checksums (xxh32, seed 0) of `rows`, where there are any, and of each piece of a value, modulo 2^32. */
   checksum: number;
   /**
    * A piece of the value of entry number `part_of` of this chunk, in order, at most 1 MiB. Values above 1 MiB come
@@ -169,19 +173,6 @@ export interface FetchSnapshotResponse {
    * own encoding.
    */
   copies?: Buffer | undefined;
-}
-
-export interface SnapshotEntry {
-  key: Buffer;
-  value: Buffer;
-  /** Version: generation counter, epoch, seq. */
-  versionGeneration: number;
-  versionEpoch: number;
-  versionSeq: number;
-  /** Milliseconds since the Unix epoch; 0 means never. */
-  expiresAtMs: number;
-  /** Not 0: `value` is empty here and comes in parts, so many bytes in all. */
-  valueBytes: number;
 }
 
 function createBaseGetTransfersRequest(): GetTransfersRequest {
@@ -1499,7 +1490,7 @@ function createBaseFetchSnapshotResponse(): FetchSnapshotResponse {
     toLow: undefined,
     readSeq: 0,
     epoch: 0,
-    entries: [],
+    rows: Buffer.alloc(0),
     checksum: 0,
     valuePart: Buffer.alloc(0),
     partOf: 0,
@@ -1538,8 +1529,8 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
       }
       writer.uint32(48).uint64(BigInt(message.epoch));
     }
-    for (const v of message.entries) {
-      SnapshotEntry.encode(v!, writer.uint32(58).fork()).join();
+    if (message.rows.length !== 0) {
+      writer.uint32(146).bytes(message.rows);
     }
     if (message.checksum !== 0) {
       writer.uint32(69).fixed32(message.checksum);
@@ -1632,12 +1623,12 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
             message.epoch = longToNumber(reader.uint64());
             continue;
           }
-          case 7: {
-            if (tag !== 58) {
+          case 18: {
+            if (tag !== 146) {
               break;
             }
 
-            message.entries.push(SnapshotEntry.decode(reader, reader.uint32()));
+            message.rows = Buffer.from(reader.bytes());
             continue;
           }
           case 8: {
@@ -1752,9 +1743,7 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
         ? globalThis.Number(object.read_seq)
         : 0,
       epoch: isSet(object.epoch) ? globalThis.Number(object.epoch) : 0,
-      entries: globalThis.Array.isArray(object?.entries)
-        ? object.entries.map((e: any) => SnapshotEntry.fromJSON(e))
-        : [],
+      rows: isSet(object.rows) ? Buffer.from(bytesFromBase64(object.rows)) : Buffer.alloc(0),
       checksum: isSet(object.checksum) ? globalThis.Number(object.checksum) : 0,
       valuePart: isSet(object.valuePart)
         ? Buffer.from(bytesFromBase64(object.valuePart))
@@ -1803,8 +1792,8 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
     if (message.epoch !== 0) {
       obj.epoch = globalThis.Number(message.epoch);
     }
-    if (message.entries?.length) {
-      obj.entries = message.entries.map((e) => SnapshotEntry.toJSON(e));
+    if (message.rows.length !== 0) {
+      obj.rows = base64FromBytes(message.rows);
     }
     if (message.checksum !== 0) {
       obj.checksum = Math.round(message.checksum);
@@ -1847,7 +1836,7 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
     message.toLow = object.toLow ?? undefined;
     message.readSeq = object.readSeq ?? 0;
     message.epoch = object.epoch ?? 0;
-    message.entries = object.entries?.map((e) => SnapshotEntry.fromPartial(e)) || [];
+    message.rows = object.rows ?? Buffer.alloc(0);
     message.checksum = object.checksum ?? 0;
     message.valuePart = object.valuePart ?? Buffer.alloc(0);
     message.partOf = object.partOf ?? 0;
@@ -1857,205 +1846,6 @@ export const FetchSnapshotResponse: MessageFns<FetchSnapshotResponse> = {
     message.resultsFloorMs = object.resultsFloorMs ?? 0;
     message.fences = object.fences ?? undefined;
     message.copies = object.copies ?? undefined;
-    return message;
-  },
-};
-
-function createBaseSnapshotEntry(): SnapshotEntry {
-  return {
-    key: Buffer.alloc(0),
-    value: Buffer.alloc(0),
-    versionGeneration: 0,
-    versionEpoch: 0,
-    versionSeq: 0,
-    expiresAtMs: 0,
-    valueBytes: 0,
-  };
-}
-
-export const SnapshotEntry: MessageFns<SnapshotEntry> = {
-  encode(message: SnapshotEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.key.length !== 0) {
-      writer.uint32(10).bytes(message.key);
-    }
-    if (message.value.length !== 0) {
-      writer.uint32(18).bytes(message.value);
-    }
-    if (message.versionGeneration !== 0) {
-      writer.uint32(24).uint32(message.versionGeneration);
-    }
-    if (message.versionEpoch !== 0) {
-      writer.uint32(32).uint32(message.versionEpoch);
-    }
-    if (message.versionSeq !== 0) {
-      if (BigInt.asUintN(64, BigInt(message.versionSeq)) !== BigInt(message.versionSeq)) {
-        throw new globalThis.Error("value provided for field BigInt(message.versionSeq) of type uint64 too large");
-      }
-      writer.uint32(40).uint64(BigInt(message.versionSeq));
-    }
-    if (message.expiresAtMs !== 0) {
-      if (BigInt.asUintN(64, BigInt(message.expiresAtMs)) !== BigInt(message.expiresAtMs)) {
-        throw new globalThis.Error("value provided for field BigInt(message.expiresAtMs) of type uint64 too large");
-      }
-      writer.uint32(48).uint64(BigInt(message.expiresAtMs));
-    }
-    if (message.valueBytes !== 0) {
-      writer.uint32(56).uint32(message.valueBytes);
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): SnapshotEntry {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseSnapshotEntry();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 10) {
-              break;
-            }
-
-            message.key = Buffer.from(reader.bytes());
-            continue;
-          }
-          case 2: {
-            if (tag !== 18) {
-              break;
-            }
-
-            message.value = Buffer.from(reader.bytes());
-            continue;
-          }
-          case 3: {
-            if (tag !== 24) {
-              break;
-            }
-
-            message.versionGeneration = reader.uint32();
-            continue;
-          }
-          case 4: {
-            if (tag !== 32) {
-              break;
-            }
-
-            message.versionEpoch = reader.uint32();
-            continue;
-          }
-          case 5: {
-            if (tag !== 40) {
-              break;
-            }
-
-            message.versionSeq = longToNumber(reader.uint64());
-            continue;
-          }
-          case 6: {
-            if (tag !== 48) {
-              break;
-            }
-
-            message.expiresAtMs = longToNumber(reader.uint64());
-            continue;
-          }
-          case 7: {
-            if (tag !== 56) {
-              break;
-            }
-
-            message.valueBytes = reader.uint32();
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  fromJSON(object: any): SnapshotEntry {
-    return {
-      key: isSet(object.key) ? Buffer.from(bytesFromBase64(object.key)) : Buffer.alloc(0),
-      value: isSet(object.value) ? Buffer.from(bytesFromBase64(object.value)) : Buffer.alloc(0),
-      versionGeneration: isSet(object.versionGeneration)
-        ? globalThis.Number(object.versionGeneration)
-        : isSet(object.version_generation)
-        ? globalThis.Number(object.version_generation)
-        : 0,
-      versionEpoch: isSet(object.versionEpoch)
-        ? globalThis.Number(object.versionEpoch)
-        : isSet(object.version_epoch)
-        ? globalThis.Number(object.version_epoch)
-        : 0,
-      versionSeq: isSet(object.versionSeq)
-        ? globalThis.Number(object.versionSeq)
-        : isSet(object.version_seq)
-        ? globalThis.Number(object.version_seq)
-        : 0,
-      expiresAtMs: isSet(object.expiresAtMs)
-        ? globalThis.Number(object.expiresAtMs)
-        : isSet(object.expires_at_ms)
-        ? globalThis.Number(object.expires_at_ms)
-        : 0,
-      valueBytes: isSet(object.valueBytes)
-        ? globalThis.Number(object.valueBytes)
-        : isSet(object.value_bytes)
-        ? globalThis.Number(object.value_bytes)
-        : 0,
-    };
-  },
-
-  toJSON(message: SnapshotEntry): unknown {
-    const obj: any = {};
-    if (message.key.length !== 0) {
-      obj.key = base64FromBytes(message.key);
-    }
-    if (message.value.length !== 0) {
-      obj.value = base64FromBytes(message.value);
-    }
-    if (message.versionGeneration !== 0) {
-      obj.versionGeneration = Math.round(message.versionGeneration);
-    }
-    if (message.versionEpoch !== 0) {
-      obj.versionEpoch = Math.round(message.versionEpoch);
-    }
-    if (message.versionSeq !== 0) {
-      obj.versionSeq = globalThis.Number(message.versionSeq);
-    }
-    if (message.expiresAtMs !== 0) {
-      obj.expiresAtMs = globalThis.Number(message.expiresAtMs);
-    }
-    if (message.valueBytes !== 0) {
-      obj.valueBytes = Math.round(message.valueBytes);
-    }
-    return obj;
-  },
-
-  create(base?: DeepPartial<SnapshotEntry>): SnapshotEntry {
-    return SnapshotEntry.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<SnapshotEntry>): SnapshotEntry {
-    const message = createBaseSnapshotEntry();
-    message.key = object.key ?? Buffer.alloc(0);
-    message.value = object.value ?? Buffer.alloc(0);
-    message.versionGeneration = object.versionGeneration ?? 0;
-    message.versionEpoch = object.versionEpoch ?? 0;
-    message.versionSeq = object.versionSeq ?? 0;
-    message.expiresAtMs = object.expiresAtMs ?? 0;
-    message.valueBytes = object.valueBytes ?? 0;
     return message;
   },
 };
