@@ -61,7 +61,7 @@ const cacheService = {
   watch: { ...CacheService.watch, responseSerialize: bytes },
 };
 /** `DescribeSource` is for other clusters, which come through routers. */
-const copyService = { followSource: { ...CopyService.followSource, responseSerialize: bytes }, getCopies: CopyService.getCopies };
+const copyService = { followSource: { ...CopyService.followSource, responseSerialize: bytes }, getCopies: CopyService.getCopies, confirmFreeze: CopyService.confirmFreeze };
 const replicationService = { ...ReplicationService, follow: { ...ReplicationService.follow, requestDeserialize: decodeFollowRequest, responseSerialize: bytes } };
 
 /** Adds `Cache`, `Replication`, `Heartbeat`, `Transfer`, `Verification`, `Copy`, health and reflection. */

@@ -77,6 +77,7 @@ describe(`a copy that takes the place of its source (seed ${SEED})`, () => {
     expect(job.copy!.pausesMs).toHaveLength(8);
     expect(job.pauseMsMax).toBeLessThanOrEqual(2000);
     expect(job.copy!.comparedEntries).toBeGreaterThan(0);
+    expect(job.entries).toBeGreaterThan(0);
     await chaos.progress(400);
     expect({ history: await chaos.verify(), failures: chaos.failures }).toEqual({ history: [], failures: {} });
     await sourceGone('orders');

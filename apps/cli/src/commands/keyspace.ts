@@ -108,14 +108,18 @@ function listCommand(io: Io): Command {
       { heading: 'DURABILITY' },
       { heading: 'TTL MS', numeric: true },
       { heading: 'EVICTION' },
+      ...(keyspaces.some((keyspace) => otherNames(keyspace) !== '') ? [{ heading: 'ALSO' }] : []),
     ];
     const rows = keyspaces.map((keyspace) => {
       const { ack, durability, eviction } = keyspaceJson(keyspace) as { ack: string; durability: string; eviction: string };
-      return [keyspace.name, keyspace.partitionCount, keyspace.replicationFactor, keyspace.minInSync, ack, durability, keyspace.defaultTtlMs || '-', eviction];
+      return [keyspace.name, keyspace.partitionCount, keyspace.replicationFactor, keyspace.minInSync, ack, durability, keyspace.defaultTtlMs || '-', eviction, ...(columns.length > 8 ? [otherNames(keyspace)] : [])];
     });
     print(io, renderTable(columns, rows));
   });
 }
+
+/** Further names of a keyspace; of one whose place was taken, by which. */
+const otherNames = ({ aliases, movedTo }: Keyspace): string => (movedTo === undefined ? aliases.join(', ') : `is ${movedTo} now, and is being deleted`);
 
 function deleteCommand(io: Io): Command {
   return adminCommand('delete', 'delete a keyspace with all its data')

@@ -43,7 +43,7 @@ const spec = (name: string): KeyspaceSpec => {
   if (parsed.kind !== 'parsed') throw new Error(parsed.problem);
   return parsed.value;
 };
-const complete = (before: CopyJob): CopyJob => completeCutOver(before, { pausesMs: [5], endedMs: 9, comparedEntries: 3 });
+const complete = (before: CopyJob): CopyJob => completeCutOver(before, { pausesMs: [5], endedMs: 9, extent: { comparedEntries: 3, bytes: 8, entries: 3 } });
 const cutOver = (): Promise<CopyJob> =>
   store.cutOver('c', complete, ({ source, target }, revision) => ({
     source: { ...source, aliases: undefined, movedTo: 't' },

@@ -2,7 +2,7 @@
 // source is sealed, and until it is known what became of the transaction, no leader of it is replaced.
 //
 // Nothing of it outlives the term: who is elected next finds a job that is CUTTING_OVER, and gives the cut-over up.
-import { hasCopyEnded, completeCutOver, nextCutOverStep, type BarrierPlace, type CopiedPair, type CopyJob, type CutOverFacts, type FrozenSource } from '@atoll/core-migration';
+import { hasCopyEnded, completeCutOver, nextCutOverStep, type BarrierPlace, type CopiedPair, type CopyExtent, type CopyJob, type CutOverFacts, type FrozenSource } from '@atoll/core-migration';
 import { CopyPhase, type CopyStatus } from '@atoll/contracts/atoll/v1/copy';
 import type { CutOver, KeyspaceSpec, PartitionRecord, VersionedRecord, WriteRecord } from '@atoll/core-membership';
 import { sourcePartitionsOf } from '@atoll/core-placement';
@@ -35,8 +35,7 @@ const ASK_MS = 10;
 
 export class CutOverRun {
   readonly id: string;
-  /** Entries that the latest comparison before it found equal. */
-  readonly comparedEntries: number;
+  readonly extent: CopyExtent;
   readonly span: CutOverSpan;
   readonly #ports: CutOverPorts;
   readonly #barriers = new Map<number, BarrierPlace>();
@@ -47,10 +46,10 @@ export class CutOverRun {
   /** Addresses that are being asked. */
   readonly #asking = new Set<string>();
 
-  constructor(ports: CutOverPorts, options: { readonly id: string; readonly comparedEntries: number; readonly span: CutOverSpan }) {
+  constructor(ports: CutOverPorts, options: { readonly id: string; readonly extent: CopyExtent; readonly span: CutOverSpan }) {
     this.#ports = ports;
     this.id = options.id;
-    this.comparedEntries = options.comparedEntries;
+    this.extent = options.extent;
     this.span = options.span;
   }
 
@@ -163,7 +162,7 @@ export class CutOverRun {
     if (!isSealed || nextCutOverStep({ ...this.#facts(job), heldMs: 0 }).kind !== 'commit') return this.#later(job, 'not every leader of the source could be sealed');
     const complete = (stored: CopyJob): CopyJob => {
       const endMs = nowMs();
-      return completeCutOver(stored, { pausesMs: all.map((partition) => endMs - this.#heldSince.get(partition)!), endedMs: wallMs(), comparedEntries: this.comparedEntries });
+      return completeCutOver(stored, { pausesMs: all.map((partition) => endMs - this.#heldSince.get(partition)!), endedMs: wallMs(), extent: this.extent });
     };
     // Whatever token the source saw was given out before that revision: it is frozen since.
     const written = await store.cutOver(job.id, complete, (specs, revision) => switched(specs, { job: job.id, id: this.id, fencesBelow: revision + 1, timeMs: this.#timeMs }));

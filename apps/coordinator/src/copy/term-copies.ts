@@ -3,7 +3,7 @@
 import type { Migration, PartitionMigration } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError } from '@atoll/core-errors';
 import type { KeyspaceSpec, WriteRecord } from '@atoll/core-membership';
-import { abortCutOver, beginCutOver, commandCopy, hasCopyEnded, refusalOfCutOver, type CopyJob, type JobCommand } from '@atoll/core-migration';
+import { abortCutOver, beginCutOver, commandCopy, hasCopyEnded, refusalOfCutOver, type CopyExtent, type CopyJob, type JobCommand } from '@atoll/core-migration';
 import { sourcePartitionsOf } from '@atoll/core-placement';
 import { randomHex, type Random } from '@atoll/core-runtime';
 import type { ClusterView, Comparison, GuardedMetadataStore } from '@atoll/platform-etcd';
@@ -98,9 +98,9 @@ export class TermCopies {
       return next;
     };
     begin(job);
-    const comparedEntries = this.#requireReady(job);
+    const extent = this.#requireReady(job);
     const span = new CutOverSpan(telemetry.tracing, wallMs, job);
-    const run = this.#run({ id: cutOver.id, comparedEntries, span });
+    const run = this.#run({ id: cutOver.id, extent, span });
     await run.connect(job);
     this.#runs.set(cutOver.id, run);
     try {
@@ -143,16 +143,16 @@ export class TermCopies {
     return this.#options.view.partitions(target).flatMap(({ record }) => record.leader?.node ?? []);
   }
 
-  /** Throws CUT_OVER_REFUSED; answers how many entries were found equal. */
-  #requireReady(job: CopyJob): number {
+  /** Throws CUT_OVER_REFUSED. */
+  #requireReady(job: CopyJob): CopyExtent {
     const copy = this.describe(job.id)!.migration;
     const { following, lagMs, comparedEntries, differing } = copy.copy!;
     const refusal = refusalOfCutOver({ isFollowing: following, partitions: job.partitionCount, following: copy.partitionsDone, lagMs, comparedEntries, differing });
-    if (refusal === undefined) return comparedEntries!;
+    if (refusal === undefined) return { comparedEntries: comparedEntries!, bytes: copy.bytes, entries: copy.entries };
     throw new AtollError('CUT_OVER_REFUSED', `id: ${job.target} cannot take the place of ${job.source} now: ${refusal}`, { metadata: { field: 'id', migration: job.id } });
   }
 
-  #run(options: { readonly id: string; readonly comparedEntries: number; readonly span: CutOverSpan }): CutOverRun {
+  #run(options: { readonly id: string; readonly extent: CopyExtent; readonly span: CutOverSpan }): CutOverRun {
     const { view, random, nowMs, wallMs, writeRecords, onNews } = this.#options;
     return new CutOverRun(
       {

@@ -9,11 +9,12 @@ import { WAIT_MS } from './wait-ms.ts';
 
 export async function deleteKeyspace(context: AdminContext, { name: asked }: DeleteKeyspaceRequest, call: CallContext): Promise<DeleteKeyspaceResponse> {
   if (asked === '') throw invalidArgument('name', 'is missing');
-    const { view, term } = requireTerm(context);
+  if (asked === DEFAULT_KEYSPACE) throw defaultStays();
+  const { view, term } = requireTerm(context);
   const spec = resolveKeyspace(view.keyspaces(), asked);
   if (spec === undefined) throw keyspaceNotFound(asked);
   const { name } = spec;
-  if ([name, ...(spec.aliases ?? [])].includes(DEFAULT_KEYSPACE)) throw invalidArgument('name', `${DEFAULT_KEYSPACE} always exists and cannot be deleted`);
+  if (spec.aliases?.includes(DEFAULT_KEYSPACE) === true) throw defaultStays();
   await term.copies.store.refresh();
   const copy = term.copies.copyWith(spec);
   if (copy !== undefined) {
@@ -27,3 +28,5 @@ export async function deleteKeyspace(context: AdminContext, { name: asked }: Del
   });
   return {};
 }
+
+const defaultStays = (): AtollError => invalidArgument('name', `${DEFAULT_KEYSPACE} always exists and cannot be deleted`);

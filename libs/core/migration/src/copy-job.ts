@@ -57,6 +57,9 @@ export interface CopyJob {
   readonly pauseMsMax?: number | undefined;
   /** Once it SUCCEEDED: entries of the last comparison before that, all equal. */
   readonly comparedEntries?: number | undefined;
+  /** And what the copy held then, overhead included. */
+  readonly bytes?: number | undefined;
+  readonly entries?: number | undefined;
   /** It SUCCEEDED, and its source is still there. */
   readonly sourceRemains?: boolean | undefined;
 }
@@ -97,8 +100,15 @@ export function abortCutOver(job: CopyJob, cutOver: string, reason: string): Cop
 /** Pauses of more partitions would not fit into a value in etcd. */
 const PAUSES_KEPT = 1024;
 
+/** What was known of a copy when its cut-over began. */
+export interface CopyExtent {
+  readonly comparedEntries: number;
+  readonly bytes: number;
+  readonly entries: number;
+}
+
 /** The copy has the place of its source. */
-export function completeCutOver(job: CopyJob, { pausesMs, endedMs, comparedEntries }: { readonly pausesMs: readonly number[]; readonly endedMs: number; readonly comparedEntries: number }): CopyJob {
+export function completeCutOver(job: CopyJob, { pausesMs, endedMs, extent }: { readonly pausesMs: readonly number[]; readonly endedMs: number; readonly extent: CopyExtent }): CopyJob {
   const rounded = pausesMs.map((ms) => Math.round(ms));
-  return { ...job, state: 'SUCCEEDED', endedMs, problem: '', pausesMs: rounded.slice(0, PAUSES_KEPT), pauseMsMax: Math.max(0, ...rounded), comparedEntries, sourceRemains: true };
+  return { ...job, state: 'SUCCEEDED', endedMs, problem: '', pausesMs: rounded.slice(0, PAUSES_KEPT), pauseMsMax: Math.max(0, ...rounded), ...extent, sourceRemains: true };
 }

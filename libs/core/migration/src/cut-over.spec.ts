@@ -104,7 +104,7 @@ describe('a cut-over that is asked for', () => {
   });
 
   it('keeps the pauses of the first 1024 partitions, and the longest of all', () => {
-    const done = completeCutOver(job('CUTTING_OVER', { cutOver }), { pausesMs: Array.from({ length: 4096 }, (_, index) => index + 0.4), endedMs: 9, comparedEntries: 7 });
+    const done = completeCutOver(job('CUTTING_OVER', { cutOver }), { pausesMs: Array.from({ length: 4096 }, (_, index) => index + 0.4), endedMs: 9, extent: { comparedEntries: 7, bytes: 8, entries: 7 } });
     expect(done).toMatchObject({ state: 'SUCCEEDED', endedMs: 9, comparedEntries: 7, pauseMsMax: 4095, sourceRemains: true });
     expect(done.pausesMs).toHaveLength(1024);
   });

@@ -76,6 +76,8 @@ const copySchema: z.ZodType<CopyJob> = z.object({
   pausesMs: z.array(ms).optional(),
   pauseMsMax: ms.optional(),
   comparedEntries: count.optional(),
+  bytes: count.optional(),
+  entries: count.optional(),
   sourceRemains: z.boolean().optional(),
 });
 

@@ -188,7 +188,7 @@ export class Term {
     }
     const state = this.state();
     const { random } = this.#world.dice;
-    if (this.migrations.isReplanDue()) this.#plans.replan(KEYSPACE, { balances: true });
+    if (this.migrations.isReplanDue()) this.#plans.replan(state.keyspaces.get(KEYSPACE)!, { balances: true });
     const migrating = this.migrations.placements(state);
     const actions = decide(state, { random, plans: this.#plans, isSettled: this.nowMs - this.#startedMs > SETTINGS.graceMs, learnersPerNodeMax: SETTINGS.fillsPerNode, migrating });
     for (const action of actions) this.#execute(action, state);
