@@ -366,12 +366,14 @@ class RunningNode {
   }
 
   #onChanges(changes: readonly ClusterChange[]): void {
-    const { host } = this.parts;
+    const { host, copies } = this.parts;
     this.#heartbeats.onChanges(changes);
     for (const change of changes) {
       if (change.kind === 'keyspace') host.onKeyspace(change.name);
       else if (change.kind === 'partition') host.onPartition(change.keyspace, change.partition);
     }
+    // A copy that has the place of its source is one from then on, also for who reads (R37).
+    if (changes.some(({ kind }) => kind === 'keyspace')) copies.tick();
   }
 
   #nodeRecord(phase: NodeRecord['phase']): NodeRecord {

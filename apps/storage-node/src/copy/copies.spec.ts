@@ -190,6 +190,28 @@ describe(`a keyspace that is a copy (seed ${SEED})`, () => {
     expect(contentOf([b!], 'copy').size).toBe(35);
   });
 
+  it('takes writes once it has the place of its source, and nothing of that one any more, also where the next leader has not heard of it (R37)', async () => {
+    const [a, b, c] = await nodes({}, 'a', 'b', 'c');
+    const spec = await world.createKeyspace({ partitionCount: 2 }, [a!]);
+    for (let index = 0; index < 50; index += 1) await a!.set(`key-${index}`, 'first');
+    const copy = await world.createKeyspace({ name: 'copy', ...copyOf(spec) }, [b!, c!]);
+    await following([b!], 2);
+    await equal([a!, b!, c!]);
+    change(copy, { copyOf: undefined, cutOver: { job: 'c', id: 'x', fencesBelow: 1, timeMs: 0 } });
+    await eventually('nobody pulls', () => statusOf([b!]).length === 0);
+    await b!.set('key-1', 'mine', { keyspace: 'copy' });
+    await a!.set('key-1', 'late');
+    await eventually('its log says so', () => [b!, c!].every((node) => node.replica('copy').replica.state.copies.isEnded));
+    // As a view says that is behind.
+    change(copy, {});
+    await world.promote(c!, { keyspace: 'copy' });
+    await world.serving(c!, 'copy');
+    expect(statusOf([c!])).toEqual([]);
+    change(copy, { copyOf: undefined, cutOver: { job: 'c', id: 'x', fencesBelow: 1, timeMs: 0 } });
+    await eventually('it takes writes', async () => (await c!.set('key-2', 'mine', { keyspace: 'copy' }).then(() => true, () => false)));
+    expect([await c!.text('key-1', { keyspace: 'copy' }), await c!.text('key-2', { keyspace: 'copy' }), await c!.text('key-3', { keyspace: 'copy' })]).toEqual(['mine', 'mine', 'first']);
+  });
+
   it('begins anew when its source does: a new generation (R3)', async () => {
     const [a, b] = await nodes({}, 'a', 'b');
     const spec = await world.createKeyspace({}, [a!]);
