@@ -136,6 +136,8 @@ describe('atoll migrate start', () => {
     const flags = ['--keyspace', 's', '--partition', '3', '--partition', '7', '--bytes-per-second', '50MB', '--full-verify', '--id', 'a'];
     expect((await runCollected(['migrate', 'start', '--from', 'node-1', '--to', 'node-4', ...flags, '--coordinator', address])).code).toBe(0);
     expect((await runCollected(['migrate', 'start', '--from', 'node-1', '--to', 'node-4', '--all-keyspaces', '--coordinator', address])).code).toBe(0);
+    expect((await runCollected(['migrate', 'start', '--from', 'node-1', '--to', 'node-4', '--range', '40..80', '--coordinator', address])).code).toBe(0);
+    expect(asked[2]).toMatchObject({ tokenFrom: 64n, tokenTo: 128n, partitions: [] });
     expect(asked[0]).toEqual({ id: 'a', method: 3, shards: 0, keyspace: 's', partitions: [3, 7], allKeyspaces: false, from: 'node-1', to: 'node-4', bytesPerSecond: 50_000_000, fullVerify: true, dryRun: false, sourceRouters: [], tokenFrom: 0n, tokenTo: 0n });
     expect(asked[1]).toMatchObject({ id: expect.stringMatching(/^move-[0-9a-f]{8}$/), keyspace: '', partitions: [], allKeyspaces: true, bytesPerSecond: 0 });
   });
@@ -177,6 +179,7 @@ describe('atoll migrate start', () => {
     [['--from', 'a', '--to', 'b', '--partition', '4096'], "option '--partition <id>' argument '4096' is invalid"],
     [['--from', 'a', '--to', 'b', '--id', 'a b'], "option '--id <id>' argument 'a b' is invalid"],
     [['--from', 'a', '--to', 'b', '--all-keyspaces', '--keyspace', 'k'], 'cannot be used with'],
+    [['--from', 'a', '--to', 'b', '--range', '80..', '--partition', '1'], 'cannot be used with'],
     [['--from', 'a', '--to', 'b', '--dry-run', '--watch'], 'cannot be used with'],
   ])('refuses %j with exit code 2', async (args, message) => {
     expect(await runCollected(['migrate', 'start', ...args])).toMatchObject({ code: 2, out: '', err: expect.stringContaining(message) });

@@ -18,7 +18,7 @@ import { copyCommand } from './migrate-copy.ts';
 import { cutOverCommand } from './migrate-cut-over.ts';
 import type { SetExitCode } from './dev.ts';
 import { checkShards, methodOption, methodRequest, shardsOption, type MethodName } from './method-options.ts';
-import { byteRate, durationMsOption, requestId, wholeNumber } from './options.ts';
+import { byteRate, durationMsOption, requestId, tokenRange, wholeNumber } from './options.ts';
 
 export function migrateCommand(io: Io, setExitCode: SetExitCode): Command {
   return new Command('migrate')
@@ -40,6 +40,7 @@ interface StartFlags extends AdminFlags {
   readonly keyspace?: string;
   readonly allKeyspaces?: boolean;
   readonly partition?: number[];
+  readonly range?: { readonly start: bigint; readonly end?: bigint };
   readonly bytesPerSecond?: number;
   readonly fullVerify?: boolean;
   readonly method?: MethodName;
@@ -55,8 +56,9 @@ function startCommand(io: Io, setExitCode: SetExitCode): Command {
     .requiredOption('--from <node>', 'node whose replicas go')
     .requiredOption('--to <node>', 'node that gets them')
     .addOption(new Option('--keyspace <name>', 'of which keyspace (default: default)'))
-    .addOption(new Option('--all-keyspaces', 'of all keyspaces').conflicts(['keyspace', 'partition']))
+    .addOption(new Option('--all-keyspaces', 'of all keyspaces').conflicts(['keyspace', 'partition', 'range']))
     .addOption(new Option('--partition <id>', 'only this partition; may come more than once').argParser(collect))
+    .addOption(new Option('--range <start..end>', 'only the partitions that this range of tokens consists of: in hex, without the last one; an empty end reaches to the last token').argParser(tokenRange).conflicts('partition'))
     .addOption(new Option('--bytes-per-second <bytes>', 'bound on what is copied, over all nodes: 50MB (default: the bounds of the nodes)').argParser(byteRate))
     .addOption(methodOption())
     .addOption(shardsOption())
@@ -107,8 +109,8 @@ function startRequest(flags: StartFlags): StartMigrationRequest {
     dryRun: flags.dryRun === true,
     target: undefined,
     sourceRouters: [],
-    tokenFrom: 0n,
-    tokenTo: 0n,
+    tokenFrom: flags.range?.start ?? 0n,
+    tokenTo: flags.range?.end ?? 0n,
   };
 }
 

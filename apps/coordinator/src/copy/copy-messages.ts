@@ -1,9 +1,9 @@
 import { CopyPhase, type CopyStatus } from '@atoll/contracts/atoll/v1/copy';
 import { MigrationMethod, MigrationState, MigrationStep, type Migration, type MigrationProof, type PartitionMigration } from '@atoll/contracts/atoll/v1/migration';
 import type { CopyJob } from '@atoll/core-migration';
-import { WHOLE_RANGE, type TokenRange } from '@atoll/core-placement';
+import { WHOLE_RANGE } from '@atoll/core-placement';
 import { parseTraceparent } from '@atoll/platform-telemetry';
-import { fromTokenRange } from '@atoll/platform-wire';
+import { fromTokenRange, tokenRangeText } from '@atoll/platform-wire';
 
 /** One partition of the target, with the nodes that lead it and its sources. */
 export interface CopiedPartition {
@@ -27,7 +27,7 @@ export function toCopyMigration(job: CopyJob, partitions: readonly PartitionMigr
     state: MigrationState[`MIGRATION_STATE_${job.state}`],
     createdAtMs: job.createdMs,
     endedAtMs: job.endedMs,
-    description: `copy ${job.source}${job.tokens === undefined ? '' : `, tokens ${rangeText(job.tokens)},`}${job.cluster === undefined ? '' : ` of cluster ${job.cluster.id}`} to ${job.target}`,
+    description: `copy ${job.source}${job.tokens === undefined ? '' : `, tokens ${tokenRangeText(job.tokens)},`}${job.cluster === undefined ? '' : ` of cluster ${job.cluster.id}`} to ${job.target}`,
     problem: job.problem || problem || commonProblem(partitions),
     partitionsTotal: job.partitionCount,
     partitionsDone: job.state === 'SUCCEEDED' ? job.partitionCount : following,
@@ -104,10 +104,4 @@ const sum = <T>(values: readonly T[], of: (value: T) => number): number => value
 /** Undefined where one of them is, or there is none. */
 function worst(values: readonly (number | undefined)[], join: (a: number, b: number) => number): number | undefined {
   return values.length === 0 ? undefined : values.reduce((a, b) => (a === undefined || b === undefined ? undefined : join(a, b)));
-}
-
-/** `0000000000000000..8000000000000000`, as locks on ranges are written; an empty end is that of all tokens. */
-function rangeText(range: TokenRange): string {
-  const [from, to] = fromTokenRange(range).map((token) => token.toString(16).padStart(16, '0'));
-  return `${from}..${range.end === undefined ? '' : to}`;
 }

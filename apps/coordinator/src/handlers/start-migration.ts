@@ -1,8 +1,11 @@
 import { MigrationMethod, type StartMigrationRequest, type StartMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 import { invalidArgument } from '@atoll/core-errors';
+import type { PartitionRecord } from '@atoll/core-membership';
 import { planMove, type MigrationJob, type MigrationOperator, type PlannedMoves } from '@atoll/core-migration';
-import { DEFAULT_KEYSPACE, randomHex, toNodeId } from '@atoll/core-runtime';
+import { contains, overlaps, tokenRangeOf } from '@atoll/core-placement';
+import { DEFAULT_KEYSPACE, compareHash, randomHex, toNodeId, toPartitionId } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
+import { toTokenRange, tokenRangeText } from '@atoll/platform-wire';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { checkMethod, draftMigration, requireCapacity } from '../migration/begin-migration.ts';
 import { toMigration, toPartitionMigration } from '../migration/migration-messages.ts';
@@ -55,10 +58,10 @@ function checkRequest({ id, method, shards, from, to, bytesPerSecond, partitions
   checkMigrationId(id);
   checkMethod({ method, shards });
   if (target !== undefined) throw invalidArgument('target', 'belongs to a COPY');
-  if (tokenFrom !== 0n || tokenTo !== 0n) throw invalidArgument(tokenFrom === 0n ? 'token_to' : 'token_from', 'belongs to a COPY');
   if (sourceRouters.length > 0) throw invalidArgument('source_routers', 'belong to a COPY');
   if (from !== '' && from === to) throw invalidArgument('to', `is the same node as from, ${from}`);
   checkBytesPerSecond(bytesPerSecond);
+  if ((tokenFrom !== 0n || tokenTo !== 0n) && (allKeyspaces || partitions.length > 0)) throw invalidArgument(tokenFrom === 0n ? 'token_to' : 'token_from', 'cannot stand beside partitions or all_keyspaces');
   if (allKeyspaces && (keyspace !== '' || partitions.length > 0)) throw invalidArgument('all_keyspaces', 'cannot stand beside keyspace or partitions');
 }
 
@@ -68,7 +71,21 @@ function plan(context: AdminContext, view: ClusterView, request: StartMigrationR
   requireTarget(context, view, request.to);
   const names = request.allKeyspaces ? [...view.keyspaces().keys()] : [request.keyspace || DEFAULT_KEYSPACE];
   const records = names.flatMap((name) => namedPartitions(view, name, partitions));
-  return planMove(records, { from: toNodeId(request.from), to: toNodeId(request.to), isNamed: partitions.length > 0 });
+  return planMove(within(view, records, request), { from: toNodeId(request.from), to: toNodeId(request.to), isNamed: partitions.length > 0 });
+}
+
+/** Of one keyspace, the partitions that a range of tokens consists of. Throws INVALID_ARGUMENT for one that begins or ends inside of a partition, which moves as a whole. */
+function within(view: ClusterView, records: readonly PartitionRecord[], { keyspace, tokenFrom, tokenTo }: StartMigrationRequest): readonly PartitionRecord[] {
+  if (tokenFrom === 0n && tokenTo === 0n) return records;
+  const range = toTokenRange({ start: 'token_from', end: 'token_to' }, tokenFrom, tokenTo);
+  const { partitionCount } = view.keyspace(keyspace || DEFAULT_KEYSPACE)!;
+  return records.filter(({ partition }) => {
+    const own = tokenRangeOf(toPartitionId(partition), partitionCount);
+    if (!overlaps(range, own)) return false;
+    if (contains(range, own)) return true;
+    const field = compareHash(own.start, range.start) < 0 ? 'token_from' : 'token_to';
+    throw invalidArgument(field, `lies inside of partition ${partition}, which moves as a whole: its tokens are ${tokenRangeText(own)}`);
+  });
 }
 
 /** Throws NODE_NOT_FOUND, and INVALID_ARGUMENT for a node that cannot get replicas now. */

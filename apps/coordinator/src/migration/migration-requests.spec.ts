@@ -37,6 +37,10 @@ describe(`requests for migrations that are refused (seed ${SEED})`, () => {
     { title: 'a bound below 1 KiB/s', fields: { ...move, bytesPerSecond: 1023 }, reason: 'INVALID_ARGUMENT', field: 'bytes_per_second' },
     { title: 'all keyspaces and one', fields: { ...move, allKeyspaces: true, keyspace: 'default' }, reason: 'INVALID_ARGUMENT', field: 'all_keyspaces' },
     { title: 'all keyspaces and partitions', fields: { ...move, allKeyspaces: true, partitions: [1] }, reason: 'INVALID_ARGUMENT', field: 'all_keyspaces' },
+    { title: 'a range of tokens and partitions', fields: { ...move, tokenTo: 2n ** 63n, partitions: [1] }, reason: 'INVALID_ARGUMENT', field: 'token_to' },
+    { title: 'a range of tokens that begins inside of a partition', fields: { ...move, tokenFrom: 2n ** 63n + 1n }, reason: 'INVALID_ARGUMENT', field: 'token_from' },
+    { title: 'a range of tokens that ends inside of a partition', fields: { ...move, tokenTo: 2n ** 63n - 1n }, reason: 'INVALID_ARGUMENT', field: 'token_to' },
+    { title: 'a range of tokens that ends before it begins', fields: { ...move, tokenFrom: 2n ** 63n, tokenTo: 2n ** 62n }, reason: 'INVALID_ARGUMENT', field: 'token_to' },
     { title: 'a method from the future', fields: { ...move, method: 99 as never }, reason: 'INVALID_ARGUMENT', field: 'method' },
     { title: 'sub-ranges of a plain move', fields: { ...move, method: MOVE, shards: 4 }, reason: 'INVALID_ARGUMENT', field: 'shards' },
     { title: 'sub-ranges where nobody knows whether there are any', fields: { ...move, method: AUTO, shards: 4 }, reason: 'INVALID_ARGUMENT', field: 'shards' },
@@ -55,6 +59,14 @@ describe(`requests for migrations that are refused (seed ${SEED})`, () => {
     expect(refused).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'partitions' } });
     expect(refused!.message).toContain(`default/${elsewhere} has no replica on a`);
     expect(refused!.message).toContain(`default/${both} has a replica on b already`);
+  });
+
+  it('a range of tokens names the partitions that it consists of', async () => {
+    const table = await tableOf(running.admin);
+    const { partitions } = await start({ from: 'a', to: 'b', tokenFrom: 2n ** 62n, tokenTo: 2n ** 63n, dryRun: true });
+    const movable = table.filter(({ id, inSync }) => id >= 16 && id < 32 && inSync.includes('a') && !inSync.includes('b')).map(({ id }) => id);
+    expect(movable.length).toBeGreaterThan(0);
+    expect(partitions.map(({ partition }) => partition).toSorted((a, b) => a - b)).toEqual(movable);
   });
 
   it('a target without room is refused with the numbers, also in a dry run', async () => {

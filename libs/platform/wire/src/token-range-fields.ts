@@ -11,3 +11,9 @@ export function toTokenRange(names: { readonly start: string; readonly end: stri
 export function fromTokenRange({ start, end }: TokenRange): readonly [start: bigint, end: bigint] {
   return [tokenToBigInt(start), end === undefined ? 0n : tokenToBigInt(end)];
 }
+
+/** `0000000000000000..8000000000000000`, as people write them; an empty end is that of all tokens. */
+export function tokenRangeText(range: TokenRange): string {
+  const [start, end] = fromTokenRange(range).map((token) => token.toString(16).padStart(16, '0'));
+  return `${start}..${range.end === undefined ? '' : end}`;
+}

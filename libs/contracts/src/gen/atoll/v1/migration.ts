@@ -445,8 +445,9 @@ export interface StartMigrationRequest {
    */
   sourceRouters: string[];
   /**
-   * Of a COPY: first token of the keys that are copied, and the one behind the last; 0 for token_to is the end of all tokens.
-   * Both 0: all keys.
+   * First token of a range, and the one behind its last; 0 for token_to is the end of all tokens. Both 0: no range. Of a COPY:
+   * the keys that are copied. Otherwise, instead of `partitions`: those that the range consists of; it must neither begin nor
+   * end inside of a partition, which moves as a whole.
    */
   tokenFrom: bigint;
   tokenTo: bigint;
