@@ -50,11 +50,11 @@ export function decodeRows(rows: Buffer): EntryRow[] {
     const keyWord = rows.readUInt16LE(at + 22);
     const valueBytes = rows.readUInt32LE(at + 24);
     const isApart = keyWord >= APART;
-    const valueAt = at + HEADER_BYTES + (isApart ? keyWord - APART : keyWord);
+    const keyAt = at + HEADER_BYTES;
+    const valueAt = keyAt + (isApart ? keyWord - APART : keyWord);
     at = isApart ? valueAt : valueAt + valueBytes;
     if (valueBytes > VALUE_BYTES_MAX || at > rows.length) throw broken(`one announces a value of ${valueBytes} bytes`);
-    const key = rows.subarray(valueAt - (isApart ? keyWord - APART : keyWord), valueAt);
-    entries.push({ key, value: isApart ? Buffer.allocUnsafeSlow(valueBytes) : valueOf(rows, valueAt, at), version, expiresAtMs, isApart });
+    entries.push({ key: rows.subarray(keyAt, valueAt), value: isApart ? Buffer.allocUnsafeSlow(valueBytes) : valueOf(rows, valueAt, at), version, expiresAtMs, isApart });
   }
   return entries;
 }

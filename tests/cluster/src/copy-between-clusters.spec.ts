@@ -4,6 +4,7 @@ import { jest } from '@jest/globals';
 import { MigrationMethod, MigrationState, MigrationStep } from '@atoll/contracts/atoll/v1/migration';
 import { isAtollError } from '@atoll/core-errors';
 import { eventually } from '@atoll/platform-etcd/testing';
+import { SteadyWriter, differingKeys, keyOf } from './copied-keys.ts';
 import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
 import { OtlpCollector } from './otlp-collector.ts';
 
@@ -34,22 +35,9 @@ afterAll(async () => {
   collector?.stop();
 }, 2 * STOP_MS);
 
-const keyOf = (index: number): string => `key-${index}`;
 const expiringOf = (index: number): string => `expiring-${index}`;
 
-/** Keys of which source and copy do not say the same. */
-async function differing(): Promise<string[]> {
-  const source = from.client({ keyspace: SOURCE });
-  const copy = to.client({ keyspace: TARGET });
-  const wrong: string[] = [];
-  for (let start = 0; start < KEYS; start += BATCH) {
-    const keys = Array.from({ length: BATCH }, (_, index) => keyOf(start + index));
-    const [there, here] = await Promise.all([source.getMany(keys, LONG), copy.getMany(keys, LONG)]);
-    const text = (outcome: (typeof there)[number]): string => (outcome.ok ? (outcome.value?.value.toString() ?? 'none') : 'failed');
-    wrong.push(...keys.filter((_, index) => !there[index]!.ok || text(there[index]!) !== text(here[index]!)));
-  }
-  return wrong;
-}
+const differing = (): Promise<string[]> => differingKeys(from.client({ keyspace: SOURCE }), to.client({ keyspace: TARGET }), KEYS);
 
 const followed = (what: string): Promise<unknown> =>
   eventually(
@@ -80,21 +68,7 @@ it('is whole and follows, also when routers and nodes of both are killed; takes 
   expect(migration!.copy!.sourceCluster).not.toBe('');
 
   // Somebody writes and deletes all the time.
-  const stop = new AbortController();
-  let written = 0;
-  const failures: unknown[] = [];
-  const writing = (async () => {
-    for (let round = 0; !stop.signal.aborted && failures.length === 0; round += 1) {
-      const key = keyOf((round * 7919) % KEYS);
-      try {
-        if (round % 5 === 0) await client.delete(key, LONG);
-        else await client.set(key, `round ${round}`, LONG);
-        written += 1;
-      } catch (error) {
-        failures.push(error);
-      }
-    }
-  })();
+  const writer = new SteadyWriter(client, KEYS);
   await eventually('some partitions are copied', async () => (await to.migration('c')).migration.entries > 0, END_MS);
   // A router of the source: the other one is asked.
   await from.kill('router-2');
@@ -112,14 +86,13 @@ it('is whole and follows, also when routers and nodes of both are killed; takes 
   await to.startProcess('node-2');
   await to.untilRedundant(TARGET);
 
-  const pausedAt = written;
+  const pausedAt = writer.written;
   await to.pauseMigration('c');
-  await eventually('writers go on meanwhile', () => written > pausedAt + 200 || failures.length > 0, END_MS);
+  await eventually('writers go on meanwhile', () => writer.hasWritten(200, pausedAt), END_MS);
   expect((await to.migration('c')).migration.state).toBe(MigrationState.MIGRATION_STATE_PAUSED);
   await to.resumeMigration('c');
-  stop.abort();
-  await writing;
-  expect(failures).toEqual([]);
+  await writer.stop();
+  expect(writer.failures).toEqual([]);
   await followed('it has caught up');
   await eventually('source and copy say the same of every key', async () => (await differing()).length === 0, 20_000);
   const compared = await eventually('every partition was compared since its leader leads', async () => {

@@ -60,12 +60,12 @@ async function busiestLeader(keyspace: string, others: readonly string[] = []): 
   return [...byLeader].filter(([node]) => !others.includes(node)).toSorted((a, b) => b[1].length - a[1].length)[0]![0];
 }
 
-/** A cut-over that stands still with all writes held back, just before the transaction; its answer comes later. */
-async function heldCutOver(name: string, id: string, maxPauseMs: number): Promise<{ readonly job: Promise<Migration | undefined> }> {
+/** A cut-over that stands still with all writes held back, just before the transaction; its answer comes later, or none where the coordinator is killed. */
+async function heldCutOver(name: string, id: string, maxPauseMs: number): Promise<{ readonly answer: Promise<PromiseSettledResult<Migration>> }> {
   await files.holdCutOver(name, 'before');
-  const job = cluster.cutOverMigration(id, maxPauseMs).catch(() => undefined);
+  const answer = Promise.allSettled([cluster.cutOverMigration(id, maxPauseMs)]).then(([settled]) => settled);
   await files.untilCutOver(name, 'before', REACH_MS);
-  return { job };
+  return { answer };
 }
 
 describe(`a copy that takes the place of its source (seed ${SEED})`, () => {
@@ -105,7 +105,7 @@ describe(`a copy that takes the place of its source (seed ${SEED})`, () => {
     // Whoever leads, nothing was written meanwhile.
     expect(chaos.acknowledged - acknowledged).toBeLessThan(20);
     await files.release();
-    expect(await held.job).toMatchObject({ state: SUCCEEDED });
+    expect(await held.answer).toMatchObject({ value: { state: SUCCEEDED } });
     await cluster.startProcess(killed);
     await chaos.progress();
     await unharmed(chaos);
@@ -150,7 +150,7 @@ describe(`a copy that takes the place of its source (seed ${SEED})`, () => {
     const { chaos, id, target } = await copied('lists', SEED + 4);
     const held = await heldCutOver('lists', id, 60_000);
     await cluster.cancelMigration(id);
-    expect((await held.job)?.state).not.toBe(SUCCEEDED);
+    expect(await held.answer).not.toMatchObject({ value: { state: SUCCEEDED } });
     await eventually('it has ended', async () => (await cluster.migration(id)).migration.state === CANCELLED, END_MS);
     await chaos.progress();
     await unharmed(chaos);

@@ -4,6 +4,7 @@ import { jest } from '@jest/globals';
 import { MigrationMethod, MigrationState, MigrationStep } from '@atoll/contracts/atoll/v1/migration';
 import { isAtollError } from '@atoll/core-errors';
 import { eventually } from '@atoll/platform-etcd/testing';
+import { SteadyWriter, differingKeys, keyOf } from './copied-keys.ts';
 import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
 
 jest.setTimeout(240_000);
@@ -22,20 +23,7 @@ beforeAll(async () => {
 }, START_MS);
 afterAll(() => cluster?.stop(), STOP_MS);
 
-const keyOf = (index: number): string => `key-${index}`;
-
-/** Keys of which source and copy do not say the same. */
-async function differing(): Promise<string[]> {
-  const client = cluster.client();
-  const wrong: string[] = [];
-  for (let start = 0; start < KEYS; start += 500) {
-    const keys = Array.from({ length: 500 }, (_, index) => keyOf(start + index));
-    const [source, copy] = await Promise.all([SOURCE, TARGET].map((keyspace) => client.getMany(keys, { keyspace, ...LONG })));
-    const text = (outcome: NonNullable<typeof source>[number]): string => (outcome.ok ? (outcome.value?.value.toString() ?? 'none') : `failed`);
-    wrong.push(...keys.filter((_, index) => text(source![index]!) !== text(copy![index]!) || !source![index]!.ok));
-  }
-  return wrong;
-}
+const differing = (): Promise<string[]> => differingKeys(cluster.client({ keyspace: SOURCE }), cluster.client({ keyspace: TARGET }), KEYS);
 
 const followed = (): Promise<unknown> =>
   eventually(
@@ -60,21 +48,7 @@ it('has all that its source has, also when those are killed who lead, and is gon
   expect(migration).toMatchObject({ state: MigrationState.MIGRATION_STATE_RUNNING, partitionsTotal: 32 });
 
   // Somebody writes and deletes all the time; two nodes and the coordinator that began it go, one after the other.
-  const stop = new AbortController();
-  let written = 0;
-  const failures: unknown[] = [];
-  const writing = (async () => {
-    for (let round = 0; !stop.signal.aborted && failures.length === 0; round += 1) {
-      const key = keyOf((round * 7919) % KEYS);
-      try {
-        if (round % 5 === 0) await client.delete(key, LONG);
-        else await client.set(key, `round ${round}`, LONG);
-        written += 1;
-      } catch (error) {
-        failures.push(error);
-      }
-    }
-  })();
+  const writer = new SteadyWriter(client, KEYS);
   await eventually('some partitions are copied', async () => (await cluster.migration('c')).migration.entries > 0, END_MS);
   await cluster.kill('node-1');
   await followed();
@@ -82,11 +56,10 @@ it('has all that its source has, also when those are killed who lead, and is gon
   await cluster.untilRedundant(SOURCE);
   await cluster.kill(await cluster.electedCoordinator());
   await cluster.kill('node-2');
-  const before = written;
-  await eventually('writers go on', () => written > before + 200 || failures.length > 0, END_MS);
-  stop.abort();
-  await writing;
-  expect(failures).toEqual([]);
+  const before = writer.written;
+  await eventually('writers go on', () => writer.hasWritten(200, before), END_MS);
+  await writer.stop();
+  expect(writer.failures).toEqual([]);
   await followed();
   // What the job tells of the lag is up to a second old: the last writes may still be on their way.
   await eventually('source and copy say the same of every key', async () => (await differing()).length === 0, 20_000);

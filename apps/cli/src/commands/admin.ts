@@ -11,7 +11,7 @@ import { eventJson, nodeJson, partitionJson } from '../output/messages.ts';
 import { bytesText, durationText } from '../output/quantities.ts';
 import { renderTable } from '../output/table.ts';
 import type { SetExitCode } from './dev.ts';
-import { hostAndPort, jsonOption, timeoutOption, wholeNumber } from './options.ts';
+import { hostAndPort, jsonOption, timeoutOption, tokenText, wholeNumber } from './options.ts';
 
 /** Partitions named in a line. */
 const PARTITIONS_SHOWN_MAX = 3;
@@ -121,7 +121,7 @@ export function partitionsCommand(io: Io): Command {
             partition.leader || '-',
             partition.inSync.join(','),
             partition.learners.join(','),
-            partition.tokenStart.toString(16).padStart(16, '0'),
+            tokenText(partition.tokenStart),
           ]),
         ),
       );

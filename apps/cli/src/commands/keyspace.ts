@@ -99,6 +99,7 @@ function listCommand(io: Io): Command {
   return adminCommand('list', 'all keyspaces').action(async (flags: AdminFlags) => {
     const { keyspaces } = await askCoordinator(coordinatorAddresses(io, flags), flags.timeout, (client, settings) => callUnary(client, 'listKeyspaces', {}, settings));
     if (flags.json) return printJson(io, { keyspaces: keyspaces.map(keyspaceJson) });
+    const hasOtherNames = keyspaces.some((keyspace) => otherNames(keyspace) !== '');
     const columns = [
       { heading: 'KEYSPACE' },
       { heading: 'PARTITIONS', numeric: true },
@@ -108,11 +109,11 @@ function listCommand(io: Io): Command {
       { heading: 'DURABILITY' },
       { heading: 'TTL MS', numeric: true },
       { heading: 'EVICTION' },
-      ...(keyspaces.some((keyspace) => otherNames(keyspace) !== '') ? [{ heading: 'ALSO' }] : []),
+      ...(hasOtherNames ? [{ heading: 'ALSO' }] : []),
     ];
     const rows = keyspaces.map((keyspace) => {
       const { ack, durability, eviction } = keyspaceJson(keyspace) as { ack: string; durability: string; eviction: string };
-      return [keyspace.name, keyspace.partitionCount, keyspace.replicationFactor, keyspace.minInSync, ack, durability, keyspace.defaultTtlMs || '-', eviction, ...(columns.length > 8 ? [otherNames(keyspace)] : [])];
+      return [keyspace.name, keyspace.partitionCount, keyspace.replicationFactor, keyspace.minInSync, ack, durability, keyspace.defaultTtlMs || '-', eviction, ...(hasOtherNames ? [otherNames(keyspace)] : [])];
     });
     print(io, renderTable(columns, rows));
   });

@@ -10,14 +10,14 @@ import { stateName } from '../migration/migration-states.ts';
 import { WATCH_PATIENCE_MS, watchMigration } from '../migration/watch-migration.ts';
 import { adminCommand, type AdminFlags } from './admin.ts';
 import type { SetExitCode } from './dev.ts';
-import { byteRate, hostsAndPorts, requestId, tokenRange, wholeNumber } from './options.ts';
+import { byteRate, hostsAndPorts, requestId, tokenFields, tokenRange, wholeNumber, type TokenRangeFlag } from './options.ts';
 
 interface CopyFlags extends AdminFlags {
   readonly partitions?: number;
   readonly replicationFactor?: number;
   readonly minInSync?: number;
   readonly bytesPerSecond?: number;
-  readonly range?: { readonly start: bigint; readonly end?: bigint };
+  readonly range?: TokenRangeFlag;
   readonly fromCluster?: readonly string[];
   readonly id?: string;
   readonly dryRun?: boolean;
@@ -69,8 +69,7 @@ function copyRequest(source: string, target: string, { id, partitions, replicati
     shards: 0,
     dryRun: dryRun === true,
     sourceRouters: [...(fromCluster ?? [])],
-    tokenFrom: range?.start ?? 0n,
-    tokenTo: range?.end ?? 0n,
+    ...tokenFields(range),
     target: { name: target, partitionCount: partitions ?? 0, replicationFactor: replicationFactor ?? 0, minInSync: minInSync ?? 0 },
   };
 }

@@ -18,7 +18,7 @@ import { copyCommand } from './migrate-copy.ts';
 import { cutOverCommand } from './migrate-cut-over.ts';
 import type { SetExitCode } from './dev.ts';
 import { checkShards, methodOption, methodRequest, shardsOption, type MethodName } from './method-options.ts';
-import { byteRate, durationMsOption, requestId, tokenRange, wholeNumber } from './options.ts';
+import { byteRate, durationMsOption, requestId, tokenFields, tokenRange, wholeNumber, type TokenRangeFlag } from './options.ts';
 
 export function migrateCommand(io: Io, setExitCode: SetExitCode): Command {
   return new Command('migrate')
@@ -40,7 +40,7 @@ interface StartFlags extends AdminFlags {
   readonly keyspace?: string;
   readonly allKeyspaces?: boolean;
   readonly partition?: number[];
-  readonly range?: { readonly start: bigint; readonly end?: bigint };
+  readonly range?: TokenRangeFlag;
   readonly bytesPerSecond?: number;
   readonly fullVerify?: boolean;
   readonly method?: MethodName;
@@ -109,8 +109,7 @@ function startRequest(flags: StartFlags): StartMigrationRequest {
     dryRun: flags.dryRun === true,
     target: undefined,
     sourceRouters: [],
-    tokenFrom: flags.range?.start ?? 0n,
-    tokenTo: flags.range?.end ?? 0n,
+    ...tokenFields(flags.range),
   };
 }
 

@@ -78,8 +78,14 @@ export function timeoutOption(): Option {
   return new Option('--timeout <duration>', 'longest wait for the answer').default(TIMEOUT_MS_DEFAULT, '10s').argParser(durationMsOption);
 }
 
+/** Tokens from `start` up to, and without, `end`; without one to the last. */
+export interface TokenRangeFlag {
+  readonly start: bigint;
+  readonly end?: bigint;
+}
+
 /** `0..8000000000000000`: tokens in hex, without the last one; an empty end reaches to the last token. */
-export function tokenRange(text: string): { start: bigint; end?: bigint } {
+export function tokenRange(text: string): TokenRangeFlag {
   const match = /^([0-9a-f]{1,16})\.\.([0-9a-f]{0,16})$/i.exec(text);
   if (match === null) throw new InvalidArgumentError('It must be two tokens in hex with .. between them, such as 0..8000000000000000.');
   const start = BigInt(`0x${match[1]}`);
@@ -87,4 +93,7 @@ export function tokenRange(text: string): { start: bigint; end?: bigint } {
 }
 
 export const tokenText = (token: bigint): string => token.toString(16).padStart(16, '0');
-export const tokenRangeText = ({ start, end }: { start: bigint; end?: bigint }): string => `${tokenText(start)}..${end === undefined ? '' : tokenText(end)}`;
+export const tokenRangeText = ({ start, end }: TokenRangeFlag): string => `${tokenText(start)}..${end === undefined ? '' : tokenText(end)}`;
+
+/** As requests name it: 0 for the end of all tokens, and twice 0 for no range. */
+export const tokenFields = (range: TokenRangeFlag | undefined): { tokenFrom: bigint; tokenTo: bigint } => ({ tokenFrom: range?.start ?? 0n, tokenTo: range?.end ?? 0n });

@@ -20,6 +20,13 @@ interface Pair {
   readonly target: KeyspaceSpec;
 }
 
+interface StoredSpec {
+  readonly spec: KeyspaceSpec;
+  readonly modRevision: number;
+}
+
+const specKeyOf = ({ spec, modRevision }: StoredSpec): Comparison => ({ kind: 'modRevision', key: keyspaceKey(spec.name), equals: modRevision });
+const putOf = (spec: KeyspaceSpec): Change => ({ kind: 'put', key: keyspaceKey(spec.name), value: encodeKeyspaceSpec(spec) });
 const copyKeyOf = ({ job, modRevision }: Stored): Comparison => ({ kind: 'modRevision', key: copyKey(job.id), equals: modRevision });
 
 export class CopyStore {
@@ -69,7 +76,7 @@ export class CopyStore {
       const comparisons = [copyKey(job.id), migrationKey(job.id), keyspaceKey(target.name)].map((key): Comparison => ({ kind: 'modRevision', key, equals: 0 }));
       const changes: Change[] = [
         { kind: 'put', key: copyKey(job.id), value: encodeCopyJob(job) },
-        { kind: 'put', key: keyspaceKey(target.name), value: encodeKeyspaceSpec(target) },
+        putOf(target),
       ];
       for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
         const isWritten = await this.#transact(comparisons, changes);
@@ -96,8 +103,7 @@ export class CopyStore {
         const job = change(stored.job);
         if (job === stored.job) return job;
         const paced = await this.#pacing(job);
-        const key = copyKey(id);
-        const isWritten = await this.#transact([{ kind: 'modRevision', key, equals: stored.modRevision }, ...paced.comparisons], [{ kind: 'put', key, value: encodeCopyJob(job) }, ...paced.changes]);
+        const isWritten = await this.#transact([copyKeyOf(stored), ...paced.comparisons], [{ kind: 'put', key: copyKey(id), value: encodeCopyJob(job) }, ...paced.changes]);
         await this.#read();
         if (isWritten) return job;
       }
@@ -120,8 +126,8 @@ export class CopyStore {
       const specs = specsOf({ source: source.spec, target: target.spec }, revision);
       this.#unsettled = id;
       const isWritten = await this.#transact(
-        [copyKeyOf(stored), ...[source, target].map(({ spec, modRevision }): Comparison => ({ kind: 'modRevision', key: keyspaceKey(spec.name), equals: modRevision }))],
-        [{ kind: 'put', key: copyKey(id), value: encodeCopyJob(complete(stored.job)) }, ...[specs.source, specs.target].map((spec): Change => ({ kind: 'put', key: keyspaceKey(spec.name), value: encodeKeyspaceSpec(spec) }))],
+        [copyKeyOf(stored), specKeyOf(source), specKeyOf(target)],
+        [{ kind: 'put', key: copyKey(id), value: encodeCopyJob(complete(stored.job)) }, putOf(specs.source), putOf(specs.target)],
       );
       if (isWritten || !this.#hasLost) this.#unsettled = undefined;
       else await this.#settle(id);
@@ -150,7 +156,7 @@ export class CopyStore {
     throw conflict(`copy ${id}`);
   }
 
-  async #spec(name: string, id: string): Promise<{ readonly spec: KeyspaceSpec; readonly modRevision: number } | undefined> {
+  async #spec(name: string, id: string): Promise<StoredSpec | undefined> {
     const stored = await this.#store.get(keyspaceKey(name));
     const parsed = stored === undefined ? undefined : parseKeyspaceSpec(stored.value);
     return parsed?.kind === 'parsed' && parsed.value.id === id ? { spec: parsed.value, modRevision: stored!.modRevision } : undefined;
@@ -177,17 +183,12 @@ export class CopyStore {
   }
 
   async #pacing({ state, target, targetId, bytesPerSecond }: CopyJob): Promise<{ readonly comparisons: readonly Comparison[]; readonly changes: readonly Change[] }> {
-    const key = keyspaceKey(target);
-    const stored = await this.#store.get(key);
-    const parsed = stored === undefined ? undefined : parseKeyspaceSpec(stored.value);
-    const spec = parsed?.kind === 'parsed' && parsed.value.id === targetId ? parsed.value : undefined;
+    const stored = await this.#spec(target, targetId);
+    const copyOf = stored?.spec.copyOf;
     const isPaused = state !== 'RUNNING' && state !== 'CUTTING_OVER';
-    const isAsWanted = spec?.copyOf?.isPaused === isPaused && (spec.copyOf.bytesPerSecond ?? 0) === bytesPerSecond;
-    if (stored === undefined || spec?.copyOf === undefined || isAsWanted) return { comparisons: [], changes: [] };
-    return {
-      comparisons: [{ kind: 'modRevision', key, equals: stored.modRevision }],
-      changes: [{ kind: 'put', key, value: encodeKeyspaceSpec({ ...spec, copyOf: { ...spec.copyOf, isPaused, bytesPerSecond: bytesPerSecond || undefined } }) }],
-    };
+    const isAsWanted = copyOf?.isPaused === isPaused && (copyOf.bytesPerSecond ?? 0) === bytesPerSecond;
+    if (stored === undefined || copyOf === undefined || isAsWanted) return { comparisons: [], changes: [] };
+    return { comparisons: [specKeyOf(stored)], changes: [putOf({ ...stored.spec, copyOf: { ...copyOf, isPaused, bytesPerSecond: bytesPerSecond || undefined } })] };
   }
 
   async #transact(comparisons: readonly Comparison[], changes: readonly Change[]): Promise<boolean> {

@@ -25,16 +25,12 @@ export class CutOverSpan {
   /** A step begins, and the one before it is over; the same one goes on. */
   entered(name: CutOverPhase): void {
     if (this.#phase?.name === name) return;
-    this.#close('');
+    this.ended('');
     this.#phase = { name, sinceMs: this.#wallMs() };
   }
 
-  /** `problem`: why it was given up; empty when it is done. */
+  /** The present step is over. `problem`: why it was given up; empty when it is done. */
   ended(problem: string, attributes: Readonly<Record<string, number>> = {}): void {
-    this.#close(problem, attributes);
-  }
-
-  #close(problem: string, attributes: Readonly<Record<string, number>> = {}): void {
     const phase = this.#phase;
     this.#phase = undefined;
     if (phase === undefined || this.traceparent === '') return;

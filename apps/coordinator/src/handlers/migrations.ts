@@ -14,7 +14,6 @@ import { AtollError, invalidArgument } from '@atoll/core-errors';
 import { command, isEnded, type JobCommand } from '@atoll/core-migration';
 import { requireElected, requireTerm, type AdminContext } from '../admin-context.ts';
 import { toMigration } from '../migration/migration-messages.ts';
-import type { TermOfOffice } from '../term-of-office.ts';
 import { checkBytesPerSecond } from './bytes-per-second.ts';
 import { requireMigration } from './known-migrations.ts';
 
@@ -50,7 +49,7 @@ export const cancelMigration = (context: AdminContext, { id }: CancelMigrationRe
 async function change(context: AdminContext, id: string, asked: JobCommand) {
   const { term } = requireTerm(context);
   await requireMigration(term, id);
-  if (term.copies.store.job(id) !== undefined) await changeCopy(term, id, asked);
+  if (term.copies.store.job(id) !== undefined) await term.copies.command(id, asked);
   else await term.migrations.store.update(id, (job) => {
     const next = command(job, asked);
     if ('refusal' in next) throw new AtollError('MIGRATION_CONFLICT', `id: ${next.refusal}`, { metadata: { field: 'id', migration: id } });
@@ -58,8 +57,4 @@ async function change(context: AdminContext, id: string, asked: JobCommand) {
   });
   term.wake();
   return { migration: (await requireMigration(term, id)).migration };
-}
-
-async function changeCopy(term: TermOfOffice, id: string, asked: JobCommand): Promise<void> {
-  await term.copies.command(id, asked);
 }

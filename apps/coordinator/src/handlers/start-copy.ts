@@ -4,11 +4,11 @@ import { checkKeyspaceName, createKeyspaceSpec, keyspaceNotFound, resolveKeyspac
 import { FILL_SHARE_MAX, type CopyJob } from '@atoll/core-migration';
 import { WHOLE_RANGE, overlaps, tokenRangeOf, type TokenRange } from '@atoll/core-placement';
 import { DEFAULT_KEYSPACE, randomHex, toPartitionId } from '@atoll/core-runtime';
-import { toTokenRange } from '@atoll/platform-wire';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { toCopiedPartition, toCopyMigration } from '../copy/copy-messages.ts';
 import { askSourceCluster, checkSourceRouters } from '../copy/source-cluster.ts';
 import { sizeIn, type ClusterSurvey } from '../migration/cluster-survey.ts';
+import { askedTokens } from './asked-tokens.ts';
 import { checkBytesPerSecond } from './bytes-per-second.ts';
 import { beginOnce, checkMigrationId, existingMigration } from './known-migrations.ts';
 
@@ -88,15 +88,15 @@ interface CheckedCopy {
   readonly tokens: TokenRange | undefined;
 }
 
-function checkCopyRequest({ id, target, partitions, allKeyspaces, from, to, bytesPerSecond, fullVerify, shards, sourceRouters, tokenFrom, tokenTo }: StartMigrationRequest): CheckedCopy {
+function checkCopyRequest(request: StartMigrationRequest): CheckedCopy {
+  const { id, target, partitions, allKeyspaces, from, to, bytesPerSecond, fullVerify, shards, sourceRouters } = request;
   checkMigrationId(id);
   checkSourceRouters(sourceRouters);
   checkBytesPerSecond(bytesPerSecond);
   const strangers = { partitions: partitions.length > 0, all_keyspaces: allKeyspaces, from: from !== '', to: to !== '', full_verify: fullVerify, shards: shards !== 0 };
   for (const [field, isThere] of Object.entries(strangers)) if (isThere) throw invalidArgument(field, 'does not belong to a COPY');
   if (target === undefined) throw invalidArgument('target', 'is missing: a COPY makes a keyspace');
-  const tokens = tokenFrom === 0n && tokenTo === 0n ? undefined : toTokenRange({ start: 'token_from', end: 'token_to' }, tokenFrom, tokenTo);
-  return { target, tokens };
+  return { target, tokens: askedTokens(request) };
 }
 
 interface CopyAsk {

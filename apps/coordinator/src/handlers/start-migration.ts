@@ -5,11 +5,12 @@ import { planMove, type MigrationJob, type MigrationOperator, type PlannedMoves 
 import { contains, overlaps, tokenRangeOf } from '@atoll/core-placement';
 import { DEFAULT_KEYSPACE, compareHash, randomHex, toNodeId, toPartitionId } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
-import { toTokenRange, tokenRangeText } from '@atoll/platform-wire';
+import { tokenRangeText } from '@atoll/platform-wire';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { checkMethod, draftMigration, requireCapacity } from '../migration/begin-migration.ts';
 import { toMigration, toPartitionMigration } from '../migration/migration-messages.ts';
 import type { TermOfOffice } from '../term-of-office.ts';
+import { askedTokens } from './asked-tokens.ts';
 import { checkBytesPerSecond } from './bytes-per-second.ts';
 import { requireSpec } from './drain-node.ts';
 import { beginOnce, checkMigrationId, existingMigration } from './known-migrations.ts';
@@ -75,10 +76,10 @@ function plan(context: AdminContext, view: ClusterView, request: StartMigrationR
 }
 
 /** Of one keyspace, the partitions that a range of tokens consists of. Throws INVALID_ARGUMENT for one that begins or ends inside of a partition, which moves as a whole. */
-function within(view: ClusterView, records: readonly PartitionRecord[], { keyspace, tokenFrom, tokenTo }: StartMigrationRequest): readonly PartitionRecord[] {
-  if (tokenFrom === 0n && tokenTo === 0n) return records;
-  const range = toTokenRange({ start: 'token_from', end: 'token_to' }, tokenFrom, tokenTo);
-  const { partitionCount } = view.keyspace(keyspace || DEFAULT_KEYSPACE)!;
+function within(view: ClusterView, records: readonly PartitionRecord[], request: StartMigrationRequest): readonly PartitionRecord[] {
+  const range = askedTokens(request);
+  if (range === undefined) return records;
+  const { partitionCount } = view.keyspace(request.keyspace || DEFAULT_KEYSPACE)!;
   return records.filter(({ partition }) => {
     const own = tokenRangeOf(toPartitionId(partition), partitionCount);
     if (!overlaps(range, own)) return false;

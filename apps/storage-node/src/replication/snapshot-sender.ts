@@ -153,9 +153,7 @@ function isNamed({ replica }: HostedReplica, receiver: ReplicaId): boolean {
   return replica.record !== undefined && hasReplica(membersOf(replica.record.record), receiver);
 }
 
-function endOf({ toHigh, toLow }: FetchSnapshotRequest): Hash64 | undefined {
-  return hashOfHalves(toHigh, toLow);
-}
+const endOf = ({ toHigh, toLow }: FetchSnapshotRequest): Hash64 | undefined => hashOfHalves(toHigh, toLow);
 
 /** Lazily: checksums of a value of 64 MiB take some 20 ms, in pieces of 1 MiB nobody waits for them. */
 function* toMessages(from: Hash64, slice: Slice): Generator<Sent> {
