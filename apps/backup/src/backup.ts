@@ -52,7 +52,7 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
   let address: Address;
   try {
     if (common.httpListen !== undefined) {
-      http = await startHttpEndpoint({ listen: common.httpListen, metrics: telemetry.handleMetricsRequest, readiness: watchdog.readiness });
+      http = await startHttpEndpoint({ listen: common.httpListen, metrics: telemetry.handleMetricsRequest, settings: common.shownSettings, readiness: watchdog.readiness });
     }
     address = await grpc.listen(common.listen);
   } catch (error) {

@@ -1,4 +1,5 @@
 import { NODE_VERDICT_STATES, type DecisionKind, type NodeVerdictState } from '@atoll/core-membership';
+import type { CopyJob } from '@atoll/core-migration';
 import type { Metrics } from '@atoll/platform-telemetry';
 import type { PartitionHealth } from './domain/partition-health.ts';
 import { createMigrationMetrics, type MigrationMetrics } from './migration/migration-metrics.ts';
@@ -20,7 +21,7 @@ export interface CoordinatorMetrics extends VerifyMetrics {
 /** `read*` are called when somebody asks for the metrics. */
 export function createCoordinatorMetrics(
   metrics: Metrics,
-  read: { readonly isElected: () => boolean; readonly nodeStates: () => readonly NodeVerdictState[]; readonly health: () => PartitionHealth; readonly migrations: () => MigrationStore | undefined },
+  read: { readonly isElected: () => boolean; readonly nodeStates: () => readonly NodeVerdictState[]; readonly health: () => PartitionHealth; readonly migrations: () => MigrationStore | undefined; readonly copies: () => readonly CopyJob[] },
 ): CoordinatorMetrics {
   const decisions = metrics.counterFamily('atoll_coordinator_decisions_total', ['kind'], { description: 'Decisions written to etcd.' });
   for (const kind of Object.keys(DECISIONS)) decisions.with(kind);
@@ -44,7 +45,7 @@ export function createCoordinatorMetrics(
   metrics.gaugeFamily('atoll_cluster_epochs', { description: 'Sum of the epochs of a keyspace: how often leaderships were given.' }, () =>
     Array.from(health().epochs, ([keyspace, value]) => ({ labels: { keyspace }, value })),
   );
-  const migration = createMigrationMetrics(metrics, { jobs: () => read.migrations()?.jobs() ?? [], operators: () => read.migrations()?.operators() ?? [] });
+  const migration = createMigrationMetrics(metrics, { jobs: () => read.migrations()?.jobs() ?? [], operators: () => read.migrations()?.operators() ?? [], copies: read.copies });
   return { ...createVerifyMetrics(metrics), migration, decided: (kind) => decisions.with(kind).add() };
 }
 

@@ -83,6 +83,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     nodeStates: () => [...new Set([...(view?.nodes().keys() ?? []), ...(view?.nodeSpecs().keys() ?? [])])].map((id) => judge(id).state),
     health: () => countHealth({ keyspaces: view?.keyspaces().values() ?? [], recordsOf: (name) => view?.partitions(name) ?? [], nodes: view?.nodes() ?? new Map() }),
     migrations: () => heldTerm()?.migrations.store,
+    copies: () => heldTerm()?.copies.store.jobs() ?? [],
   });
 
   const grpc = createGrpcServer({ telemetry, logger });
@@ -96,7 +97,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   let address: Address;
   try {
     if (common.httpListen !== undefined) {
-      http = await startHttpEndpoint({ listen: common.httpListen, metrics: telemetry.handleMetricsRequest, readiness });
+      http = await startHttpEndpoint({ listen: common.httpListen, metrics: telemetry.handleMetricsRequest, settings: common.shownSettings, readiness });
     }
     address = await grpc.listen(common.listen);
   } catch (error) {

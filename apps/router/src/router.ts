@@ -75,7 +75,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   let address: Address;
   try {
     if (config.common.httpListen !== undefined) {
-      http = await startHttpEndpoint({ listen: config.common.httpListen, metrics: telemetry.handleMetricsRequest, readiness });
+      http = await startHttpEndpoint({ listen: config.common.httpListen, metrics: telemetry.handleMetricsRequest, settings: config.common.shownSettings, readiness });
     }
     address = await grpc.listen(config.common.listen);
   } catch (error) {

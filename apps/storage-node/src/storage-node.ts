@@ -131,7 +131,7 @@ export async function startStorageNode(options: StorageNodeOptions): Promise<Sto
   let address: Address;
   try {
     if (config.httpListen !== undefined) {
-      http = await startHttpEndpoint({ listen: config.httpListen, metrics: telemetry.handleMetricsRequest, readiness });
+      http = await startHttpEndpoint({ listen: config.httpListen, metrics: telemetry.handleMetricsRequest, settings: config.shownSettings, readiness });
     }
     address = await grpc.listen(config.listen);
   } catch (error) {

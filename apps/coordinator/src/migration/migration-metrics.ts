@@ -1,4 +1,4 @@
-import { OPERATOR_STEPS, hasEnded, isEnded, type MigrationJob, type MigrationOperator } from '@atoll/core-migration';
+import { OPERATOR_STEPS, hasEnded, isEnded, type CopyJob, type MigrationJob, type MigrationOperator } from '@atoll/core-migration';
 import type { Metrics } from '@atoll/platform-telemetry';
 
 export interface MigrationMetrics {
@@ -9,9 +9,9 @@ export interface MigrationMetrics {
 }
 
 /** `read` is called when somebody asks for the metrics: jobs and operators of the present term. */
-export function createMigrationMetrics(metrics: Metrics, read: { readonly jobs: () => readonly MigrationJob[]; readonly operators: () => readonly MigrationOperator[] }): MigrationMetrics {
+export function createMigrationMetrics(metrics: Metrics, read: { readonly jobs: () => readonly MigrationJob[]; readonly operators: () => readonly MigrationOperator[]; readonly copies?: () => readonly CopyJob[] }): MigrationMetrics {
   metrics.gauge('atoll_migrations_active', { description: 'Migrations that have not ended.' }, () => read.jobs().filter((job) => !isEnded(job)).length);
-  metrics.gauge('atoll_migrations_paused', { description: 'Migrations that are paused.' }, () => read.jobs().filter((job) => job.state === 'PAUSED').length);
+  metrics.gauge('atoll_migrations_paused', { description: 'Migrations that are paused.' }, () => [...read.jobs(), ...(read.copies?.() ?? [])].filter(({ state }) => state === 'PAUSED').length);
   metrics.gaugeFamily('atoll_migration_partitions', { description: 'Partitions in migration by step.' }, () => {
     const operators = read.operators();
     return OPERATOR_STEPS.filter((step) => step !== 'DONE' && step !== 'ROLLED_BACK').map((step) => ({ labels: { step }, value: operators.filter((operator) => operator.step === step).length }));
