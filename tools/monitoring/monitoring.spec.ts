@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { itWith } from '../it-with.ts';
 import { ALERTS } from './alerts.ts';
 import { DASHBOARDS } from './dashboards.ts';
 import { groupingsIn, seriesIn } from './expressions.ts';
@@ -46,12 +47,7 @@ function unknownIn(expr: string, legend = ''): string[] {
 
 const hasPromtool = spawnSync('promtool', ['--version']).status === 0;
 
-/** `it` where promtool is there; else the test is skipped and the reason printed. */
-function itWithPromtool(): typeof it.skip {
-  if (hasPromtool) return it;
-  console.log('skipped: promtool is not installed (it comes with Prometheus)');
-  return it.skip;
-}
+const itWithTool = itWith(hasPromtool, 'promtool is not installed (it comes with Prometheus)');
 
 function promtool(...args: readonly string[]): { code: number | null; output: string } {
   const { status, stdout, stderr } = spawnSync('promtool', args, { cwd: `${root}infra/prometheus`, encoding: 'utf8' });
@@ -113,12 +109,12 @@ describe('alerts', () => {
     expect(listed).toEqual(ALERTS.map(({ name, severity }) => `${name} ${severity}`));
   });
 
-  itWithPromtool()('are accepted by promtool, with the configuration', () => {
+  itWithTool('are accepted by promtool, with the configuration', () => {
     expect(promtool('check', 'config', 'prometheus.yml')).toMatchObject({ code: 0 });
     expect(promtool('check', 'rules', 'rules/atoll.rules.yml')).toMatchObject({ code: 0 });
   });
 
-  itWithPromtool()('fire and stay silent in their worlds (promtool test rules)', () => {
+  itWithTool('fire and stay silent in their worlds (promtool test rules)', () => {
     const { code, output } = promtool('test', 'rules', 'tests/atoll.rules.test.yml');
     expect({ code, output }).toMatchObject({ code: 0, output: expect.stringContaining('SUCCESS') });
   });

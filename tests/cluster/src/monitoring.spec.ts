@@ -19,7 +19,7 @@ const POLL_MS = 300;
 /** What an operation at a busy machine may set off without any fault, once the waiting times are cut. */
 const OF_THE_MACHINE = new Set(['AtollEventLoopLag', 'AtollLatencyHigh', 'AtollEtcdSlow', 'AtollReplicationLag', 'AtollOverloaded', 'AtollInstanceDown']);
 const RATE_INTERVAL = '1m';
-const withPrometheus = itWith(hasPrometheus, 'Prometheus is not installed (PROMETHEUS_BIN names one)');
+const itWithTool = itWith(hasPrometheus, 'Prometheus is not installed (PROMETHEUS_BIN names one)');
 
 let cluster: DevCluster;
 let prometheus: Prometheus | undefined;
@@ -86,6 +86,7 @@ describe('a cluster at work', () => {
     await atoll('migrate', 'copy', 'strict', 'copied', '--id', 'copied');
     await atoll('verify', '--keyspace', 'default');
     await load.progress(50);
+    expect((await cluster.migration('moves')).migration.problem).toBe('');
   });
 
   it('has every series that a panel or a rule asks for', async () => {
@@ -102,7 +103,7 @@ describe('a cluster at work', () => {
     expect(missing).toEqual([]);
   });
 
-  withPrometheus('has an answer for every panel, by Prometheus', async () => {
+  itWithTool('has an answer for every panel, by Prometheus', async () => {
     const queries = await panelQueries();
     let empty: string[] = [];
     const isAnswered = async ({ expr }: PanelQuery): Promise<boolean> => (await prometheus!.query(expr)).length > 0;
@@ -114,7 +115,7 @@ describe('a cluster at work', () => {
     expect(empty).toEqual([]);
   });
 
-  withPrometheus('sets no alert off', async () => {
+  itWithTool('sets no alert off', async () => {
     expect((await prometheus!.firing()).filter((alert) => !OF_THE_MACHINE.has(alert))).toEqual([]);
   });
 });
@@ -134,7 +135,7 @@ describe('alerts', () => {
     expect(await loud()).toEqual([]);
   };
 
-  withPrometheus('a migration, or a copy, that is paused', async () => {
+  itWithTool('a migration, or a copy, that is paused', async () => {
     const isPaused = async (): Promise<boolean> => (await prometheus!.firing()).includes('AtollMigrationPaused');
     await atoll('migrate', 'pause', 'copied');
     await soon('it fires for the copy', isPaused);
@@ -147,7 +148,7 @@ describe('alerts', () => {
     await fallSilent('AtollMigrationPaused');
   });
 
-  withPrometheus('a keyspace that is full, and a router with more operations than it takes', async () => {
+  itWithTool('a keyspace that is full, and a router with more operations than it takes', async () => {
     const clients = Array.from({ length: 4 }, () => cluster.client({ keyspace: 'small' }));
     const burst = async (): Promise<void> => {
       await Promise.allSettled(clients.flatMap((client) => Array.from({ length: 200 }, (_, index) => client.set(`k${index}`, Buffer.alloc(20_000), { deadlineMs: 2000 }))));
@@ -159,7 +160,7 @@ describe('alerts', () => {
     await fire('AtollMemoryExhausted', 'AtollFailuresHigh', 'AtollOverloaded');
   });
 
-  withPrometheus('a node that is killed, and comes back without its data', async () => {
+  itWithTool('a node that is killed, and comes back without its data', async () => {
     await cluster.kill('node-3');
     await fire('AtollInstanceDown', 'AtollNodeDown', 'AtollPartitionsWithoutLeader', 'AtollPartitionsUnderReplicated', 'AtollWritesRefused');
     await cluster.startProcess('node-3');
@@ -168,7 +169,7 @@ describe('alerts', () => {
     await fallSilent('AtollNodeDown', 'AtollPartitionsWithoutLeader', 'AtollWritesRefused');
   });
 
-  withPrometheus('a follower that stands still', async () => {
+  itWithTool('a follower that stands still', async () => {
     await cluster.pause('node-2');
     await fire('AtollReplicationLag');
     await cluster.resume('node-2');
@@ -176,7 +177,7 @@ describe('alerts', () => {
     await fallSilent('AtollReplicationLag', 'AtollPartitionsUnderReplicated');
   });
 
-  withPrometheus('a process that gets no CPU for most of the time', async () => {
+  itWithTool('a process that gets no CPU for most of the time', async () => {
     const { pid } = (await cluster.status()).routers[0]!;
     const starved = new AbortController();
     const starving = (async () => {
@@ -191,7 +192,7 @@ describe('alerts', () => {
     await starving;
   });
 
-  withPrometheus('nodes that die again and again', async () => {
+  itWithTool('nodes that die again and again', async () => {
     for (let round = 0; round < 2; round += 1) {
       await cluster.kill('node-3');
       await eventually('node-3 is judged', async () => (await cluster.events('NODE_DOWN')).length >= 2 + round, FIRES_MS);
@@ -201,7 +202,7 @@ describe('alerts', () => {
     await fire('AtollNodesFlapping');
   });
 
-  withPrometheus('an etcd that is slow, and one that is away', async () => {
+  itWithTool('an etcd that is slow, and one that is away', async () => {
     for (let round = 0; round < 3; round += 1) {
       await cluster.pause('etcd');
       await cluster.resume('etcd');
@@ -215,7 +216,7 @@ describe('alerts', () => {
     await fallSilent('AtollEtcdDisconnected', 'AtollEtcdMemberDown', 'AtollNoCoordinator');
   });
 
-  withPrometheus('an etcd that went back', async () => {
+  itWithTool('an etcd that went back', async () => {
     await cluster.createKeyspace({ name: 'later', partitionCount: 4 });
     await cluster.terminate('etcd');
     await rm(etcdDir(), { recursive: true, force: true });

@@ -82,7 +82,7 @@ it('top: shows what each service does, and what moves', async () => {
   await cluster.cancelMigration('slow');
 });
 
-const withTar = itWith(spawnSync('tar', ['--version']).status === 0, 'there is no tar');
+const itWithTool = itWith(spawnSync('tar', ['--version']).status === 0, 'there is no tar');
 
 describe('debug bundle', () => {
   const out = (): string => join(cluster.dataDir, 'bundle.tar.gz');
@@ -103,7 +103,7 @@ describe('debug bundle', () => {
     expect(await atoll('debug', 'bundle', '--out', out())).toMatchObject({ code: 1, stderr: expect.stringContaining('--out: ') });
   });
 
-  withTar('is read by tar', async () => {
+  itWithTool('is read by tar', async () => {
     const { status, stdout } = spawnSync('tar', ['-tzf', out()], { encoding: 'utf8' });
     expect(status).toBe(0);
     expect(stdout).toMatch(/^atoll-debug-\d{8}T\d{6}Z\/README\.txt$/m);

@@ -66,7 +66,7 @@ export function topCommand(io: Io): Command {
     .addOption(new Option('--once', 'print one table and end; also where the output is no terminal'))
     .addOption(jsonOption())
     .action(async (flags: Flags & { interval: number; once?: boolean }) => {
-      const look = async (): Promise<Look> => ({ survey: await takeSurvey(io, flags), takenMs: performance.now() });
+      const look = async (): Promise<Look> => ({ survey: await takeSurvey(io, flags, { isBrief: true }), takenMs: performance.now() });
       let former = await look();
       if (flags.once || flags.json || io.stdout.isTTY !== true) {
         await delay(flags.interval);

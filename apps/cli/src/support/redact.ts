@@ -11,7 +11,7 @@ const isSecretName = (name: string): boolean => SECRET_NAME.test(name) && !/^tok
 const PATTERNS: readonly (readonly [RegExp, string])[] = [
   // user:password@ in addresses
   [/(\b[a-z][a-z0-9+.-]*:\/\/)[^/\s"'@]+@/gi, `$1${REDACTED}@`],
-  [/\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]+/gi, `$1 ${REDACTED}`],
+  [/\b(?:Bearer|Basic)\s+[A-Za-z0-9._~+/=-]+/gi, REDACTED],
   // name=value, name: value and "name":"value"
   [/((?:password|passwd|passphrase|secret|credential|authorization|api[_-]?key|access[_-]?key|private[_-]?key|encryption[_-]?key|cookie|[a-z]+[_-]token)\w*\\?["']?\s*[:=]\s*)(?:\\?"(?:[^"\\]|\\[^"])*\\?"|'[^']*'|[^\s,;}"']+)/gi, `$1${REDACTED}`],
   [/-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)/g, REDACTED],

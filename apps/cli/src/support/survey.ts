@@ -44,20 +44,26 @@ export interface Survey {
 const EVENTS_MAX = 1000;
 const MIGRATIONS_MAX = 200;
 
-/** `flags.timeout` bounds each question, not all together. Never rejects but for a data directory that holds no cluster. */
-export async function takeSurvey(io: Io, flags: SurveyFlags): Promise<Survey> {
+const NOT_ASKED: Answer<never> = { problem: 'not asked' };
+
+/**
+ * `flags.timeout` bounds each question, not all together. Never rejects but for a data directory that holds no cluster.
+ * `isBrief` leaves out what is much, and the probe of the repository: for a look every few seconds.
+ */
+export async function takeSurvey(io: Io, flags: SurveyFlags, { isBrief = false }: { readonly isBrief?: boolean } = {}): Promise<Survey> {
   const coordinators = coordinatorAddresses(io, flags);
   const routers = routerAddresses(io, flags);
   const backups = backupAddresses(io, flags.backup, flags.dataDir);
   const ask = <T>(call: Parameters<typeof askCoordinator<T>>[2]): Promise<Answer<T>> => answered(askCoordinator(coordinators, flags.timeout, call));
+  const askMuch = <T>(call: Parameters<typeof askCoordinator<T>>[2]): Promise<Answer<T>> => (isBrief ? Promise.resolve(NOT_ASKED) : ask(call));
   const [cluster, nodes, partitions, keyspaces, migrations, events, repositories] = await Promise.all([
     ask((client, settings) => callUnary(client, 'getCluster', {}, settings)),
     ask(async (client, settings) => (await callUnary(client, 'listNodes', {}, settings)).nodes),
-    ask(async (client, settings) => (await callUnary(client, 'listPartitions', { keyspace: '' }, settings)).partitions),
-    ask(async (client, settings) => (await callUnary(client, 'listKeyspaces', {}, settings)).keyspaces),
-    ask(async (client, settings) => (await callUnary(client, 'listMigrations', { limit: MIGRATIONS_MAX, active: false }, settings)).migrations),
-    ask(async (client, settings) => (await callUnary(client, 'listEvents', { limit: EVENTS_MAX, kind: '' }, settings)).events),
-    Promise.all(backups.map(async (address) => ({ address, answer: await askRepository(address, flags.timeout) }))),
+    askMuch(async (client, settings) => (await callUnary(client, 'listPartitions', { keyspace: '' }, settings)).partitions),
+    askMuch(async (client, settings) => (await callUnary(client, 'listKeyspaces', {}, settings)).keyspaces),
+    ask(async (client, settings) => (await callUnary(client, 'listMigrations', { limit: MIGRATIONS_MAX, active: isBrief }, settings)).migrations),
+    askMuch(async (client, settings) => (await callUnary(client, 'listEvents', { limit: EVENTS_MAX, kind: '' }, settings)).events),
+    Promise.all((isBrief ? [] : backups).map(async (address) => ({ address, answer: await askRepository(address, flags.timeout) }))),
   ]);
   const targets = [...coordinators.map((address) => toTarget('coordinator', address)), ...(nodes.value ?? []).map(nodeTarget), ...routers.map((address) => toTarget('router', address)), ...backups.map((address) => toTarget('backup', address))];
   const services = await Promise.all(targets.map((target) => readService(target, flags.timeout)));
@@ -92,11 +98,11 @@ function etcdEndpoints(io: Io, flags: SurveyFlags, services: readonly ServiceRea
 
 /** etcd's /health, which asks its quorum, and /version. */
 async function readEtcd(endpoint: string, timeoutMs: number): Promise<EtcdReading> {
-  const fetchJson = async (path: string): Promise<Record<string, unknown>> => (await (await fetch(`${endpoint}${path}`, { signal: AbortSignal.timeout(timeoutMs) })).json()) as Record<string, unknown>;
+  const fetchJson = async (path: string): Promise<Record<string, string | undefined>> => (await (await fetch(`${endpoint}${path}`, { signal: AbortSignal.timeout(timeoutMs) })).json()) as Record<string, string | undefined>;
   try {
     const [health, version] = await Promise.all([fetchJson('/health'), fetchJson('/version')]);
-    const isWell = health['health'] === 'true' || health['health'] === true;
-    return { endpoint, problem: isWell ? undefined : String(health['reason'] ?? '') || 'it says that it is not healthy', version: String(version['etcdserver'] ?? '') };
+    const isWell = health['health'] === 'true';
+    return { endpoint, problem: isWell ? undefined : health['reason'] || 'it says that it is not healthy', version: version['etcdserver'] ?? '' };
   } catch (error) {
     return { endpoint, problem: reasonOf(error), version: '' };
   }

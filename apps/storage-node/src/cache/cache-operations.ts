@@ -107,7 +107,7 @@ export class CacheOperations {
 
   /** A read under a lock is answered once earlier holders are certainly refused (I9). */
   #getUnder(proof: FenceMessage, { target, leader, request }: { target: Target; leader: Leader; request: GetRequest }, now: Moment, done: Done<GetResponse>): void {
-    const { hosted, hash, keyspace } = target;
+    const { hash, keyspace } = target;
     if (keyspace.spec.cutOver !== undefined) leader.endCopy(keyspace.spec.cutOver, now);
     leader.readUnder(toFenceOf(proof, request.key), { key: request.key, hash }, now, (outcome) => {
       if (outcome.kind === 'read') return done(undefined, readAnswer(target, outcome.entry, readMoment()));
