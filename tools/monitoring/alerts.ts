@@ -263,15 +263,15 @@ export const ALERTS: readonly Alert[] = [
   },
   {
     name: 'AtollMigrationPaused',
-    expr: 'max(atoll_migrations_paused) > 0',
+    expr: 'sum(atoll_migrations_paused) > 0',
     for: '1h',
     severity: 'warning',
     summary: '{{ $value }} migrations have been paused for an hour.',
-    cases: gaugeCases(`atoll_migrations_paused{${COORDINATOR}}`, { good: 0, bad: 1, minutes: 60 }),
+    cases: gaugeCases(`atoll_migrations_paused{${COORDINATOR},kind="copy"}`, { good: 0, bad: 1, minutes: 60 }),
   },
   {
     name: 'AtollMigrationStuck',
-    expr: 'max(atoll_migrations_active - atoll_migrations_paused) > 0 and sum(increase(atoll_migration_partitions_total[30m])) == 0 and sum(increase(atoll_sync_sent_bytes_total[30m])) == 0',
+    expr: 'max(atoll_migrations_active - ignoring (kind) atoll_migrations_paused{kind="move"}) > 0 and sum(increase(atoll_migration_partitions_total[30m])) == 0 and sum(increase(atoll_sync_sent_bytes_total[30m])) == 0',
     for: '10m',
     severity: 'warning',
     summary: 'A migration runs, and nothing has moved for half an hour.',
@@ -280,7 +280,7 @@ export const ALERTS: readonly Alert[] = [
         name: 'fires when nothing moves',
         series: {
           [`atoll_migrations_active{${COORDINATOR}}`]: '1x60',
-          [`atoll_migrations_paused{${COORDINATOR}}`]: '0x60',
+          [`atoll_migrations_paused{${COORDINATOR},kind="move"}`]: '0x60',
           [`atoll_migration_partitions_total{${COORDINATOR},result="done"}`]: '3x60',
           [`atoll_sync_sent_bytes_total{${NODE}}`]: '1000x60',
         },
@@ -290,7 +290,7 @@ export const ALERTS: readonly Alert[] = [
         name: 'is silent while bytes move',
         series: {
           [`atoll_migrations_active{${COORDINATOR}}`]: '1x60',
-          [`atoll_migrations_paused{${COORDINATOR}}`]: '0x60',
+          [`atoll_migrations_paused{${COORDINATOR},kind="move"}`]: '0x60',
           [`atoll_migration_partitions_total{${COORDINATOR},result="done"}`]: '3x60',
           [`atoll_sync_sent_bytes_total{${NODE}}`]: '0+1000x60',
         },

@@ -167,7 +167,7 @@ const MIGRATION: Dashboard = {
     {
       title: 'Jobs',
       panels: [
-        graph('Migrations', 'short', 'Those of the elected coordinator.', { active: 'max(atoll_migrations_active)', paused: 'max(atoll_migrations_paused)' }),
+        graph('Migrations', 'short', 'Those of the elected coordinator.', { active: 'max(atoll_migrations_active)', '{{kind}} paused': 'sum by (kind) (atoll_migrations_paused)' }),
         graph('Partitions by step', 'short', 'A step that keeps its number is where it hangs.', { '{{step}}': 'max by (step) (atoll_migration_partitions)' }, { stacked: true }),
         graph('Ended', 'short', 'By how they ended.', { '{{state}}': `sum by (state) (increase(atoll_migrations_total${I}))` }),
         graph('Partitions done', 'ops', 'And those that went back.', { '{{result}}': `sum by (result) (rate(atoll_migration_partitions_total${I}))` }),

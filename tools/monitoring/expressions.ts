@@ -8,7 +8,7 @@ export interface AskedSeries {
 }
 
 const SERIES = /(?<![\w:$])((?:atoll|process|nodejs|etcd|cluster|operation|keyspace)(?:_|:)[a-zA-Z0-9_:]+|up|ALERTS)(?![\w:(])(?:\{([^}]*)\})?/g;
-const BY = /\b(?:by|on|without)\s*\(([^)]*)\)/g;
+const BY = /\b(?:by|on|without|ignoring)\s*\(([^)]*)\)/g;
 
 const withoutTexts = (expr: string): string => expr.replace(/"(?:[^"\\]|\\.)*"/g, '""');
 const names = (list: string): string[] => list.split(',').map((name) => name.trim()).filter((name) => name !== '');

@@ -104,9 +104,11 @@ describe('alerts', () => {
     expect(readdirSync(`${root}docs/operating/runbooks`).toSorted()).toEqual(ALERTS.map(({ name }) => `${name}.md`).toSorted());
   });
 
-  it('are all in the list of docs/operating/monitoring.md', () => {
-    const listed = Array.from(read('docs/operating/monitoring.md').matchAll(/^\| \[(Atoll\w+)\]\(runbooks\/\1\.md\) \| (\w+) \|/gm), ([, name, severity]) => `${name} ${severity}`);
-    expect(listed).toEqual(ALERTS.map(({ name, severity }) => `${name} ${severity}`));
+  it('are all in the list of docs/operating/monitoring.md, with those that are played', () => {
+    const listed = Array.from(read('docs/operating/monitoring.md').matchAll(/^\| \[(Atoll\w+)\]\(runbooks\/\1\.md\) \| (\w+) \| (\w+) \|.*\| (yes|no) \|$/gm), ([, ...columns]) => columns.join(' '));
+    const [, , faults = ''] = read('tests/cluster/src/monitoring.spec.ts').split(/^describe\(/m);
+    const isPlayed = (alert: string): boolean => faults.includes(`'${alert}'`);
+    expect(listed).toEqual(ALERTS.map(({ name, severity, for: lasting }) => `${name} ${severity} ${lasting} ${isPlayed(name) ? 'yes' : 'no'}`));
   });
 
   itWithTool('are accepted by promtool, with the configuration', () => {

@@ -129,6 +129,20 @@ describe('alerts', () => {
     await soon('they fire', async () => (await missing()).length === 0).catch(() => undefined);
     expect(await missing()).toEqual([]);
   };
+  /** The process runs for `goMs` at a time, and stands still for `stopMs` in between. */
+  const whileStuttering = async (pid: number, { stopMs, goMs }: { readonly stopMs: number; readonly goMs: number }, run: () => Promise<void>): Promise<void> => {
+    const done = new AbortController();
+    const stuttering = (async () => {
+      while (!done.signal.aborted) {
+        process.kill(pid, 'SIGSTOP');
+        await pause(stopMs);
+        process.kill(pid, 'SIGCONT');
+        await pause(goMs);
+      }
+    })();
+    await run().finally(() => done.abort());
+    await stuttering;
+  };
   const fallSilent = async (...alerts: readonly string[]): Promise<void> => {
     const loud = async (): Promise<string[]> => (await prometheus!.firing()).filter((alert) => alerts.includes(alert));
     await soon('they are silent', async () => (await loud()).length === 0).catch(() => undefined);
@@ -179,17 +193,7 @@ describe('alerts', () => {
 
   itWithTool('a process that gets no CPU for most of the time', async () => {
     const { pid } = (await cluster.status()).routers[0]!;
-    const starved = new AbortController();
-    const starving = (async () => {
-      while (!starved.signal.aborted) {
-        process.kill(pid!, 'SIGSTOP');
-        await pause(250);
-        process.kill(pid!, 'SIGCONT');
-        await pause(100);
-      }
-    })();
-    await fire('AtollEventLoopLag').finally(() => starved.abort());
-    await starving;
+    await whileStuttering(pid!, { stopMs: 250, goMs: 100 }, () => fire('AtollEventLoopLag'));
   });
 
   itWithTool('nodes that die again and again', async () => {
@@ -203,11 +207,8 @@ describe('alerts', () => {
   });
 
   itWithTool('an etcd that is slow, and one that is away', async () => {
-    for (let round = 0; round < 3; round += 1) {
-      await cluster.pause('etcd');
-      await cluster.resume('etcd');
-    }
-    await fire('AtollEtcdSlow');
+    const { pid } = (await cluster.status()).etcdProcess;
+    await whileStuttering(pid!, { stopMs: 1200, goMs: 800 }, () => fire('AtollEtcdSlow'));
     await cluster.terminate('etcd');
     await fire('AtollEtcdDisconnected', 'AtollEtcdMemberDown', 'AtollNoCoordinator');
     await rm(etcdBackup(), { recursive: true, force: true });

@@ -11,7 +11,11 @@ export interface MigrationMetrics {
 /** `read` is called when somebody asks for the metrics: jobs and operators of the present term. */
 export function createMigrationMetrics(metrics: Metrics, read: { readonly jobs: () => readonly MigrationJob[]; readonly operators: () => readonly MigrationOperator[]; readonly copies?: () => readonly CopyJob[] }): MigrationMetrics {
   metrics.gauge('atoll_migrations_active', { description: 'Migrations that have not ended.' }, () => read.jobs().filter((job) => !isEnded(job)).length);
-  metrics.gauge('atoll_migrations_paused', { description: 'Migrations that are paused.' }, () => [...read.jobs(), ...(read.copies?.() ?? [])].filter(({ state }) => state === 'PAUSED').length);
+  const paused = (jobs: readonly { readonly state: string }[]): number => jobs.filter(({ state }) => state === 'PAUSED').length;
+  metrics.gaugeFamily('atoll_migrations_paused', { description: 'Migrations that are paused.' }, () => [
+    { labels: { kind: 'move' }, value: paused(read.jobs()) },
+    { labels: { kind: 'copy' }, value: paused(read.copies?.() ?? []) },
+  ]);
   metrics.gaugeFamily('atoll_migration_partitions', { description: 'Partitions in migration by step.' }, () => {
     const operators = read.operators();
     return OPERATOR_STEPS.filter((step) => step !== 'DONE' && step !== 'ROLLED_BACK').map((step) => ({ labels: { step }, value: operators.filter((operator) => operator.step === step).length }));
