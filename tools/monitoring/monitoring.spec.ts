@@ -1,9 +1,7 @@
 // Alerts, runbooks and dashboards belong together: files are what the tool writes, every alert has a runbook and worlds
-// in which it fires, every metric that is asked for is documented, with its labels. promtool checks the rest where it is.
-import { spawnSync } from 'node:child_process';
+// in which it fires, every metric that is asked for is documented, with its labels. promtool.process.spec.ts asks promtool.
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { itWith } from '../it-with.ts';
 import { ALERTS } from './alerts.ts';
 import { DASHBOARDS } from './dashboards.ts';
 import { groupingsIn, seriesIn } from './expressions.ts';
@@ -43,15 +41,6 @@ function unknownIn(expr: string, legend = ''): string[] {
   const all = asked.flatMap(({ name }) => known.get(name) ?? []);
   const legendLabels = Array.from(legend.matchAll(/\{\{(\w+)\}\}/g), ([, label = '']) => label);
   return [...problems, ...[...groupingsIn(expr), ...legendLabels].filter((label) => !all.includes(label)).map((label) => `nothing in ${expr} has the label ${label}`)];
-}
-
-const hasPromtool = spawnSync('promtool', ['--version']).status === 0;
-
-const itWithTool = itWith(hasPromtool, 'promtool is not installed (it comes with Prometheus)');
-
-function promtool(...args: readonly string[]): { code: number | null; output: string } {
-  const { status, stdout, stderr } = spawnSync('promtool', args, { cwd: `${root}infra/prometheus`, encoding: 'utf8' });
-  return { code: status, output: `${stdout}${stderr}` };
 }
 
 describe('generated files', () => {
@@ -109,16 +98,6 @@ describe('alerts', () => {
     const [, , faults = ''] = read('tests/cluster/src/monitoring.spec.ts').split(/^describe\(/m);
     const isPlayed = (alert: string): boolean => faults.includes(`'${alert}'`);
     expect(listed).toEqual(ALERTS.map(({ name, severity, for: lasting }) => `${name} ${severity} ${lasting} ${isPlayed(name) ? 'yes' : 'no'}`));
-  });
-
-  itWithTool('are accepted by promtool, with the configuration', () => {
-    expect(promtool('check', 'config', 'prometheus.yml')).toMatchObject({ code: 0 });
-    expect(promtool('check', 'rules', 'rules/atoll.rules.yml')).toMatchObject({ code: 0 });
-  });
-
-  itWithTool('fire and stay silent in their worlds (promtool test rules)', () => {
-    const { code, output } = promtool('test', 'rules', 'tests/atoll.rules.test.yml');
-    expect({ code, output }).toMatchObject({ code: 0, output: expect.stringContaining('SUCCESS') });
   });
 });
 
