@@ -4,7 +4,7 @@ import { nameOf, type DecisionKind, type NodeVerdict, type PartitionRecord } fro
 import { failSpan, traceparentOf, type Span, type Tracing } from '@atoll/platform-telemetry';
 import type { RecordAction, Written } from './adapters/record-writer.ts';
 
-/** A new term after something failed. TRANSFER is planned, and has a trace of its own. */
+/** A new term after something failed. */
 const FAILOVERS: ReadonlySet<DecisionKind> = new Set(['PROMOTE', 'PROMOTE_ELIGIBLE', 'RESET', 'RECOVER']);
 
 export interface FailoverSpansOptions {
@@ -29,9 +29,11 @@ export class FailoverSpans {
   ): Promise<readonly Written<RecordAction>[]> {
     const spans = new Map<string, Span>();
     const traced = actions.map((action): RecordAction => {
-      // A term that is given otherwise does not belong to the trace of the one before.
-      if (action.kind !== 'writeRecord' || action.record.epoch === former.get(nameOf(action.record))?.epoch) return action;
-      const span = FAILOVERS.has(action.decision) ? this.#begin(action.record, action.decision, former.get(nameOf(action.record))) : undefined;
+      if (action.kind !== 'writeRecord') return action;
+      // What is planned has a trace of its own, and does not belong to that of the term before.
+      if (action.decision === 'TRANSFER') return { ...action, record: { ...action.record, traceparent: undefined } };
+      if (!FAILOVERS.has(action.decision)) return action;
+      const span = this.#begin(action.record, action.decision, former.get(nameOf(action.record)));
       if (span !== undefined) spans.set(nameOf(action.record), span);
       return { ...action, record: { ...action.record, traceparent: span && traceparentOf(span) } };
     });

@@ -128,7 +128,7 @@ export class TermOfOffice {
       spans: new HandOverSpans(options.telemetry.tracing, ({ keyspace, partition }) => this.migrations.store.operatorOf(keyspace, partition)?.traceparent),
       state: () => this.#state(),
       read: (keyspace, partition) => this.#readRecord(keyspace, partition),
-      write: (actions) => this.#writer.writeRecords(actions),
+      write: (actions) => this.#failoverSpans.around(actions, new Map(), (traced) => this.#writer.writeRecords(traced)),
       onWritten: (written, handOvers) => this.#afterWrites(written, new Map(handOvers.map(({ record }) => [nameOf(record), record]))),
       onNews: () => this.#wake.now(),
       onProblem: ({ record: { keyspace, partition, epoch }, target, reason }, problem) =>

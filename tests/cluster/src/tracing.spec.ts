@@ -222,6 +222,13 @@ describe('docs/operating/traces.md', () => {
   });
 });
 
+it('an office that was handed over stands in no trace of the failover before it', () => {
+  const failovers = new Map(collector.spans.filter(({ name }) => name === 'atoll.failover').map((span) => [span.spanId, span]));
+  const taken = collector.spans.filter(({ name }) => name === 'atoll.replica.take_office');
+  expect(taken.length).toBeGreaterThan(0);
+  for (const { parentSpanId, attributes } of taken) expect(failovers.get(parentSpanId)?.attributes).toMatchObject({ 'atoll.epoch': attributes['atoll.epoch'], 'atoll.partition': attributes['atoll.partition'] });
+});
+
 it('no key and no value of a user stands in a span or in a log, not even at level trace', async () => {
   const exported = Buffer.concat(collector.received).toString('latin1');
   const logs = await Promise.all(cluster.services.map(({ id }) => cluster.logLines(id)));
