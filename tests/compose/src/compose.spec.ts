@@ -4,6 +4,7 @@ import type { AtollClient } from '@atoll/client';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { Load } from '@atoll/tests-cluster/load';
 import { ComposeCluster } from './compose-cluster.ts';
+import { describeWith } from './describe-with.ts';
 import { findDocker, must } from './docker.ts';
 
 jest.setTimeout(120_000);
@@ -19,9 +20,9 @@ const START_MS = 120_000;
 let seed = 20_261_122;
 
 const docker = await findDocker([...ETCD, ...SERVICES, 'storage-node-4']);
-if ('missing' in docker) console.log(`skipped, containers: ${docker.missing}`);
+const describeWithDocker = describeWith('missing' in docker ? docker.missing : undefined);
 
-('missing' in docker ? describe.skip : describe)('a cluster of containers', () => {
+describeWithDocker('a cluster of containers', () => {
   let cluster: ComposeCluster;
   let coldStartMs: number;
   let client: AtollClient;
