@@ -35,6 +35,7 @@ import { LastSeen } from './domain/last-seen.ts';
 import { needsRecovery, planRecovery, type RecoveryPlan } from './domain/recovery-plan.ts';
 import type { Events } from './events.ts';
 import { Failover } from './failover.ts';
+import { FailoverSpans } from './failover-spans.ts';
 import { TermCopies } from './copy/term-copies.ts';
 import { HandOverSpans } from './hand-over-spans.ts';
 import { Wake } from './loops/wake.ts';
@@ -75,6 +76,7 @@ export class TermOfOffice {
   readonly #options: TermOfOfficeOptions;
   readonly #inventories: NodeInventories;
   readonly #watch: NodeWatch;
+  readonly #failoverSpans: FailoverSpans;
   readonly #writer: RecordWriter;
   readonly #lastSeen = new LastSeen();
   readonly #attendance: Attendance;
@@ -116,6 +118,7 @@ export class TermOfOffice {
       onDiscards: (node, discards) => discards.forEach((each) => options.events.dataDiscarded(node, each)),
       onProblem: (node, err) => logger.debug({ node, err }, 'a stream of reports ended'),
     });
+    this.#failoverSpans = new FailoverSpans({ tracing: options.telemetry.tracing, verdictOf: (node) => this.#watch.verdicts().get(node) });
     this.failover = new Failover({
       random: options.random,
       config,
@@ -125,7 +128,7 @@ export class TermOfOffice {
       spans: new HandOverSpans(options.telemetry.tracing, ({ keyspace, partition }) => this.migrations.store.operatorOf(keyspace, partition)?.traceparent),
       state: () => this.#state(),
       read: (keyspace, partition) => this.#readRecord(keyspace, partition),
-      write: (actions) => this.#writer.writeRecords(actions),
+      write: (actions) => this.#failoverSpans.around(actions, new Map(), (traced) => this.#writer.writeRecords(traced)),
       onWritten: (written, handOvers) => this.#afterWrites(written, new Map(handOvers.map(({ record }) => [nameOf(record), record]))),
       onNews: () => this.#wake.now(),
       onProblem: ({ record: { keyspace, partition, epoch }, target, reason }, problem) =>
@@ -363,7 +366,7 @@ export class TermOfOffice {
   async #writeRecords(actions: readonly RecordAction[]): Promise<void> {
     const { view } = this.#options;
     const former = new Map(actions.map(({ record }) => [nameOf(record), view.partition(record.keyspace, record.partition)?.record]));
-    const written = await this.#writer.writeRecords(actions);
+    const written = await this.#failoverSpans.around(actions, former, (traced) => this.#writer.writeRecords(traced));
     await this.#afterWrites(written, former);
   }
 

@@ -1,6 +1,6 @@
 import { membersOf, type PartitionRecord } from '@atoll/core-membership';
 import type { DiscardReport, ReplicaIdentity } from '@atoll/core-replication';
-import type { Counter, Histogram, Logger, Telemetry } from '@atoll/platform-telemetry';
+import type { Counter, Histogram, Logger, Telemetry, Tracing } from '@atoll/platform-telemetry';
 import { LogBudget } from './log-budget.ts';
 
 /**
@@ -17,10 +17,12 @@ export class StorageNodeEvents {
   readonly #leasesLost: Counter;
   readonly #promiseWaits: Histogram;
   readonly #officeTimes: Histogram;
+  readonly #tracing: Pick<Tracing, 'startSpan'>;
   readonly #budgets = new Map<string, LogBudget>();
 
-  constructor(options: { logger: Logger; telemetry: Pick<Telemetry, 'metrics'> }) {
-    const { metrics } = options.telemetry;
+  constructor(options: { logger: Logger; telemetry: Pick<Telemetry, 'metrics' | 'tracing'> }) {
+    const { metrics, tracing } = options.telemetry;
+    this.#tracing = tracing;
     this.#logger = options.logger;
     this.#roleChanges = metrics.counterFamily('atoll_role_changes_total', ['role'], { description: 'Replicas of this node that took a role.' });
     this.#inSyncChanges = metrics.counter('atoll_in_sync_changes_total', { description: 'Changes of in-sync sets by leaders of this node.' });
@@ -48,8 +50,12 @@ export class StorageNodeEvents {
     this.#promiseWaits.record(waitMs);
   }
 
-  officeTaken(tookMs: number): void {
+  /** `record` gave the office, `tookMs` ago. One that followed a failure ends the trace of that failover here. */
+  officeTaken(tookMs: number, { keyspace, partition, epoch, traceparent }: Pick<PartitionRecord, 'keyspace' | 'partition' | 'epoch' | 'traceparent'>): void {
     this.#officeTimes.record(tookMs);
+    if (traceparent === undefined) return;
+    const attributes = { 'atoll.keyspace': keyspace, 'atoll.partition': partition, 'atoll.epoch': epoch };
+    this.#tracing.startSpan('atoll.replica.take_office', { parent: traceparent, startTime: Date.now() - tookMs, attributes })?.end();
   }
 
   leaseLost(): void {

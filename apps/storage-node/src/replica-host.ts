@@ -424,7 +424,8 @@ export class ReplicaHost {
   /** Something was committed, or time has passed: an office may have begun to serve. */
   noteServing(hosted: HostedReplica, nowMs: number): void {
     const tookMs = hosted.takeOfficeTime(nowMs);
-    if (tookMs !== undefined) this.#options.events.officeTaken(tookMs);
+    const record = hosted.replica.record?.record;
+    if (tookMs !== undefined && record !== undefined) this.#options.events.officeTaken(tookMs, record);
   }
 
   #shareLog(nowMs: number): void {

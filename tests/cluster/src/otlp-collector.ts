@@ -37,6 +37,8 @@ export interface CollectedSpan {
   /** service.name and service.instance.id of the process that made it. */
   readonly service: string;
   readonly instance: string;
+  /** service.version. */
+  readonly version: string;
 }
 
 interface Attribute {
@@ -151,13 +153,13 @@ export class OtlpCollector {
     const { resourceSpans } = EXPORT.toObject(EXPORT.decode(bytes), { longs: String, defaults: true, arrays: true, oneofs: true }) as unknown as ExportMessage;
     for (const { resource, scopeSpans } of resourceSpans) {
       const of = toRecord(resource.attributes);
-      for (const { spans } of scopeSpans) for (const span of spans) this.spans.push(toSpan(span, String(of['service.name']), String(of['service.instance.id'])));
+      for (const { spans } of scopeSpans) for (const span of spans) this.spans.push(toSpan(span, { service: String(of['service.name']), instance: String(of['service.instance.id']), version: String(of['service.version']) }));
     }
     for (const wake of this.#waiting) wake();
   }
 }
 
-function toSpan(span: SpanMessage, service: string, instance: string): CollectedSpan {
+function toSpan(span: SpanMessage, process: Pick<CollectedSpan, 'service' | 'instance' | 'version'>): CollectedSpan {
   return {
     traceId: span.traceId.toString('hex'),
     spanId: span.spanId.toString('hex'),
@@ -169,8 +171,7 @@ function toSpan(span: SpanMessage, service: string, instance: string): Collected
     links: span.links.map(({ traceId, spanId }) => ({ traceId: traceId.toString('hex'), spanId: spanId.toString('hex') })),
     isError: span.status?.code === STATUS_ERROR,
     message: span.status?.message ?? '',
-    service,
-    instance,
+    ...process,
   };
 }
 

@@ -1,5 +1,7 @@
 // One write through the router is one trace: the caller, the router, the leader, each follower. Traces hold no keys
 // and no values of users, and neither do logs.
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { jest } from '@jest/globals';
 import type { AtollClient } from '@atoll/client';
 import { Ack, GetRequest, IncrementRequest, SetRequest, type CacheClient } from '@atoll/contracts/atoll/v1/cache';
@@ -8,9 +10,12 @@ import { callUnary } from '@atoll/platform-grpc';
 import { runWithSpan, startTelemetry, traceparentOf, type Span, type Telemetry } from '@atoll/platform-telemetry';
 import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
 import { OtlpCollector, type CollectedSpan } from './otlp-collector.ts';
+import { ROOT } from './run-command.ts';
 
 jest.setTimeout(60_000);
 
+/** Of this release, as the top package.json has it. */
+const VERSION = '0.1.0';
 const MARKER_KEY = 'marker-of-a-key-7d1f';
 const MARKER_VALUE = 'marker-of-a-value-93ab';
 const key = (name: string): Buffer => Buffer.from(`${MARKER_KEY}-${name}`);
@@ -160,7 +165,8 @@ it('exports no span of a request that is not sampled', async () => {
   expect(requests).toEqual([]);
 });
 
-const isJob = (name: string): boolean => name.startsWith('coordinator.') || name === 'atoll.replica.install';
+/** Jobs are traced whoever asks for them, and a busy machine makes a failover or a hand-over of its own. */
+const isJob = (name: string): boolean => name.startsWith('coordinator.') || (name.startsWith('atoll.') && !name.startsWith('atoll.v1.') && name !== 'atoll.replica.append');
 
 describe('jobs', () => {
   it('are traced without being asked: decisions of the coordinator', async () => {
@@ -177,6 +183,50 @@ describe('jobs', () => {
       attributes: { 'atoll.keyspace': 'default', 'atoll.partition': expect.any(Number), 'atoll.entries': expect.any(Number) },
     });
   });
+});
+
+describe('a failover', () => {
+  it('is one trace: the decision, each partition with the reason, and its new leader taking office', async () => {
+    const victim = (await cluster.partitions('traced'))[0]!.leader;
+    const led = (await cluster.partitions('traced')).filter(({ leader }) => leader === victim);
+    await cluster.kill(victim);
+    const failovers = await collector.until('spans of the failover', (spans) => {
+      const found = spans.filter(({ name, attributes }) => name === 'atoll.failover' && attributes['atoll.keyspace'] === 'traced' && attributes['atoll.from'] === victim);
+      return found.length >= led.length && found;
+    });
+    for (const failover of failovers) {
+      expect(failover).toMatchObject({ service: 'atoll-coordinator', isError: false, attributes: { 'atoll.partition': expect.any(Number), 'atoll.epoch': expect.any(Number), 'atoll.reason': 'PROMOTE' } });
+      expect(failover.attributes['atoll.verdict']).toMatch(/^DOWN: /);
+      const taken = await collector.until('the office that was taken', (spans) => spans.find(({ name, parentSpanId }) => name === 'atoll.replica.take_office' && parentSpanId === failover.spanId));
+      expect(taken).toMatchObject({ traceId: failover.traceId, instance: failover.attributes['atoll.to'], service: 'atoll-storage-node', attributes: { 'atoll.keyspace': 'traced', 'atoll.epoch': failover.attributes['atoll.epoch'] } });
+      expect(taken.durationMs).toBeLessThan(30_000);
+      const round = await collector.until('the round of decisions', (spans) => spans.find(({ spanId }) => spanId === failover.parentSpanId));
+      expect(round).toMatchObject({ name: 'coordinator.decisions', parentSpanId: '' });
+    }
+  });
+});
+
+describe('docs/operating/traces.md', () => {
+  it('names spans and attributes that are there, by services with a name, a version and an instance', async () => {
+    // A node that stops hands over; what moves then is a migration's.
+    const [node] = (await cluster.status()).storageNodes.filter(({ pid }) => pid !== null);
+    await cluster.terminate(node!.id);
+    const text = await readFile(join(ROOT, 'docs/operating/traces.md'), 'utf8');
+    const rows = [...text.matchAll(/^\| `([\w./ ]+)` \| `(atoll-[\w-]+)` \| (.*) \|$/gm)].map(([, name, service, attributes]) => ({ name, service, attributes: [...attributes!.matchAll(/`([\w.]+)`/g)].map(([, each]) => each!) }));
+    expect(rows.length).toBeGreaterThan(10);
+    for (const { name, service, attributes } of rows) {
+      const span = await collector.until(`${name} of ${service} with ${attributes.join(', ')}`, (spans) => spans.find((each) => each.name === name && each.service === service && attributes.every((attribute) => attribute in each.attributes)));
+      expect(span.version).toBe(VERSION);
+      expect(span.instance).not.toBe('');
+    }
+  });
+});
+
+it('an office that was handed over stands in no trace of the failover before it', () => {
+  const failovers = new Map(collector.spans.filter(({ name }) => name === 'atoll.failover').map((span) => [span.spanId, span]));
+  const taken = collector.spans.filter(({ name }) => name === 'atoll.replica.take_office');
+  expect(taken.length).toBeGreaterThan(0);
+  for (const { parentSpanId, attributes } of taken) expect(failovers.get(parentSpanId)?.attributes).toMatchObject({ 'atoll.epoch': attributes['atoll.epoch'], 'atoll.partition': attributes['atoll.partition'] });
 });
 
 it('no key and no value of a user stands in a span or in a log, not even at level trace', async () => {

@@ -63,6 +63,8 @@ export interface PartitionRecord {
   readonly learners: readonly Member[];
   /** To be dropped once the others suffice. */
   readonly leaving: readonly Member[];
+  /** Trace context of the decision that gave `epoch` out after a failure, for spans alone. Undefined: it is not traced. */
+  readonly traceparent?: string | undefined;
   /** Random, another one with each write (R6, R7). */
   readonly changeId: string;
 }

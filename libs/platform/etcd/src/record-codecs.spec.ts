@@ -21,6 +21,7 @@ describe('records in etcd', () => {
     ['a node spec', sampleNodeSpec('a'), encodeNodeSpec, parseNodeSpec],
     ['a keyspace', sampleKeyspace('default'), encodeKeyspaceSpec, parseKeyspaceSpec],
     ['a partition', samplePartition('default', 4095), encodePartitionRecord, parsePartitionRecord],
+    ['a partition after a failover', samplePartition('default', 3, { traceparent: `00-${'ab'.repeat(16)}-${'cd'.repeat(8)}-01` }), encodePartitionRecord, parsePartitionRecord],
     ['a partition without a leader', waiting, encodePartitionRecord, parsePartitionRecord],
   ] as const)('%s comes back as it was', (_name, record, encode, parse) => {
     const text = (encode as (record: unknown) => string)(record);
@@ -73,7 +74,7 @@ describe('records in etcd', () => {
         replica: toReplicaId(String(index).padStart(16, '0')),
       }));
     const largest = members(7);
-    const record = samplePartition('k'.repeat(64), 4095, { leader: largest[0]!, inSync: largest, eligible: largest, learners: [], leaving: largest });
+    const record = samplePartition('k'.repeat(64), 4095, { leader: largest[0]!, inSync: largest, eligible: largest, learners: [], leaving: largest, traceparent: `00-${'ab'.repeat(16)}-${'cd'.repeat(8)}-01` });
     expect(Buffer.byteLength(encodePartitionRecord(record))).toBeLessThan(8192);
     expect(() => encodePartitionRecord({ ...record, leaving: members(100) })).toThrow('too many for etcd');
   });

@@ -33,6 +33,7 @@ const partitionSchema: z.ZodType<PartitionRecord> = z
     eligible: z.array(member),
     learners: z.array(member),
     leaving: z.array(member),
+    traceparent: z.string().optional(),
     changeId: z.string(),
   })
   .transform((record): PartitionRecord => ({ ...record, leader: record.leader }))

@@ -29,6 +29,8 @@ export function createChannelOptions({ traffic = 'calls', windowBytes = traffic 
     // A restarted peer is found again within a second.
     'grpc.initial_reconnect_backoff_ms': 100,
     'grpc.max_reconnect_backoff_ms': 1000,
+    // A peer that came back behind its name at another address, as containers do, is looked up anew as often.
+    'grpc.dns_min_time_between_resolutions_ms': 1000,
     // Repeating is decided by reasons and op ids (R21), never by the transport.
     'grpc.enable_retries': 0,
     'grpc.service_config_disable_resolution': 1,
