@@ -1,7 +1,7 @@
 // Objects of an S3 bucket, or of any server that speaks its protocol, addressed by path. The SDK is loaded here and only when
 // a bucket is opened: it takes a tenth of a second and tens of MiB.
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { S3Client } from '@aws-sdk/client-s3';
+import type * as Sdk from '@aws-sdk/client-s3';
 import { AtollError } from '@atoll/core-errors';
 import { MIB } from '@atoll/core-runtime';
 import { OBJECT_BYTES_MAX, checkObjectKey, type ObjectStore, type StoredObject } from '../object-store.ts';
@@ -33,7 +33,7 @@ const REQUEST_TIMEOUT_MS = 60_000;
 const CONNECTION_TIMEOUT_MS = 5000;
 const PAUSE_MS = 200;
 
-type Sdk = typeof import('@aws-sdk/client-s3');
+type Commands = typeof Sdk;
 
 /** Does not look at the bucket. */
 export async function openS3ObjectStore(options: S3Options): Promise<ObjectStore> {
@@ -51,14 +51,14 @@ export async function openS3ObjectStore(options: S3Options): Promise<ObjectStore
 
 class S3ObjectStore implements ObjectStore {
   readonly location: string;
-  readonly #sdk: Sdk;
-  readonly #client: S3Client;
+  readonly #sdk: Commands;
+  readonly #client: Sdk.S3Client;
   readonly #bucket: string;
   readonly #prefix: string;
   readonly #partBytes: number;
   readonly #attemptsMax: number;
 
-  constructor(sdk: Sdk, client: S3Client, { bucket, prefix = '', partBytes = PART_BYTES, attemptsMax = ATTEMPTS_MAX }: S3Options) {
+  constructor(sdk: Commands, client: Sdk.S3Client, { bucket, prefix = '', partBytes = PART_BYTES, attemptsMax = ATTEMPTS_MAX }: S3Options) {
     if (partBytes < PART_BYTES_MIN) throw new RangeError(`parts of ${partBytes} bytes are too small for S3`);
     this.#sdk = sdk;
     this.#client = client;

@@ -43,7 +43,7 @@ function findS3Server(): { readonly path: string; readonly index: number } | str
 }
 
 /** `describe` where there is a server; else the specs are skipped and the reason is printed. */
-export function describeWithS3(): typeof describe | typeof describe.skip {
+export function describeWithS3(): typeof describe.skip {
   const found = findS3Server();
   if (typeof found !== 'string') return describe;
   console.log(`skipped: ${found}`);
