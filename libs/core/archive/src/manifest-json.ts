@@ -123,7 +123,7 @@ export function fromJson(object: string, text: string): Manifest {
 
 /** What a manifest promises beyond the types of its fields. Undefined when it does. */
 export function problemOf({ kind, parent, barriers, keyspaces }: Manifest): string | undefined {
-  if ((kind === 'FULL') !== (parent === undefined)) return kind === 'FULL' ? 'a full archive has no parent' : 'parent: is missing';
+  if ((kind === 'INCREMENTAL') !== (parent !== undefined)) return kind === 'INCREMENTAL' ? 'parent: is missing' : `parent: a ${kind} has none`;
   if (kind !== 'LOG' && barriers.length !== 1) return `barriers: there is one cut, not ${barriers.length}`;
   for (const { name: keyspace, ranges } of keyspaces) {
     let last = -1;

@@ -79,7 +79,7 @@ export interface Manifest {
   readonly id: string;
   readonly kind: ArchiveKind;
   readonly clusterId: string;
-  /** What it goes on from; undefined for a FULL. */
+  /** INCREMENTAL: the cut that it goes on from. A LOG goes on from any cut whose positions it reaches back to. */
   readonly parent: string | undefined;
   /** Session of the repository that wrote it: one that was revoked makes it void. */
   readonly session: string;
