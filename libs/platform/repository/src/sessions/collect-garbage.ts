@@ -35,6 +35,11 @@ export interface CollectOptions {
    * not go on later than that: suggested are 24 hours.
    */
   readonly abandonedAfterMs: number;
+  /**
+   * Whether chunks are set aside while somebody writes. What they have put and not published is then moved away and back again,
+   * unless it is young; without, a repository to which somebody always writes is never cleaned.
+   */
+  readonly besideWriters: boolean;
   /** Asked before every change: false ends the collection where it is. */
   readonly mayGoOn: () => boolean;
 }
@@ -82,10 +87,9 @@ class Collection {
 
   async #condemn(): Promise<void> {
     const { store } = this.#repository;
-    const { nowMs, chunkAgeMsMin } = this.#options;
+    const { nowMs, chunkAgeMsMin, besideWriters } = this.#options;
     const collection = formatSession(this.#options.id);
-    // Only so that what a running job has put is not set aside and put back: safety does not need it.
-    const writers = (await listSessions(this.#repository)).filter(({ purpose }) => purpose === 'WRITE');
+    const writers = besideWriters ? [] : (await listSessions(this.#repository)).filter(({ purpose }) => purpose === 'WRITE');
     for (const { session } of writers) this.#report.waitsFor.add(session);
     if (writers.length > 0) return;
     const inUse = await this.#chunksInUse();
