@@ -1,14 +1,14 @@
 import { AtollError } from '@atoll/core-errors';
 import type { Repository } from '../repository.ts';
-import { REVOKED, archivePrefix, doomedKey } from '../repository-layout.ts';
+import { REVOKED, archivePrefix, doomedKey, doomedPrefix } from '../repository-layout.ts';
 import { encodeJson } from '../repository-json.ts';
 import { formatSession, type SessionId } from './session-id.ts';
 import { listSessions } from './session.ts';
 
 /**
  * Removes archives; their chunks go with the next collection. All of them or, where one is needed, none: by an archive that goes on
- * from it and stays, or by a session. Doom is told before sessions are looked at: see Session.begin. A removal that died is asked
- * for again.
+ * from it and stays, or by a session. Doom is told before sessions are looked at: see Session.begin. What a removal that died had
+ * doomed cannot be used any more: its removal is asked for again.
  * @throws ARCHIVE_IN_USE that names who needs it, ARCHIVE_DAMAGED, REPOSITORY_*
  */
 export async function removeArchives(repository: Repository, archives: readonly string[], by: SessionId): Promise<void> {
@@ -28,8 +28,9 @@ export async function removeArchives(repository: Repository, archives: readonly 
     const keys: string[] = [];
     // What stands in the place of manifests of revoked sessions stays: these must not publish later either.
     for await (const { key, bytes } of store.list(archivePrefix(archive))) if (bytes !== REVOKED.length) keys.push(key);
+    // Of removals that died as well: the archive is gone, and its id does not come again.
+    for await (const { key } of store.list(doomedPrefix(archive))) keys.push(key);
     for (const key of keys) await store.delete(key);
-    await store.delete(doomedKey(archive, session));
   }
 }
 

@@ -1,4 +1,5 @@
 // On a real S3-compatible server, a process of its own. Without one the specs are left out, and say why.
+import { spawnSync } from 'node:child_process';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { randomBytes } from 'node:crypto';
@@ -74,6 +75,20 @@ describeOnServer('S3ObjectStore on a server', () => {
     await expect(stranger.put('k', Buffer.of(1))).rejects.toMatchObject({ reason: 'REPOSITORY_READ_ONLY', metadata: { code: 'SignatureDoesNotMatch' } });
     await Promise.all([lost.close(), stranger.close()]);
   });
+});
+
+it('the AWS SDK is loaded by who opens a bucket, and by nobody else', () => {
+  const program = `
+    const { createRequire } = await import('node:module');
+    const loaded = () => Object.keys(createRequire(process.argv[1]).cache).some((path) => path.includes('@aws-sdk'));
+    const { openObjectStore } = await import(process.argv[1]);
+    const before = loaded();
+    const store = await openObjectStore({ kind: 'bucket', bucket: 'bucket', prefix: '' });
+    await store.close();
+    console.log(before, loaded());
+  `;
+  const args = ['--input-type=module', '-e', program, new URL('../index.ts', import.meta.url).href];
+  expect(spawnSync(process.execPath, args, { encoding: 'utf8' }).stdout.trim()).toBe('false true');
 });
 
 describe('S3ObjectStore before a server that misbehaves', () => {
