@@ -7,6 +7,7 @@ import {
   endpoint,
   optional,
   parseSettings,
+  shownSettings,
   text,
   toCommonConfig,
   type CommonConfig,
@@ -45,7 +46,7 @@ export function parseConfig(env: Env): Config {
   const relations = COMMON_RELATIONS as readonly Relation<typeof SETTINGS>[];
   const values = parseSettings(SETTINGS, env, { prefixes: [COMMON_PREFIX, BACKUP_PREFIX], relations });
   return Object.freeze({
-    common: toCommonConfig(values),
+    common: toCommonConfig(values, shownSettings(SETTINGS, env)),
     repository: values.BACKUP_REPOSITORY,
     s3: { endpoint: values.BACKUP_S3_ENDPOINT, region: values.BACKUP_S3_REGION },
     probeMs: values.BACKUP_PROBE_MS,
