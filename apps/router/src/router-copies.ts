@@ -1,4 +1,5 @@
-import { Client, credentials } from '@grpc/grpc-js';
+import { credentials } from '@grpc/grpc-js';
+import { CopyClient } from '@atoll/contracts/atoll/v1/copy';
 import { AtollError } from '@atoll/core-errors';
 import { MIB } from '@atoll/core-runtime';
 import { SharedClients, createChannelOptions } from '@atoll/platform-grpc';
@@ -18,7 +19,7 @@ export interface RouterCopiesOptions {
 export class RouterCopies {
   readonly clusterId: string;
   /** Connections for bulk data, apart from those of operations. */
-  readonly clients = new SharedClients((address) => new Client(address, credentials.createInsecure(), createChannelOptions({ traffic: 'bulk', windowBytes: WINDOW_BYTES })));
+  readonly clients = new SharedClients((address) => new CopyClient(address, credentials.createInsecure(), createChannelOptions({ traffic: 'bulk', windowBytes: WINDOW_BYTES })));
   readonly bytes: Counter;
   readonly #options: RouterCopiesOptions;
   #count = 0;

@@ -77,7 +77,7 @@ export function addServices({ grpc, deps, view, streamWindowOperations }: Server
   });
   server.addService(copyService, {
     followSource: handlers.serverStream(copyService.followSource, (call: ServerWritableStream<FollowSourceRequest, Buffer>, context) => handleFollowSource(call, context, deps)),
-    describeSource: handlers.unary(copyService.describeSource, (request) => handleDescribeSource(request, deps)),
+    describeSource: handlers.unary(copyService.describeSource, (request, context) => handleDescribeSource(request, context, deps)),
   });
   return addStandardServices(server, { services: [CacheService, CopyService] });
 }

@@ -81,12 +81,15 @@ export function commandCopy(job: CopyJob, asked: JobCommand): CopyJob | { readon
   return next.state === state && next.bytesPerSecond === job.bytesPerSecond ? job : next;
 }
 
+const RANGE_STAYS = (id: string): string =>
+  `migration ${id} copies a range of tokens, and the name of a keyspace cannot mean the copy for some of its keys and the source for the others: the copy can be read under its own name until it is cancelled; to move keys for good, copy the whole keyspace and cut that over`;
+
 /** The job with its cut-over begun; the same one where it is under way or done; why not where it cannot be. */
 export function beginCutOver(job: CopyJob, cutOver: CutOverJob): CopyJob | { readonly refusal: string } {
   const { id, state } = job;
   if (state === 'CUTTING_OVER' || state === 'SUCCEEDED') return job;
   if (job.cluster !== undefined) return { refusal: `migration ${id} copies a keyspace of another cluster, and cannot take its place there` };
-  if (job.tokens !== undefined) return { refusal: `migration ${id} copies a range of tokens, and cannot take the place of the whole keyspace` };
+  if (job.tokens !== undefined) return { refusal: RANGE_STAYS(id) };
   if (state !== 'RUNNING') return { refusal: `migration ${id} is ${state} and cannot be cut over` };
   return { ...job, state: 'CUTTING_OVER', cutOver, problem: '' };
 }

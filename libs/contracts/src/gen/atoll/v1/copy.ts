@@ -82,7 +82,20 @@ export interface DescribeSourceResponse {
   clusterId: string;
   /** Another one each time a keyspace of this name is created. */
   keyspaceId: string;
-  keyspace: Keyspace | undefined;
+  keyspace:
+    | Keyspace
+    | undefined;
+  /** Those whose leaders answered in time. */
+  partitions: SourcePartition[];
+}
+
+export interface SourcePartition {
+  partition: number;
+  /** What one replica takes in memory, overhead included, and its entries. */
+  bytes: number;
+  entries: number;
+  /** Counter of the generation. */
+  generation: number;
 }
 
 /** A place in the log of a partition of the source. */
@@ -321,7 +334,7 @@ export const DescribeSourceRequest: MessageFns<DescribeSourceRequest> = {
 };
 
 function createBaseDescribeSourceResponse(): DescribeSourceResponse {
-  return { clusterId: "", keyspaceId: "", keyspace: undefined };
+  return { clusterId: "", keyspaceId: "", keyspace: undefined, partitions: [] };
 }
 
 export const DescribeSourceResponse: MessageFns<DescribeSourceResponse> = {
@@ -334,6 +347,9 @@ export const DescribeSourceResponse: MessageFns<DescribeSourceResponse> = {
     }
     if (message.keyspace !== undefined) {
       Keyspace.encode(message.keyspace, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.partitions) {
+      SourcePartition.encode(v!, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -375,6 +391,14 @@ export const DescribeSourceResponse: MessageFns<DescribeSourceResponse> = {
             message.keyspace = Keyspace.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.partitions.push(SourcePartition.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -400,6 +424,9 @@ export const DescribeSourceResponse: MessageFns<DescribeSourceResponse> = {
         ? globalThis.String(object.keyspace_id)
         : "",
       keyspace: isSet(object.keyspace) ? Keyspace.fromJSON(object.keyspace) : undefined,
+      partitions: globalThis.Array.isArray(object?.partitions)
+        ? object.partitions.map((e: any) => SourcePartition.fromJSON(e))
+        : [],
     };
   },
 
@@ -414,6 +441,9 @@ export const DescribeSourceResponse: MessageFns<DescribeSourceResponse> = {
     if (message.keyspace !== undefined) {
       obj.keyspace = Keyspace.toJSON(message.keyspace);
     }
+    if (message.partitions?.length) {
+      obj.partitions = message.partitions.map((e) => SourcePartition.toJSON(e));
+    }
     return obj;
   },
 
@@ -427,6 +457,130 @@ export const DescribeSourceResponse: MessageFns<DescribeSourceResponse> = {
     message.keyspace = (object.keyspace !== undefined && object.keyspace !== null)
       ? Keyspace.fromPartial(object.keyspace)
       : undefined;
+    message.partitions = object.partitions?.map((e) => SourcePartition.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSourcePartition(): SourcePartition {
+  return { partition: 0, bytes: 0, entries: 0, generation: 0 };
+}
+
+export const SourcePartition: MessageFns<SourcePartition> = {
+  encode(message: SourcePartition, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.partition !== 0) {
+      writer.uint32(8).uint32(message.partition);
+    }
+    if (message.bytes !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytes)) !== BigInt(message.bytes)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytes) of type uint64 too large");
+      }
+      writer.uint32(16).uint64(BigInt(message.bytes));
+    }
+    if (message.entries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.entries)) !== BigInt(message.entries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.entries) of type uint64 too large");
+      }
+      writer.uint32(24).uint64(BigInt(message.entries));
+    }
+    if (message.generation !== 0) {
+      writer.uint32(32).uint32(message.generation);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SourcePartition {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSourcePartition();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.bytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.entries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.generation = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SourcePartition {
+    return {
+      partition: isSet(object.partition) ? globalThis.Number(object.partition) : 0,
+      bytes: isSet(object.bytes) ? globalThis.Number(object.bytes) : 0,
+      entries: isSet(object.entries) ? globalThis.Number(object.entries) : 0,
+      generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
+    };
+  },
+
+  toJSON(message: SourcePartition): unknown {
+    const obj: any = {};
+    if (message.partition !== 0) {
+      obj.partition = Math.round(message.partition);
+    }
+    if (message.bytes !== 0) {
+      obj.bytes = globalThis.Number(message.bytes);
+    }
+    if (message.entries !== 0) {
+      obj.entries = globalThis.Number(message.entries);
+    }
+    if (message.generation !== 0) {
+      obj.generation = Math.round(message.generation);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<SourcePartition>): SourcePartition {
+    return SourcePartition.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SourcePartition>): SourcePartition {
+    const message = createBaseSourcePartition();
+    message.partition = object.partition ?? 0;
+    message.bytes = object.bytes ?? 0;
+    message.entries = object.entries ?? 0;
+    message.generation = object.generation ?? 0;
     return message;
   },
 };
@@ -2362,7 +2516,10 @@ export const CopyService = {
     responseSerialize: (value: GetCopiesResponse): Buffer => Buffer.from(GetCopiesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetCopiesResponse => GetCopiesResponse.decode(value),
   },
-  /** What another cluster has to know of a keyspace before it copies it. */
+  /**
+   * What another cluster has to know of a keyspace before it copies it. Storage nodes serve it to routers, and tell of the
+   * partitions that they lead alone.
+   */
   describeSource: {
     path: "/atoll.v1.Copy/DescribeSource" as const,
     requestStream: false as const,
@@ -2396,7 +2553,10 @@ export interface CopyServer extends UntypedServiceImplementation {
   followSource: handleServerStreamingCall<FollowSourceRequest, FollowSourceResponse>;
   /** How far the partitions of copies are that this node leads. */
   getCopies: handleUnaryCall<GetCopiesRequest, GetCopiesResponse>;
-  /** What another cluster has to know of a keyspace before it copies it. */
+  /**
+   * What another cluster has to know of a keyspace before it copies it. Storage nodes serve it to routers, and tell of the
+   * partitions that they lead alone.
+   */
   describeSource: handleUnaryCall<DescribeSourceRequest, DescribeSourceResponse>;
   /** Whether the partitions of a source that this node leads stand still, since their records say that they are frozen. */
   confirmFreeze: handleUnaryCall<ConfirmFreezeRequest, ConfirmFreezeResponse>;
@@ -2433,7 +2593,10 @@ export interface CopyClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetCopiesResponse) => void,
   ): ClientUnaryCall;
-  /** What another cluster has to know of a keyspace before it copies it. */
+  /**
+   * What another cluster has to know of a keyspace before it copies it. Storage nodes serve it to routers, and tell of the
+   * partitions that they lead alone.
+   */
   describeSource(
     request: DescribeSourceRequest,
     callback: (error: ServiceError | null, response: DescribeSourceResponse) => void,
