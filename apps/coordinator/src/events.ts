@@ -1,7 +1,7 @@
 import { RangeState, type PartitionComparison } from '@atoll/contracts/atoll/v1/admin';
 import type { DiscardedWrites } from '@atoll/contracts/atoll/v1/heartbeat';
 import type { CopyJob, MigrationJob } from '@atoll/core-migration';
-import type { DecisionKind, PartitionRecord, VerdictChange, WriteRecord } from '@atoll/core-membership';
+import type { DecisionKind, KeyspaceSpec, PartitionRecord, VerdictChange, WriteRecord } from '@atoll/core-membership';
 import { RECOVERY_COMMAND, type ClusterEvent } from '@atoll/platform-etcd';
 import type { Counter, Family, Logger, Metrics } from '@atoll/platform-telemetry';
 import type { SpecAction } from './adapters/record-writer.ts';
@@ -139,6 +139,15 @@ export class Events {
   keyspaceCreated(keyspace: string): void {
     this.#logger.info({ keyspace }, 'keyspace created');
     this.#tell({ kind: 'KEYSPACE_CREATED', keyspace, message: `keyspace ${keyspace} was created` });
+  }
+
+  /** It was frozen, moved to another cluster, or takes writes again. */
+  keyspaceFrozen({ name: keyspace, freeze }: KeyspaceSpec): void {
+    const { movedTo, note = '' } = freeze ?? {};
+    const why = movedTo === undefined ? `is frozen${note === '' ? '' : `: ${note}`}` : `was moved to ${movedTo.keyspace} of cluster ${movedTo.cluster}, and takes no writes here any more`;
+    const message = `keyspace ${keyspace} ${freeze === undefined ? 'takes writes again' : why}`;
+    this.#logger.info({ keyspace }, message);
+    this.#tell({ kind: freeze === undefined ? 'KEYSPACE_UNFROZEN' : movedTo === undefined ? 'KEYSPACE_FROZEN' : 'KEYSPACE_MOVED', keyspace, message });
   }
 
   keyspaceDeleted(keyspace: string): void {

@@ -122,7 +122,8 @@ export class CopyStore {
       const stored = this.#jobs.get(id);
       if (stored?.job.state !== 'CUTTING_OVER') return stored!.job;
       const [source, target] = await Promise.all([this.#spec(stored.job.source, stored.job.sourceId), this.#spec(stored.job.target, stored.job.targetId)]);
-      if (source === undefined || target === undefined) return stored.job;
+      // Who froze the source meanwhile wants that more than its place to be taken.
+      if (source === undefined || target === undefined || source.spec.freeze !== undefined) return stored.job;
       const specs = specsOf({ source: source.spec, target: target.spec }, revision);
       this.#unsettled = id;
       const isWritten = await this.#transact(

@@ -10,7 +10,7 @@ import { randomHex, type Random } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
 import type { CopyStore } from './copy-store.ts';
 import type { CutOverSpan } from './cut-over-spans.ts';
-import type { FreezeCalls } from './freeze-calls.ts';
+import { leadersOf, type FreezeCalls } from './freeze-calls.ts';
 
 export interface CutOverPorts {
   readonly view: ClusterView;
@@ -53,15 +53,16 @@ export class CutOverRun {
     this.span = options.span;
   }
 
-  /** Has connections to all leaders of the source stand before writes wait for them. */
+  /** Has connections to all leaders of the source stand before writes wait for them, and the leaders know the trace of what they will wait for. */
   async connect(job: CopyJob): Promise<void> {
     const all = new Set(this.#records(job).map(({ record }) => record.partition));
-    await Promise.all([...this.#leadersOf(job, all).keys()].map((address) => this.#ask(job, address, [], false)));
+    await Promise.all([...this.#leadersOf(job, all)].map(([address, led]) => this.#ask(job, address, led, false)));
   }
 
   /** Does what is next. Answers why it is to be given up; undefined while it goes on, or is done. */
   async step(job: CopyJob): Promise<string | undefined> {
     const source = this.#ports.view.keyspace(job.source);
+    if (source?.freeze !== undefined) return `keyspace ${job.source} is frozen`;
     if (source?.id !== job.sourceId || this.#records(job).length !== source.partitionCount) return `keyspace ${job.source} is not whole`;
     const step = nextCutOverStep(this.#facts(job));
     switch (step.kind) {
@@ -131,7 +132,7 @@ export class CutOverRun {
   /** Answers how many confirmed. */
   async #ask(job: CopyJob, address: string, partitions: readonly number[], seal: boolean): Promise<number> {
     const { source, sourceId } = job;
-    const confirmed = await this.#ports.freezes.ask(address, { keyspace: source, keyspaceId: sourceId, cutOver: this.id, partitions: [...partitions], seal });
+    const confirmed = await this.#ports.freezes.ask(address, { keyspace: source, keyspaceId: sourceId, cutOver: this.id, partitions: [...partitions], seal, traceparent: this.span.traceparent });
     // The first barrier will do: nothing of clients is behind it, whoever leads.
     for (const { partition, barrier, timeMs } of confirmed) {
       this.#timeMs = Math.max(this.#timeMs, timeMs);
@@ -141,13 +142,7 @@ export class CutOverRun {
   }
 
   #leadersOf(job: CopyJob, partitions: ReadonlySet<number>): ReadonlyMap<string, number[]> {
-    const byAddress = new Map<string, number[]>();
-    for (const { record } of this.#records(job)) {
-      const address = record.leader === undefined ? undefined : this.#ports.view.nodes().get(record.leader.node)?.address;
-      if (address === undefined || !partitions.has(record.partition)) continue;
-      byAddress.set(address, [...(byAddress.get(address) ?? []), record.partition]);
-    }
-    return byAddress;
+    return leadersOf(this.#ports.view, this.#records(job).flatMap(({ record }) => (partitions.has(record.partition) ? [record] : [])));
   }
 
   /** Seals, looks once more, and writes. What lacks now is tried again with the next step, while there is time. */
@@ -187,7 +182,7 @@ function switched({ source, target }: { readonly source: KeyspaceSpec; readonly 
   };
 }
 
-/** The record, frozen for a cut-over or thawed. */
+/** The record, frozen for a cut-over, frozen with its keyspace, or thawed. */
 export function withFrozen({ record, modRevision }: VersionedRecord, cutOver: string | undefined, random: Random): WriteRecord {
   const { frozen: _frozen, ...rest } = record;
   const changed: PartitionRecord = { ...rest, ...(cutOver !== undefined && { frozen: cutOver }), changeId: randomHex(random, 8) };

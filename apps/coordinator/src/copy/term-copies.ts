@@ -18,6 +18,7 @@ import { CopyWatch } from './copy-watch.ts';
 import { CutOverRun, withFrozen } from './cut-over-run.ts';
 import { CutOverSpan } from './cut-over-spans.ts';
 import { FreezeCalls } from './freeze-calls.ts';
+import { KeyspaceFreezes } from './keyspace-freezes.ts';
 import type { CoordinatorMetrics } from '../coordinator-metrics.ts';
 
 /** Longest call to a leader that is asked to stand still, in ms. */
@@ -50,7 +51,9 @@ export class TermCopies {
   readonly #options: TermCopiesOptions;
   readonly #watch: CopyWatch;
   readonly #spans: CopySpans;
-  readonly #freezes: FreezeCalls;
+  /** Keyspaces that operators have frozen. */
+  readonly freezes: KeyspaceFreezes;
+  readonly #freezeCalls: FreezeCalls;
   /** Cut-overs that were asked for in this term, by the id that the job names. */
   readonly #runs = new Map<string, CutOverRun>();
 
@@ -60,7 +63,14 @@ export class TermCopies {
     this.#spans = new CopySpans(options.telemetry.tracing);
     this.store = new CopyStore({ store, election });
     this.#watch = new CopyWatch({ deadlineMs: nodeCallMs, onProblem: (node, err) => logger.debug({ node, err }, 'a node does not say how far its copies are') });
-    this.#freezes = new FreezeCalls({ deadlineMs: Math.min(nodeCallMs, FREEZE_CALL_MS_MAX), onProblem: (address, problem) => logger.debug({ address, problem }, 'partitions of a source do not stand still yet') });
+    this.#freezeCalls = new FreezeCalls({ deadlineMs: Math.min(nodeCallMs, FREEZE_CALL_MS_MAX), onProblem: (address, problem) => logger.debug({ address, problem }, 'partitions of a source do not stand still yet') });
+    this.freezes = new KeyspaceFreezes({ ...options, freezes: this.#freezeCalls });
+  }
+
+  /** What holds the writes of a keyspace back for some moments, for people; undefined when nothing does. */
+  cutOverOf({ id }: KeyspaceSpec): string | undefined {
+    const job = this.store.active().find(({ state, cluster, sourceId }) => state === 'CUTTING_OVER' && cluster === undefined && sourceId === id);
+    return job && `the cut-over of migration ${job.id}`;
   }
 
   /** Throws as CopyStore.create. The nodes begin as soon as the keyspace is placed. */
@@ -132,6 +142,7 @@ export class TermCopies {
     const isUrgent = jobs.some(({ state }) => state === 'CUTTING_OVER');
     this.#watch.tick(new Set(jobs.flatMap((job) => this.#leadersOf(job))), view.nodes(), nowMs, isUrgent);
     for (const job of jobs) if (job.state === 'CUTTING_OVER') await this.#cutOver(job);
+    await this.freezes.step();
     await this.#thaw();
     for (const job of jobs) {
       if (job.state === 'CANCELLING') await this.#cancel(job);
@@ -161,7 +172,7 @@ export class TermCopies {
         nowMs,
         wallMs,
         store: this.store,
-        freezes: this.#freezes,
+        freezes: this.#freezeCalls,
         statuses: (node, keyspaceId, partition) => this.#watch.of(node, keyspaceId, partition),
         refreshStatuses: (job) => this.#watch.refresh(new Set(this.#leadersOf(job)), view.nodes(), FREEZE_CALL_MS_MAX),
         write: writeRecords,
@@ -192,17 +203,19 @@ export class TermCopies {
 
   /**
    * Has writes taken again wherever a record says FROZEN for no cut-over that is under way: whoever gave it up, and whatever
-   * was written late (R7). Never of a source whose place was taken, however old the view is.
+   * was written late (R7). Never of a source whose place was taken, nor of a keyspace that is frozen itself, however old the
+   * view is.
    */
   async #thaw(): Promise<void> {
     const { view, random, writeRecords } = this.#options;
     const jobs = this.store.jobs();
     const underWay = new Set(jobs.map(({ state, cutOver }) => (state === 'CUTTING_OVER' ? cutOver?.id : undefined)));
     const taken = new Set(jobs.map(({ state, sourceId }) => (state === 'SUCCEEDED' ? sourceId : undefined)));
-    const frozen = [...view.keyspaces().values()]
-      .filter(({ id, movedTo }) => movedTo === undefined && !taken.has(id))
+    const left = [...view.keyspaces().values()]
+      .filter(({ id, movedTo, freeze }) => movedTo === undefined && freeze === undefined && !taken.has(id))
       .flatMap(({ name }) => view.partitions(name))
       .filter(({ record }) => record.frozen !== undefined && !underWay.has(record.frozen) && !taken.has(record.keyspaceId));
+    const frozen = left.length === 0 ? left : await this.freezes.withoutWish(left);
     if (frozen.length > 0) await writeRecords(frozen.map((versioned) => withFrozen(versioned, undefined, random)));
   }
 
@@ -232,7 +245,7 @@ export class TermCopies {
   }
 
   end(): void {
-    this.#freezes.close();
+    this.#freezeCalls.close();
     this.#watch.close();
   }
 

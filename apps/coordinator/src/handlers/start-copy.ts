@@ -126,6 +126,7 @@ function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job, bytesPerSec
       minInSync,
       cutOver: undefined,
       aliases: undefined,
+      freeze: undefined,
       copyOf: {
         job,
         keyspace: source.name,

@@ -104,12 +104,14 @@ export class CopySource {
   }
 
   /** Answer to `Copy.ConfirmFreeze`. Partitions that are not led here, or not still yet, are left out. */
-  confirmFreeze({ keyspace: name, keyspaceId, cutOver, partitions, seal }: ConfirmFreezeRequest): ConfirmFreezeResponse {
+  confirmFreeze({ keyspace: name, keyspaceId, cutOver, partitions, seal, traceparent }: ConfirmFreezeRequest): ConfirmFreezeResponse {
     const keyspace = this.#options.host.keyspace(name);
     const confirmed: FrozenPartition[] = [];
     let problem = '';
     for (const partition of keyspace?.id === keyspaceId ? partitions : []) {
-      const { state, leader } = keyspace?.replica(partition)?.replica ?? {};
+      const hosted = keyspace?.replica(partition);
+      const { state, leader } = hosted?.replica ?? {};
+      if (hosted !== undefined && traceparent !== '') hosted.cutOver = { id: cutOver, traceparent };
       const answer = leader?.confirmFreeze(cutOver, seal, readMoment());
       if (answer?.kind === 'confirmed') confirmed.push({ partition, barrier: { generation: state!.generation.counter, ...answer.position }, timeMs: state!.clock.read(performance.now()) });
       else problem ||= `partition ${partition}: ${answer?.problem ?? 'it is not led here'}`;
