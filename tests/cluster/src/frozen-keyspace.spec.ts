@@ -1,9 +1,9 @@
 // A keyspace takes no writes from when an operator has it frozen until it is unfrozen, whatever dies meanwhile, and is read.
-import { setTimeout as pause } from 'node:timers/promises';
 import { jest } from '@jest/globals';
-import { isAtollError, type AtollClient } from '@atoll/client';
+import { isAtollError } from '@atoll/client';
 import { MigrationState } from '@atoll/contracts/atoll/v1/migration';
 import { eventually } from '@atoll/platform-etcd/testing';
+import { AcknowledgedWriter } from './acknowledged-writer.ts';
 import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
 
 jest.setTimeout(180_000);
@@ -21,61 +21,17 @@ beforeAll(async () => {
 }, START_MS);
 afterAll(() => cluster?.stop(), STOP_MS);
 
-/** Writes all keys over and over; what was acknowledged last, by key, and what it was refused with. */
-class Writer {
-  readonly acknowledged = new Map<string, string>();
-  readonly refusals = new Map<string, number>();
-  writes = 0;
-  readonly #stop = new AbortController();
-  readonly #writing: Promise<unknown>;
-
-  constructor(client: AtollClient) {
-    this.#writing = Promise.all(Array.from({ length: 4 }, (_, worker) => this.#write(client, worker)));
-  }
-
-  async #write(client: AtollClient, worker: number): Promise<void> {
-    for (let round = worker; !this.#stop.signal.aborted; round += 4) {
-      const key = `key-${round % KEYS}`;
-      try {
-        await client.set(key, `value ${round}`, LONG);
-        this.acknowledged.set(key, `value ${round}`);
-        this.writes += 1;
-      } catch (error) {
-        const reason = isAtollError(error) ? error.reason : String(error);
-        this.refusals.set(reason, (this.refusals.get(reason) ?? 0) + 1);
-        // A refusal is answered at once: refused writers would take the processor from everybody.
-        await pause(5);
-      }
-    }
-  }
-
-  get refused(): number {
-    return this.refusals.get('KEYSPACE_FROZEN') ?? 0;
-  }
-
-  async stop(): Promise<void> {
-    this.#stop.abort();
-    await this.#writing;
-  }
-}
-
 it('is frozen across the deaths of a leader and of the coordinator, and while a replica moves; what was acknowledged before is all there is; then it takes writes again', async () => {
   const client = cluster.client({ keyspace: NAME });
-  const writer = new Writer(client);
-  const lost = async (): Promise<string[]> => {
-    const keys = [...writer.acknowledged.keys()];
-    const found = await client.getMany(keys, LONG);
-    return keys.filter((key, index) => {
-      const outcome = found[index]!;
-      return !outcome.ok || outcome.value?.value.toString() !== writer.acknowledged.get(key);
-    });
-  };
+  const writer = new AcknowledgedWriter({ client, keys: KEYS });
+  const lost = (): Promise<string[]> => writer.lost(client);
+  const refused = (): number => writer.refused('KEYSPACE_FROZEN');
   await eventually('every key was written', () => writer.acknowledged.size === KEYS, END_MS);
   const frozen = await cluster.freezeKeyspace(NAME, 'for a look');
   expect(frozen.freeze).toMatchObject({ note: 'for a look', movedToCluster: '' });
   // Once more is the same as once.
   expect((await cluster.freezeKeyspace(NAME, 'again')).freeze).toEqual(frozen.freeze);
-  await eventually('writers are refused', () => writer.refused > 20, END_MS);
+  await eventually('writers are refused', () => refused() > 20, END_MS);
   expect(await client.set('mine', 'x', LONG).catch((error: unknown) => isAtollError(error) && [error.reason, error.message, error.metadata['keyspace']])).toEqual(['KEYSPACE_FROZEN', `keyspace: ${NAME} is frozen and takes no writes until it is unfrozen: for a look`, NAME]);
   expect(await lost()).toEqual([]);
   const writes = writer.writes;
@@ -84,7 +40,7 @@ it('is frozen across the deaths of a leader and of the coordinator, and while a 
   const killed = before[0]!.leader;
   await cluster.kill(killed);
   await eventually('others lead', async () => (await cluster.partitions(NAME)).every(({ leader }) => leader !== '' && leader !== killed), END_MS);
-  await eventually('writers are refused by the next leaders', ((refused) => () => writer.refused > refused + 50)(writer.refused), END_MS);
+  await eventually('writers are refused by the next leaders', ((before) => () => refused() > before + 50)(refused()), END_MS);
   expect(await lost()).toEqual([]);
   await cluster.startProcess(killed);
   await cluster.untilRedundant(NAME);

@@ -137,6 +137,23 @@ export class CopyStore {
     });
   }
 
+  /**
+   * Has a copy take writes whose source was moved by the cluster that had it, in one transaction with the job, if that is
+   * CUTTING_OVER (R37). Answers the job as it stands then; where it is not known whether it was written, it is to be done
+   * again. Throws METADATA_UNAVAILABLE.
+   */
+  open(id: string, complete: (job: CopyJob) => CopyJob, specOf: (spec: KeyspaceSpec, revision: number) => KeyspaceSpec): Promise<CopyJob> {
+    return this.#inTurn(async () => {
+      const revision = await this.#read();
+      const stored = this.#jobs.get(id);
+      const target = stored && (await this.#spec(stored.job.target, stored.job.targetId));
+      if (stored?.job.state !== 'CUTTING_OVER' || target === undefined) return stored!.job;
+      await this.#transact([copyKeyOf(stored), specKeyOf(target)], [{ kind: 'put', key: copyKey(id), value: encodeCopyJob(complete(stored.job)) }, putOf(specOf(target.spec, revision))]);
+      await this.#read();
+      return this.#jobs.get(id)!.job;
+    });
+  }
+
   /** After a cut-over whose answer was lost: has it be done, or be refused for ever. Throws while neither is certain. */
   settle(): Promise<void> {
     return this.#inTurn(async () => {

@@ -24,6 +24,8 @@ export interface CutOverPorts {
   /** Asks the leaders of the copy anew; resolves when they have answered, or do not. */
   readonly refreshStatuses: (job: CopyJob) => Promise<void>;
   readonly write: (records: readonly WriteRecord[]) => Promise<void>;
+  /** Whether the source stands still for another cluster. */
+  readonly isTaken: (job: CopyJob) => boolean;
   /** For tests: whether the transaction is to wait. */
   readonly isHeld: (job: CopyJob) => boolean;
   /** To be stepped again at once, or within so many ms. */
@@ -59,9 +61,15 @@ export class CutOverRun {
     await Promise.all([...this.#leadersOf(job, all)].map(([address, led]) => this.#ask(job, address, led, false)));
   }
 
+  /** Nothing is under way that would not end with its step. Answers the reason. */
+  giveUp(_job: CopyJob, reason: string): string {
+    return reason;
+  }
+
   /** Does what is next. Answers why it is to be given up; undefined while it goes on, or is done. */
   async step(job: CopyJob): Promise<string | undefined> {
     const source = this.#ports.view.keyspace(job.source);
+    if (this.#ports.isTaken(job)) return `keyspace ${job.source} is about to be moved to another cluster`;
     if (source?.freeze !== undefined) return `keyspace ${job.source} is frozen`;
     if (source?.id !== job.sourceId || this.#records(job).length !== source.partitionCount) return `keyspace ${job.source} is not whole`;
     const step = nextCutOverStep(this.#facts(job));
@@ -92,18 +100,7 @@ export class CutOverRun {
     const records = this.#records(job);
     const sources = records.map(({ record }): FrozenSource => ({ partition: record.partition, isFrozen: record.frozen === this.id, generation: record.generation.counter, barrier: this.#barriers.get(record.partition) }));
     const heldMs = nowMs - Math.min(nowMs, ...this.#heldSince.values());
-    return { sources, pairs: this.#pairs(job, records.length), heldMs, maxPauseMs: job.cutOver!.maxPauseMs };
-  }
-
-  #pairs(job: CopyJob, sourceCount: number): readonly CopiedPair[] {
-    const { view, statuses } = this.#ports;
-    return Array.from({ length: sourceCount === 0 ? 0 : job.partitionCount }, (_, target) => {
-      const told = statuses(view.partition(job.target, target)?.record.leader?.node, job.targetId, target);
-      return sourcePartitionsOf(target, { sourceCount, targetCount: job.partitionCount, tokens: undefined }).map((source): CopiedPair => {
-        const status = told.find(({ sourcePartition }) => sourcePartition === source);
-        return { source, target, applied: status?.phase === CopyPhase.COPY_PHASE_FOLLOWING ? status.origin : undefined };
-      });
-    }).flat();
+    return { sources, pairs: pairsOf(job, records.length, this.#ports), heldMs, maxPauseMs: job.cutOver!.maxPauseMs };
   }
 
   async #freeze(job: CopyJob, partitions: readonly number[]): Promise<void> {
@@ -171,6 +168,17 @@ export class CutOverRun {
     this.#ports.wake(ASK_MS);
     return undefined;
   }
+}
+
+/** Each partition of the copy with those of the source that have keys of it, and how far it is with them, as its leader's node last said. */
+export function pairsOf(job: CopyJob, sourceCount: number, { view, statuses }: Pick<CutOverPorts, 'view' | 'statuses'>): readonly CopiedPair[] {
+  return Array.from({ length: sourceCount === 0 ? 0 : job.partitionCount }, (_, target) => {
+    const told = statuses(view.partition(job.target, target)?.record.leader?.node, job.targetId, target);
+    return sourcePartitionsOf(target, { sourceCount, targetCount: job.partitionCount, tokens: undefined }).map((source): CopiedPair => {
+      const status = told.find(({ sourcePartition }) => sourcePartition === source);
+      return { source, target, applied: status?.phase === CopyPhase.COPY_PHASE_FOLLOWING ? status.origin : undefined };
+    });
+  }).flat();
 }
 
 /** Source and copy behind the cut-over: one name more for the copy, which takes writes, and none for the source. */

@@ -73,7 +73,6 @@ describe('a cut-over that is asked for', () => {
   const cutOver = { id: 'x', maxPauseMs: 500 };
 
   it.each([
-    ['of a keyspace of another cluster', { cluster: { id: 'x', routers: ['h:1'], partitionCount: 4 } }, 'migration c copies a keyspace of another cluster, and cannot take its place there'],
     ['of a range of tokens', { tokens: { start: { high: 0, low: 0 }, end: { high: 1, low: 0 } } }, 'migration c copies a range of tokens, and the name of a keyspace cannot mean the copy for some of its keys and the source for the others: the copy can be read under its own name until it is cancelled; to move keys for good, copy the whole keyspace and cut that over'],
   ])('of a copy %s is refused, whatever its state', (_name, fields, refusal) => {
     for (const state of ['RUNNING', 'PAUSED'] as const) expect(beginCutOver(job(state, fields), cutOver)).toEqual({ refusal });
