@@ -73,6 +73,17 @@ describe('copies by other clusters through a router (R37)', () => {
     expect(await told()).toEqual([0, 2, 3].map(sized));
   });
 
+  it('asks the coordinator to hold keyspaces still where it is offered, and no stranger: ROUTER_COPY_CUT_OVERS', async () => {
+    await startWorld();
+    const hold = (clusterId: string) => callUnary(client, 'holdSource', { clusterId, keyspace: 'default', keyspaceId: 'ks1', toClusterId: 'far', toKeyspace: 'wide', maxPauseMs: 500, traceparent: '' }, DEADLINE);
+    await expect(hold('test-cluster')).rejects.toMatchObject({ reason: 'COPY_NOT_OFFERED', message: expect.stringContaining('ROUTER_COPY_CUT_OVERS is off') });
+    client.close();
+    await world.stop();
+    await startWorld({ env: { ROUTER_COPY_SOURCES: 'on', ROUTER_COPY_CUT_OVERS: 'on' } });
+    await expect(hold('other')).rejects.toMatchObject({ reason: 'WRONG_CLUSTER' });
+    await expect(callUnary(client, 'settleHold', { clusterId: 'test-cluster', keyspace: 'default', keyspaceId: 'ks1', hold: 'h', move: false }, DEADLINE)).rejects.toMatchObject({ reason: 'NOT_COORDINATOR' });
+  });
+
   it('passes on what the leader of the partition says, and its failures', async () => {
     await startWorld();
     await world.lead(1, 1);

@@ -108,7 +108,6 @@ describe('a keyspace that moves to another cluster', () => {
     expect([job.state, job.problem]).toEqual([SUCCEEDED, '']);
     expect(job.pauseMsMax).toBeLessThanOrEqual(2000);
     expect(job.copy!.pausesMs).toHaveLength(8);
-    process.stdout.write(`writes were held back for ${job.pauseMsMax} ms\n`);
     await hasMoved(moving);
     // Once more is the same as once.
     expect(await to.cutOverMigration(moving.id)).toMatchObject({ state: SUCCEEDED, pauseMsMax: job.pauseMsMax });

@@ -3114,7 +3114,7 @@ export const CopyService = {
   },
   /**
    * Ends a hold, for good: either the keyspace is moved, and takes no writes here any more, or it takes them again. The same
-   * question has the same answer ever after. Served as HoldSource.
+   * question has the same answer from then on, unless an operator reopens the keyspace. Served as HoldSource.
    */
   settleHold: {
     path: "/atoll.v1.Copy/SettleHold" as const,
@@ -3161,7 +3161,7 @@ export interface CopyServer extends UntypedServiceImplementation {
   holdSource: handleUnaryCall<HoldSourceRequest, HoldSourceResponse>;
   /**
    * Ends a hold, for good: either the keyspace is moved, and takes no writes here any more, or it takes them again. The same
-   * question has the same answer ever after. Served as HoldSource.
+   * question has the same answer from then on, unless an operator reopens the keyspace. Served as HoldSource.
    */
   settleHold: handleUnaryCall<SettleHoldRequest, SettleHoldResponse>;
   /** Whether the partitions of a source that this node leads stand still, since their records say that they are frozen. */
@@ -3241,7 +3241,7 @@ export interface CopyClient extends Client {
   ): ClientUnaryCall;
   /**
    * Ends a hold, for good: either the keyspace is moved, and takes no writes here any more, or it takes them again. The same
-   * question has the same answer ever after. Served as HoldSource.
+   * question has the same answer from then on, unless an operator reopens the keyspace. Served as HoldSource.
    */
   settleHold(
     request: SettleHoldRequest,
