@@ -40,7 +40,7 @@ it('is frozen across the deaths of a leader and of the coordinator, and while a 
   const killed = before[0]!.leader;
   await cluster.kill(killed);
   await eventually('others lead', async () => (await cluster.partitions(NAME)).every(({ leader }) => leader !== '' && leader !== killed), END_MS);
-  await eventually('writers are refused by the next leaders', ((before) => () => refused() > before + 50)(refused()), END_MS);
+  await eventually('writers are refused by the next leaders', ((earlier) => () => refused() > earlier + 50)(refused()), END_MS);
   expect(await lost()).toEqual([]);
   await cluster.startProcess(killed);
   await cluster.untilRedundant(NAME);

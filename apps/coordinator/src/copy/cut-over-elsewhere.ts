@@ -60,7 +60,10 @@ export class CutOverElsewhere {
   async step(job: CopyJob): Promise<string | undefined> {
     if (job.cutOver!.hold !== undefined) return this.#move(job, job.cutOver!.hold);
     const { nowMs, wake } = this.#ports;
-    this.#sinceMs ??= this.#ask(job, nowMs());
+    if (this.#sinceMs === undefined) {
+      this.#sinceMs = nowMs();
+      void this.#askToHold(job);
+    }
     if (this.#failure !== undefined) return this.#failure;
     const { maxPauseMs } = job.cutOver!;
     const heldMs = nowMs() - this.#sinceMs;
@@ -87,23 +90,18 @@ export class CutOverElsewhere {
     return reason;
   }
 
-  #ask(job: CopyJob, startMs: number): number {
+  async #askToHold(job: CopyJob): Promise<void> {
     this.span.entered('freeze');
     const { view, calls, wake } = this.#ports;
     const request = { ...placeOf(job), toClusterId: view.clusterId, toKeyspace: job.target, maxPauseMs: job.cutOver!.maxPauseMs, traceparent: this.span.traceparent };
-    void calls.hold(this.#router, request, this.#leaving.signal).then(
-      (held) => {
-        this.#held = held;
-        // Given up meanwhile.
-        if (this.#leaving.signal.aborted) this.giveUp(job, '');
-        wake(0);
-      },
-      (error: unknown) => {
-        this.#failure = `the cluster of the source does not hold writes back: ${messageOf(error)}`;
-        wake(0);
-      },
-    );
-    return startMs;
+    try {
+      this.#held = await calls.hold(this.#router, request, this.#leaving.signal);
+      // Given up meanwhile.
+      if (this.#leaving.signal.aborted) this.giveUp(job, '');
+    } catch (error) {
+      this.#failure = `the cluster of the source does not hold writes back: ${messageOf(error)}`;
+    }
+    wake(0);
   }
 
   #facts(job: CopyJob, { partitions }: HoldSourceResponse) {
