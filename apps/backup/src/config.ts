@@ -7,6 +7,7 @@ import {
   defineSetting,
   durationMs,
   parseSettings,
+  shownSettings,
   toCommonConfig,
   type CommonConfig,
   type Env,
@@ -38,7 +39,7 @@ export function parseConfig(env: Env): Config {
   const relations = COMMON_RELATIONS as readonly Relation<typeof SETTINGS>[];
   const values = parseSettings(SETTINGS, env, { prefixes: [COMMON_PREFIX, BACKUP_PREFIX], relations });
   return Object.freeze({
-    common: toCommonConfig(values),
+    common: toCommonConfig(values, shownSettings(SETTINGS, env)),
     repository: resolve(values.BACKUP_REPOSITORY),
     probeMs: values.BACKUP_PROBE_MS,
     etcdCheckMs: values.BACKUP_ETCD_CHECK_MS,

@@ -7,7 +7,7 @@ import { randomHex, type Clock, type Random } from '@atoll/core-runtime';
 import { formatAddress, type Address } from '@atoll/platform-config';
 import { ClientLocks, RECOVERY_COMMAND, appendEvent, campaign, connectEtcd, type ClusterView, type Election, type MetadataStore } from '@atoll/platform-etcd';
 import { addStandardServices, createGrpcServer } from '@atoll/platform-grpc';
-import { guardMetadata, openCluster } from '@atoll/platform-lifecycle';
+import { etcdMetrics, guardMetadata, openCluster } from '@atoll/platform-lifecycle';
 import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type Telemetry } from '@atoll/platform-telemetry';
 import { connectReplicationPeer, type ConnectPeer } from './adapters/replication-peer.ts';
 import type { AdminContext } from './admin-context.ts';
@@ -56,7 +56,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const { connect = (address: string) => connectReplicationPeer(address, config.nodeCallMs) } = options;
   const { common } = config;
   const store = guardMetadata({
-    store: options.store ?? connectEtcd({ endpoints: common.etcdEndpoints }),
+    store: options.store ?? connectEtcd({ endpoints: common.etcdEndpoints, observer: etcdMetrics(telemetry.metrics) }),
     logger,
     metrics: telemetry.metrics,
     beginsBehind: true,
@@ -83,6 +83,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     nodeStates: () => [...new Set([...(view?.nodes().keys() ?? []), ...(view?.nodeSpecs().keys() ?? [])])].map((id) => judge(id).state),
     health: () => countHealth({ keyspaces: view?.keyspaces().values() ?? [], recordsOf: (name) => view?.partitions(name) ?? [], nodes: view?.nodes() ?? new Map() }),
     migrations: () => heldTerm()?.migrations.store,
+    copies: () => heldTerm()?.copies.store.jobs() ?? [],
   });
 
   const grpc = createGrpcServer({ telemetry, logger });
@@ -96,7 +97,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   let address: Address;
   try {
     if (common.httpListen !== undefined) {
-      http = await startHttpEndpoint({ listen: common.httpListen, metrics: telemetry.handleMetricsRequest, readiness });
+      http = await startHttpEndpoint({ listen: common.httpListen, metrics: telemetry.handleMetricsRequest, settings: common.shownSettings, readiness });
     }
     address = await grpc.listen(common.listen);
   } catch (error) {
@@ -118,7 +119,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   });
 
   const open = async (): Promise<void> => {
-    const opened = await openCluster({ store, logger, clusterId: common.clusterId, createId: () => randomHex(random, 8), signal: stopping.signal });
+    const opened = await openCluster({ store, logger, metrics: telemetry.metrics, clusterId: common.clusterId, createId: () => randomHex(random, 8), signal: stopping.signal });
     if (opened === undefined) return;
     let toldMs = -Infinity;
     view = opened;

@@ -9,6 +9,20 @@ import { discardText } from './domain/discard-text.ts';
 import type { SeenReplica } from './domain/last-seen.ts';
 import { lossOf, lossText } from './domain/loss.ts';
 
+/** Every kind that is told. Each is counted from the start, at 0: a rate needs a value before the first event. */
+const KINDS = [
+  'DATA_LOSS', 'DATA_DISCARDED', 'LEADER_CHANGED', 'LEADER_TRANSFERRED', 'PARTITIONS_FENCED', 'PARTITIONS_WAITING', 'NODE_DRAINING',
+  'NODE_WANTED', 'NODE_REMOVED', 'NODE_DOWN', 'NODE_UP', 'NODE_DEGRADED', 'NODE_ETCD_LOST', 'NODE_JOINED', 'NODE_RESTARTED', 'NODE_LEFT',
+  'METADATA_REGRESSED', 'METADATA_RECOVERED', 'KEYSPACE_CREATED', 'KEYSPACE_DELETED', 'REPLICA_REPAIRED', 'REPLICA_DIFFERS',
+  'REPLICAS_CONTESTED', 'MIGRATION_BEGAN', 'MIGRATION_SUCCEEDED', 'MIGRATION_FAILED', 'MIGRATION_CANCELLED', 'CUT_OVER_BEGAN',
+  'CUT_OVER_GIVEN_UP',
+] as const;
+
+type EventKind = (typeof KINDS)[number];
+
+/** Those of nodes and migrations are put together; one of a state that is never told would type, too. */
+type ToldKind = EventKind | `NODE_${SpecAction['news']}` | `MIGRATION_${MigrationJob['state'] | CopyJob['state']}`;
+
 /** What an operator may want to know: one line in the log, one count, one event in the cluster's list. */
 export class Events {
   readonly #logger: Logger;
@@ -29,6 +43,7 @@ export class Events {
     this.#append = options.append;
     this.#wallMs = options.wallMs;
     this.#events = options.metrics.counterFamily('atoll_coordinator_events_total', ['kind'], { description: 'Events told to operators.' });
+    for (const kind of KINDS) this.#events.with(kind);
   }
 
   /**
@@ -175,12 +190,12 @@ export class Events {
     }
   }
 
-  #judged(node: string, kind: string, message: string): void {
+  #judged(node: string, kind: EventKind, message: string): void {
     this.#logger.warn({ node }, message);
     this.#tell({ kind, node, message });
   }
 
-  #tell(event: Pick<ClusterEvent, 'kind' | 'message'> & Partial<ClusterEvent>): void {
+  #tell(event: Pick<ClusterEvent, 'message'> & Partial<ClusterEvent> & { readonly kind: ToldKind }): void {
     this.#events.with(event.kind).add();
     this.#append({ atMs: this.#wallMs(), keyspace: '', node: '', partitions: [], ...event });
   }
@@ -192,7 +207,7 @@ const WANTED = {
   REMOVED: { kind: 'NODE_REMOVED', message: 'is removed: nothing of its data is waited for any more' },
 } as const;
 
-const RECORD_EVENTS: readonly { readonly kind: string; readonly level: 'info' | 'warn' | 'error'; readonly decisions: readonly DecisionKind[]; readonly text: string }[] = [
+const RECORD_EVENTS: readonly { readonly kind: EventKind; readonly level: 'info' | 'warn' | 'error'; readonly decisions: readonly DecisionKind[]; readonly text: string }[] = [
   { kind: 'DATA_LOSS', level: 'error', decisions: ['RESET'], text: 'lost their data: no replica that had it can be waited for; they are served again, empty' },
   { kind: 'DATA_LOSS', level: 'error', decisions: ['RECOVER'], text: 'go on, by the word of an operator, from replicas that may miss writes' },
   { kind: 'PARTITIONS_FENCED', level: 'warn', decisions: ['FENCE'], text: 'have no in-sync replica that could lead; they wait until their former leaders are certain to have stopped' },

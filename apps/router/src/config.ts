@@ -8,6 +8,7 @@ import {
   integer,
   optional,
   parseSettings,
+  shownSettings,
   ratio,
   text,
   toCommonConfig,
@@ -125,7 +126,7 @@ export interface Config extends Pick<DispatcherOptions, 'operationsMax' | 'bytes
 export function parseConfig(env: Env): Config {
   const values = parseSettings(SETTINGS, env, { prefixes: [COMMON_PREFIX, ROUTER_PREFIX], relations: RELATIONS });
   return Object.freeze({
-    common: toCommonConfig(values),
+    common: toCommonConfig(values, shownSettings(SETTINGS, env)),
     zone: values.ROUTER_ZONE,
     operationsMax: values.ROUTER_OPERATIONS_MAX,
     bytesMax: values.ROUTER_REQUEST_BYTES_MAX,

@@ -35,6 +35,7 @@ export interface DevStatus {
   readonly coordinators: readonly DevProcess[];
   readonly storageNodes: readonly DevProcess[];
   readonly backups: readonly DevProcess[];
+  readonly etcdProcess: DevProcess;
 }
 
 export interface DevClusterOptions {

@@ -94,23 +94,23 @@ export class CacheOperations {
     if (request.fence !== undefined && leader !== undefined) return this.#getUnder(request.fence, { target, leader, request }, now, done);
     // A session may have seen a write that is not committed yet (ack LEADER): the leader lets its read wait, too.
     const mayWait = request.consistency <= Consistency.CONSISTENCY_STRONG || request.session.length > 0;
-    if (!mayWait || leader === undefined) return done(undefined, readAnswer(hosted, hosted.replica.state.store.get(request.key, hash), now));
+    if (!mayWait || leader === undefined) return done(undefined, readAnswer(target, hosted.replica.state.store.get(request.key, hash), now));
     const read = leader.read(request.key, hash);
-    if (read === undefined || !('kind' in read)) return done(undefined, readAnswer(hosted, read, now));
+    if (read === undefined || !('kind' in read)) return done(undefined, readAnswer(target, read, now));
     read.write.onSettled((committed) => {
       // Writes that came after the read are none of its business: under a stream of them it would wait for ever, and
       // one that commits in the same turn would be seen ahead of its place in the order sent (R26).
       if (!committed || hosted.replica.leader !== leader) return done(this.#notLeader(target), undefined);
-      done(undefined, readAnswer(hosted, read.entry, readMoment()));
+      done(undefined, readAnswer(target, read.entry, readMoment()));
     });
   }
 
   /** A read under a lock is answered once earlier holders are certainly refused (I9). */
   #getUnder(proof: FenceMessage, { target, leader, request }: { target: Target; leader: Leader; request: GetRequest }, now: Moment, done: Done<GetResponse>): void {
-    const { hosted, hash, keyspace } = target;
+    const { hash, keyspace } = target;
     if (keyspace.spec.cutOver !== undefined) leader.endCopy(keyspace.spec.cutOver, now);
     leader.readUnder(toFenceOf(proof, request.key), { key: request.key, hash }, now, (outcome) => {
-      if (outcome.kind === 'read') return done(undefined, readAnswer(hosted, outcome.entry, readMoment()));
+      if (outcome.kind === 'read') return done(undefined, readAnswer(target, outcome.entry, readMoment()));
       done(outcome.reason === 'NOT_LEADER' ? this.#notLeader(target) : new AtollError(outcome.reason, outcome.message), undefined);
     });
   }
@@ -328,10 +328,12 @@ const copying = (name: string, { keyspace, job }: CopyOf): AtollError =>
 /** Whoever leads, this one does not answer it now. */
 const isRefusal = (error: unknown): boolean => error instanceof AtollError && (error.reason === 'NOT_LEADER' || error.reason === 'PARTITION_UNAVAILABLE');
 
-function readAnswer(hosted: HostedReplica, entry: StoredEntry | undefined, now: Moment): GetResponse {
+function readAnswer({ keyspace, hosted }: Target, entry: StoredEntry | undefined, now: Moment): GetResponse {
   const session = hosted.appliedSession();
   if (entry === undefined || isExpired(entry.expiresAtMs, hosted.replica.state.clock.read(now.monotonicMs))) {
+    keyspace.misses += 1;
     return { found: false, value: EMPTY, version: EMPTY, expiresAtMs: 0, session };
   }
+  keyspace.hits += 1;
   return { found: true, value: entry.value, version: encodeVersion(entry.version), expiresAtMs: entry.expiresAtMs, session };
 }

@@ -34,6 +34,7 @@ export type { ClusterChange, ClusterView, CoordinatorRecord } from './cluster-vi
 export { campaign } from './election.ts';
 export type { CampaignHandlers, CampaignOptions, Election, ElectionTerm } from './election.ts';
 export { CHANGES_PER_TRANSACTION_MAX, EtcdMetadataStore, connectEtcd } from './etcd-metadata-store.ts';
+export type { EtcdObserver } from './etcd-endpoints.ts';
 export type { EtcdOptions } from './etcd-metadata-store.ts';
 export { EVENTS_MAX, EVENT_BYTES_MAX, EVENT_PARTITIONS_MAX, appendEvent, listEvents } from './event-log.ts';
 export type { ClusterEvent } from './event-log.ts';
