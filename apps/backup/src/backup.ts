@@ -3,6 +3,7 @@ import { formatAddress, type Address } from '@atoll/platform-config';
 import { connectEtcd, type MetadataStore } from '@atoll/platform-etcd';
 import { addStandardServices, createGrpcServer } from '@atoll/platform-grpc';
 import { etcdMetrics } from '@atoll/platform-lifecycle';
+import { formatRepositoryLocation } from '@atoll/platform-repository';
 import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type Telemetry } from '@atoll/platform-telemetry';
 import type { Config } from './config.ts';
 import { watchEtcd } from './etcd-watchdog.ts';
@@ -33,7 +34,7 @@ export interface Backup {
 export async function startBackup({ config, logger, telemetry, ...options }: BackupOptions): Promise<Backup> {
   const { common } = config;
   const store = options.store ?? connectEtcd({ endpoints: common.etcdEndpoints, observer: etcdMetrics(telemetry.metrics) });
-  const probe = new SharedProbe(config.repository, config.probeMs);
+  const probe = new SharedProbe({ location: config.repository, s3: config.s3, timeoutMs: config.probeMs });
   const grpc = createGrpcServer({ telemetry, logger });
   const service: BackupServer = {
     getRepository: grpc.handlers.unary(BackupService.getRepository, () => getRepository(config.repository, probe)),
@@ -61,7 +62,7 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     await store.close();
     throw error;
   }
-  logger.info({ address: formatAddress(address), http: http && formatAddress(http.address), repository: config.repository }, 'listening');
+  logger.info({ address: formatAddress(address), http: http && formatAddress(http.address), repository: formatRepositoryLocation(config.repository) }, 'listening');
   return {
     address,
     httpAddress: http?.address,

@@ -65,6 +65,19 @@ export const ERROR_REASONS = [
   'CAPACITY_SHORT',
   // A copy is not ready to take the place of its source: it does not follow, is behind, or was not found equal.
   'CUT_OVER_REFUSED',
+  // Archives and the repositories that keep them.
+  'ARCHIVE_NOT_FOUND',
+  // A chunk or manifest is missing, cut short or not what was written: `object` and `damage` in the metadata.
+  'ARCHIVE_DAMAGED',
+  // What is encrypted needs another key than those that were given.
+  'ARCHIVE_KEY_WRONG',
+  // Written by a later version in a way that this one cannot read.
+  'ARCHIVE_TOO_NEW',
+  // Another archive goes on from it, or somebody reads it or adds to it at this moment.
+  'ARCHIVE_IN_USE',
+  'REPOSITORY_FULL',
+  'REPOSITORY_READ_ONLY',
+  'REPOSITORY_UNAVAILABLE',
   'CANCELLED',
   'DEADLINE_EXCEEDED',
   'INTERNAL',

@@ -42,6 +42,8 @@ export { RECORD_BYTES_MAX } from './json-codec.ts';
 export type { Parsed } from './json-codec.ts';
 export { CLIENT_LOCK_TTL_MS_MAX, CLIENT_LOCK_TTL_MS_MIN, CLIENT_LOCK_WAIT_MS_MAX, ClientLocks } from './locks/client-locks.ts';
 export type { GrantedLock, ListedRequest, LockAsk } from './locks/client-locks.ts';
+export { holdLock } from './locks/held-lock.ts';
+export type { HeldLock, HoldLockOptions } from './locks/held-lock.ts';
 export type {
   Change,
   Comparison,
