@@ -2,6 +2,7 @@
 // election. All state is in etcd.
 import { randomBytes } from 'node:crypto';
 import { AdminService } from '@atoll/contracts/atoll/v1/admin';
+import { CopyService } from '@atoll/contracts/atoll/v1/copy';
 import { LocksService } from '@atoll/contracts/atoll/v1/locks';
 import { randomHex, type Clock, type Random } from '@atoll/core-runtime';
 import { formatAddress, type Address } from '@atoll/platform-config';
@@ -13,6 +14,7 @@ import { connectReplicationPeer, type ConnectPeer } from './adapters/replication
 import type { AdminContext } from './admin-context.ts';
 import { addAdminService } from './admin-service.ts';
 import type { Config } from './config.ts';
+import { addCopyService } from './copy-service.ts';
 import { createCoordinatorMetrics } from './coordinator-metrics.ts';
 import { describeNode, type NodeHealth } from './domain/node-state.ts';
 import { countHealth } from './domain/partition-health.ts';
@@ -89,10 +91,11 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const grpc = createGrpcServer({ telemetry, logger });
   const context: AdminContext = { id: common.id, store, random, view: () => view, term: heldTerm, judge };
   addAdminService(grpc.server, grpc.handlers, context);
+  addCopyService(grpc.server, grpc.handlers, context);
   const locks = new ClientLocks(store);
   addLocksService(grpc.server, grpc.handlers, { locks, random, view: () => view, requireSound: () => store.requireSound() });
   telemetry.metrics.gauge('atoll_coordinator_lock_waiters', { description: 'Lock requests that wait through this process.' }, () => locks.waiterCount);
-  const health = addStandardServices(grpc.server, { services: [AdminService, LocksService] });
+  const health = addStandardServices(grpc.server, { services: [AdminService, LocksService, CopyService] });
   let http: HttpEndpoint | undefined;
   let address: Address;
   try {

@@ -1,7 +1,8 @@
 import { RangeState, type PartitionComparison } from '@atoll/contracts/atoll/v1/admin';
+import type { HoldSourceRequest } from '@atoll/contracts/atoll/v1/copy';
 import type { DiscardedWrites } from '@atoll/contracts/atoll/v1/heartbeat';
 import type { CopyJob, MigrationJob } from '@atoll/core-migration';
-import type { DecisionKind, PartitionRecord, VerdictChange, WriteRecord } from '@atoll/core-membership';
+import type { DecisionKind, KeyspaceSpec, PartitionRecord, VerdictChange, WriteRecord } from '@atoll/core-membership';
 import { RECOVERY_COMMAND, type ClusterEvent } from '@atoll/platform-etcd';
 import type { Counter, Family, Logger, Metrics } from '@atoll/platform-telemetry';
 import type { SpecAction } from './adapters/record-writer.ts';
@@ -154,6 +155,28 @@ export class Events {
   keyspaceCreated(keyspace: string): void {
     this.#logger.info({ keyspace }, 'keyspace created');
     this.#tell({ kind: 'KEYSPACE_CREATED', keyspace, message: `keyspace ${keyspace} was created` });
+  }
+
+  /** Another cluster has a copy of it that is about to take its place. */
+  sourceHeld({ keyspace, toClusterId, toKeyspace, maxPauseMs }: HoldSourceRequest): void {
+    const message = `${toKeyspace} of cluster ${toClusterId} is about to take the place of ${keyspace}; writes wait for ${maxPauseMs} ms at most`;
+    this.#logger.info({ keyspace }, message);
+    this.#tell({ kind: 'CUT_OVER_BEGAN', keyspace, message });
+  }
+
+  sourceReleased({ keyspace, toClusterId, toKeyspace }: HoldSourceRequest, why: string): void {
+    const message = `${toKeyspace} of cluster ${toClusterId} did not take the place of ${keyspace}, which is written to as before: ${why}`;
+    this.#logger.warn({ keyspace }, message);
+    this.#tell({ kind: 'CUT_OVER_GIVEN_UP', keyspace, message });
+  }
+
+  /** It was frozen, moved to another cluster, or takes writes again. */
+  keyspaceFrozen({ name: keyspace, freeze }: KeyspaceSpec): void {
+    const { movedTo, note = '' } = freeze ?? {};
+    const why = movedTo === undefined ? `is frozen${note === '' ? '' : `: ${note}`}` : `was moved to ${movedTo.keyspace} of cluster ${movedTo.cluster}, and takes no writes here any more`;
+    const message = `keyspace ${keyspace} ${freeze === undefined ? 'takes writes again' : why}`;
+    this.#logger.info({ keyspace }, message);
+    this.#tell({ kind: freeze === undefined ? 'KEYSPACE_UNFROZEN' : movedTo === undefined ? 'KEYSPACE_FROZEN' : 'KEYSPACE_MOVED', keyspace, message });
   }
 
   keyspaceDeleted(keyspace: string): void {

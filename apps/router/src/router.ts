@@ -92,7 +92,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
     const dispatcher = new Dispatcher({ table, operationsMax, bytesMax, resultBytesMax, link, retryBudget, tracing: telemetry.tracing, metrics, events, nowMs, random });
     opened.subscribe((changes) => dispatcher.onChanges(changes));
     const watches = new RouterWatches({ metrics: telemetry.metrics, max: config.watchesMax });
-    const copies = new RouterCopies({ clusterId: opened.clusterId, isOffered: config.offersCopies, streamsMax: config.copyStreamsMax, metrics: telemetry.metrics });
+    const copies = new RouterCopies({ clusterId: opened.clusterId, isOffered: config.offersCopies, offersCutOvers: config.offersCutOvers, coordinator: () => opened.coordinator()?.address, streamsMax: config.copyStreamsMax, metrics: telemetry.metrics });
     routing = { table, dispatcher, opIds: new OpIds(randomBytes(16)), watches, copies, onTable: (listener) => opened.subscribe(listener), heldResults: { bytes: 0, bytesMax: resultBytesMax } };
     view = opened;
     health.setServing(true);
@@ -118,6 +118,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
       const cutOff = setTimeout(() => routing?.dispatcher.close(), config.common.shutdownMs / 2);
       await grpc.close(signal);
       clearTimeout(cutOff);
+      routing?.copies.close();
       routing?.dispatcher.close();
       await view?.close();
       await http?.close();

@@ -194,6 +194,19 @@ export class DevCluster {
     await this.#ask((admin) => callUnary(admin, 'deleteKeyspace', { name }, { deadlineMs: SETTLE_MS }));
   }
 
+  /** Resolves when it takes no writes any more. */
+  async freezeKeyspace(name: string, note = ''): Promise<Keyspace> {
+    return (await this.#ask((admin) => callUnary(admin, 'freezeKeyspace', { name, note }, { deadlineMs: CALL_MS }))).keyspace!;
+  }
+
+  async unfreezeKeyspace(name: string, reopenMoved = false): Promise<Keyspace> {
+    return (await this.#ask((admin) => callUnary(admin, 'unfreezeKeyspace', { name, reopenMoved }, { deadlineMs: CALL_MS }))).keyspace!;
+  }
+
+  async keyspace(name: string): Promise<Keyspace> {
+    return (await this.#ask((admin) => callUnary(admin, 'getKeyspace', { name }, { deadlineMs: ASK_MS }))).keyspace!;
+  }
+
   async partitions(keyspace = 'default'): Promise<Partition[]> {
     return (await this.#ask((admin) => callUnary(admin, 'listPartitions', { keyspace }, { deadlineMs: ASK_MS }))).partitions;
   }

@@ -22,6 +22,10 @@ export const ERROR_REASONS = [
   'NODE_ID_TAKEN',
   // The keyspace is being copied from another one and takes no other writes (R37).
   'KEYSPACE_COPYING',
+  // An operator had the keyspace frozen: it is read, and takes no writes until it is unfrozen.
+  'KEYSPACE_FROZEN',
+  // Another cluster has the keyspace since a cut-over (R37): it is read here, and written to there.
+  'KEYSPACE_MOVED',
   // The router does not offer its keyspaces to other clusters (ROUTER_COPY_SOURCES).
   'COPY_NOT_OFFERED',
   // No router that was named of the cluster that has the source answers.
