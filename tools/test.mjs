@@ -17,7 +17,7 @@ const SUITES = {
   // Each cluster has processes of its own: two at once would only slow each other down.
   cluster: {
     title: 'process and cluster specs (real processes, real outages)',
-    args: ['--roots', 'libs', 'apps', 'tests', '--testMatch', '**/*.process.spec.ts', '**/tests/**/*.spec.ts', '--runInBand'],
+    args: ['--roots', 'libs', 'apps', 'tests', 'tools', '--testMatch', '**/*.process.spec.ts', '**/tests/**/*.spec.ts', '--runInBand'],
   },
 };
 

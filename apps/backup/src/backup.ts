@@ -2,6 +2,8 @@ import { BackupService, type BackupServer } from '@atoll/contracts/atoll/v1/back
 import { formatAddress, type Address } from '@atoll/platform-config';
 import { connectEtcd, type MetadataStore } from '@atoll/platform-etcd';
 import { addStandardServices, createGrpcServer } from '@atoll/platform-grpc';
+import { etcdMetrics } from '@atoll/platform-lifecycle';
+import { formatRepositoryLocation } from '@atoll/platform-repository';
 import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type Telemetry } from '@atoll/platform-telemetry';
 import type { Config } from './config.ts';
 import { watchEtcd } from './etcd-watchdog.ts';
@@ -31,8 +33,8 @@ export interface Backup {
 /** Resolves when the servers listen; etcd may still be away. Throws StartupError for a busy port. */
 export async function startBackup({ config, logger, telemetry, ...options }: BackupOptions): Promise<Backup> {
   const { common } = config;
-  const store = options.store ?? connectEtcd({ endpoints: common.etcdEndpoints });
-  const probe = new SharedProbe(config.repository, config.probeMs);
+  const store = options.store ?? connectEtcd({ endpoints: common.etcdEndpoints, observer: etcdMetrics(telemetry.metrics) });
+  const probe = new SharedProbe({ location: config.repository, s3: config.s3, timeoutMs: config.probeMs });
   const grpc = createGrpcServer({ telemetry, logger });
   const service: BackupServer = {
     getRepository: grpc.handlers.unary(BackupService.getRepository, () => getRepository(config.repository, probe)),
@@ -46,11 +48,12 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     intervalMs: config.etcdCheckMs,
     onChange: (isReady) => health.setServing(isReady),
   });
+  telemetry.metrics.gauge('atoll_etcd_connected', { description: '1 while etcd answers this process.' }, () => (watchdog.readiness().ready ? 1 : 0));
   let http: HttpEndpoint | undefined;
   let address: Address;
   try {
     if (common.httpListen !== undefined) {
-      http = await startHttpEndpoint({ listen: common.httpListen, metrics: telemetry.handleMetricsRequest, readiness: watchdog.readiness });
+      http = await startHttpEndpoint({ listen: common.httpListen, metrics: telemetry.handleMetricsRequest, settings: common.shownSettings, readiness: watchdog.readiness });
     }
     address = await grpc.listen(common.listen);
   } catch (error) {
@@ -59,7 +62,7 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     await store.close();
     throw error;
   }
-  logger.info({ address: formatAddress(address), http: http && formatAddress(http.address), repository: config.repository }, 'listening');
+  logger.info({ address: formatAddress(address), http: http && formatAddress(http.address), repository: formatRepositoryLocation(config.repository) }, 'listening');
   return {
     address,
     httpAddress: http?.address,

@@ -10,6 +10,7 @@ import { rebalanceCommand } from './commands/rebalance.ts';
 import { recoverMetadataCommand } from './commands/recover-metadata.ts';
 import { replaceCommand } from './commands/replace.ts';
 import { ringCommand } from './commands/ring.ts';
+import { debugCommand, doctorCommand, topCommand } from './commands/support.ts';
 import { syncCommand, verifyCommand } from './commands/verify.ts';
 import { EXIT_CODE, type ExitCode } from './exit-code.ts';
 import { note, type Io } from './io.ts';
@@ -34,6 +35,8 @@ export async function runCli(args: readonly string[], io: Io): Promise<ExitCode>
   for (const command of [clusterCommand(io).enablePositionalOptions().addCommand(recoverMetadataCommand(io, setExitCode)), nodesCommand(io).enablePositionalOptions().addCommand(replaceCommand(io, setExitCode)), nodeCommand(io, setExitCode), partitionsCommand(io).enablePositionalOptions().addCommand(transferCommand(io, setExitCode)).addCommand(recoverCommand(io, setExitCode)), ringCommand(io), keyspaceCommand(io), lockCommand(io, setExitCode), eventsCommand(io), verifyCommand(io, setExitCode), syncCommand(io, setExitCode), migrateCommand(io, setExitCode), rebalanceCommand(io, setExitCode), backupCommand(io, setExitCode)]) {
     program.addCommand(command);
   }
+  program.commandsGroup('When something is wrong:');
+  for (const command of [doctorCommand(io, setExitCode), topCommand(io), debugCommand(io)]) program.addCommand(command);
   for (const command of allCommands(program)) {
     command.exitOverride();
     command.configureOutput({ writeOut: (text) => io.stdout.write(text), writeErr: (text) => io.stderr.write(text) });

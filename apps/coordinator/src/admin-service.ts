@@ -7,6 +7,7 @@ import { createKeyspace } from './handlers/create-keyspace.ts';
 import { cutOverMigration } from './handlers/cut-over-migration.ts';
 import { deleteKeyspace } from './handlers/delete-keyspace.ts';
 import { drainNode } from './handlers/drain-node.ts';
+import { freezeKeyspace, unfreezeKeyspace } from './handlers/freeze-keyspace.ts';
 import { getCluster } from './handlers/get-cluster.ts';
 import { getKeyspace } from './handlers/get-keyspace.ts';
 import { listEvents } from './handlers/list-events.ts';
@@ -35,6 +36,8 @@ export function addAdminService(server: Server, handlers: RpcHandlers, context: 
     getKeyspace: handlers.unary(AdminService.getKeyspace, (request) => getKeyspace(context, request)),
     listKeyspaces: handlers.unary(AdminService.listKeyspaces, () => listKeyspaces(context)),
     deleteKeyspace: handlers.unary(AdminService.deleteKeyspace, (request, call) => deleteKeyspace(context, request, call)),
+    freezeKeyspace: handlers.unary(AdminService.freezeKeyspace, (request, call) => freezeKeyspace(context, request, call)),
+    unfreezeKeyspace: handlers.unary(AdminService.unfreezeKeyspace, (request, call) => unfreezeKeyspace(context, request, call)),
     listPartitions: handlers.unary(AdminService.listPartitions, (request) => listPartitions(context, withStoredName(context, request))),
     listEvents: handlers.unary(AdminService.listEvents, (request) => listEvents(context, request)),
     drainNode: handlers.unary(AdminService.drainNode, (request) => drainNode(context, request)),

@@ -10,6 +10,7 @@ import {
   integer,
   optional,
   parseSettings,
+  shownSettings,
   text,
   toCommonConfig,
   type CommonConfig,
@@ -171,7 +172,7 @@ export function parseConfig(env: Env): Config {
     throw new ConfigError(['COORDINATOR_FAILPOINTS_DIR is for tests and must not be set where NODE_ENV is production']);
   }
   return Object.freeze({
-    common: toCommonConfig(values),
+    common: toCommonConfig(values, shownSettings(SETTINGS, env)),
     electionTtlMs: values.COORDINATOR_ELECTION_TTL_MS,
     tickMs: values.COORDINATOR_TICK_MS,
     graceMs: values.COORDINATOR_GRACE_MS,

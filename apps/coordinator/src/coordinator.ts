@@ -2,17 +2,19 @@
 // election. All state is in etcd.
 import { randomBytes } from 'node:crypto';
 import { AdminService } from '@atoll/contracts/atoll/v1/admin';
+import { CopyService } from '@atoll/contracts/atoll/v1/copy';
 import { LocksService } from '@atoll/contracts/atoll/v1/locks';
 import { randomHex, type Clock, type Random } from '@atoll/core-runtime';
 import { formatAddress, type Address } from '@atoll/platform-config';
 import { ClientLocks, RECOVERY_COMMAND, appendEvent, campaign, connectEtcd, type ClusterView, type Election, type MetadataStore } from '@atoll/platform-etcd';
 import { addStandardServices, createGrpcServer } from '@atoll/platform-grpc';
-import { guardMetadata, openCluster } from '@atoll/platform-lifecycle';
+import { etcdMetrics, guardMetadata, openCluster } from '@atoll/platform-lifecycle';
 import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type Telemetry } from '@atoll/platform-telemetry';
 import { connectReplicationPeer, type ConnectPeer } from './adapters/replication-peer.ts';
 import type { AdminContext } from './admin-context.ts';
 import { addAdminService } from './admin-service.ts';
 import type { Config } from './config.ts';
+import { addCopyService } from './copy-service.ts';
 import { createCoordinatorMetrics } from './coordinator-metrics.ts';
 import { describeNode, type NodeHealth } from './domain/node-state.ts';
 import { countHealth } from './domain/partition-health.ts';
@@ -56,7 +58,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const { connect = (address: string) => connectReplicationPeer(address, config.nodeCallMs) } = options;
   const { common } = config;
   const store = guardMetadata({
-    store: options.store ?? connectEtcd({ endpoints: common.etcdEndpoints }),
+    store: options.store ?? connectEtcd({ endpoints: common.etcdEndpoints, observer: etcdMetrics(telemetry.metrics) }),
     logger,
     metrics: telemetry.metrics,
     beginsBehind: true,
@@ -83,20 +85,22 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     nodeStates: () => [...new Set([...(view?.nodes().keys() ?? []), ...(view?.nodeSpecs().keys() ?? [])])].map((id) => judge(id).state),
     health: () => countHealth({ keyspaces: view?.keyspaces().values() ?? [], recordsOf: (name) => view?.partitions(name) ?? [], nodes: view?.nodes() ?? new Map() }),
     migrations: () => heldTerm()?.migrations.store,
+    copies: () => heldTerm()?.copies.store.jobs() ?? [],
   });
 
   const grpc = createGrpcServer({ telemetry, logger });
   const context: AdminContext = { id: common.id, store, random, view: () => view, term: heldTerm, judge };
   addAdminService(grpc.server, grpc.handlers, context);
+  addCopyService(grpc.server, grpc.handlers, context);
   const locks = new ClientLocks(store);
   addLocksService(grpc.server, grpc.handlers, { locks, random, view: () => view, requireSound: () => store.requireSound() });
   telemetry.metrics.gauge('atoll_coordinator_lock_waiters', { description: 'Lock requests that wait through this process.' }, () => locks.waiterCount);
-  const health = addStandardServices(grpc.server, { services: [AdminService, LocksService] });
+  const health = addStandardServices(grpc.server, { services: [AdminService, LocksService, CopyService] });
   let http: HttpEndpoint | undefined;
   let address: Address;
   try {
     if (common.httpListen !== undefined) {
-      http = await startHttpEndpoint({ listen: common.httpListen, metrics: telemetry.handleMetricsRequest, readiness });
+      http = await startHttpEndpoint({ listen: common.httpListen, metrics: telemetry.handleMetricsRequest, settings: common.shownSettings, readiness });
     }
     address = await grpc.listen(common.listen);
   } catch (error) {
@@ -118,7 +122,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   });
 
   const open = async (): Promise<void> => {
-    const opened = await openCluster({ store, logger, clusterId: common.clusterId, createId: () => randomHex(random, 8), signal: stopping.signal });
+    const opened = await openCluster({ store, logger, metrics: telemetry.metrics, clusterId: common.clusterId, createId: () => randomHex(random, 8), signal: stopping.signal });
     if (opened === undefined) return;
     let toldMs = -Infinity;
     view = opened;

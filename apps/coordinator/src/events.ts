@@ -1,13 +1,29 @@
 import { RangeState, type PartitionComparison } from '@atoll/contracts/atoll/v1/admin';
+import type { HoldSourceRequest } from '@atoll/contracts/atoll/v1/copy';
 import type { DiscardedWrites } from '@atoll/contracts/atoll/v1/heartbeat';
 import type { CopyJob, MigrationJob } from '@atoll/core-migration';
-import type { DecisionKind, PartitionRecord, VerdictChange, WriteRecord } from '@atoll/core-membership';
+import type { DecisionKind, KeyspaceSpec, PartitionRecord, VerdictChange, WriteRecord } from '@atoll/core-membership';
 import { RECOVERY_COMMAND, type ClusterEvent } from '@atoll/platform-etcd';
 import type { Counter, Family, Logger, Metrics } from '@atoll/platform-telemetry';
 import type { SpecAction } from './adapters/record-writer.ts';
 import { discardText } from './domain/discard-text.ts';
 import type { SeenReplica } from './domain/last-seen.ts';
 import { lossOf, lossText } from './domain/loss.ts';
+
+/** Every kind that is told. Each is counted from the start, at 0: a rate needs a value before the first event. */
+const KINDS = [
+  'DATA_LOSS', 'DATA_DISCARDED', 'LEADER_CHANGED', 'LEADER_TRANSFERRED', 'PARTITIONS_FENCED', 'PARTITIONS_WAITING', 'NODE_DRAINING',
+  'NODE_WANTED', 'NODE_REMOVED', 'NODE_DOWN', 'NODE_UP', 'NODE_DEGRADED', 'NODE_ETCD_LOST', 'NODE_JOINED', 'NODE_RESTARTED', 'NODE_LEFT',
+  'METADATA_REGRESSED', 'METADATA_RECOVERED', 'KEYSPACE_CREATED', 'KEYSPACE_DELETED', 'KEYSPACE_FROZEN',
+  'KEYSPACE_UNFROZEN', 'KEYSPACE_MOVED', 'REPLICA_REPAIRED', 'REPLICA_DIFFERS',
+  'REPLICAS_CONTESTED', 'MIGRATION_BEGAN', 'MIGRATION_SUCCEEDED', 'MIGRATION_FAILED', 'MIGRATION_CANCELLED', 'CUT_OVER_BEGAN',
+  'CUT_OVER_GIVEN_UP',
+] as const;
+
+type EventKind = (typeof KINDS)[number];
+
+/** Those of nodes and migrations are put together; one of a state that is never told would type, too. */
+type ToldKind = EventKind | `NODE_${SpecAction['news']}` | `MIGRATION_${MigrationJob['state'] | CopyJob['state']}`;
 
 /** What an operator may want to know: one line in the log, one count, one event in the cluster's list. */
 export class Events {
@@ -29,6 +45,7 @@ export class Events {
     this.#append = options.append;
     this.#wallMs = options.wallMs;
     this.#events = options.metrics.counterFamily('atoll_coordinator_events_total', ['kind'], { description: 'Events told to operators.' });
+    for (const kind of KINDS) this.#events.with(kind);
   }
 
   /**
@@ -141,6 +158,28 @@ export class Events {
     this.#tell({ kind: 'KEYSPACE_CREATED', keyspace, message: `keyspace ${keyspace} was created` });
   }
 
+  /** Another cluster has a copy of it that is about to take its place. */
+  sourceHeld({ keyspace, toClusterId, toKeyspace, maxPauseMs }: HoldSourceRequest): void {
+    const message = `${toKeyspace} of cluster ${toClusterId} is about to take the place of ${keyspace}; writes wait for ${maxPauseMs} ms at most`;
+    this.#logger.info({ keyspace }, message);
+    this.#tell({ kind: 'CUT_OVER_BEGAN', keyspace, message });
+  }
+
+  sourceReleased({ keyspace, toClusterId, toKeyspace }: HoldSourceRequest, why: string): void {
+    const message = `${toKeyspace} of cluster ${toClusterId} did not take the place of ${keyspace}, which is written to as before: ${why}`;
+    this.#logger.warn({ keyspace }, message);
+    this.#tell({ kind: 'CUT_OVER_GIVEN_UP', keyspace, message });
+  }
+
+  /** It was frozen, moved to another cluster, or takes writes again. */
+  keyspaceFrozen({ name: keyspace, freeze }: KeyspaceSpec): void {
+    const { movedTo, note = '' } = freeze ?? {};
+    const why = movedTo === undefined ? `is frozen${note === '' ? '' : `: ${note}`}` : `was moved to ${movedTo.keyspace} of cluster ${movedTo.cluster}, and takes no writes here any more`;
+    const message = `keyspace ${keyspace} ${freeze === undefined ? 'takes writes again' : why}`;
+    this.#logger.info({ keyspace }, message);
+    this.#tell({ kind: freeze === undefined ? 'KEYSPACE_UNFROZEN' : movedTo === undefined ? 'KEYSPACE_FROZEN' : 'KEYSPACE_MOVED', keyspace, message });
+  }
+
   keyspaceDeleted(keyspace: string): void {
     this.#logger.info({ keyspace }, 'keyspace deleted');
     this.#tell({ kind: 'KEYSPACE_DELETED', keyspace, message: `keyspace ${keyspace} was deleted` });
@@ -175,12 +214,12 @@ export class Events {
     }
   }
 
-  #judged(node: string, kind: string, message: string): void {
+  #judged(node: string, kind: EventKind, message: string): void {
     this.#logger.warn({ node }, message);
     this.#tell({ kind, node, message });
   }
 
-  #tell(event: Pick<ClusterEvent, 'kind' | 'message'> & Partial<ClusterEvent>): void {
+  #tell(event: Pick<ClusterEvent, 'message'> & Partial<ClusterEvent> & { readonly kind: ToldKind }): void {
     this.#events.with(event.kind).add();
     this.#append({ atMs: this.#wallMs(), keyspace: '', node: '', partitions: [], ...event });
   }
@@ -192,7 +231,7 @@ const WANTED = {
   REMOVED: { kind: 'NODE_REMOVED', message: 'is removed: nothing of its data is waited for any more' },
 } as const;
 
-const RECORD_EVENTS: readonly { readonly kind: string; readonly level: 'info' | 'warn' | 'error'; readonly decisions: readonly DecisionKind[]; readonly text: string }[] = [
+const RECORD_EVENTS: readonly { readonly kind: EventKind; readonly level: 'info' | 'warn' | 'error'; readonly decisions: readonly DecisionKind[]; readonly text: string }[] = [
   { kind: 'DATA_LOSS', level: 'error', decisions: ['RESET'], text: 'lost their data: no replica that had it can be waited for; they are served again, empty' },
   { kind: 'DATA_LOSS', level: 'error', decisions: ['RECOVER'], text: 'go on, by the word of an operator, from replicas that may miss writes' },
   { kind: 'PARTITIONS_FENCED', level: 'warn', decisions: ['FENCE'], text: 'have no in-sync replica that could lead; they wait until their former leaders are certain to have stopped' },

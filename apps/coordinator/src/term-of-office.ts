@@ -320,6 +320,11 @@ export class TermOfOffice {
     this.#options.events.keyspaceCreated(spec.name);
   }
 
+  /** Its freeze began, or ended. */
+  noteFrozen(spec: KeyspaceSpec): void {
+    this.#options.events.keyspaceFrozen(spec);
+  }
+
   /** Why some node refuses to hold replicas of the keyspace: a cause that waiting does not cure. */
   refusalOf(keyspaceId: string): { readonly node: string; readonly error: AtollError } | undefined {
     return this.#inventories.refusalOf(keyspaceId);

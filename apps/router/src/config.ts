@@ -8,6 +8,7 @@ import {
   integer,
   optional,
   parseSettings,
+  shownSettings,
   ratio,
   text,
   toCommonConfig,
@@ -63,6 +64,10 @@ export const SETTINGS = {
     default: 'off',
     description: 'Whether other clusters may copy keyspaces of this one through this router. A copy reads all of a keyspace, at the pace of full syncs; this router does not ask who wants it.',
   }),
+  ROUTER_COPY_CUT_OVERS: choice(['on', 'off'], {
+    default: 'off',
+    description: 'Whether copies of other clusters may take the place of their sources here, by a cut-over that comes through this router: the source takes no writes from then on. Needs ROUTER_COPY_SOURCES=on. This router does not ask who wants it.',
+  }),
   ROUTER_COPY_STREAMS_MAX: integer({
     min: 1,
     max: 100_000,
@@ -108,6 +113,10 @@ const RELATIONS: readonly Relation<typeof SETTINGS>[] = [
     problem: ({ ROUTER_STREAM_WINDOW_OPERATIONS: window, ROUTER_OPERATIONS_MAX: all }) =>
       window > all ? 'ROUTER_STREAM_WINDOW_OPERATIONS must not be above ROUTER_OPERATIONS_MAX' : undefined,
   },
+  {
+    settings: ['ROUTER_COPY_CUT_OVERS', 'ROUTER_COPY_SOURCES'],
+    problem: ({ ROUTER_COPY_CUT_OVERS: cutOvers, ROUTER_COPY_SOURCES: copies }) => (cutOvers === 'on' && copies === 'off' ? 'ROUTER_COPY_CUT_OVERS=on needs ROUTER_COPY_SOURCES=on' : undefined),
+  },
 ];
 
 export interface Config extends Pick<DispatcherOptions, 'operationsMax' | 'bytesMax' | 'resultBytesMax' | 'link' | 'retryBudget'> {
@@ -118,6 +127,7 @@ export interface Config extends Pick<DispatcherOptions, 'operationsMax' | 'bytes
   readonly watchesMax: number;
   /** Other clusters may copy from this one through here. */
   readonly offersCopies: boolean;
+  readonly offersCutOvers: boolean;
   readonly copyStreamsMax: number;
 }
 
@@ -125,7 +135,7 @@ export interface Config extends Pick<DispatcherOptions, 'operationsMax' | 'bytes
 export function parseConfig(env: Env): Config {
   const values = parseSettings(SETTINGS, env, { prefixes: [COMMON_PREFIX, ROUTER_PREFIX], relations: RELATIONS });
   return Object.freeze({
-    common: toCommonConfig(values),
+    common: toCommonConfig(values, shownSettings(SETTINGS, env)),
     zone: values.ROUTER_ZONE,
     operationsMax: values.ROUTER_OPERATIONS_MAX,
     bytesMax: values.ROUTER_REQUEST_BYTES_MAX,
@@ -133,6 +143,7 @@ export function parseConfig(env: Env): Config {
     streamWindowOperations: values.ROUTER_STREAM_WINDOW_OPERATIONS,
     watchesMax: values.ROUTER_WATCHES_MAX,
     offersCopies: values.ROUTER_COPY_SOURCES === 'on',
+    offersCutOvers: values.ROUTER_COPY_CUT_OVERS === 'on',
     copyStreamsMax: values.ROUTER_COPY_STREAMS_MAX,
     link: Object.freeze({
       inFlightOperationsMax: values.ROUTER_NODE_IN_FLIGHT_OPERATIONS_MAX,

@@ -60,6 +60,30 @@ describe('copies by other clusters through a router (R37)', () => {
     await expect(callUnary(client, 'describeSource', { keyspace: 'other' }, DEADLINE)).rejects.toMatchObject({ reason: 'KEYSPACE_NOT_FOUND', metadata: { field: 'keyspace' } });
   });
 
+  it('tells what partitions take, as their leaders say; of one that does not answer nothing is told', async () => {
+    await startWorld();
+    await world.lead(1, 1);
+    await eventually('the router knows', () => world.epochOf(1) === 2);
+    const sized = (partition: number) => ({ partition, bytes: 100 + partition, entries: partition, generation: 1 });
+    world.node(0).sourcePartitions = [3, 0, 2].map(sized);
+    world.node(1).sourcePartitions = [sized(1)];
+    const told = async () => (await callUnary(client, 'describeSource', { keyspace: '' }, DEADLINE)).partitions;
+    expect(await told()).toEqual([0, 1, 2, 3].map(sized));
+    world.node(1).stop();
+    expect(await told()).toEqual([0, 2, 3].map(sized));
+  });
+
+  it('asks the coordinator to hold keyspaces still where it is offered, and no stranger: ROUTER_COPY_CUT_OVERS', async () => {
+    await startWorld();
+    const hold = (clusterId: string) => callUnary(client, 'holdSource', { clusterId, keyspace: 'default', keyspaceId: 'ks1', toClusterId: 'far', toKeyspace: 'wide', maxPauseMs: 500, traceparent: '' }, DEADLINE);
+    await expect(hold('test-cluster')).rejects.toMatchObject({ reason: 'COPY_NOT_OFFERED', message: expect.stringContaining('ROUTER_COPY_CUT_OVERS is off') });
+    client.close();
+    await world.stop();
+    await startWorld({ env: { ROUTER_COPY_SOURCES: 'on', ROUTER_COPY_CUT_OVERS: 'on' } });
+    await expect(hold('other')).rejects.toMatchObject({ reason: 'WRONG_CLUSTER' });
+    await expect(callUnary(client, 'settleHold', { clusterId: 'test-cluster', keyspace: 'default', keyspaceId: 'ks1', hold: 'h', move: false }, DEADLINE)).rejects.toMatchObject({ reason: 'NOT_COORDINATOR' });
+  });
+
   it('passes on what the leader of the partition says, and its failures', async () => {
     await startWorld();
     await world.lead(1, 1);

@@ -5,7 +5,7 @@ import { AtollError } from '@atoll/core-errors';
 import { formatAddress, type Address } from '@atoll/platform-config';
 import { connectEtcd, type ClusterView, type MetadataStore } from '@atoll/platform-etcd';
 import { createGrpcServer } from '@atoll/platform-grpc';
-import { guardMetadata, openCluster } from '@atoll/platform-lifecycle';
+import { etcdMetrics, guardMetadata, openCluster } from '@atoll/platform-lifecycle';
 import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type Telemetry } from '@atoll/platform-telemetry';
 import type { Config } from './config.ts';
 import { Dispatcher } from './dispatcher.ts';
@@ -45,7 +45,7 @@ export interface Router {
 /** Resolves when the servers listen; etcd may still be away. Throws StartupError for a busy port. */
 export async function startRouter(options: RouterOptions): Promise<Router> {
   const { config, logger, telemetry, random = Math.random } = options;
-  const store = guardMetadata({ store: options.store ?? connectEtcd({ endpoints: config.common.etcdEndpoints }), logger, metrics: telemetry.metrics });
+  const store = guardMetadata({ store: options.store ?? connectEtcd({ endpoints: config.common.etcdEndpoints, observer: etcdMetrics(telemetry.metrics) }), logger, metrics: telemetry.metrics });
   const stopping = new AbortController();
   const metrics = new RouterMetrics(telemetry.metrics);
   const events = new RouterEvents(logger, telemetry.metrics);
@@ -75,7 +75,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   let address: Address;
   try {
     if (config.common.httpListen !== undefined) {
-      http = await startHttpEndpoint({ listen: config.common.httpListen, metrics: telemetry.handleMetricsRequest, readiness });
+      http = await startHttpEndpoint({ listen: config.common.httpListen, metrics: telemetry.handleMetricsRequest, settings: config.common.shownSettings, readiness });
     }
     address = await grpc.listen(config.common.listen);
   } catch (error) {
@@ -85,14 +85,14 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
   }
 
   const open = async (): Promise<void> => {
-    const opened = await openCluster({ store, logger, clusterId: config.common.clusterId, signal: stopping.signal });
+    const opened = await openCluster({ store, logger, metrics: telemetry.metrics, clusterId: config.common.clusterId, signal: stopping.signal });
     if (opened === undefined) return;
     const table = new RoutingTable(opened, config.zone);
     const { operationsMax, bytesMax, resultBytesMax, link, retryBudget } = config;
     const dispatcher = new Dispatcher({ table, operationsMax, bytesMax, resultBytesMax, link, retryBudget, tracing: telemetry.tracing, metrics, events, nowMs, random });
     opened.subscribe((changes) => dispatcher.onChanges(changes));
     const watches = new RouterWatches({ metrics: telemetry.metrics, max: config.watchesMax });
-    const copies = new RouterCopies({ clusterId: opened.clusterId, isOffered: config.offersCopies, streamsMax: config.copyStreamsMax, metrics: telemetry.metrics });
+    const copies = new RouterCopies({ clusterId: opened.clusterId, isOffered: config.offersCopies, offersCutOvers: config.offersCutOvers, coordinator: () => opened.coordinator()?.address, streamsMax: config.copyStreamsMax, metrics: telemetry.metrics });
     routing = { table, dispatcher, opIds: new OpIds(randomBytes(16)), watches, copies, onTable: (listener) => opened.subscribe(listener), heldResults: { bytes: 0, bytesMax: resultBytesMax } };
     view = opened;
     health.setServing(true);
@@ -118,6 +118,7 @@ export async function startRouter(options: RouterOptions): Promise<Router> {
       const cutOff = setTimeout(() => routing?.dispatcher.close(), config.common.shutdownMs / 2);
       await grpc.close(signal);
       clearTimeout(cutOff);
+      routing?.copies.close();
       routing?.dispatcher.close();
       await view?.close();
       await http?.close();

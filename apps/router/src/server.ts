@@ -13,6 +13,7 @@ import { addStandardServices, type GrpcServer, type Health } from '@atoll/platfo
 import { OPERATION, streamTopology } from '@atoll/platform-wire';
 import { handleDescribeSource } from './handlers/describe-source.ts';
 import { handleExecute } from './handlers/execute.ts';
+import { passHoldSource, passSettleHold } from './handlers/pass-hold.ts';
 import { handleFollowSource } from './handlers/follow-source.ts';
 import { handleDeleteMany, handleGetMany, handleSetMany } from './handlers/many.ts';
 import type { HandlerDeps } from './handlers/router-context.ts';
@@ -48,7 +49,7 @@ const service = {
 };
 
 /** What other clusters need to copy from this one. */
-const copyService = { followSource: { ...CopyService.followSource, responseSerialize: bytes }, describeSource: CopyService.describeSource };
+const copyService = { followSource: { ...CopyService.followSource, responseSerialize: bytes }, describeSource: CopyService.describeSource, holdSource: CopyService.holdSource, settleHold: CopyService.settleHold };
 
 export interface ServerOptions {
   readonly grpc: GrpcServer;
@@ -77,7 +78,9 @@ export function addServices({ grpc, deps, view, streamWindowOperations }: Server
   });
   server.addService(copyService, {
     followSource: handlers.serverStream(copyService.followSource, (call: ServerWritableStream<FollowSourceRequest, Buffer>, context) => handleFollowSource(call, context, deps)),
-    describeSource: handlers.unary(copyService.describeSource, (request) => handleDescribeSource(request, deps)),
+    describeSource: handlers.unary(copyService.describeSource, (request, context) => handleDescribeSource(request, context, deps)),
+    holdSource: handlers.unary(copyService.holdSource, (request, context) => passHoldSource(request, context, deps)),
+    settleHold: handlers.unary(copyService.settleHold, (request, context) => passSettleHold(request, context, deps)),
   });
   return addStandardServices(server, { services: [CacheService, CopyService] });
 }

@@ -1,10 +1,9 @@
-// A replica's entries as opaque chunks of its checkpoint file, each of them rows (entry-rows.ts). One that begins with the
+// A replica's entries as opaque chunks of its checkpoint file, each of them rows (entry-rows.ts of core-store). One that begins with the
 // generation 2^32 - 1 holds the highest fencing tokens instead (R38), one that begins with 2^32 - 2 the origins of a copy (R37).
 import { FenceTable } from '@atoll/core-locks';
 import type { CopyPositions } from '@atoll/core-replication';
-import { FIRST_HASH, type PartitionStore } from '@atoll/core-store';
+import { FIRST_HASH, decodeRows, encodeRows, type PartitionStore } from '@atoll/core-store';
 import { MIB, keyHash, type Hash64 } from '@atoll/core-runtime';
-import { decodeRows, encodeRows } from './entry-rows.ts';
 
 const CHUNK_BYTES = 1 * MIB;
 const CHUNK_ENTRIES = 4096;

@@ -10,6 +10,7 @@ import {
   integer,
   optional,
   parseSettings,
+  shownSettings,
   text,
   toCommonConfig,
   type CommonConfig,
@@ -173,7 +174,7 @@ export function readConfig(env: Env): Config {
     ],
   });
   return Object.freeze({
-    ...toCommonConfig(values),
+    ...toCommonConfig(values, shownSettings(STORAGE_NODE_SETTINGS, env)),
     zone: values.STORAGE_NODE_ZONE,
     weight: values.STORAGE_NODE_WEIGHT,
     memoryBytesMax: values.STORAGE_NODE_MEMORY_BYTES_MAX,

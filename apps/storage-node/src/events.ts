@@ -28,6 +28,7 @@ export class StorageNodeEvents {
     this.#inSyncChanges = metrics.counter('atoll_in_sync_changes_total', { description: 'Changes of in-sync sets by leaders of this node.' });
     this.#installs = metrics.counter('atoll_installs_total', { description: 'Snapshot installs that replicas of this node began.' });
     this.#discarded = metrics.counterFamily('atoll_former_entries_total', ['outcome'], { description: 'Entries of another generation that replicas of this node held, by what became of them.' });
+    for (const outcome of ['discarded', 'superseded', 'kept', 'unknown']) this.#discarded.with(outcome);
     this.#streamLosses = metrics.counter('atoll_replication_stream_losses_total', { description: 'Replication streams that broke.' });
     this.#leasesLost = metrics.counter('atoll_leases_lost_total', { description: 'Times that a leader of this node was left without a lease from every replica in sync.' });
     this.#promiseWaits = metrics.histogram('atoll_promise_wait_seconds', { description: 'How long new offices waited for the lease of the leader before.', unit: 's' });

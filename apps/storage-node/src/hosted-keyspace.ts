@@ -11,6 +11,9 @@ export class HostedKeyspace {
   readonly account: MemoryAccount;
   /** Stands for the keyspace in session tokens. */
   readonly tag: Hash64;
+  /** Reads of single keys that were answered here, by whether the key had an entry. */
+  hits = 0;
+  misses = 0;
   readonly #replicas: (HostedReplica | undefined)[];
   #spec: KeyspaceSpec;
 

@@ -30,6 +30,8 @@ export class HostedReplica {
   orderedBy: string | undefined;
   /** Trace of the last planned transfer that this replica, as the leader of `epoch`, was asked for and did not refuse; requests that meet it link to it. */
   handOver: HandOverTrace | undefined;
+  /** Trace of the cut-over that this replica was last asked to stand still for, by the id that its record names then; requests that are refused for it link to it. */
+  cutOver: { readonly id: string; readonly traceparent: string } | undefined;
   /** The role that streams and leases were last told of. */
   toldRole: ReplicaRole | undefined;
   /** Whether it led under a valid lease when that was last looked at. */

@@ -46,7 +46,15 @@ describe(`memory on leader and follower (seed ${SEED})`, () => {
     const entries = await world.equalDigests([a, b]);
     expect(entries).toBeLessThan(60);
     expect(entries).toBeGreaterThan(20);
-    for (const node of [a, b]) expect(await usedBytes(node)).toBeLessThanOrEqual(MIB);
+    for (const node of [a, b]) {
+      expect(await usedBytes(node)).toBeLessThanOrEqual(MIB);
+      expect(await node.metric('atoll_removed_entries_total', 'evicted')).toBe(200 - entries);
+    }
+    const reads = async (): Promise<number[]> => [await a.metric('atoll_reads_total', 'hit'), await a.metric('atoll_reads_total', 'miss')];
+    const [hits = 0, misses = 0] = await reads();
+    await Promise.all([a.get('k9-19'), a.get('nothing')]);
+    expect(await reads()).toEqual([hits + 1, misses + 1]);
+    expect(await a.metric('atoll_in_sync_replicas')).toBe(2);
   });
 
   it('removes what is expired on both by the log (R23)', async () => {
@@ -54,6 +62,7 @@ describe(`memory on leader and follower (seed ${SEED})`, () => {
     for (let index = 0; index < 100; index += 1) await a.set(`k${index}`, 'v', { ttlMs: index % 2 === 0 ? 20 : 60_000 });
     await eventually('swept', async () => (await a.held())[0]!.entries === 50 && (await b.held())[0]!.entries === 50);
     expect(await world.equalDigests([a, b])).toBe(50);
+    for (const node of [a, b]) expect(await node.metric('atoll_removed_entries_total', 'expired')).toBe(50);
     expect(await a.text('k1')).toBe('v');
   });
 });

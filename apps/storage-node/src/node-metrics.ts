@@ -1,4 +1,6 @@
-import type { Metrics } from '@atoll/platform-telemetry';
+import type { Metrics, Reading } from '@atoll/platform-telemetry';
+import type { DiskSpace } from './disk-space.ts';
+import type { HostedKeyspace } from './hosted-keyspace.ts';
 import type { HostedReplica } from './hosted-replica.ts';
 import type { ReplicaHost } from './replica-host.ts';
 import type { Wal } from './wal/index.ts';
@@ -11,6 +13,8 @@ export function addNodeMetrics(
     readonly wal: Wal | undefined;
     readonly stalenessMs: (hosted: HostedReplica, nowMs: number) => number;
     readonly installsRunning: () => number;
+    /** Of the directory of the write-ahead log. */
+    readonly space: DiskSpace | undefined;
   },
 ): void {
   const { host, wal } = parts;
@@ -49,7 +53,34 @@ export function addNodeMetrics(
       return Math.max(0, ...known) / 1000;
     }),
   );
+  metrics.gaugeFamily(
+    'atoll_replication_lag_seconds',
+    { description: 'Longest time for which a follower of this node has lacked something that its leader here had.', unit: 's' },
+    perKeyspace((replicas) => {
+      const nowMs = performance.now();
+      return Math.max(0, ...replicas.map((hosted) => lagMsOf(hosted, nowMs))) / 1000;
+    }),
+  );
+  metrics.gaugeFamily('atoll_in_sync_replicas', { description: 'Smallest in-sync set of the partitions that this node leads.' }, function* (): Iterable<Reading> {
+    for (const keyspace of host.keyspaces()) {
+      const sizes = Array.from(keyspace.replicas(), ({ replica }) => replica.leader?.record.record.inSync.length ?? Infinity);
+      const smallest = Math.min(...sizes);
+      if (smallest < Infinity) yield { labels: { keyspace: keyspace.spec.name }, value: smallest };
+    }
+  });
+  const counted = (label: string, read: Readonly<Record<string, (keyspace: HostedKeyspace) => number>>) =>
+    function* (): Iterable<Reading> {
+      for (const keyspace of host.keyspaces()) for (const [value, count] of Object.entries(read)) yield { labels: { keyspace: keyspace.spec.name, [label]: value }, value: count(keyspace) };
+    };
+  metrics.observedCounter('atoll_reads_total', { description: 'Reads of single keys that were answered here, by whether there was an entry.' }, counted('outcome', { hit: ({ hits }) => hits, miss: ({ misses }) => misses }));
+  metrics.observedCounter(
+    'atoll_removed_entries_total',
+    { description: 'Entries that replicas here removed to make room, or because they had expired.' },
+    counted('cause', { evicted: ({ account }) => account.evictedEntries, expired: ({ account }) => account.expiredEntries }),
+  );
   if (wal === undefined) return;
+  metrics.gauge('atoll_disk_free_bytes', { description: 'Free space where the write-ahead log lies.', unit: 'By' }, () => parts.space?.read().freeBytes ?? NaN);
+  metrics.gauge('atoll_disk_bytes', { description: 'Size of the file system where the write-ahead log lies.', unit: 'By' }, () => parts.space?.read().bytes ?? NaN);
   metrics.gauge('atoll_wal_bytes', { description: 'Size of the write-ahead log on disk.', unit: 'By' }, () => wal.logBytes);
   metrics.gauge('atoll_wal_buffered_bytes', { description: 'Bytes of the write-ahead log that are not on disk yet.', unit: 'By' }, () => wal.bufferedBytes);
 }
@@ -59,4 +90,11 @@ function lagOf({ replica }: HostedReplica): number {
   let lag = 0;
   for (const follower of leader?.followers() ?? []) lag = Math.max(lag, state.log.end.seq - follower.matchSeq);
   return lag;
+}
+
+function lagMsOf({ replica }: HostedReplica, nowMs: number): number {
+  const { leader, state } = replica;
+  let lagMs = 0;
+  for (const follower of leader?.followers() ?? []) lagMs = Math.max(lagMs, follower.lagMs(state.log.end.seq, nowMs));
+  return lagMs;
 }

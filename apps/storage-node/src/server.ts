@@ -60,8 +60,7 @@ const cacheService = {
   execute: { ...CacheService.execute, requestDeserialize: bytes, responseSerialize: bytes },
   watch: { ...CacheService.watch, responseSerialize: bytes },
 };
-/** `DescribeSource` is for other clusters, which come through routers. */
-const copyService = { followSource: { ...CopyService.followSource, responseSerialize: bytes }, getCopies: CopyService.getCopies, confirmFreeze: CopyService.confirmFreeze };
+const copyService = { followSource: { ...CopyService.followSource, responseSerialize: bytes }, getCopies: CopyService.getCopies, describeSource: CopyService.describeSource, confirmFreeze: CopyService.confirmFreeze };
 const replicationService = { ...ReplicationService, follow: { ...ReplicationService.follow, requestDeserialize: decodeFollowRequest, responseSerialize: bytes } };
 
 /** Adds `Cache`, `Replication`, `Heartbeat`, `Transfer`, `Verification`, `Copy`, health and reflection. */
@@ -119,6 +118,7 @@ export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOpt
   server.addService(copyService, {
     followSource: handlers.serverStream(copyService.followSource, (call, context) => parts().copySource.follow(call, context)),
     getCopies: handlers.unary(CopyService.getCopies, async () => parts().copies.get()),
+    describeSource: handlers.unary(CopyService.describeSource, async (request) => parts().copySource.describe(request)),
     confirmFreeze: handlers.unary(CopyService.confirmFreeze, async (request) => parts().copySource.confirmFreeze(request)),
   });
   return addStandardServices(server, { services: [CacheService, ReplicationService, HeartbeatService, TransferService, VerificationService, CopyService] });

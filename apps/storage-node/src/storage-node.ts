@@ -11,7 +11,7 @@ import { randomHex, toNodeId, type Random } from '@atoll/core-runtime';
 import { formatAddress, type Address } from '@atoll/platform-config';
 import { connectEtcd, registerNode, type ClusterChange, type ClusterView, type GuardedMetadataStore, type MetadataStore, type NodeRegistration } from '@atoll/platform-etcd';
 import { callUnary, createChannelOptions, createGrpcServer } from '@atoll/platform-grpc';
-import { guardMetadata, openCluster } from '@atoll/platform-lifecycle';
+import { etcdMetrics, guardMetadata, openCluster } from '@atoll/platform-lifecycle';
 import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type Telemetry } from '@atoll/platform-telemetry';
 import { CacheOperations } from './cache/cache-operations.ts';
 import { OperationMetrics } from './cache/operation-metrics.ts';
@@ -26,6 +26,7 @@ import { CoordinatorFence } from './heartbeat/coordinator-fence.ts';
 import { Heartbeats } from './heartbeat/heartbeats.ts';
 import { ReplicaHandlers } from './handlers/replicas.ts';
 import { TransferHandlers } from './handlers/transfers.ts';
+import { DiskSpace } from './disk-space.ts';
 import { MarkFile } from './mark-file.ts';
 import { addNodeMetrics } from './node-metrics.ts';
 import { RecordKeeper } from './record-keeper.ts';
@@ -102,7 +103,7 @@ function createSystemRandom(): Random {
 export async function startStorageNode(options: StorageNodeOptions): Promise<StorageNode> {
   const { config, logger, telemetry, random = createSystemRandom() } = options;
   const markFile = config.dataDir === undefined ? undefined : await MarkFile.open(config.dataDir, logger);
-  const store = guardMetadata({ store: options.store ?? connectEtcd({ endpoints: config.etcdEndpoints }), logger, metrics: telemetry.metrics, seen: markFile?.seen });
+  const store = guardMetadata({ store: options.store ?? connectEtcd({ endpoints: config.etcdEndpoints, observer: etcdMetrics(telemetry.metrics) }), logger, metrics: telemetry.metrics, seen: markFile?.seen });
   markFile?.follow(() => (store.clusterId === undefined ? undefined : { clusterId: store.clusterId, mark: store.mark }));
   const incarnation = randomHex(random, 8);
   const turn = new TurnEnd();
@@ -130,7 +131,7 @@ export async function startStorageNode(options: StorageNodeOptions): Promise<Sto
   let address: Address;
   try {
     if (config.httpListen !== undefined) {
-      http = await startHttpEndpoint({ listen: config.httpListen, metrics: telemetry.handleMetricsRequest, readiness });
+      http = await startHttpEndpoint({ listen: config.httpListen, metrics: telemetry.handleMetricsRequest, settings: config.shownSettings, readiness });
     }
     address = await grpc.listen(config.listen);
   } catch (error) {
@@ -143,7 +144,7 @@ export async function startStorageNode(options: StorageNodeOptions): Promise<Sto
 
   const open = async (): Promise<void> => {
     const createId = (): string => randomHex(random, 8);
-    const view = await openCluster({ store, logger, clusterId: config.clusterId, createId, signal: stopping.signal });
+    const view = await openCluster({ store, logger, metrics: telemetry.metrics, clusterId: config.clusterId, createId, signal: stopping.signal });
     if (view === undefined) return;
     waitingFor = 'the write-ahead log';
     running = await RunningNode.open({
@@ -272,7 +273,7 @@ class RunningNode {
       transfers: new TransferHandlers({ host, incarnation, fence, throttle: this.#throttle, snapshots: this.#snapshots }),
       verification: new Verification({ host, fence, clusterId, addressOf, metrics: telemetry.metrics, logger }),
     };
-    addNodeMetrics(telemetry.metrics, { host, wal, stalenessMs, installsRunning: () => this.#snapshots.runningCount });
+    addNodeMetrics(telemetry.metrics, { host, wal, stalenessMs, installsRunning: () => this.#snapshots.runningCount, space: config.dataDir === undefined ? undefined : new DiskSpace(config.dataDir) });
   }
 
   static async open(options: RunningOptions): Promise<RunningNode> {

@@ -35,6 +35,7 @@ export interface DevStatus {
   readonly coordinators: readonly DevProcess[];
   readonly storageNodes: readonly DevProcess[];
   readonly backups: readonly DevProcess[];
+  readonly etcdProcess: DevProcess;
 }
 
 export interface DevClusterOptions {
@@ -191,6 +192,19 @@ export class DevCluster {
 
   async deleteKeyspace(name: string): Promise<void> {
     await this.#ask((admin) => callUnary(admin, 'deleteKeyspace', { name }, { deadlineMs: SETTLE_MS }));
+  }
+
+  /** Resolves when it takes no writes any more. */
+  async freezeKeyspace(name: string, note = ''): Promise<Keyspace> {
+    return (await this.#ask((admin) => callUnary(admin, 'freezeKeyspace', { name, note }, { deadlineMs: CALL_MS }))).keyspace!;
+  }
+
+  async unfreezeKeyspace(name: string, reopenMoved = false): Promise<Keyspace> {
+    return (await this.#ask((admin) => callUnary(admin, 'unfreezeKeyspace', { name, reopenMoved }, { deadlineMs: CALL_MS }))).keyspace!;
+  }
+
+  async keyspace(name: string): Promise<Keyspace> {
+    return (await this.#ask((admin) => callUnary(admin, 'getKeyspace', { name }, { deadlineMs: ASK_MS }))).keyspace!;
   }
 
   async partitions(keyspace = 'default'): Promise<Partition[]> {

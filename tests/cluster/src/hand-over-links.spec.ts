@@ -1,7 +1,7 @@
 // Data requests that meet a planned transfer link to its trace, and the transfers of a migration are in the migration's.
 import { jest } from '@jest/globals';
 import type { AtollClient } from '@atoll/client';
-import { MigrationState } from '@atoll/contracts/atoll/v1/migration';
+import { MigrationMethod, MigrationState } from '@atoll/contracts/atoll/v1/migration';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { runWithSpan, startTelemetry, traceparentOf, type Span, type Telemetry } from '@atoll/platform-telemetry';
 import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
@@ -56,6 +56,30 @@ it('a write that met the transfer of a migration leads from its own trace to tha
     expect(handOver.attributes['atoll.pause_ms']).toBeGreaterThan(0);
     const partition = await collector.until('the partition of the migration', () => collector.trace(traceId).find(({ spanId }) => spanId === handOver.parentSpanId));
     expect(partition.name).toBe('atoll.migration.partition');
+  } finally {
+    writing.abort();
+    await Promise.all(writers);
+  }
+});
+
+it('a write that met the cut-over of a copy leads from its own trace to that of the copy', async () => {
+  await cluster.startMigration({ id: 'c', method: MigrationMethod.MIGRATION_METHOD_COPY, target: { name: 'wider', partitionCount: 128, replicationFactor: 2, minInSync: 1 } });
+  await eventually('the copy follows and was compared', async () => {
+    const { copy } = (await cluster.migration('c')).migration;
+    return copy?.following === true && copy.comparedEntries !== undefined && copy.lagMs !== undefined && copy.lagMs < 1000;
+  }, END_MS);
+  const writing = new AbortController();
+  const writers = Array.from({ length: WRITERS }, (_, index) => write(`c${index}`, writing.signal));
+  try {
+    const cutOver = await eventually('it is cut over', async () => {
+      const migration = await cluster.cutOverMigration('c', 10_000).catch(() => undefined);
+      return migration?.state === MigrationState.MIGRATION_STATE_SUCCEEDED ? migration : undefined;
+    }, END_MS);
+    const met = await collector.until('a span that links to the copy', (spans) => spans.find(({ links }) => links.some((link) => link.traceId === cutOver.traceId)));
+    expect(met).toMatchObject({ name: 'atoll.v1.Cache/Execute set', kind: 'SERVER', service: 'atoll-storage-node', attributes: { 'atoll.keyspace': 'default' } });
+    expect(met.traceId).not.toBe(cutOver.traceId);
+    const span = await collector.until('the cut-over itself', (spans) => spans.find(({ spanId }) => spanId === met.links[0]!.spanId));
+    expect(span).toMatchObject({ traceId: cutOver.traceId, name: 'atoll.copy.cut_over', service: 'atoll-coordinator', attributes: { 'atoll.migration': 'c' } });
   } finally {
     writing.abort();
     await Promise.all(writers);

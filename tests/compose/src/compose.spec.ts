@@ -4,6 +4,7 @@ import type { AtollClient } from '@atoll/client';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { Load } from '@atoll/tests-cluster/load';
 import { ComposeCluster } from './compose-cluster.ts';
+import { describeWith } from './describe-with.ts';
 import { findDocker, must } from './docker.ts';
 
 jest.setTimeout(120_000);
@@ -19,9 +20,9 @@ const START_MS = 120_000;
 let seed = 20_261_122;
 
 const docker = await findDocker([...ETCD, ...SERVICES, 'storage-node-4']);
-if ('missing' in docker) console.log(`skipped, containers: ${docker.missing}`);
+const describeWithDocker = describeWith('missing' in docker ? docker.missing : undefined);
 
-('missing' in docker ? describe.skip : describe)('a cluster of containers', () => {
+describeWithDocker('a cluster of containers', () => {
   let cluster: ComposeCluster;
   let coldStartMs: number;
   let client: AtollClient;
@@ -39,11 +40,14 @@ if ('missing' in docker) console.log(`skipped, containers: ${docker.missing}`);
     await cluster?.down();
   }, START_MS);
 
-  /** Runs `harm` under load; what was acknowledged is there, and the coordinator saw it as `eventKind` of the node. */
-  async function withoutLoss(node: string, eventKind: string, harm: () => Promise<void>, heal: () => Promise<void>): Promise<void> {
+  /**
+   * Runs `harm` under load until the coordinator has seen it as `eventKind` of the node, and others lead. Answers what clients
+   * saw that they should not have, and acknowledged writes that are gone: nothing, when all is well.
+   */
+  async function lostBy(node: string, eventKind: string, harm: () => Promise<void>, heal: () => Promise<void>): Promise<string[]> {
     const told = async (): Promise<number> => (await cluster.events(eventKind)).filter((event) => event.node === node).length;
     const [toldBefore, movedBefore] = [await told(), (await cluster.events('LEADER_CHANGED')).length];
-    await underLoad(async (load) => {
+    return underLoad(async (load) => {
       await load.progress(200);
       await harm();
       // The failover: others lead, and go on.
@@ -55,16 +59,19 @@ if ('missing' in docker) console.log(`skipped, containers: ${docker.missing}`);
       await cluster.untilOn(NODES);
       const counts = await load.stop();
       console.log(`${node}, ${eventKind}: ${counts.writes} writes, ${counts.reads} reads, longest ${counts.longestMs} ms, failures ${JSON.stringify(counts.failures)}`);
-      expect(counts.wrong).toEqual([]);
       // In doubt may be what was under way when the leader went; nothing else fails.
-      expect(Object.keys(counts.failures).filter((reason) => reason !== 'write WRITE_IN_DOUBT')).toEqual([]);
-      expect(await load.verify()).toEqual([]);
+      const failures = Object.keys(counts.failures).filter((reason) => reason !== 'write WRITE_IN_DOUBT');
+      return [...counts.wrong, ...failures, ...(await load.verify())];
     });
   }
 
-  async function underLoad(action: (load: Load) => Promise<void>): Promise<void> {
+  async function underLoad<T>(action: (load: Load) => Promise<T>): Promise<T> {
     const load = new Load({ client, seed: (seed += 1), deadlineMs: 30_000, pauseMs: 20 }).start();
-    await action(load).finally(() => load.stop());
+    try {
+      return await action(load);
+    } finally {
+      await load.stop();
+    }
   }
 
   it('is healthy within 40 s of its start, in containers that may do little', async () => {
@@ -98,7 +105,13 @@ if ('missing' in docker) console.log(`skipped, containers: ${docker.missing}`);
     const ids = await Promise.all(SERVICES.map((service) => cluster.id(service)));
     const stats = (await must(['docker', 'stats', '--no-stream', '--format', '{{.MemUsage}}', ...ids])).split('\n').map((line) => line.split(' / ')[0]!);
     console.log(SERVICES.map((service, index) => `${service} ${stats[index]}`).join(', '));
-    for (const used of stats) expect(toBytes(used)).toBeLessThanOrEqual(IDLE_BYTES_MAX);
+    // What docker stats shows has the files of the image in it, for whichever container happened to read them first.
+    const script = 'cat /sys/fs/cgroup/memory.stat /sys/fs/cgroup/memory/memory.stat 2>/dev/null; true';
+    for (const id of ids) {
+      const stat = await must(['docker', 'exec', id, 'sh', '-c', script]);
+      const own = /^(?:anon|total_rss) (\d+)$/m.exec(stat)?.[1];
+      expect(Number(own)).toBeLessThanOrEqual(IDLE_BYTES_MAX);
+    }
   });
 
   it('serves through one router what was written through the other', async () => {
@@ -108,16 +121,16 @@ if ('missing' in docker) console.log(`skipped, containers: ${docker.missing}`);
 
   it('loses nothing when the process of a node is killed; its container is started again', async () => {
     const before = await cluster.inspect('storage-node-1');
-    await withoutLoss('storage-node-1', 'NODE_RESTARTED', () => cluster.crash('storage-node-1'), async () => undefined);
+    expect(await lostBy('storage-node-1', 'NODE_RESTARTED', () => cluster.crash('storage-node-1'), async () => undefined)).toEqual([]);
     expect((await cluster.inspect('storage-node-1')).RestartCount).toBe(before.RestartCount + 1);
   });
 
   it('loses nothing when a node is paused', async () => {
-    await withoutLoss('storage-node-2', 'NODE_DOWN', () => cluster.pause('storage-node-2'), () => cluster.unpause('storage-node-2'));
+    expect(await lostBy('storage-node-2', 'NODE_DOWN', () => cluster.pause('storage-node-2'), () => cluster.unpause('storage-node-2'))).toEqual([]);
   });
 
   it('loses nothing when a node is cut off from the network, and comes back at whatever address', async () => {
-    await withoutLoss('storage-node-3', 'NODE_DOWN', () => cluster.disconnect('storage-node-3'), () => cluster.connect('storage-node-3'));
+    expect(await lostBy('storage-node-3', 'NODE_DOWN', () => cluster.disconnect('storage-node-3'), () => cluster.connect('storage-node-3'))).toEqual([]);
   });
 
   it('is filled by the profile scale-out', async () => {
@@ -133,7 +146,8 @@ if ('missing' in docker) console.log(`skipped, containers: ${docker.missing}`);
       await load.progress(100);
       const codes: Record<string, number> = {};
       for (const service of ['storage-node-2', 'coordinator-1', 'backup-1', 'router-2']) codes[service] = (await cluster.terminate(service)).State.ExitCode;
-      await load.progress(100);
+      // Longer than a deadline: an operation that hangs is to be seen among the failures.
+      await load.progress(100, 60_000);
       const counts = await load.stop();
       expect(codes).toEqual({ 'storage-node-2': 0, 'coordinator-1': 0, 'backup-1': 0, 'router-2': 0 });
       expect(counts.failures).toEqual({});
@@ -141,10 +155,3 @@ if ('missing' in docker) console.log(`skipped, containers: ${docker.missing}`);
     });
   });
 });
-
-/** `93.5MiB` as docker stats prints it. */
-function toBytes(text: string): number {
-  const match = /^([\d.]+)([KMG]?)i?B$/.exec(text);
-  if (match === null) throw new Error(`not an amount of memory: ${text}`);
-  return Number(match[1]) * 1024 ** ['', 'K', 'M', 'G'].indexOf(match[2]!);
-}

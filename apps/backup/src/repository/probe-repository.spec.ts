@@ -28,7 +28,7 @@ describe('a probe of the repository', () => {
   });
 
   it('is shared by all that ask while it runs', async () => {
-    const shared = new SharedProbe(base, 10_000);
+    const shared = new SharedProbe({ location: { kind: 'directory', path: base }, timeoutMs: 10_000 });
     const [first, second] = await Promise.all([shared.run(), shared.run()]);
     expect(second).toBe(first);
     expect(await shared.run()).not.toBe(first);

@@ -19,19 +19,24 @@ const PROBE_BYTES = 4096;
  * directory, reads the file back, removes it. Never rejects; storage that hangs is given up after `timeoutMs`.
  */
 export async function probeRepository(directory: string, timeoutMs: number): Promise<RepositoryProbe> {
+  const probe = await timed(() => writeAndReadBack(directory), timeoutMs);
+  return { ...probe, bytesFree: probe.isWritable ? await freeBytes(directory) : 0 };
+}
+
+/** Of storage that does not tell how much is free. */
+export async function timed(work: () => Promise<void>, timeoutMs: number): Promise<RepositoryProbe> {
   const startMs = performance.now();
   const timeout = Promise.withResolvers<never>();
   const timer = setTimeout(() => timeout.reject(new Error(`the storage did not answer within ${timeoutMs} ms`)), timeoutMs);
   let problem = '';
   try {
-    await Promise.race([writeAndReadBack(directory), timeout.promise]);
+    await Promise.race([work(), timeout.promise]);
   } catch (error) {
     problem = error instanceof Error ? error.message : String(error);
   } finally {
     clearTimeout(timer);
   }
-  const bytesFree = problem === '' ? await freeBytes(directory) : 0;
-  return { isWritable: problem === '', problem, bytesFree, durationMs: performance.now() - startMs };
+  return { isWritable: problem === '', problem, bytesFree: 0, durationMs: performance.now() - startMs };
 }
 
 async function writeAndReadBack(directory: string): Promise<void> {

@@ -3,7 +3,7 @@ import type { Node } from '@atoll/contracts/atoll/v1/admin';
 import { BackupClient } from '@atoll/contracts/atoll/v1/backup';
 import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
 import { credentials } from '@grpc/grpc-js';
-import { backupAddress, clusterDirOption, coordinatorAddresses, coordinatorOption, type ConnectionFlags } from '../connection/addresses.ts';
+import { backupAddress, backupOption, clusterDirOption, coordinatorAddresses, coordinatorOption, type ConnectionFlags } from '../connection/addresses.ts';
 import { askCoordinator } from '../connection/admin-connection.ts';
 import { EXIT_CODE } from '../exit-code.ts';
 import { print, printJson, type Io } from '../io.ts';
@@ -11,7 +11,7 @@ import { eventJson, nodeJson, partitionJson } from '../output/messages.ts';
 import { bytesText, durationText } from '../output/quantities.ts';
 import { renderTable } from '../output/table.ts';
 import type { SetExitCode } from './dev.ts';
-import { hostAndPort, jsonOption, timeoutOption, tokenText, wholeNumber } from './options.ts';
+import { jsonOption, timeoutOption, tokenText, wholeNumber } from './options.ts';
 
 /** Partitions named in a line. */
 const PARTITIONS_SHOWN_MAX = 3;
@@ -151,7 +151,7 @@ export function eventsCommand(io: Io): Command {
 export function backupCommand(io: Io, setExitCode: SetExitCode): Command {
   const repository = new Command('repository')
     .description('check the place where archives are kept')
-    .addOption(new Option('--backup <host:port>', 'backup service to ask (env: ATOLL_BACKUP, default: 127.0.0.1:7430)').argParser(hostAndPort))
+    .addOption(backupOption())
     .addOption(clusterDirOption())
     .addOption(timeoutOption())
     .addOption(jsonOption())

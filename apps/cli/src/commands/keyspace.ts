@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander';
-import { Durability, Eviction, Keyspace, OnDataLoss } from '@atoll/contracts/atoll/v1/admin';
+import { Durability, Eviction, Keyspace, OnDataLoss, type KeyspaceFreeze } from '@atoll/contracts/atoll/v1/admin';
 import { Ack } from '@atoll/contracts/atoll/v1/cache';
 import { callUnary } from '@atoll/platform-grpc';
 import { usageError } from '../cli-error.ts';
@@ -43,6 +43,8 @@ export function keyspaceCommand(io: Io): Command {
     .addCommand(updateCommand(io))
     .addCommand(getCommand(io))
     .addCommand(listCommand(io))
+    .addCommand(freezeCommand(io))
+    .addCommand(unfreezeCommand(io))
     .addCommand(deleteCommand(io));
 }
 
@@ -119,8 +121,37 @@ function listCommand(io: Io): Command {
   });
 }
 
-/** Further names of a keyspace; of one whose place was taken, by which. */
-const otherNames = ({ aliases, movedTo }: Keyspace): string => (movedTo === undefined ? aliases.join(', ') : `is ${movedTo} now, and is being deleted`);
+/** Further names of a keyspace; of one whose place was taken, by which; of one that takes no writes, that. */
+function otherNames({ aliases, movedTo, freeze }: Keyspace): string {
+  if (movedTo !== undefined) return `is ${movedTo} now, and is being deleted`;
+  return [...aliases, ...(freeze === undefined ? [] : [freezeText(freeze)])].join(', ');
+}
+
+const freezeText = ({ movedToCluster, movedToKeyspace, note }: KeyspaceFreeze): string =>
+  movedToCluster === '' ? `frozen${note === '' ? '' : `: ${note}`}` : `moved to ${movedToKeyspace} of cluster ${movedToCluster}`;
+
+function freezeCommand(io: Io): Command {
+  return adminCommand('freeze', 'have a keyspace take no writes until it is unfrozen; it is read as before')
+    .argument('<name>')
+    .addOption(new Option('--note <text>', 'why, for whoever looks at it, or is refused'))
+    .addHelpText('after', '\nReturns when nothing more is written: what was acknowledged until then is all there is.\n\nExample:\n  atoll keyspace freeze orders --note "until the backup is done"')
+    .action(async (name: string, flags: AdminFlags & { note?: string }) => {
+      const { keyspace } = await askCoordinator(coordinatorAddresses(io, flags), flags.timeout, (client, settings) => callUnary(client, 'freezeKeyspace', { name, note: flags.note ?? '' }, settings));
+      if (flags.json) return show(io, flags, keyspace);
+      print(io, `${name}: ${keyspace?.freeze === undefined ? 'frozen' : freezeText(keyspace.freeze)}`);
+    });
+}
+
+function unfreezeCommand(io: Io): Command {
+  return adminCommand('unfreeze', 'have a keyspace take writes again')
+    .argument('<name>')
+    .addOption(new Option('--reopen-moved', 'also one that another cluster has since a cut-over: both are written to from then on, and go apart'))
+    .action(async (name: string, flags: AdminFlags & { reopenMoved?: boolean }) => {
+      const { keyspace } = await askCoordinator(coordinatorAddresses(io, flags), flags.timeout, (client, settings) => callUnary(client, 'unfreezeKeyspace', { name, reopenMoved: flags.reopenMoved === true }, settings));
+      if (flags.json) return show(io, flags, keyspace);
+      print(io, `${name}: takes writes`);
+    });
+}
 
 function deleteCommand(io: Io): Command {
   return adminCommand('delete', 'delete a keyspace with all its data')
@@ -153,6 +184,6 @@ function show(io: Io, flags: AdminFlags, keyspace: Keyspace | undefined): void {
   if (keyspace === undefined) throw new Error('the coordinator answered without a keyspace');
   const shown = keyspaceJson(keyspace);
   if (flags.json) return printJson(io, shown);
-  const texts: Record<string, unknown> = { ...shown, valueBytesMax: bytesText(keyspace.valueBytesMax), defaultTtlMs: keyspace.defaultTtlMs || 'no expiry', aliases: keyspace.aliases.join(', ') || 'none' };
+  const texts: Record<string, unknown> = { ...shown, valueBytesMax: bytesText(keyspace.valueBytesMax), defaultTtlMs: keyspace.defaultTtlMs || 'no expiry', aliases: keyspace.aliases.join(', ') || 'none', ...(keyspace.freeze !== undefined && { freeze: freezeText(keyspace.freeze) }) };
   for (const [field, value] of Object.entries(texts)) print(io, `${field.padEnd(20)}${String(value)}`);
 }

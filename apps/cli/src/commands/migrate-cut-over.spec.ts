@@ -32,6 +32,13 @@ describe('atoll migrate cut-over', () => {
     expect(out).toContain('cut over        orders is orders-wide; writes waited for 41 ms to 44 ms\n');
   });
 
+  it('says of a source in another cluster that it takes no writes any more', async () => {
+    const { out } = await cutOver({ state: MigrationState.MIGRATION_STATE_SUCCEEDED, pauseMsMax: 44, copy: { ...COPY, sourceCluster: 'far', sourceRouters: ['far:1'] } });
+    expect(out).toBe('migration c: SUCCEEDED, orders-wide takes writes from now on, and orders of cluster far none; writes waited for 44 ms\n');
+    const shown = await runCollected(['migrate', 'show', 'c', '--coordinator', server.address]);
+    expect(shown.out).toContain('cut over        orders-wide has the place of orders of cluster far; writes waited for 41 ms to 44 ms\n');
+  });
+
   it('ends with 1, and the reason, when it was given up', async () => {
     const problem = 'the cut-over was given up: writes were held for 512 ms, of at most 500: 1 partition of the copy did not come to the end of the source, 3';
     expect(await cutOver({ state: MigrationState.MIGRATION_STATE_RUNNING, problem }, '--max-pause-ms', '500')).toMatchObject({ code: 1, out: `migration c: RUNNING, ${problem}\n`, err: 'atoll migrate show c shows how it stands\n' });

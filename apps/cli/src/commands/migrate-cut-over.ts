@@ -19,7 +19,7 @@ interface CutOverFlags extends AdminFlags {
 }
 
 export function cutOverCommand(io: Io, setExitCode: SetExitCode): Command {
-  return adminCommand('cut-over', 'have a copy take the place of its source, which is deleted')
+  return adminCommand('cut-over', 'have a copy take the place of its source, which is deleted, or closed where it is in another cluster')
     .argument('<id>', 'its id')
     .addOption(new Option('--max-pause-ms <ms>', 'longest time for which writes wait; after it all goes on as before').default(MAX_PAUSE_MS_DEFAULT).argParser(wholeNumber(100, 60_000)))
     .addHelpText('after', '\nEnds with 0 when the copy has the place of its source, with 1 when it was given up, with 3 when it is still under way.\n\nExample:\n  atoll migrate cut-over copy-1 --max-pause-ms 500')
@@ -32,7 +32,9 @@ export function cutOverCommand(io: Io, setExitCode: SetExitCode): Command {
       const hasSucceeded = state === MigrationState.MIGRATION_STATE_SUCCEEDED;
       if (!hasSucceeded) setExitCode(state === MigrationState.MIGRATION_STATE_CUTTING_OVER ? 3 : 1);
       if (flags.json) return printJson(io, { migration: migrationJson(migration) });
-      if (hasSucceeded) print(io, `migration ${id}: SUCCEEDED, ${copy?.source} is ${copy?.target} from now on; writes waited for ${pauseText(pauseMsMax)}`);
+      const isElsewhere = copy !== undefined && copy.sourceCluster !== '';
+      const outcome = isElsewhere ? `${copy.target} takes writes from now on, and ${copy.source} of cluster ${copy.sourceCluster} none` : `${copy?.source} is ${copy?.target} from now on`;
+      if (hasSucceeded) print(io, `migration ${id}: SUCCEEDED, ${outcome}; writes waited for ${pauseText(pauseMsMax)}`);
       else {
         print(io, `migration ${id}: ${stateName(state)}${problem === '' ? '' : `, ${problem}`}`);
         note(io, `atoll migrate show ${id} shows how it stands`);

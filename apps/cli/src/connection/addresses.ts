@@ -17,10 +17,12 @@ export interface ConnectionFlags {
 
 const ROUTER_DEFAULT = '127.0.0.1:7400';
 const COORDINATOR_DEFAULT = '127.0.0.1:7420';
+const BACKUP_DEFAULT = '127.0.0.1:7430';
 
 export const routerOption = (): Option => new Option('--router <host:port>', `router to ask (env: ATOLL_ROUTER, default: ${ROUTER_DEFAULT})`).argParser(hostAndPort);
 export const coordinatorOption = (): Option =>
   new Option('--coordinator <host:port>', `coordinator to ask (env: ATOLL_COORDINATOR, default: ${COORDINATOR_DEFAULT})`).argParser(hostAndPort);
+export const backupOption = (): Option => new Option('--backup <host:port>', `backup service to ask (env: ATOLL_BACKUP, default: ${BACKUP_DEFAULT})`).argParser(hostAndPort);
 export const clusterDirOption = (): Option => new Option('--data-dir <dir>', 'ask the local cluster of this directory instead');
 
 /** Where to find a router: --router, --data-dir, ATOLL_ROUTER, the default port, in this order. */
@@ -33,9 +35,14 @@ export function coordinatorAddresses(io: Io, flags: ConnectionFlags): string[] {
   return addresses(io, flags.coordinator, flags.dataDir, { role: 'coordinator', variable: 'ATOLL_COORDINATOR', standard: COORDINATOR_DEFAULT });
 }
 
-/** The backup service of a local cluster; `address` wins. */
+/** The backup services of a local cluster; `address` wins. */
+export function backupAddresses(io: Io, address: string | undefined, dataDir: string | undefined): string[] {
+  return addresses(io, address, dataDir, { role: 'backup', variable: 'ATOLL_BACKUP', standard: BACKUP_DEFAULT });
+}
+
+/** The first of them. */
 export function backupAddress(io: Io, address: string | undefined, dataDir: string | undefined): string {
-  const [first = ''] = addresses(io, address, dataDir, { role: 'backup', variable: 'ATOLL_BACKUP', standard: '127.0.0.1:7430' });
+  const [first = ''] = backupAddresses(io, address, dataDir);
   return first;
 }
 

@@ -73,7 +73,7 @@ export function migrationText(migration: Migration, nowMs: number): string {
     ...(migration.copy === undefined || (migration.copy.tokenFrom === 0n && migration.copy.tokenTo === 0n) ? [] : [['tokens', tokensText(migration.copy)] as [string, string]]),
     ...(migration.copy === undefined ? [] : [['lag', copyText(migration.copy)] as [string, string]]),
     ...(migration.copy === undefined ? [] : [['compared', comparedText(migration.copy)] as [string, string]]),
-    ...(migration.copy === undefined || migration.copy.pausesMs.length === 0 ? [] : [['cut over', `${migration.copy.source} is ${migration.copy.target}; writes waited for ${pauseText(Math.min(...migration.copy.pausesMs))} to ${pauseText(Math.max(...migration.copy.pausesMs))}`] as [string, string]]),
+    ...(migration.copy === undefined || migration.copy.pausesMs.length === 0 ? [] : [['cut over', `${cutOverText(migration.copy)}; writes waited for ${pauseText(Math.min(...migration.copy.pausesMs))} to ${pauseText(Math.max(...migration.copy.pausesMs))}`] as [string, string]]),
     ['partitions', `${partitionsDone} of ${partitionsTotal} done${partitionsRolledBack > 0 ? `, ${partitionsRolledBack} rolled back` : ''}`],
     ['copied', `${bytesText(migration.bytes)}, ${migration.entries} entries`],
     ['bound', bytesPerSecond > 0 ? `${bytesText(bytesPerSecond)}/s` : 'that of the nodes'],
@@ -183,3 +183,5 @@ const timeText = (ms: number): string => (ms === 0 ? '-' : new Date(ms).toISOStr
 
 /** For how long it has run, or ran. */
 const ageMs = ({ createdAtMs, endedAtMs }: Migration, nowMs: number): number => (createdAtMs === 0 ? 0 : (endedAtMs || nowMs) - createdAtMs);
+
+const cutOverText = ({ source, target, sourceCluster }: CopyState): string => (sourceCluster === '' ? `${source} is ${target}` : `${target} has the place of ${source} of cluster ${sourceCluster}`);

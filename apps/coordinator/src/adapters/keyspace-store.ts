@@ -61,6 +61,11 @@ export class KeyspaceStore {
     return (await this.#read(name))?.spec.id;
   }
 
+  /** As it stands in etcd, one that is being deleted included. Throws METADATA_UNAVAILABLE. */
+  async specOf(name: string): Promise<KeyspaceSpec | undefined> {
+    return (await this.#read(name))?.spec;
+  }
+
   /** `change` may be called again, with a newer spec. Answers what was written. */
   async update(name: string, change: (spec: KeyspaceSpec) => KeyspaceSpec): Promise<KeyspaceSpec> {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {

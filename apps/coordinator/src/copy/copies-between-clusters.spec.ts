@@ -51,7 +51,7 @@ afterAll(async () => {
 });
 
 const SOURCE = createKeyspaceSpec({ name: 'orders', id: 'far1', partitionCount: 16, replicationFactor: 3, defaultTtlMs: 5000, eviction: 'NONE' });
-const told = (changes: Partial<DescribeSourceResponse> = {}): DescribeSourceResponse => ({ clusterId: 'elsewhere', keyspaceId: SOURCE.id, keyspace: toKeyspaceMessage(SOURCE), ...changes });
+const told = (changes: Partial<DescribeSourceResponse> = {}): DescribeSourceResponse => ({ clusterId: 'elsewhere', keyspaceId: SOURCE.id, keyspace: toKeyspaceMessage(SOURCE), partitions: [], ...changes });
 const TARGET = { name: 'orders', partitionCount: 32, replicationFactor: 2, minInSync: 0 };
 const routers = (): string[] => [first.address, second.address];
 const start = (fields: Partial<StartMigrationRequest> = {}) => callUnary(running.admin, 'startMigration', ask({ id: 'c', method: MigrationMethod.MIGRATION_METHOD_COPY, keyspace: 'orders', target: TARGET, sourceRouters: routers(), ...fields }), DEADLINE);
@@ -98,16 +98,38 @@ describe(`copies of a keyspace of another cluster (seed ${SEED})`, () => {
     const from = { id: 'elsewhere', routers: routers(), partitionCount: 16 };
     expect(migration).toMatchObject({ description: 'copy orders of cluster elsewhere to orders', partitionsTotal: 32, problem: '', copy: { source: 'orders', target: 'orders', sourceCluster: 'elsewhere', sourceRouters: routers() } });
     const made = stored('orders')!;
-    expect(made).toEqual({ ...SOURCE, id: made.id, partitionCount: 32, replicationFactor: 2, minInSync: 1, copyOf: { job: 'c', keyspace: 'orders', keyspaceId: 'far1', isPaused: false, cluster: from, traceparent: made.copyOf!.traceparent } });
+    expect(made).toEqual({ ...SOURCE, id: made.id, partitionCount: 32, replicationFactor: 2, minInSync: 1, copyOf: { job: 'c', keyspace: 'orders', keyspaceId: 'far1', isPaused: false, cluster: from, firstGeneration: 2 ** 16, traceparent: made.copyOf!.traceparent } });
     // The same request again is the same job, also while nobody answers there.
     first.answer = second.answer;
     expect((await start()).migration!.createdAtMs).toBe(migration!.createdAtMs);
     expect(stateOf((await callUnary(running.admin, 'pauseMigration', { id: 'c' }, DEADLINE)).migration!)).toBe('PAUSED');
-    expect(stored('orders')!.copyOf).toEqual({ job: 'c', keyspace: 'orders', keyspaceId: 'far1', isPaused: true, cluster: from, traceparent: made.copyOf!.traceparent });
+    expect(stored('orders')!.copyOf).toEqual({ job: 'c', keyspace: 'orders', keyspaceId: 'far1', isPaused: true, cluster: from, firstGeneration: 2 ** 16, traceparent: made.copyOf!.traceparent });
     await callUnary(running.admin, 'cancelMigration', { id: 'c' }, DEADLINE);
     const ended = await eventuallyShown(running.admin, 'c', 'it ends', hasEnded);
     expect([stateOf(ended.migration), stored('orders')]).toEqual(['CANCELLED', undefined]);
     expect(ended.migration.copy).toMatchObject({ sourceCluster: 'elsewhere', sourceRouters: routers() });
+  });
+
+  it('is refused before it begins when it does not fit here, with what its partitions take there and what the nodes have free: CAPACITY_SHORT', async () => {
+    const setMemory = (memory: { memoryUsedBytes?: number; memoryLimitBytes?: number }): void => {
+      for (const node of cluster.nodes.values()) node.transfers = memory;
+    };
+    const partition = (id: number, bytes: number) => ({ partition: id, bytes, entries: 1, generation: 7 });
+    setMemory({ memoryUsedBytes: 450, memoryLimitBytes: 1000 });
+    // Half of the 16 partitions say that they take 94 bytes, by one router or the other: all together 1504, twice.
+    first.answer = () => told({ partitions: [0, 1, 2, 3].map((id) => partition(id, 94)) });
+    second.answer = () => told({ partitions: [3, 4, 5, 6, 7].map((id) => partition(id, 94)) });
+    for (const dryRun of [true, false]) {
+      expect(await failureOf(start({ id: 'big', dryRun }))).toMatchObject({ reason: 'CAPACITY_SHORT', message: 'target: 2 replicas of 1504 bytes do not fit into the 1500 bytes that 3 nodes have free below 95 %: 3008 are needed, and there are a 500, b 500, c 500', metadata: { field: 'target', needed_bytes: '3008', free_bytes: '1500' } });
+    }
+    // A quarter of the tokens is of four partitions.
+    const { migration } = await start({ id: 'part', dryRun: true, tokenTo: 2n ** 62n });
+    expect(migration!.copy).toMatchObject({ source: 'orders' });
+    setMemory({});
+    await start({ id: 'big' });
+    expect(stored('orders')!.copyOf!.firstGeneration).toBe(7 + 2 ** 16);
+    await callUnary(running.admin, 'cancelMigration', { id: 'big' }, DEADLINE);
+    await eventuallyShown(running.admin, 'big', 'it ends', hasEnded);
   });
 
   it('a keyspace of this cluster that has the name of the source may go, the copy may not', async () => {

@@ -122,7 +122,8 @@ export class CopyStore {
       const stored = this.#jobs.get(id);
       if (stored?.job.state !== 'CUTTING_OVER') return stored!.job;
       const [source, target] = await Promise.all([this.#spec(stored.job.source, stored.job.sourceId), this.#spec(stored.job.target, stored.job.targetId)]);
-      if (source === undefined || target === undefined) return stored.job;
+      // Who froze the source meanwhile wants that more than its place to be taken.
+      if (source === undefined || target === undefined || source.spec.freeze !== undefined) return stored.job;
       const specs = specsOf({ source: source.spec, target: target.spec }, revision);
       this.#unsettled = id;
       const isWritten = await this.#transact(
@@ -131,6 +132,23 @@ export class CopyStore {
       );
       if (isWritten || !this.#hasLost) this.#unsettled = undefined;
       else await this.#settle(id);
+      await this.#read();
+      return this.#jobs.get(id)!.job;
+    });
+  }
+
+  /**
+   * Has a copy take writes whose source was moved by the cluster that had it, in one transaction with the job, if that is
+   * CUTTING_OVER (R37). Answers the job as it stands then; where it is not known whether it was written, it is to be done
+   * again. Throws METADATA_UNAVAILABLE.
+   */
+  open(id: string, complete: (job: CopyJob) => CopyJob, specOf: (spec: KeyspaceSpec, revision: number) => KeyspaceSpec): Promise<CopyJob> {
+    return this.#inTurn(async () => {
+      const revision = await this.#read();
+      const stored = this.#jobs.get(id);
+      const target = stored && (await this.#spec(stored.job.target, stored.job.targetId));
+      if (stored?.job.state !== 'CUTTING_OVER' || target === undefined) return stored!.job;
+      await this.#transact([copyKeyOf(stored), specKeyOf(target)], [{ kind: 'put', key: copyKey(id), value: encodeCopyJob(complete(stored.job)) }, putOf(specOf(target.spec, revision))]);
       await this.#read();
       return this.#jobs.get(id)!.job;
     });

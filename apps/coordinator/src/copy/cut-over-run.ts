@@ -10,7 +10,7 @@ import { randomHex, type Random } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
 import type { CopyStore } from './copy-store.ts';
 import type { CutOverSpan } from './cut-over-spans.ts';
-import type { FreezeCalls } from './freeze-calls.ts';
+import { leadersOf, type FreezeCalls } from './freeze-calls.ts';
 
 export interface CutOverPorts {
   readonly view: ClusterView;
@@ -24,6 +24,8 @@ export interface CutOverPorts {
   /** Asks the leaders of the copy anew; resolves when they have answered, or do not. */
   readonly refreshStatuses: (job: CopyJob) => Promise<void>;
   readonly write: (records: readonly WriteRecord[]) => Promise<void>;
+  /** Whether the source stands still for another cluster. */
+  readonly isTaken: (job: CopyJob) => boolean;
   /** For tests: whether the transaction is to wait. */
   readonly isHeld: (job: CopyJob) => boolean;
   /** To be stepped again at once, or within so many ms. */
@@ -53,15 +55,22 @@ export class CutOverRun {
     this.span = options.span;
   }
 
-  /** Has connections to all leaders of the source stand before writes wait for them. */
+  /** Has connections to all leaders of the source stand before writes wait for them, and the leaders know the trace of what they will wait for. */
   async connect(job: CopyJob): Promise<void> {
     const all = new Set(this.#records(job).map(({ record }) => record.partition));
-    await Promise.all([...this.#leadersOf(job, all).keys()].map((address) => this.#ask(job, address, [], false)));
+    await Promise.all([...this.#leadersOf(job, all)].map(([address, led]) => this.#ask(job, address, led, false)));
+  }
+
+  /** Nothing is under way that would not end with its step. Answers the reason. */
+  giveUp(_job: CopyJob, reason: string): string {
+    return reason;
   }
 
   /** Does what is next. Answers why it is to be given up; undefined while it goes on, or is done. */
   async step(job: CopyJob): Promise<string | undefined> {
     const source = this.#ports.view.keyspace(job.source);
+    if (this.#ports.isTaken(job)) return `keyspace ${job.source} is about to be moved to another cluster`;
+    if (source?.freeze !== undefined) return `keyspace ${job.source} is frozen`;
     if (source?.id !== job.sourceId || this.#records(job).length !== source.partitionCount) return `keyspace ${job.source} is not whole`;
     const step = nextCutOverStep(this.#facts(job));
     switch (step.kind) {
@@ -91,18 +100,7 @@ export class CutOverRun {
     const records = this.#records(job);
     const sources = records.map(({ record }): FrozenSource => ({ partition: record.partition, isFrozen: record.frozen === this.id, generation: record.generation.counter, barrier: this.#barriers.get(record.partition) }));
     const heldMs = nowMs - Math.min(nowMs, ...this.#heldSince.values());
-    return { sources, pairs: this.#pairs(job, records.length), heldMs, maxPauseMs: job.cutOver!.maxPauseMs };
-  }
-
-  #pairs(job: CopyJob, sourceCount: number): readonly CopiedPair[] {
-    const { view, statuses } = this.#ports;
-    return Array.from({ length: sourceCount === 0 ? 0 : job.partitionCount }, (_, target) => {
-      const told = statuses(view.partition(job.target, target)?.record.leader?.node, job.targetId, target);
-      return sourcePartitionsOf(target, { sourceCount, targetCount: job.partitionCount, tokens: undefined }).map((source): CopiedPair => {
-        const status = told.find(({ sourcePartition }) => sourcePartition === source);
-        return { source, target, applied: status?.phase === CopyPhase.COPY_PHASE_FOLLOWING ? status.origin : undefined };
-      });
-    }).flat();
+    return { sources, pairs: pairsOf(job, records.length, this.#ports), heldMs, maxPauseMs: job.cutOver!.maxPauseMs };
   }
 
   async #freeze(job: CopyJob, partitions: readonly number[]): Promise<void> {
@@ -131,7 +129,7 @@ export class CutOverRun {
   /** Answers how many confirmed. */
   async #ask(job: CopyJob, address: string, partitions: readonly number[], seal: boolean): Promise<number> {
     const { source, sourceId } = job;
-    const confirmed = await this.#ports.freezes.ask(address, { keyspace: source, keyspaceId: sourceId, cutOver: this.id, partitions: [...partitions], seal });
+    const confirmed = await this.#ports.freezes.ask(address, { keyspace: source, keyspaceId: sourceId, cutOver: this.id, partitions: [...partitions], seal, traceparent: this.span.traceparent });
     // The first barrier will do: nothing of clients is behind it, whoever leads.
     for (const { partition, barrier, timeMs } of confirmed) {
       this.#timeMs = Math.max(this.#timeMs, timeMs);
@@ -141,13 +139,7 @@ export class CutOverRun {
   }
 
   #leadersOf(job: CopyJob, partitions: ReadonlySet<number>): ReadonlyMap<string, number[]> {
-    const byAddress = new Map<string, number[]>();
-    for (const { record } of this.#records(job)) {
-      const address = record.leader === undefined ? undefined : this.#ports.view.nodes().get(record.leader.node)?.address;
-      if (address === undefined || !partitions.has(record.partition)) continue;
-      byAddress.set(address, [...(byAddress.get(address) ?? []), record.partition]);
-    }
-    return byAddress;
+    return leadersOf(this.#ports.view, this.#records(job).flatMap(({ record }) => (partitions.has(record.partition) ? [record] : [])));
   }
 
   /** Seals, looks once more, and writes. What lacks now is tried again with the next step, while there is time. */
@@ -178,6 +170,17 @@ export class CutOverRun {
   }
 }
 
+/** Each partition of the copy with those of the source that have keys of it, and how far it is with them, as its leader's node last said. */
+export function pairsOf(job: CopyJob, sourceCount: number, { view, statuses }: Pick<CutOverPorts, 'view' | 'statuses'>): readonly CopiedPair[] {
+  return Array.from({ length: sourceCount === 0 ? 0 : job.partitionCount }, (_, target) => {
+    const told = statuses(view.partition(job.target, target)?.record.leader?.node, job.targetId, target);
+    return sourcePartitionsOf(target, { sourceCount, targetCount: job.partitionCount, tokens: undefined }).map((source): CopiedPair => {
+      const status = told.find(({ sourcePartition }) => sourcePartition === source);
+      return { source, target, applied: status?.phase === CopyPhase.COPY_PHASE_FOLLOWING ? status.origin : undefined };
+    });
+  }).flat();
+}
+
 /** Source and copy behind the cut-over: one name more for the copy, which takes writes, and none for the source. */
 function switched({ source, target }: { readonly source: KeyspaceSpec; readonly target: KeyspaceSpec }, cutOver: CutOver) {
   const { aliases: names = [], ...retired } = source;
@@ -187,7 +190,7 @@ function switched({ source, target }: { readonly source: KeyspaceSpec; readonly 
   };
 }
 
-/** The record, frozen for a cut-over or thawed. */
+/** The record, frozen for a cut-over, frozen with its keyspace, or thawed. */
 export function withFrozen({ record, modRevision }: VersionedRecord, cutOver: string | undefined, random: Random): WriteRecord {
   const { frozen: _frozen, ...rest } = record;
   const changed: PartitionRecord = { ...rest, ...(cutOver !== undefined && { frozen: cutOver }), changeId: randomHex(random, 8) };

@@ -1,6 +1,8 @@
 // Asks nodes that lead partitions of a source whether they stand still (R37).
 import { credentials } from '@grpc/grpc-js';
 import { CopyClient, type ConfirmFreezeRequest, type FrozenPartition } from '@atoll/contracts/atoll/v1/copy';
+import type { PartitionRecord } from '@atoll/core-membership';
+import type { ClusterView } from '@atoll/platform-etcd';
 import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
 import { PeersByAddress } from '../adapters/peers-by-address.ts';
 
@@ -33,4 +35,14 @@ export class FreezeCalls {
   close(): void {
     this.#peers.close();
   }
+}
+
+/** Partitions by the address of the node that leads them; those without a leader that is registered are left out. */
+export function leadersOf(view: Pick<ClusterView, 'nodes'>, records: Iterable<PartitionRecord>): ReadonlyMap<string, number[]> {
+  const byAddress = new Map<string, number[]>();
+  for (const { leader, partition } of records) {
+    const address = leader === undefined ? undefined : view.nodes().get(leader.node)?.address;
+    if (address !== undefined) byAddress.set(address, [...(byAddress.get(address) ?? []), partition]);
+  }
+  return byAddress;
 }

@@ -1,6 +1,6 @@
 // What another cluster says of a keyspace that is to be copied from there: asked once, before anything is written.
 import { credentials } from '@grpc/grpc-js';
-import { CopyClient, type DescribeSourceResponse } from '@atoll/contracts/atoll/v1/copy';
+import { CopyClient, type DescribeSourceResponse, type SourcePartition } from '@atoll/contracts/atoll/v1/copy';
 import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
 import { SOURCE_ROUTERS_MAX, type KeyspaceSpec, type SourceCluster } from '@atoll/core-membership';
 import { parseAddress } from '@atoll/platform-config';
@@ -14,6 +14,8 @@ const ASK_MS = 2000;
 export interface SourceElsewhere {
   readonly source: KeyspaceSpec;
   readonly cluster: SourceCluster;
+  /** What its partitions take there; those whose leaders did not say are missing. */
+  readonly partitions: readonly SourcePartition[];
   /** It is being copied itself, from there; undefined otherwise. */
   readonly copiedFrom: string | undefined;
 }
@@ -51,9 +53,11 @@ export async function askSourceCluster(routers: readonly string[], keyspace: str
     throw new AtollError('SOURCE_UNREACHABLE', `${FIELD}: none of them answers: ${failures.map(({ router, error }) => `${router}: ${error.message}`).join('; ')}`, { metadata: { field: FIELD } });
   }
   const { clusterId, keyspaceId, keyspace: message } = found.answer;
+  // Routers are asked side by side, and one may have lost sight of a leader.
+  const partitions = [...new Map(answers.flatMap(({ answer }) => (isAtollError(answer) ? [] : answer.partitions)).map((one) => [one.partition, one])).values()];
   if (clusterId === ownClusterId) throw invalidArgument(FIELD, `${found.router} belongs to this very cluster: leave them out to copy within it`);
   const source = specOf(found.router, message && { ...message, copyOf: undefined }, keyspaceId);
-  return { source, cluster: { id: clusterId, routers: [...routers], partitionCount: source.partitionCount }, copiedFrom: message?.copyOf };
+  return { source, cluster: { id: clusterId, routers: [...routers], partitionCount: source.partitionCount }, partitions, copiedFrom: message?.copyOf };
 }
 
 /** A router that is not there may come back; one that refuses is a mistake, whatever the others say. */

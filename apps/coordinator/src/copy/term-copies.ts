@@ -1,7 +1,7 @@
 // The copies of keyspaces of one term (R37). The nodes do the work by the record of the keyspace that is filled; here jobs are
 // kept, asked after, and brought to their end.
 import type { Migration, PartitionMigration } from '@atoll/contracts/atoll/v1/migration';
-import { AtollError } from '@atoll/core-errors';
+import { AtollError, isAtollError } from '@atoll/core-errors';
 import type { KeyspaceSpec, WriteRecord } from '@atoll/core-membership';
 import { abortCutOver, beginCutOver, commandCopy, hasCopyEnded, refusalOfCutOver, type CopyExtent, type CopyJob, type JobCommand } from '@atoll/core-migration';
 import { sourcePartitionsOf } from '@atoll/core-placement';
@@ -15,9 +15,13 @@ import { toCopiedPartition, toCopyMigration } from './copy-messages.ts';
 import { CopySpans } from './copy-spans.ts';
 import { CopyStore } from './copy-store.ts';
 import { CopyWatch } from './copy-watch.ts';
+import { CutOverElsewhere } from './cut-over-elsewhere.ts';
 import { CutOverRun, withFrozen } from './cut-over-run.ts';
 import { CutOverSpan } from './cut-over-spans.ts';
 import { FreezeCalls } from './freeze-calls.ts';
+import { HoldCalls } from './hold-calls.ts';
+import { KeyspaceFreezes } from './keyspace-freezes.ts';
+import { SourceHolds } from './source-holds.ts';
 import type { CoordinatorMetrics } from '../coordinator-metrics.ts';
 
 /** Longest call to a leader that is asked to stand still, in ms. */
@@ -50,9 +54,14 @@ export class TermCopies {
   readonly #options: TermCopiesOptions;
   readonly #watch: CopyWatch;
   readonly #spans: CopySpans;
-  readonly #freezes: FreezeCalls;
+  /** Keyspaces that operators have frozen. */
+  readonly freezes: KeyspaceFreezes;
+  /** Keyspaces that stand still for other clusters. */
+  readonly holds: SourceHolds;
+  readonly #freezeCalls: FreezeCalls;
+  readonly #holdCalls = new HoldCalls();
   /** Cut-overs that were asked for in this term, by the id that the job names. */
-  readonly #runs = new Map<string, CutOverRun>();
+  readonly #runs = new Map<string, CutOverRun | CutOverElsewhere>();
 
   constructor(options: TermCopiesOptions) {
     const { store, election, nodeCallMs, logger } = options;
@@ -60,7 +69,19 @@ export class TermCopies {
     this.#spans = new CopySpans(options.telemetry.tracing);
     this.store = new CopyStore({ store, election });
     this.#watch = new CopyWatch({ deadlineMs: nodeCallMs, onProblem: (node, err) => logger.debug({ node, err }, 'a node does not say how far its copies are') });
-    this.#freezes = new FreezeCalls({ deadlineMs: Math.min(nodeCallMs, FREEZE_CALL_MS_MAX), onProblem: (address, problem) => logger.debug({ address, problem }, 'partitions of a source do not stand still yet') });
+    this.#freezeCalls = new FreezeCalls({ deadlineMs: Math.min(nodeCallMs, FREEZE_CALL_MS_MAX), onProblem: (address, problem) => logger.debug({ address, problem }, 'partitions of a source do not stand still yet') });
+    this.freezes = new KeyspaceFreezes({ ...options, freezes: this.#freezeCalls });
+    this.holds = new SourceHolds({ ...options, freezes: this.#freezeCalls, cutOverOf: (spec) => this.#cutOverWithin(spec) });
+  }
+
+  /** What holds the writes of a keyspace back for some moments, for people; undefined when nothing does. */
+  cutOverOf(spec: KeyspaceSpec): string | undefined {
+    return this.holds.has(spec) ? 'a cut-over to another cluster' : this.#cutOverWithin(spec);
+  }
+
+  #cutOverWithin({ id }: KeyspaceSpec): string | undefined {
+    const job = this.store.active().find(({ state, cluster, sourceId }) => state === 'CUTTING_OVER' && cluster === undefined && sourceId === id);
+    return job && `the cut-over of migration ${job.id}`;
   }
 
   /** Throws as CopyStore.create. The nodes begin as soon as the keyspace is placed. */
@@ -74,11 +95,17 @@ export class TermCopies {
 
   /** Throws MIGRATION_CONFLICT where the state of the job does not allow it, and as CopyStore.update. */
   async command(id: string, asked: JobCommand): Promise<void> {
-    await this.store.update(id, (job) => {
+    const former = this.store.job(id);
+    const changed = await this.store.update(id, (job) => {
       const next = commandCopy(job, asked);
       if ('refusal' in next) throw new AtollError('MIGRATION_CONFLICT', `id: ${next.refusal}`, { metadata: { field: 'id', migration: id } });
       return next;
     });
+    const run = this.#runs.get(former?.cutOver?.id ?? '');
+    if (changed.state === 'CANCELLING' && run !== undefined) {
+      this.#runs.delete(run.id);
+      run.giveUp(changed, '');
+    }
     this.#options.onNews();
   }
 
@@ -100,8 +127,11 @@ export class TermCopies {
     begin(job);
     const extent = this.#requireReady(job);
     const span = new CutOverSpan(telemetry.tracing, wallMs, job);
-    const run = this.#run({ id: cutOver.id, extent, span });
-    await run.connect(job);
+    const run = job.cluster === undefined ? this.#run({ id: cutOver.id, extent, span }) : this.#runElsewhere({ id: cutOver.id, extent, span });
+    await run.connect(job).catch((error: unknown) => {
+      if (!isAtollError(error)) throw error;
+      throw new AtollError(error.reason, `id: ${job.target} cannot take the place of ${job.source} now: ${error.message}`, { metadata: { ...error.metadata, field: 'id', migration: id }, cause: error });
+    });
     this.#runs.set(cutOver.id, run);
     try {
       const begun = await this.store.update(id, begin);
@@ -132,6 +162,8 @@ export class TermCopies {
     const isUrgent = jobs.some(({ state }) => state === 'CUTTING_OVER');
     this.#watch.tick(new Set(jobs.flatMap((job) => this.#leadersOf(job))), view.nodes(), nowMs, isUrgent);
     for (const job of jobs) if (job.state === 'CUTTING_OVER') await this.#cutOver(job);
+    await this.holds.step();
+    await this.freezes.step();
     await this.#thaw();
     for (const job of jobs) {
       if (job.state === 'CANCELLING') await this.#cancel(job);
@@ -161,10 +193,11 @@ export class TermCopies {
         nowMs,
         wallMs,
         store: this.store,
-        freezes: this.#freezes,
+        freezes: this.#freezeCalls,
         statuses: (node, keyspaceId, partition) => this.#watch.of(node, keyspaceId, partition),
         refreshStatuses: (job) => this.#watch.refresh(new Set(this.#leadersOf(job)), view.nodes(), FREEZE_CALL_MS_MAX),
         write: writeRecords,
+        isTaken: ({ sourceId }) => this.holds.has({ id: sourceId }),
         isHeld: ({ source }) => this.#options.failpoints?.holdsCutOver(source, 'before') === true,
         wake: onNews,
       },
@@ -172,11 +205,41 @@ export class TermCopies {
     );
   }
 
-  /** One that another coordinator began is given up: how long writes have waited already is not known (R37). */
+  #runElsewhere(options: { readonly id: string; readonly extent: CopyExtent | undefined; readonly span: CutOverSpan }): CutOverElsewhere {
+    const { view, nowMs, wallMs, onNews, failpoints } = this.#options;
+    return new CutOverElsewhere(
+      {
+        view,
+        nowMs,
+        wallMs,
+        store: this.store,
+        calls: this.#holdCalls,
+        statuses: (node, keyspaceId, partition) => this.#watch.of(node, keyspaceId, partition),
+        isHeld: ({ source }) => failpoints?.holdsCutOver(source, 'before') === true,
+        isHeldBehind: ({ source }) => failpoints?.holdsCutOver(source, 'after') === true,
+        wake: onNews,
+      },
+      options,
+    );
+  }
+
+  /** Where it is not known how a cut-over ended that another coordinator began, the other cluster is asked. */
+  #taken(job: CopyJob): CutOverElsewhere {
+    const { telemetry, wallMs } = this.#options;
+    const { id } = job.cutOver!;
+    const run = this.#runElsewhere({ id, extent: undefined, span: new CutOverSpan(telemetry.tracing, wallMs, job) });
+    this.#runs.set(id, run);
+    return run;
+  }
+
+  /**
+   * One that another coordinator began is given up: how long writes have waited already is not known (R37). But for one that
+   * another cluster was asked to end.
+   */
   async #cutOver(job: CopyJob): Promise<void> {
     const { events, metrics } = this.#options;
     const { id } = job.cutOver!;
-    const run = this.#runs.get(id);
+    const run = this.#runs.get(id) ?? (job.cutOver!.hold === undefined ? undefined : this.#taken(job));
     const problem = run === undefined ? 'another coordinator was elected meanwhile' : await run.step(job);
     const now = problem === undefined ? this.store.job(job.id)! : await this.store.update(job.id, (stored) => abortCutOver(stored, id, problem));
     if (now.state === 'CUTTING_OVER') return;
@@ -192,17 +255,19 @@ export class TermCopies {
 
   /**
    * Has writes taken again wherever a record says FROZEN for no cut-over that is under way: whoever gave it up, and whatever
-   * was written late (R7). Never of a source whose place was taken, however old the view is.
+   * was written late (R7). Never of a source whose place was taken, nor of a keyspace that is frozen itself, however old the
+   * view is.
    */
   async #thaw(): Promise<void> {
     const { view, random, writeRecords } = this.#options;
     const jobs = this.store.jobs();
-    const underWay = new Set(jobs.map(({ state, cutOver }) => (state === 'CUTTING_OVER' ? cutOver?.id : undefined)));
+    const underWay = new Set([...jobs.map(({ state, cutOver }) => (state === 'CUTTING_OVER' ? cutOver?.id : undefined)), ...this.holds.ids()]);
     const taken = new Set(jobs.map(({ state, sourceId }) => (state === 'SUCCEEDED' ? sourceId : undefined)));
-    const frozen = [...view.keyspaces().values()]
-      .filter(({ id, movedTo }) => movedTo === undefined && !taken.has(id))
+    const left = [...view.keyspaces().values()]
+      .filter(({ id, movedTo, freeze }) => movedTo === undefined && freeze === undefined && !taken.has(id))
       .flatMap(({ name }) => view.partitions(name))
       .filter(({ record }) => record.frozen !== undefined && !underWay.has(record.frozen) && !taken.has(record.keyspaceId));
+    const frozen = left.length === 0 ? left : await this.freezes.withoutWish(left);
     if (frozen.length > 0) await writeRecords(frozen.map((versioned) => withFrozen(versioned, undefined, random)));
   }
 
@@ -232,7 +297,8 @@ export class TermCopies {
   }
 
   end(): void {
-    this.#freezes.close();
+    this.#freezeCalls.close();
+    this.#holdCalls.close();
     this.#watch.close();
   }
 
@@ -249,7 +315,9 @@ export class TermCopies {
   }
 
   #problemOf(job: CopyJob): string {
-    if (hasCopyEnded(job) || job.cluster !== undefined) return '';
+    if (hasCopyEnded(job)) return '';
+    const run = this.#runs.get(job.cutOver?.id ?? '');
+    if (job.cluster !== undefined) return run instanceof CutOverElsewhere ? run.problem : '';
     const source = this.#options.view.keyspace(job.source);
     return source?.id === job.sourceId ? '' : `keyspace ${job.source} is gone: nothing more can be copied from it`;
   }

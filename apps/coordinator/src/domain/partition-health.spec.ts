@@ -44,14 +44,14 @@ describe('the health of partitions', () => {
     countHealth({ keyspaces, recordsOf: () => records, nodes: new Map(nodes.map((each) => [each.id, each])) });
 
   it('counts what has no record as neither led nor replicated', () => {
-    expect(count(node('a'), node('b'))).toEqual({ partitions: 4, withoutLeader: 1, underReplicated: 2 });
+    expect(count(node('a'), node('b'))).toEqual({ partitions: 4, withoutLeader: 1, underReplicated: 2, belowMinInSync: 1, bySetSize: [1, 1, 2, 0, 0, 0, 0, 0], epochs: new Map([['k', 3]]) });
   });
 
   it('counts a partition whose leader has vanished', () => {
-    expect(count(node('a'))).toEqual({ partitions: 4, withoutLeader: 2, underReplicated: 4 });
+    expect(count(node('a'))).toMatchObject({ partitions: 4, withoutLeader: 2, underReplicated: 4, belowMinInSync: 1, bySetSize: [1, 3, 0, 0, 0, 0, 0, 0] });
   });
 
   it('counts a partition whose leader was another life of the process', () => {
-    expect(count(node('a'), node('b', 'life-2'))).toEqual({ partitions: 4, withoutLeader: 2, underReplicated: 2 });
+    expect(count(node('a'), node('b', 'life-2'))).toMatchObject({ partitions: 4, withoutLeader: 2, underReplicated: 2 });
   });
 });

@@ -6,7 +6,16 @@ export interface PartitionHealth {
   readonly withoutLeader: number;
   /** Fewer in-sync replicas on registered nodes than the replication factor asks for. */
   readonly underReplicated: number;
+  /** Fewer in-sync replicas on registered nodes than have to be: nothing is written to them. */
+  readonly belowMinInSync: number;
+  /** How many partitions have an in-sync set of 0, 1, 2 ... 7 replicas on registered nodes. */
+  readonly bySetSize: readonly number[];
+  /** By keyspace: the sum of its partitions' epochs. */
+  readonly epochs: ReadonlyMap<string, number>;
 }
+
+/** A keyspace has at most so many replicas of a partition. */
+const REPLICAS_MAX = 7;
 
 export interface HealthView {
   readonly keyspaces: Iterable<KeyspaceSpec>;
@@ -21,12 +30,26 @@ export function countHealth({ keyspaces, recordsOf, nodes }: HealthView): Partit
   let partitions = 0;
   let withoutLeader = 0;
   let underReplicated = 0;
-  for (const { name, partitionCount, replicationFactor } of keyspaces) {
+  let belowMinInSync = 0;
+  const bySetSize = Array.from({ length: REPLICAS_MAX + 1 }, () => 0);
+  const epochs = new Map<string, number>();
+  for (const { name, partitionCount, replicationFactor, minInSync } of keyspaces) {
     const records = recordsOf(name);
     partitions += partitionCount;
     const missing = partitionCount - records.length;
     withoutLeader += missing + records.filter(({ record }) => !isLed(record)).length;
-    underReplicated += missing + records.filter(({ record }) => record.inSync.filter(({ node }) => nodes.has(node)).length < replicationFactor).length;
+    underReplicated += missing;
+    belowMinInSync += missing;
+    bySetSize[0]! += missing;
+    let epochSum = 0;
+    for (const { record } of records) {
+      const size = record.inSync.filter(({ node }) => nodes.has(node)).length;
+      if (size < replicationFactor) underReplicated += 1;
+      if (size < minInSync) belowMinInSync += 1;
+      bySetSize[Math.min(size, REPLICAS_MAX)]! += 1;
+      epochSum += record.epoch;
+    }
+    epochs.set(name, epochSum);
   }
-  return { partitions, withoutLeader, underReplicated };
+  return { partitions, withoutLeader, underReplicated, belowMinInSync, bySetSize, epochs };
 }

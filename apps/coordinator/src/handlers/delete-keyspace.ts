@@ -20,6 +20,8 @@ export async function deleteKeyspace(context: AdminContext, { name: asked }: Del
   if (copy !== undefined) {
     throw new AtollError('MIGRATION_CONFLICT', `name: migration ${copy.id} copies ${copy.source} to ${copy.target}; cancel it first`, { metadata: { field: 'name', keyspace: name, migration: copy.id } });
   }
+  const cutOver = term.copies.cutOverOf(spec);
+  if (cutOver !== undefined) throw new AtollError('MIGRATION_CONFLICT', `name: ${cutOver} of ${name} is under way; ask again in a moment`, { metadata: { field: 'name', keyspace: name } });
   await term.deleteKeyspace(name);
   await waitForView(view, () => view.keyspace(name)?.id !== spec.id, {
     timeoutMs: call.deadlineRemainingMs(WAIT_MS),

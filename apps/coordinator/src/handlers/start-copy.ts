@@ -24,14 +24,14 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
   const { target, tokens } = checkCopyRequest(request);
   const known = await existingMigration(term, request.id);
   if (known !== undefined) return known;
-  const { source, cluster, firstGeneration } = await findSource(context, request);
+  const { source, cluster, firstGeneration, sizes } = await findSource(context, request);
   const id = request.id || `copy-${randomHex(context.random, 8)}`;
   const spec = specOf(source, target, { id: randomHex(context.random, 8), job: id, bytesPerSecond: request.bytesPerSecond, tokens, cluster, firstGeneration });
   if (view.keyspace(spec.name) !== undefined || resolveKeyspace(view.keyspaces(), spec.name) !== undefined) {
     throw new AtollError('KEYSPACE_EXISTS', `target.name: there is a keyspace named ${spec.name} already`, { metadata: { field: 'target.name', keyspace: spec.name } });
   }
-  // How much another cluster has is not known here.
-  if (cluster === undefined) requireRoom(source, spec, await term.migrations.survey());
+  const survey = await term.migrations.survey();
+  requireRoom(source, spec, { survey, bytesOf: sizes === undefined ? (partition) => sizeIn(survey, { keyspace: source.name, partition }).bytes : (partition) => sizes.get(partition) });
   const job: CopyJob = {
     id,
     state: 'RUNNING',
@@ -62,6 +62,8 @@ interface FoundSource {
   readonly cluster: SourceCluster | undefined;
   /** Of the copy. */
   readonly firstGeneration: number | undefined;
+  /** By partition of a source in another cluster, what it takes there, in bytes; those that are missing did not say. */
+  readonly sizes: ReadonlyMap<number, number> | undefined;
 }
 
 /** In this cluster, or as the routers of another one say. */
@@ -70,16 +72,17 @@ async function findSource(context: AdminContext, { keyspace, sourceRouters }: St
   const name = keyspace || DEFAULT_KEYSPACE;
   const notWhole = (from: string) => invalidArgument('keyspace', `${name} is itself being copied, from ${from}, and not whole`);
   if (sourceRouters.length > 0) {
-    const { source, cluster, copiedFrom } = await askSourceCluster(sourceRouters, name, view.clusterId);
+    const { source, cluster, partitions, copiedFrom } = await askSourceCluster(sourceRouters, name, view.clusterId);
     if (copiedFrom !== undefined) throw notWhole(copiedFrom);
-    // It does not take the place of a keyspace there: versions need not be told apart.
-    return { source, cluster, firstGeneration: undefined };
+    // Clients of the source may come with versions that they had there (R3).
+    const firstGeneration = Math.max(0, ...partitions.map(({ generation }) => generation)) + GENERATIONS;
+    return { source, cluster, firstGeneration, sizes: new Map(partitions.map(({ partition, bytes }) => [partition, bytes])) };
   }
   const source = view.keyspace(name);
   if (source === undefined || source.movedTo !== undefined || term.keyspaces.isDeleting(source.id)) throw keyspaceNotFound(name);
   if (source.copyOf !== undefined) throw notWhole(source.copyOf.keyspace);
   const generations = view.partitions(source.name).map(({ record }) => record.generation.counter);
-  return { source, cluster: undefined, firstGeneration: Math.max(0, ...generations) + GENERATIONS };
+  return { source, cluster: undefined, firstGeneration: Math.max(0, ...generations) + GENERATIONS, sizes: undefined };
 }
 
 interface CheckedCopy {
@@ -123,6 +126,7 @@ function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job, bytesPerSec
       minInSync,
       cutOver: undefined,
       aliases: undefined,
+      freeze: undefined,
       copyOf: {
         job,
         keyspace: source.name,
@@ -141,18 +145,34 @@ function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job, bytesPerSec
   }
 }
 
-/** Throws CAPACITY_SHORT with the numbers when the nodes together lack memory for it. A node without a limit has room for all. */
-function requireRoom(source: KeyspaceSpec, target: KeyspaceSpec, survey: ClusterSurvey): void {
-  const nodes = [...survey.memory.values()];
+interface RoomAsk {
+  readonly survey: ClusterSurvey;
+  /** Of a partition of the source; undefined where nobody said. */
+  readonly bytesOf: (partition: number) => number | undefined;
+}
+
+/** Nodes that a refusal names at most. */
+const NODES_NAMED_MAX = 8;
+
+/**
+ * Throws CAPACITY_SHORT with the numbers when the nodes together lack memory for it. A node without a limit has room for all.
+ * Partitions of which nobody said what they take count as much as the others on average.
+ */
+function requireRoom(source: KeyspaceSpec, target: KeyspaceSpec, { survey, bytesOf }: RoomAsk): void {
+  const nodes = [...survey.memory].map(([id, { usedBytes, limitBytes }]) => ({ id, limitBytes, freeBytes: Math.max(0, Math.floor(limitBytes * FILL_SHARE_MAX) - usedBytes) }));
   if (nodes.length === 0 || nodes.some(({ limitBytes }) => limitBytes === 0)) return;
   // Of a range of tokens, all of the partitions that have some of it.
   const { tokens = WHOLE_RANGE } = target.copyOf ?? {};
   const copied = Array.from({ length: source.partitionCount }, (_, partition) => partition).filter((partition) => overlaps(tokens, tokenRangeOf(toPartitionId(partition), source.partitionCount)));
-  const held = copied.reduce((total, partition) => total + sizeIn(survey, { keyspace: source.name, partition }).bytes, 0);
+  const known = copied.flatMap((partition) => bytesOf(partition) ?? []);
+  const knownBytes = known.reduce((total, bytes) => total + bytes, 0);
+  const held = known.length === 0 ? 0 : Math.ceil((knownBytes * copied.length) / known.length);
   const replicas = Math.min(target.replicationFactor, nodes.length);
-  const freeBytes = nodes.reduce((sum, { usedBytes, limitBytes }) => sum + Math.max(0, Math.floor(limitBytes * FILL_SHARE_MAX) - usedBytes), 0);
+  const freeBytes = nodes.reduce((sum, node) => sum + node.freeBytes, 0);
   if (held * replicas <= freeBytes) return;
-  throw new AtollError('CAPACITY_SHORT', `target: ${replicas} replicas of ${held} bytes do not fit into the ${freeBytes} bytes that ${nodes.length} nodes have free below ${FILL_SHARE_MAX * 100} %`, {
-    metadata: { field: 'target' },
+  const named = nodes.slice(0, NODES_NAMED_MAX).map((node) => `${node.id} ${node.freeBytes}`);
+  const perNode = [...named, ...(nodes.length > NODES_NAMED_MAX ? ['...'] : [])].join(', ');
+  throw new AtollError('CAPACITY_SHORT', `target: ${replicas} replicas of ${held} bytes do not fit into the ${freeBytes} bytes that ${nodes.length} nodes have free below ${FILL_SHARE_MAX * 100} %: ${held * replicas} are needed, and there are ${perNode}`, {
+    metadata: { field: 'target', needed_bytes: String(held * replicas), free_bytes: String(freeBytes) },
   });
 }

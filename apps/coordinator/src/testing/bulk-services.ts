@@ -1,5 +1,6 @@
 // Verification and Transfer of a storage node that holds no data: every replica is equal to its leader, but for what `contentOf` says, and takes nothing.
 import type { Server, ServerWritableStream, handleUnaryCall } from '@grpc/grpc-js';
+import { CopyService, type ConfirmFreezeRequest, type ConfirmFreezeResponse } from '@atoll/contracts/atoll/v1/copy';
 import { TransferService, type GetTransfersRequest, type GetTransfersResponse, type LimitTransfersRequest, type LimitTransfersResponse, type ShardTransfersRequest, type ShardTransfersResponse, type TransferServer } from '@atoll/contracts/atoll/v1/transfer';
 import { VerificationService, type DigestAtMarkerRequest, type DigestAtMarkerResponse, type DigestContentRequest, type DigestContentResponse, type PutMarkerRequest, type PutMarkerResponse, type RepairReplicaRequest, type RepairReplicaResponse, type VerificationServer } from '@atoll/contracts/atoll/v1/verify';
 import { AtollError } from '@atoll/core-errors';
@@ -17,6 +18,8 @@ export interface BulkState {
   readonly verifyProblem: () => string;
   /** What its entries of the sub-range are, as a number; undefined: they are written to all the time. */
   readonly contentOf: (range: number, rangeCount: number) => number | undefined;
+  /** False: as a leader it never stands still. */
+  readonly confirmsFreezes: () => boolean;
   readonly onRepair: (leaves: readonly number[]) => void;
   readonly onLimit: (request: LimitTransfersRequest) => void;
   readonly onShard: (request: ShardTransfersRequest) => void;
@@ -57,6 +60,16 @@ export function addBulkServices(server: Server, state: BulkState): void {
   };
   const verification: VerificationServer = { putMarker, digestAtMarker, digestContent, repairReplica };
   const transfer: TransferServer = { getTransfers, limitTransfers, shardTransfers, fetchSnapshot: unimplemented };
+  // Whoever leads stands still at once.
+  const confirmFreeze: handleUnaryCall<ConfirmFreezeRequest, ConfirmFreezeResponse> = ({ request: { keyspace, cutOver, partitions } }, callback) => {
+    const confirmed = partitions.flatMap((partition) => {
+      const record = state.recordOf(keyspace, partition);
+      if (record?.frozen !== cutOver || record.leaderIncarnation !== state.incarnation() || !state.confirmsFreezes()) return [];
+      return [{ partition, barrier: { generation: record.generation.counter, epoch: record.epoch, seq: 7 }, timeMs: 1000 + partition }];
+    });
+    callback(null, { partitions: confirmed, problem: '' });
+  };
+  server.addService({ confirmFreeze: CopyService.confirmFreeze }, { confirmFreeze });
   server.addService(VerificationService, verification);
   server.addService(TransferService, transfer);
 }

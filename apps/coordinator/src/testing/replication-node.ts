@@ -69,6 +69,8 @@ export class ReplicationNode {
   transfers: Partial<GetTransfersResponse> = {};
   /** Why it compares nothing; empty: it finds everything equal. */
   verifyProblem = '';
+  /** False: its leaders never say that they stand still. */
+  confirmsFreezes = true;
   /** Leaves whose entries are not those of others here; a repair makes them equal, unless `repairsLast` is false. */
   readonly corrupted = new Set<number>();
   repairsLast = true;
@@ -140,6 +142,7 @@ export class ReplicationNode {
       recordOf: (keyspace, partition) => this.#view?.partition(keyspace, partition)?.record,
       transfers: () => this.transfers,
       verifyProblem: () => this.verifyProblem,
+      confirmsFreezes: () => this.confirmsFreezes,
       contentOf: (range, rangeCount) => {
         this.contentReadings += 1;
         const leaf = Math.floor((range * 64) / rangeCount);

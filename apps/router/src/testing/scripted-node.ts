@@ -12,7 +12,7 @@ import {
   type WatchRequest,
   type WatchResponse,
 } from '@atoll/contracts/atoll/v1/cache';
-import { CopyService, type FollowSourceRequest, type FollowSourceResponse } from '@atoll/contracts/atoll/v1/copy';
+import { CopyService, type DescribeSourceRequest, type DescribeSourceResponse, type FollowSourceRequest, type FollowSourceResponse, type SourcePartition } from '@atoll/contracts/atoll/v1/copy';
 import { WIRE_PART_BYTES_MAX } from '@atoll/core-runtime';
 import { encodePosition, encodeVersion, keyspaceTag } from '@atoll/platform-wire';
 
@@ -56,6 +56,8 @@ export class ScriptedNode {
   scanScript: (request: ScanRequest) => readonly (ScanResponse | Error)[] = () => [{ entries: [], cursor: EMPTY }];
   /** Announces large values and never sends them. */
   withholdsParts = false;
+  /** What it says of partitions that it leads to who wants to copy them. */
+  sourcePartitions: readonly SourcePartition[] = [];
   epoch = 1;
   generation = 1;
   #seq = 0;
@@ -95,8 +97,10 @@ export class ScriptedNode {
       },
     });
     server.addService(
-      { followSource: CopyService.followSource },
+      { followSource: CopyService.followSource, describeSource: CopyService.describeSource },
       {
+        describeSource: ({ request }: { readonly request: DescribeSourceRequest }, reply: (error: null, response: DescribeSourceResponse) => void) =>
+          reply(null, { clusterId: 'test-cluster', keyspaceId: request.keyspace === 'default' ? 'ks1' : '', keyspace: undefined, partitions: [...node.sourcePartitions] }),
         followSource: (call: ServerWritableStream<FollowSourceRequest, FollowSourceResponse>) => {
           node.follows.push({ request: call.request, call });
           call.on('error', () => undefined);

@@ -18,7 +18,7 @@ import {
 } from '@atoll/contracts/atoll/v1/cache';
 import type { Fence as FenceMessage } from '@atoll/contracts/atoll/v1/locks';
 import { AtollError } from '@atoll/core-errors';
-import { keyspaceNotFound, type AckLevel, type CopyOf } from '@atoll/core-membership';
+import { keyspaceNotFound, type AckLevel, type CopyOf, type KeyspaceSpec } from '@atoll/core-membership';
 import type { Leader, Moment, WriteOutcome } from '@atoll/core-replication';
 import { keyHash, type Hash64 } from '@atoll/core-runtime';
 import { isExpired, type SetCondition, type StoredEntry, type WriteAnswer, type WriteCommand } from '@atoll/core-store';
@@ -29,7 +29,7 @@ import type { HostedKeyspace } from '../hosted-keyspace.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 import { readMoment } from '../turn.ts';
-import { linkHandOver } from '../heartbeat/hand-over-link.ts';
+import { linkCutOver, linkHandOver } from '../heartbeat/hand-over-link.ts';
 import { TracedWrite, type TracedWrites } from '../replication/traced-writes.ts';
 
 export type Done<Response> = (error: AtollError | undefined, response: Response | undefined) => void;
@@ -86,7 +86,10 @@ export class CacheOperations {
       target = this.#target(request.keyspace, request.key);
       this.checkReadable(target, request, now);
     } catch (error) {
-      if (span !== undefined && target !== undefined && isRefusal(error)) linkHandOver(span, target.hosted, now.monotonicMs);
+      if (span !== undefined && target !== undefined && isRefusal(error)) {
+        linkHandOver(span, target.hosted, now.monotonicMs);
+        linkCutOver(span, target.hosted);
+      }
       return done(error as AtollError, undefined);
     }
     const { hosted, hash } = target;
@@ -94,23 +97,23 @@ export class CacheOperations {
     if (request.fence !== undefined && leader !== undefined) return this.#getUnder(request.fence, { target, leader, request }, now, done);
     // A session may have seen a write that is not committed yet (ack LEADER): the leader lets its read wait, too.
     const mayWait = request.consistency <= Consistency.CONSISTENCY_STRONG || request.session.length > 0;
-    if (!mayWait || leader === undefined) return done(undefined, readAnswer(hosted, hosted.replica.state.store.get(request.key, hash), now));
+    if (!mayWait || leader === undefined) return done(undefined, readAnswer(target, hosted.replica.state.store.get(request.key, hash), now));
     const read = leader.read(request.key, hash);
-    if (read === undefined || !('kind' in read)) return done(undefined, readAnswer(hosted, read, now));
+    if (read === undefined || !('kind' in read)) return done(undefined, readAnswer(target, read, now));
     read.write.onSettled((committed) => {
       // Writes that came after the read are none of its business: under a stream of them it would wait for ever, and
       // one that commits in the same turn would be seen ahead of its place in the order sent (R26).
       if (!committed || hosted.replica.leader !== leader) return done(this.#notLeader(target), undefined);
-      done(undefined, readAnswer(hosted, read.entry, readMoment()));
+      done(undefined, readAnswer(target, read.entry, readMoment()));
     });
   }
 
   /** A read under a lock is answered once earlier holders are certainly refused (I9). */
   #getUnder(proof: FenceMessage, { target, leader, request }: { target: Target; leader: Leader; request: GetRequest }, now: Moment, done: Done<GetResponse>): void {
-    const { hosted, hash, keyspace } = target;
+    const { hash, keyspace } = target;
     if (keyspace.spec.cutOver !== undefined) leader.endCopy(keyspace.spec.cutOver, now);
     leader.readUnder(toFenceOf(proof, request.key), { key: request.key, hash }, now, (outcome) => {
-      if (outcome.kind === 'read') return done(undefined, readAnswer(hosted, outcome.entry, readMoment()));
+      if (outcome.kind === 'read') return done(undefined, readAnswer(target, outcome.entry, readMoment()));
       done(outcome.reason === 'NOT_LEADER' ? this.#notLeader(target) : new AtollError(outcome.reason, outcome.message), undefined);
     });
   }
@@ -300,7 +303,8 @@ export class CacheOperations {
       if (traced !== undefined) this.#traces.answered(hosted, traced);
       if (outcome.kind === 'failed') {
         if (trace !== undefined && !isHeld && outcome.reason === 'NOT_LEADER') linkHandOver(trace.span, hosted, performance.now());
-        const error = outcome.reason === 'NOT_LEADER' ? this.#notLeader(target) : new AtollError(outcome.reason, outcome.message, outcome.metadata && { metadata: outcome.metadata });
+        if (trace !== undefined && outcome.reason === 'PARTITION_UNAVAILABLE') linkCutOver(trace.span, hosted);
+        const error = outcome.reason === 'NOT_LEADER' ? this.#notLeader(target) : outcome.reason === 'KEYSPACE_FROZEN' ? frozen(keyspace.spec) : new AtollError(outcome.reason, outcome.message, outcome.metadata && { metadata: outcome.metadata });
         return done(error, undefined, EMPTY, EMPTY);
       }
       const { answer, version } = outcome;
@@ -325,13 +329,23 @@ export class CacheOperations {
 const copying = (name: string, { keyspace, job }: CopyOf): AtollError =>
   new AtollError('KEYSPACE_COPYING', `keyspace: ${name} is being copied from ${keyspace} by migration ${job} and takes no other writes`, { metadata: { field: 'keyspace', keyspace: name, migration: job } });
 
+/** It is read as ever. A node that has not read why says what is certain. */
+function frozen({ name, freeze }: KeyspaceSpec): AtollError {
+  const { movedTo, note = '' } = freeze ?? {};
+  if (movedTo === undefined) return new AtollError('KEYSPACE_FROZEN', `keyspace: ${name} is frozen and takes no writes until it is unfrozen${note === '' ? '' : `: ${note}`}`, { metadata: { field: 'keyspace', keyspace: name } });
+  const { cluster, keyspace } = movedTo;
+  return new AtollError('KEYSPACE_MOVED', `keyspace: ${name} was moved to keyspace ${keyspace} of cluster ${cluster}: write there`, { metadata: { field: 'keyspace', keyspace: name, moved_to_cluster: cluster, moved_to_keyspace: keyspace } });
+}
+
 /** Whoever leads, this one does not answer it now. */
 const isRefusal = (error: unknown): boolean => error instanceof AtollError && (error.reason === 'NOT_LEADER' || error.reason === 'PARTITION_UNAVAILABLE');
 
-function readAnswer(hosted: HostedReplica, entry: StoredEntry | undefined, now: Moment): GetResponse {
+function readAnswer({ keyspace, hosted }: Target, entry: StoredEntry | undefined, now: Moment): GetResponse {
   const session = hosted.appliedSession();
   if (entry === undefined || isExpired(entry.expiresAtMs, hosted.replica.state.clock.read(now.monotonicMs))) {
+    keyspace.misses += 1;
     return { found: false, value: EMPTY, version: EMPTY, expiresAtMs: 0, session };
   }
+  keyspace.hits += 1;
   return { found: true, value: entry.value, version: encodeVersion(entry.version), expiresAtMs: entry.expiresAtMs, session };
 }

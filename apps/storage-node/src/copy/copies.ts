@@ -65,7 +65,11 @@ export class Copies {
     this.#options = options;
     const { metrics, host } = options;
     const worst = (of: (status: CopyStatus) => number | undefined) => () =>
-      [...host.keyspaces()].filter(({ spec }) => spec.copyOf !== undefined).map(({ spec }) => ({ labels: { keyspace: spec.name }, value: this.#statuses(spec.name).reduce((most, status) => Math.max(most, of(status) ?? 0), 0) }));
+      [...host.keyspaces()].filter(({ spec }) => spec.copyOf !== undefined).flatMap(({ spec }) => {
+        // One that nobody knows is not shown as none: the copy is paused, or its source is away.
+        const known = this.#statuses(spec.name).map(of).filter((lag) => lag !== undefined);
+        return known.length === 0 ? [] : [{ labels: { keyspace: spec.name }, value: Math.max(...known) }];
+      });
     metrics.gaugeFamily('atoll_copy_lag_seconds', { description: 'How old the state of its source is that a partition of a copy holds, where it is oldest on this node.', unit: 's' }, worst(({ lagMs }) => lagMs && lagMs / 1000));
     metrics.gaugeFamily('atoll_copy_lag_entries', { description: 'Largest number of log entries of its source that a partition of a copy on this node has yet to apply.' }, worst(({ lagSeq }) => lagSeq));
     this.#restarts = metrics.counter('atoll_copy_restarts_total', { description: 'Times that a partition of a copy had to begin anew: the log of its source was gone, or its data began anew.' });

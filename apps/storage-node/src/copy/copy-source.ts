@@ -1,7 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ServerWritableStream } from '@grpc/grpc-js';
-import { FollowSourceResponse, type ConfirmFreezeRequest, type ConfirmFreezeResponse, type CopyCheck, type FollowSourceRequest, type FrozenPartition } from '@atoll/contracts/atoll/v1/copy';
+import { FollowSourceResponse, type ConfirmFreezeRequest, type ConfirmFreezeResponse, type CopyCheck, type DescribeSourceRequest, type DescribeSourceResponse, type FollowSourceRequest, type FrozenPartition } from '@atoll/contracts/atoll/v1/copy';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
+import { keyspaceNotFound } from '@atoll/core-membership';
 import { checkPartitionCount, holdsToken, partitionOfToken, tokenOfKey } from '@atoll/core-placement';
 import { beginOfCopy, digestRange, readSource, type ReplicaState, type SourceLimits, type SourcePlace } from '@atoll/core-replication';
 import { KIB, hashOfHalves, type Hash64 } from '@atoll/core-runtime';
@@ -88,13 +89,29 @@ export class CopySource {
     }
   }
 
+  /** Answer to `Copy.DescribeSource`: the partitions that this node leads. Throws KEYSPACE_NOT_FOUND. */
+  describe({ keyspace: name }: DescribeSourceRequest): DescribeSourceResponse {
+    const { host, clusterId } = this.#options;
+    const keyspace = host.keyspace(name);
+    if (keyspace === undefined) throw keyspaceNotFound(name);
+    const led = [...keyspace.replicas()].filter(({ replica }) => replica.leader?.isServing === true && replica.state.hasAllData);
+    return {
+      clusterId,
+      keyspaceId: keyspace.spec.id,
+      keyspace: undefined,
+      partitions: led.map(({ partition, replica: { state } }) => ({ partition, bytes: state.store.liveBytes, entries: state.store.entryCount, generation: state.generation.counter })),
+    };
+  }
+
   /** Answer to `Copy.ConfirmFreeze`. Partitions that are not led here, or not still yet, are left out. */
-  confirmFreeze({ keyspace: name, keyspaceId, cutOver, partitions, seal }: ConfirmFreezeRequest): ConfirmFreezeResponse {
+  confirmFreeze({ keyspace: name, keyspaceId, cutOver, partitions, seal, traceparent }: ConfirmFreezeRequest): ConfirmFreezeResponse {
     const keyspace = this.#options.host.keyspace(name);
     const confirmed: FrozenPartition[] = [];
     let problem = '';
     for (const partition of keyspace?.id === keyspaceId ? partitions : []) {
-      const { state, leader } = keyspace?.replica(partition)?.replica ?? {};
+      const hosted = keyspace?.replica(partition);
+      const { state, leader } = hosted?.replica ?? {};
+      if (hosted !== undefined && traceparent !== '') hosted.cutOver = { id: cutOver, traceparent };
       const answer = leader?.confirmFreeze(cutOver, seal, readMoment());
       if (answer?.kind === 'confirmed') confirmed.push({ partition, barrier: { generation: state!.generation.counter, ...answer.position }, timeMs: state!.clock.read(performance.now()) });
       else problem ||= `partition ${partition}: ${answer?.problem ?? 'it is not led here'}`;

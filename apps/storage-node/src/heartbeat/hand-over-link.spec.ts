@@ -68,4 +68,18 @@ describe(`requests that meet a planned transfer (R29, seed ${SEED})`, () => {
     await get();
     expect([await linksOf('Set'), await linksOf('Get')]).toEqual([[], []]);
   });
+
+  it('link to the cut-over that they are refused for, and to no other (R37)', async () => {
+    world.change(() => ({ frozen: 'x' }));
+    const freeze = (cutOver: string) => a.node.parts()!.copySource.confirmFreeze({ keyspace: 'default', keyspaceId: world.record().record.keyspaceId, cutOver, partitions: [0], seal: cutOver === 'x', traceparent: HAND_OVER });
+    freeze('y');
+    expect((await eventually('it is frozen', () => failureOf(set()).catch(() => undefined))).reason).toBe('PARTITION_UNAVAILABLE');
+    expect(await linksOf('Set')).toEqual([]);
+    await eventually('it is sealed', () => freeze('x').partitions.length === 1);
+    exporter.reset();
+    expect((await failureOf(set())).reason).toBe('PARTITION_UNAVAILABLE');
+    expect((await failureOf(get())).reason).toBe('PARTITION_UNAVAILABLE');
+    const link = { ...LINK, attributes: { 'atoll.link': 'cut_over' } };
+    expect([await linksOf('Set'), await linksOf('Get')]).toMatchObject([[link], [link]]);
+  });
 });

@@ -14,3 +14,12 @@ export function linkHandOver(span: Span, { handOver, replica, keyspace, partitio
   span.setAttributes({ 'atoll.keyspace': keyspace, 'atoll.partition': partition });
   span.addLink({ context, attributes: { 'atoll.link': 'hand_over' } });
 }
+
+/** A request that is refused since the partition stands still for a cut-over links to the trace of that (R37). */
+export function linkCutOver(span: Span, { cutOver, replica, keyspace, partition }: Pick<HostedReplica, 'cutOver' | 'replica' | 'keyspace' | 'partition'>): void {
+  if (cutOver === undefined || replica.leader?.record.record.frozen !== cutOver.id) return;
+  const context = parseTraceparent(cutOver.traceparent);
+  if (context === undefined) return;
+  span.setAttributes({ 'atoll.keyspace': keyspace, 'atoll.partition': partition });
+  span.addLink({ context, attributes: { 'atoll.link': 'cut_over' } });
+}

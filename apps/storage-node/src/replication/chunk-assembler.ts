@@ -2,7 +2,7 @@ import type { FetchSnapshotResponse } from '@atoll/contracts/atoll/v1/transfer';
 import { AtollError } from '@atoll/core-errors';
 import type { SnapshotChunk } from '@atoll/core-replication';
 import { checksum32, hashOfHalves } from '@atoll/core-runtime';
-import { decodeRows, type EntryRow } from '../entry-rows.ts';
+import { decodeRows, type EntryRow } from '@atoll/core-store';
 
 /** Bytes of keys and values of a chunk. */
 export function chunkBytes(chunk: SnapshotChunk): number {

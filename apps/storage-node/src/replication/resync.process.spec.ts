@@ -5,7 +5,7 @@ import { KIB, MIB } from '@atoll/core-runtime';
 import { formatAddress } from '@atoll/platform-config';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { callServerStream } from '@atoll/platform-grpc';
-import { decodeRows } from '../entry-rows.ts';
+import { decodeRows } from '@atoll/core-store';
 import { NodeWorld, failureOf, type WorldNode } from '../testing/node-world.ts';
 import type { TcpGate } from '../testing/tcp-gate.ts';
 

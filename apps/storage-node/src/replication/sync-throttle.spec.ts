@@ -33,12 +33,12 @@ describe('what full syncs from a node may send in a second', () => {
     expect(pass(1)).toBe(64);
   });
 
-  it('rises from an eighth while clients feel nothing, falls while their p99 is beyond twice what it was, and not below the floor', () => {
+  it('rises from the floor while clients feel nothing, falls while their p99 is beyond twice what it was, and not below the floor', () => {
     const { throttle, pass, now } = begin();
     pass(10, 3);
     throttle.begin(now());
-    expect(throttle.rate.bytesPerSecond).toBe(BOUND / 8);
-    expect(pass(3, 4)).toBe(64);
+    expect(throttle.rate.bytesPerSecond).toBe(2 * MIB);
+    expect(pass(9, 4)).toBe(64);
     expect(pass(2, 20)).toBeLessThan(40);
     expect(pass(10, 20)).toBe(2);
     expect(pass(10, 3)).toBeGreaterThan(20);
@@ -52,7 +52,7 @@ describe('what full syncs from a node may send in a second', () => {
     throttle.end();
     pass(1, 3);
     throttle.begin(now());
-    pass(4, 3);
+    expect(pass(9, 3)).toBe(64);
     expect(pass(2, 20)).toBeLessThan(64);
   });
 

@@ -2,10 +2,9 @@ import { credentials } from '@grpc/grpc-js';
 import { TransferClient } from '@atoll/contracts/atoll/v1/transfer';
 import { VerificationClient, type RepairReplicaRequest, type RepairReplicaResponse } from '@atoll/contracts/atoll/v1/verify';
 import { KIB, keyHash } from '@atoll/core-runtime';
-import { leafOf } from '@atoll/core-store';
+import { decodeRows, leafOf } from '@atoll/core-store';
 import { formatAddress } from '@atoll/platform-config';
 import { callServerStream, callUnary } from '@atoll/platform-grpc';
-import { decodeRows } from '../entry-rows.ts';
 import { DEADLINE, NodeWorld, failureOf, type WorldNode } from '../testing/node-world.ts';
 
 const SEED = 20_261_121;

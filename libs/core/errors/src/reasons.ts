@@ -22,6 +22,10 @@ export const ERROR_REASONS = [
   'NODE_ID_TAKEN',
   // The keyspace is being copied from another one and takes no other writes (R37).
   'KEYSPACE_COPYING',
+  // An operator had the keyspace frozen: it is read, and takes no writes until it is unfrozen.
+  'KEYSPACE_FROZEN',
+  // Another cluster has the keyspace since a cut-over (R37): it is read here, and written to there.
+  'KEYSPACE_MOVED',
   // The router does not offer its keyspaces to other clusters (ROUTER_COPY_SOURCES).
   'COPY_NOT_OFFERED',
   // No router that was named of the cluster that has the source answers.
@@ -65,6 +69,19 @@ export const ERROR_REASONS = [
   'CAPACITY_SHORT',
   // A copy is not ready to take the place of its source: it does not follow, is behind, or was not found equal.
   'CUT_OVER_REFUSED',
+  // Archives and the repositories that keep them.
+  'ARCHIVE_NOT_FOUND',
+  // A chunk or manifest is missing, cut short or not what was written: `object` and `damage` in the metadata.
+  'ARCHIVE_DAMAGED',
+  // What is encrypted needs another key than those that were given.
+  'ARCHIVE_KEY_WRONG',
+  // Written by a later version in a way that this one cannot read.
+  'ARCHIVE_TOO_NEW',
+  // Another archive goes on from it, or somebody reads it or adds to it at this moment.
+  'ARCHIVE_IN_USE',
+  'REPOSITORY_FULL',
+  'REPOSITORY_READ_ONLY',
+  'REPOSITORY_UNAVAILABLE',
   'CANCELLED',
   'DEADLINE_EXCEEDED',
   'INTERNAL',

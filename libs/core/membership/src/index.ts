@@ -1,4 +1,5 @@
 export {
+  FREEZE_NOTE_MAX,
   SOURCE_ROUTERS_MAX,
   UPDATABLE_FIELDS,
   checkKeyspaceName,
@@ -7,9 +8,9 @@ export {
   resolveKeyspace,
   updateKeyspaceSpec,
 } from './keyspace-spec.ts';
-export type { AckLevel, CopyOf, CutOver, Durability, Eviction, KeyspaceRequest, KeyspaceSpec, OnDataLoss, SourceCluster, UpdatableField } from './keyspace-spec.ts';
+export type { AckLevel, CopyOf, CutOver, Durability, Eviction, KeyspaceFreeze, KeyspaceRequest, KeyspaceSpec, MovedTo, OnDataLoss, SourceCluster, UpdatableField } from './keyspace-spec.ts';
 export type { NodeRecord, NodeSpec } from './node-record.ts';
-export { assertRecord, hasReplica, isSameMember, membersOf, withoutReplica } from './partition-record.ts';
+export { assertRecord, hasReplica, isLastingFreeze, isSameMember, lastingFreeze, membersOf, withoutReplica } from './partition-record.ts';
 export type { Generation, Member, PartitionRecord, PartitionState, VersionedRecord } from './partition-record.ts';
 export { lastInSyncByNode, namesText, stopRiskOf } from './stop-risk.ts';
 export type { StopRisk, StopRiskView } from './stop-risk.ts';

@@ -62,6 +62,33 @@ export interface CutOver {
   readonly timeMs: number;
 }
 
+/** Where a keyspace went, by a cut-over of its copy in another cluster (R37). */
+export interface MovedTo {
+  /** Id of the cluster. */
+  readonly cluster: string;
+  /** Its name there. */
+  readonly keyspace: string;
+  /** The hold that ended with it: the other cluster asks by that whether it has the keyspace. */
+  readonly hold: string;
+  /** The latest time of its partitions, in ms since the epoch: what has expired by it stays expired (I7, R23). */
+  readonly timeMs: number;
+}
+
+/** Why a keyspace takes no writes until an operator has them taken again. It is read all the while. */
+export interface KeyspaceFreeze {
+  /** What the records of its partitions say, all of them soon: as `isLastingFreeze` knows it. */
+  readonly id: string;
+  /** Wall clock in ms: for people. */
+  readonly sinceMs: number;
+  /** What the operator said, for people; empty for nothing. */
+  readonly note: string;
+  /** Undefined: an operator froze it. */
+  readonly movedTo?: MovedTo | undefined;
+}
+
+/** Characters of a note on a freeze, at most. */
+export const FREEZE_NOTE_MAX = 200;
+
 /** One policy for a named set of entries. Everything is filled in: defaults are applied once, at creation. */
 export interface KeyspaceSpec {
   readonly name: string;
@@ -91,6 +118,8 @@ export interface KeyspaceSpec {
   readonly aliases?: readonly string[] | undefined;
   /** Name of the keyspace that has taken the place of this one, which is served no more and is to be deleted. */
   readonly movedTo?: string | undefined;
+  /** Present while it takes no writes. */
+  readonly freeze?: KeyspaceFreeze | undefined;
 }
 
 /** What a caller says of a keyspace: anything but the name may be left out. */
@@ -135,6 +164,7 @@ export function createKeyspaceSpec(request: KeyspaceRequest): KeyspaceSpec {
     ...(request.cutOver !== undefined && { cutOver: request.cutOver }),
     ...(request.aliases !== undefined && { aliases: request.aliases }),
     ...(request.movedTo !== undefined && { movedTo: request.movedTo }),
+    ...(request.freeze !== undefined && { freeze: request.freeze }),
   });
 }
 

@@ -51,8 +51,8 @@ export interface PartitionRecord {
    */
   readonly relinquished: boolean;
   /**
-   * The cut-over for whose sake no leader of this partition takes writes (R37): the next one reads it here before it takes
-   * office. Undefined: writes are taken.
+   * The cut-over for whose sake no leader of this partition takes writes (R37), or the freeze of its keyspace: the next one
+   * reads it here before it takes office. Undefined: writes are taken.
    */
   readonly frozen?: string | undefined;
   /** Replicas that hold every committed write. The leader is one of them. */
@@ -87,6 +87,15 @@ export function hasReplica(members: readonly Member[], replica: ReplicaId): bool
 export function withoutReplica(members: readonly Member[], replica: ReplicaId): readonly Member[] {
   return members.filter((member) => member.replica !== replica);
 }
+
+/** What begins so lasts until an operator ends it; a cut-over is a matter of moments. */
+const LASTING = 'keyspace-';
+
+/** What records say while their keyspace is frozen; `random`: another one each time. */
+export const lastingFreeze = (random: string): string => `${LASTING}${random}`;
+
+/** Whether a record is frozen until an operator says otherwise: writes are refused then, not waited for. */
+export const isLastingFreeze = (frozen: string | undefined): boolean => frozen?.startsWith(LASTING) === true;
 
 /** Every replica that the record names, each once. */
 export function membersOf(record: PartitionRecord): readonly Member[] {

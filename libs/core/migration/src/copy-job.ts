@@ -14,6 +14,8 @@ import type { JobCommand } from './migration-job.ts';
  *
  *   RUNNING <-> PAUSED      RUNNING <-> CUTTING_OVER -> SUCCEEDED      RUNNING, PAUSED, CUTTING_OVER -> CANCELLING -> CANCELLED
  *
+ * Not from CUTTING_OVER with `cutOver.hold`: that ends by the word of the source's cluster.
+ *
  * A record of the source that is frozen for anything but the cut-over of a job that is CUTTING_OVER is thawed, whoever froze it.
  */
 export type CopyJobState = 'RUNNING' | 'PAUSED' | 'CUTTING_OVER' | 'SUCCEEDED' | 'CANCELLING' | 'CANCELLED';
@@ -24,6 +26,13 @@ export interface CutOverJob {
   readonly id: string;
   /** Longest time for which writes may be held back, in ms. */
   readonly maxPauseMs: number;
+  /**
+   * Of a source in another cluster: the hold there that may have been ended by moving the keyspace. Written before that is asked
+   * for; from then on the other cluster alone knows how the cut-over ends, and nothing is given up before it has said so.
+   */
+  readonly hold?: string | undefined;
+  /** Since when writes were held back, with `hold`; wall clock in ms, for people. */
+  readonly heldSinceMs?: number | undefined;
 }
 
 export interface CopyJob {
@@ -71,6 +80,7 @@ export function commandCopy(job: CopyJob, asked: JobCommand): CopyJob | { readon
   const { id, state } = job;
   if (asked.kind === 'cancel') {
     if (state === 'SUCCEEDED') return { refusal: `migration ${id} has ended (${state}): the copy has the place of its source, and there is no way back` };
+    if (job.cutOver?.hold !== undefined) return { refusal: `migration ${id} is being cut over, and how that ends is decided in cluster ${job.cluster?.id ?? ''}; ask again when it is known` };
     return state === 'CANCELLING' || state === 'CANCELLED' ? job : { ...job, state: 'CANCELLING', cutOver: undefined, problem: 'cancelled by an operator' };
   }
   if (state !== 'RUNNING' && state !== 'PAUSED') {
@@ -81,12 +91,14 @@ export function commandCopy(job: CopyJob, asked: JobCommand): CopyJob | { readon
   return next.state === state && next.bytesPerSecond === job.bytesPerSecond ? job : next;
 }
 
+const RANGE_STAYS = (id: string): string =>
+  `migration ${id} copies a range of tokens, and the name of a keyspace cannot mean the copy for some of its keys and the source for the others: the copy can be read under its own name until it is cancelled; to move keys for good, copy the whole keyspace and cut that over`;
+
 /** The job with its cut-over begun; the same one where it is under way or done; why not where it cannot be. */
 export function beginCutOver(job: CopyJob, cutOver: CutOverJob): CopyJob | { readonly refusal: string } {
   const { id, state } = job;
   if (state === 'CUTTING_OVER' || state === 'SUCCEEDED') return job;
-  if (job.cluster !== undefined) return { refusal: `migration ${id} copies a keyspace of another cluster, and cannot take its place there` };
-  if (job.tokens !== undefined) return { refusal: `migration ${id} copies a range of tokens, and cannot take the place of the whole keyspace` };
+  if (job.tokens !== undefined) return { refusal: RANGE_STAYS(id) };
   if (state !== 'RUNNING') return { refusal: `migration ${id} is ${state} and cannot be cut over` };
   return { ...job, state: 'CUTTING_OVER', cutOver, problem: '' };
 }
@@ -94,7 +106,14 @@ export function beginCutOver(job: CopyJob, cutOver: CutOverJob): CopyJob | { rea
 /** Back to following its source; the same one when it is not that cut-over that is under way. */
 export function abortCutOver(job: CopyJob, cutOver: string, reason: string): CopyJob {
   if (job.state !== 'CUTTING_OVER' || job.cutOver?.id !== cutOver) return job;
-  return { ...job, state: 'RUNNING', cutOver: undefined, problem: `the cut-over was given up: ${reason}` };
+  const { comparedEntries: _compared, bytes: _bytes, entries: _entries, ...rest } = job;
+  return { ...rest, state: 'RUNNING', cutOver: undefined, problem: `the cut-over was given up: ${reason}` };
+}
+
+/** The copy has all that its source had, and the other cluster is about to be asked to move the keyspace; the same job when it is another cut-over that is under way. */
+export function beginMove(job: CopyJob, { cutOver, hold, heldSinceMs, extent }: { readonly cutOver: string; readonly hold: string; readonly heldSinceMs: number; readonly extent: CopyExtent }): CopyJob {
+  if (job.state !== 'CUTTING_OVER' || job.cutOver?.id !== cutOver) return job;
+  return { ...job, ...extent, cutOver: { ...job.cutOver, hold, heldSinceMs } };
 }
 
 /** Pauses of more partitions would not fit into a value in etcd. */
@@ -108,7 +127,7 @@ export interface CopyExtent {
 }
 
 /** The copy has the place of its source. */
-export function completeCutOver(job: CopyJob, { pausesMs, endedMs, extent }: { readonly pausesMs: readonly number[]; readonly endedMs: number; readonly extent: CopyExtent }): CopyJob {
+export function completeCutOver(job: CopyJob, { pausesMs, endedMs, extent }: { readonly pausesMs: readonly number[]; readonly endedMs: number; readonly extent?: CopyExtent }): CopyJob {
   const rounded = pausesMs.map((ms) => Math.round(ms));
-  return { ...job, state: 'SUCCEEDED', endedMs, problem: '', pausesMs: rounded.slice(0, PAUSES_KEPT), pauseMsMax: Math.max(0, ...rounded), ...extent, sourceRemains: true };
+  return { ...job, state: 'SUCCEEDED', endedMs, problem: '', pausesMs: rounded.slice(0, PAUSES_KEPT), pauseMsMax: Math.max(0, ...rounded), ...extent, sourceRemains: job.cluster === undefined };
 }

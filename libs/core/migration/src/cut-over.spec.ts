@@ -1,5 +1,7 @@
+import { refusalOfMove } from './source-hold.ts';
+import { record } from './testing/samples.ts';
 import { SeededRandom, randomBelow } from '@atoll/core-runtime';
-import { abortCutOver, beginCutOver, commandCopy, completeCutOver, type CopyJob, type CopyJobState } from './copy-job.ts';
+import { abortCutOver, beginCutOver, beginMove, commandCopy, completeCutOver, type CopyJob, type CopyJobState } from './copy-job.ts';
 import { CUT_OVER_LAG_MS_MAX, nextCutOverStep, refusalOfCutOver, type CopiedPair, type CutOverFacts, type FrozenSource } from './cut-over.ts';
 
 const source = (partition: number, fields: Partial<FrozenSource> = {}): FrozenSource => ({ partition, isFrozen: true, generation: 1, barrier: { generation: 1, seq: 10 }, ...fields });
@@ -73,8 +75,7 @@ describe('a cut-over that is asked for', () => {
   const cutOver = { id: 'x', maxPauseMs: 500 };
 
   it.each([
-    ['of a keyspace of another cluster', { cluster: { id: 'x', routers: ['h:1'], partitionCount: 4 } }, 'migration c copies a keyspace of another cluster, and cannot take its place there'],
-    ['of a range of tokens', { tokens: { start: { high: 0, low: 0 }, end: { high: 1, low: 0 } } }, 'migration c copies a range of tokens, and cannot take the place of the whole keyspace'],
+    ['of a range of tokens', { tokens: { start: { high: 0, low: 0 }, end: { high: 1, low: 0 } } }, 'migration c copies a range of tokens, and the name of a keyspace cannot mean the copy for some of its keys and the source for the others: the copy can be read under its own name until it is cancelled; to move keys for good, copy the whole keyspace and cut that over'],
   ])('of a copy %s is refused, whatever its state', (_name, fields, refusal) => {
     for (const state of ['RUNNING', 'PAUSED'] as const) expect(beginCutOver(job(state, fields), cutOver)).toEqual({ refusal });
   });
@@ -103,9 +104,37 @@ describe('a cut-over that is asked for', () => {
     for (const kind of ['pause', 'resume'] as const) expect(commandCopy(job('CUTTING_OVER', { cutOver }), { kind })).toHaveProperty('refusal');
   });
 
+  const extent = { comparedEntries: 7, bytes: 8, entries: 9 };
+  const cluster = { id: 'far', routers: ['h:1'], partitionCount: 4 };
+
+  it('of a keyspace of another cluster is not given up by a cancel once that cluster may have moved it', () => {
+    const moving = beginMove(job('CUTTING_OVER', { cutOver, cluster }), { cutOver: 'x', hold: 'h', heldSinceMs: 5, extent });
+    expect(moving).toMatchObject({ state: 'CUTTING_OVER', cutOver: { id: 'x', maxPauseMs: 500, hold: 'h', heldSinceMs: 5 }, ...extent });
+    expect(commandCopy(moving, { kind: 'cancel' })).toEqual({ refusal: 'migration c is being cut over, and how that ends is decided in cluster far; ask again when it is known' });
+    expect(abortCutOver(moving, 'x', 'why')).toEqual(job('RUNNING', { cluster, cutOver: undefined, problem: 'the cut-over was given up: why' }));
+    expect(completeCutOver(moving, { pausesMs: [3], endedMs: 9 })).toMatchObject({ state: 'SUCCEEDED', pauseMsMax: 3, sourceRemains: false, ...extent });
+    for (const other of [job('RUNNING', { cluster }), job('CUTTING_OVER', { cluster, cutOver: { id: 'y', maxPauseMs: 1 } })]) expect(beginMove(other, { cutOver: 'x', hold: 'h', heldSinceMs: 5, extent })).toBe(other);
+  });
+
   it('keeps the pauses of the first 1024 partitions, and the longest of all', () => {
     const done = completeCutOver(job('CUTTING_OVER', { cutOver }), { pausesMs: Array.from({ length: 4096 }, (_, index) => index + 0.4), endedMs: 9, extent: { comparedEntries: 7, bytes: 8, entries: 7 } });
     expect(done).toMatchObject({ state: 'SUCCEEDED', endedMs: 9, comparedEntries: 7, pauseMsMax: 4095, sourceRemains: true });
     expect(done.pausesMs).toHaveLength(1024);
+  });
+});
+
+describe('a keyspace that is held for another cluster (R37)', () => {
+  const all = (frozen: (string | undefined)[], generation = 1) => frozen.map((of, partition) => ({ ...record({ partition }), frozen: of, generation: { counter: generation, id: 'g' } }));
+  const barriers = new Map([0, 1].map((partition) => [partition, { generation: 1 }]));
+
+  it.each([
+    ['all stand still, as they were confirmed', all(['h', 'h']), barriers, undefined],
+    ['one has no record', all(['h']), barriers, '1 of 2 partitions have no record'],
+    ['one was never confirmed', all(['h', 'h']), new Map([[0, { generation: 1 }]]), 'partition 1 has not confirmed that nothing more is written'],
+    ['one was thawed behind its barrier', all(['h', undefined]), barriers, 'partition 1 takes writes again'],
+    ['one is frozen for something else', all(['h', 'other']), barriers, 'partition 1 takes writes again'],
+    ['one began a new generation behind its barrier (R3)', all(['h', 'h'], 2), barriers, 'partition 0 began a new generation'],
+  ])('%s', (_title, records, confirmed, refusal) => {
+    expect(refusalOfMove('h', 2, records, confirmed)).toBe(refusal);
   });
 });

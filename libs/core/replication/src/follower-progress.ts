@@ -50,6 +50,11 @@ export class FollowerProgress {
     this.#roundSinceMs = nowMs;
   }
 
+  /** For how long, in ms, it has lacked something that the log held; 0 where it keeps pace. As exact as `measureLag` is frequent. */
+  lagMs(endSeq: number, nowMs: number): number {
+    return this.matchSeq >= Math.min(this.#roundEndSeq, endSeq) ? 0 : Math.max(0, nowMs - this.#roundSinceMs);
+  }
+
   /** Takes an acknowledgement in. Returns whether `matchSeq` or the install moved. */
   onAck(ack: AckMessage, nowMs: number): boolean {
     const moved = ack.appendedSeq > this.matchSeq || ack.installing !== this.installing;

@@ -1,6 +1,25 @@
 import { assertRecord } from '@atoll/core-membership';
 import { toReplicaId } from '@atoll/core-runtime';
+import { FollowerProgress } from './follower-progress.ts';
 import { follow, memberOf, momentAt, openState, recordOf, setTo, takeOffice } from './testing/solo.ts';
+
+describe('the lag of a follower', () => {
+  it('is the time for which it has lacked what the log held, not that since its last progress', () => {
+    const progress = new FollowerProgress({ member: memberOf('b'), channel: 1, endSeq: 0, installing: false, nowMs: 0 });
+    const acknowledge = (appendedSeq: number, nowMs: number): void => {
+      progress.nextSeq = appendedSeq + 1;
+      progress.onAck({ channel: 1, epoch: 1, appendedSeq, freeBytes: 0, installing: false } as never, nowMs);
+    };
+    progress.measureLag(0, 0, 300);
+    expect(progress.lagMs(0, 1000)).toBe(0);
+    progress.measureLag(10, 1000, 300); // the log grows: a round of ten entries begins
+    acknowledge(4, 1200);
+    progress.measureLag(10, 1200, 300);
+    expect(progress.lagMs(10, 1250)).toBe(250);
+    acknowledge(10, 1300);
+    expect(progress.lagMs(12, 1300)).toBe(0);
+  });
+});
 
 describe('the in-sync set', () => {
   it('takes no second replica of one node in: the old id goes first (R1)', () => {

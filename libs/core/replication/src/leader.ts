@@ -3,13 +3,13 @@
 //
 //   write -> evaluate against the newest appended state (R18) -> append with the next seq -> followers read it
 //   ack   -> commit = the least appended seq of all required replicas (I2) -> apply in order -> answer
-import { hasReplica, type Member, type VersionedRecord } from '@atoll/core-membership';
+import { hasReplica, isLastingFreeze, type Member, type VersionedRecord } from '@atoll/core-membership';
 import { evaluateWrite, type CurrentEntry, type Evaluation, type StoredEntry, type WriteCommand } from '@atoll/core-store';
 import { FenceTable, type Fence } from '@atoll/core-locks';
 import { keyHash, type Hash64, type Random, type ReplicaId } from '@atoll/core-runtime';
 import { endOfCopy, type CopyPosition } from './copy/copy-position.ts';
 import type { CopiedChange } from './copy/source-reader.ts';
-import { FROZEN, SEALED, WriteFreeze, type FreezeAnswer } from './copy/write-freeze.ts';
+import { FROZEN, KEPT, SEALED, WriteFreeze, type FreezeAnswer } from './copy/write-freeze.ts';
 import type { FollowerProgress } from './follower-progress.ts';
 import { HandOver, type HandOverOutcome } from './hand-over.ts';
 import type { ChangeAttempt, RecordInForce } from './in-sync-change.ts';
@@ -156,7 +156,7 @@ export class Leader {
       return isHeld ? undefined : done(failed('PARTITION_UNAVAILABLE', 'too many writes wait for a change of the leader'));
     }
     const refusal = this.#refusalOfWrites(now.monotonicMs);
-    if (refusal === FROZEN) return this.#refuseFrozen(request, now, done);
+    if (refusal === FROZEN || refusal === KEPT) return this.#refuseFrozen(refusal, request, now, done);
     if (refusal !== undefined) return done(refusal);
     const keyText = toKeyText(request.key);
     const uncommitted = this.#uncommitted.size === 0 ? undefined : this.#uncommitted.get(keyText, request.hash);
@@ -184,11 +184,13 @@ export class Leader {
 
   /**
    * What became of a write that was sent before is known here, and at the copy it is not (R37). That it is not in the log is
-   * told with the cut-over: until that has ended, nothing gets into the log here, however late it arrives.
+   * told with the cut-over: until that has ended, nothing gets into the log here, however late it arrives. The freeze of a
+   * keyspace ends some day, and then what is still on its way is taken.
    */
-  #refuseFrozen(request: WriteRequest, now: Moment, done: (outcome: WriteOutcome) => void): void {
+  #refuseFrozen(refusal: FailedWrite, request: WriteRequest, now: Moment, done: (outcome: WriteOutcome) => void): void {
     const known = request.opId && this.#state.results.find(request.opId);
     if (known !== undefined) return this.#answerAgain(known, request, done);
+    if (refusal === KEPT) return done(KEPT);
     const timeMs = this.#state.clock.lead(now.monotonicMs, now.wallMs);
     const isCertain = this.#state.results.knowsSince(earliestStampMs(timeMs, request.repeatAgeMs ?? 0));
     return done(isCertain ? { ...FROZEN, metadata: { not_applied_for: this.record.record.frozen! } } : FROZEN);
@@ -301,7 +303,8 @@ export class Leader {
     if (this.#isClosing) return failed('NOT_LEADER', 'the leader is handing over');
     if (!this.isServing) return failed('PARTITION_UNAVAILABLE', 'the leader is taking office');
     if (!this.hasLease(nowMs)) return failed('PARTITION_UNAVAILABLE', NO_LEASE);
-    if (this.record.record.frozen !== undefined) return FROZEN;
+    const { frozen } = this.record.record;
+    if (frozen !== undefined) return isLastingFreeze(frozen) ? KEPT : FROZEN;
     if (!this.#keeper.hasQuorum) {
       return failed('NOT_ENOUGH_REPLICAS', `${this.record.smallestSet} of ${this.#settings.minInSync} replicas are in sync`);
     }
@@ -431,7 +434,7 @@ export class Leader {
     if (this.#hasLeft || this.#handOver !== undefined) return notYet('the leader leaves its office');
     if (this.record.record.frozen !== cutOver) return notYet('the leader has not heard of it');
     const refusal = this.#refusalOfWrites(now.monotonicMs);
-    if (refusal !== FROZEN) return notYet(refusal?.message ?? 'writes are taken');
+    if (refusal !== FROZEN && refusal !== KEPT) return notYet(refusal?.message ?? 'writes are taken');
     const position = this.#freeze.barrier(cutOver, () => {
       const { entry } = this.#append({ kind: 'marker' }, now, undefined, []);
       return { epoch: entry.epoch, seq: entry.seq };
@@ -643,7 +646,8 @@ export class Leader {
     if (this.#handOver !== undefined) return 'another transfer is under way';
     if (target === this.#state.identity.self.replica) return 'the target leads already';
     if (!hasReplica(this.record.record.inSync, target)) return 'the target is not in sync';
-    return this.#refusalOfWrites(nowMs)?.message;
+    const refusal = this.#refusalOfWrites(nowMs);
+    return refusal === KEPT ? undefined : refusal?.message;
   }
 
   /** Gives up once everything is committed and the target has it, and no change of the record is under way. */
@@ -689,7 +693,7 @@ export class Leader {
   /** Puts a marker into the log: each replica keeps its digests when it applies it, `ReplicaState.marks` (R34). */
   putMarker(now: Moment): { readonly kind: 'marked'; readonly position: LogPosition } | Extract<WriteOutcome, { kind: 'failed' }> {
     const refusal = this.#refusalOfWrites(now.monotonicMs);
-    if (refusal?.kind === 'failed') return refusal;
+    if (refusal !== undefined && refusal !== KEPT) return refusal;
     const { entry } = this.#append({ kind: 'marker' }, now, undefined, []);
     this.#advanceCommit(now.monotonicMs);
     return { kind: 'marked', position: { epoch: entry.epoch, seq: entry.seq } };

@@ -388,7 +388,7 @@ export class ReplicaState {
 
   /** `hash` is that of the entry's key, where it has one. */
   #applyToStore(entry: LogEntry, hash: Hash64 | undefined): void {
-    for (const key of entry.evicted) this.store.delete(key, keyHash(key));
+    for (const key of entry.evicted) this.store.evict(key, keyHash(key));
     const { operation } = entry;
     switch (operation.kind) {
       case 'put':

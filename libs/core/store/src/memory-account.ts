@@ -10,6 +10,9 @@ export class MemoryAccount {
   readonly name: string;
   /** For the stores of this account only. */
   readonly memory: StoreMemory;
+  /** Entries that stores of this account removed to make room, and because they had expired; they only grow. */
+  evictedEntries = 0;
+  expiredEntries = 0;
   #usedBytes = 0;
   #bytesMax = 0;
 

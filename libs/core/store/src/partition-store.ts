@@ -131,6 +131,13 @@ export class PartitionStore {
     this.#heap.log.cleanFor(key.length + entry.value.length);
   }
 
+  /** As `delete`, of an entry that makes room (R22). */
+  evict(key: Uint8Array, hash: Hash64): boolean {
+    const wasThere = this.delete(key, hash);
+    if (wasThere) this.#account.evictedEntries += 1;
+    return wasThere;
+  }
+
   /** Returns whether there was an entry. */
   delete(key: Uint8Array, hash: Hash64): boolean {
     const page = this.#index.pageOf(hash.high);
@@ -189,6 +196,7 @@ export class PartitionStore {
       removes: (ref) => {
         if (!isExpired(this.#heap.expiresAtMs(ref), watermarkMs)) return false;
         onRemoved?.(this.#heap.keyAt(ref));
+        this.#account.expiredEntries += 1;
         return true;
       },
     });

@@ -2,6 +2,7 @@ import { isWildcard, type Address } from './address.ts';
 import { address, addressOrOff, choice, durationMs, endpoint, endpoints, nodeId, ratio, text } from './kinds.ts';
 import type { Relation, SettingValues } from './parse-settings.ts';
 import { optional } from './setting.ts';
+import type { ShownSettings } from './shown-settings.ts';
 
 /** The HTTP port of a process is its gRPC port plus this. */
 export const HTTP_PORT_OFFSET = 1000;
@@ -22,7 +23,7 @@ export function commonSettings(defaults: { readonly id: string; readonly listen:
       'same as `ATOLL_LISTEN`',
     ),
     ATOLL_HTTP_LISTEN: optional(
-      addressOrOff({ description: 'Address of /metrics, /healthz and /readyz.' }),
+      addressOrOff({ description: 'Address of /metrics, /healthz, /readyz and /settings.' }),
       `host of \`ATOLL_LISTEN\`, its port + ${HTTP_PORT_OFFSET}`,
     ),
     ATOLL_ETCD: endpoints({ default: 'http://127.0.0.1:2379', description: 'etcd endpoints.' }),
@@ -64,6 +65,8 @@ export interface CommonConfig {
   readonly shutdownMs: number;
   /** undefined: traces are not exported. */
   readonly otlpEndpoint: string | undefined;
+  /** All settings of the service, for `/settings`. */
+  readonly shownSettings: ShownSettings;
 }
 
 export type LogLevel = SettingValues<CommonSettings>['ATOLL_LOG_LEVEL'];
@@ -92,7 +95,7 @@ export const COMMON_RELATIONS: readonly Relation<CommonSettings>[] = [
 ];
 
 /** The common settings as a nested Config with the computed defaults filled in. */
-export function toCommonConfig(values: SettingValues<CommonSettings>): CommonConfig {
+export function toCommonConfig(values: SettingValues<CommonSettings>, shown: ShownSettings = {}): CommonConfig {
   const { ATOLL_LISTEN: listen, ATOLL_HTTP_LISTEN: http } = values;
   const standardHttp = { host: listen.host, port: listen.port === 0 ? 0 : listen.port + HTTP_PORT_OFFSET };
   return Object.freeze({
@@ -106,5 +109,6 @@ export function toCommonConfig(values: SettingValues<CommonSettings>): CommonCon
     traceRatio: values.ATOLL_TRACE_RATIO,
     shutdownMs: values.ATOLL_SHUTDOWN_MS,
     otlpEndpoint: values.OTEL_EXPORTER_OTLP_ENDPOINT,
+    shownSettings: shown,
   });
 }

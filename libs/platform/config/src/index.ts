@@ -8,5 +8,7 @@ export type { Env, ParseOptions, Relation, SettingValues, Settings } from './par
 export { formatBytes, parseBytes, parseDurationMs } from './quantity.ts';
 export { defineSetting, optional } from './setting.ts';
 export type { Setting, SettingOptions } from './setting.ts';
+export { shownSettings } from './shown-settings.ts';
+export type { ShownSetting, ShownSettings } from './shown-settings.ts';
 export { envExample, settingsTable } from './settings-table.ts';
 export { ConfigError, StartupError, toListenError } from './startup-error.ts';

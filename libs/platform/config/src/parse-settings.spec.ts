@@ -1,7 +1,8 @@
 import { COMMON_RELATIONS, commonSettings, toCommonConfig } from './common-settings.ts';
 import { address, boolean, bytes, choice, durationMs, integer, list, ratio, text } from './kinds.ts';
 import { parseSettings, type Env } from './parse-settings.ts';
-import type { optional } from './setting.ts';
+import { optional } from './setting.ts';
+import { shownSettings } from './shown-settings.ts';
 import { envExample, settingsTable } from './settings-table.ts';
 import { ConfigError } from './startup-error.ts';
 
@@ -150,5 +151,22 @@ describe('common settings', () => {
     const example = envExample(settings);
     for (const name of Object.keys(settings)) expect(example).toContain(`\n# ${name}=`);
     expect(example.split('\n').every((line) => line === '' || line.startsWith('#'))).toBe(true);
+  });
+});
+
+describe('settings as a process shows them', () => {
+  it('have durations in ms, defaults told apart, and nothing secret', () => {
+    const shown = {
+      SPEC_WAIT_MS: durationMs({ min: 1, max: 60_000, default: '1s', description: 'x' }),
+      SPEC_DIR: optional(text({ description: 'x' })),
+      SPEC_URL: text({ default: 'none', description: 'x' }),
+      SPEC_PASSWORD: text({ default: '', description: 'x', secret: true }),
+    };
+    expect(shownSettings(shown, { SPEC_URL: 'http://me:s3cret@host:1,http://b', SPEC_PASSWORD: 's3cret', HOME: 's3cret' })).toEqual({
+      SPEC_WAIT_MS: { value: '1000', given: false },
+      SPEC_DIR: { value: '', given: false },
+      SPEC_URL: { value: 'http://[redacted]@host:1,http://b', given: true },
+      SPEC_PASSWORD: { value: '[redacted]', given: true },
+    });
   });
 });

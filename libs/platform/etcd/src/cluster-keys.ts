@@ -16,6 +16,8 @@ export const NODE_SPECS_PREFIX = 'node-specs/';
 export const KEYSPACES_PREFIX = 'keyspaces/';
 export const PARTITIONS_PREFIX = 'partitions/';
 export const LOCKS_PREFIX = 'locks/';
+/** Locks of processes that do one job at a time, by name. Not those of clients. */
+export const HELD_LOCKS_PREFIX = 'held-locks/';
 export const EVENTS_PREFIX = 'events/';
 /** Jobs of migration by id; what each does to a partition, by partition: one at a time (R38); and how that ended, by job. */
 export const MIGRATIONS_PREFIX = 'jobs/migrations/';

@@ -1,5 +1,6 @@
 import { connectEtcd } from './etcd-metadata-store.ts';
 import { clientLocksContract } from './testing/client-locks-contract.ts';
+import { heldLockContract } from './testing/held-lock-contract.ts';
 import { metadataStoreContract, startEtcd } from './testing/index.ts';
 import type { ContractSubject } from './testing/metadata-store-contract.ts';
 
@@ -20,3 +21,4 @@ async function onEtcd(): Promise<ContractSubject> {
 
 metadataStoreContract('EtcdMetadataStore', onEtcd);
 clientLocksContract('EtcdMetadataStore', onEtcd);
+heldLockContract('EtcdMetadataStore', onEtcd);

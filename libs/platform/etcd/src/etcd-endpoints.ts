@@ -9,6 +9,9 @@ export interface EndpointCall {
   readonly options: { readonly deadline: number };
 }
 
+/** Told of every call to a server, each try apart; must not throw. `operation` is get, list, transact, grant, keep, renew or revoke. */
+export type EtcdObserver = (operation: string, tookMs: number, isAnswered: boolean) => void;
+
 const PROBE_MAX_AGE_MS = 2000;
 
 /** gRPC counts a message up to 4 MiB by default; a page of records or a burst of events may be larger. */
@@ -91,10 +94,12 @@ export class EtcdEndpoint {
 export class EtcdEndpoints {
   readonly requestTimeoutMs: number;
   readonly #endpoints: readonly EtcdEndpoint[];
+  readonly #observer: EtcdObserver | undefined;
   #preferred = 0;
   #closed = false;
 
-  constructor(addresses: readonly string[], requestTimeoutMs: number) {
+  constructor(addresses: readonly string[], requestTimeoutMs: number, observer?: EtcdObserver) {
+    this.#observer = observer;
     if (addresses.length === 0) throw new Error('etcd: at least one endpoint is needed');
     this.requestTimeoutMs = requestTimeoutMs;
     this.#endpoints = addresses.map((address) => new EtcdEndpoint(address, requestTimeoutMs));
@@ -121,7 +126,7 @@ export class EtcdEndpoints {
       const remainingMs = endsAtMs - performance.now();
       if (remainingMs <= 0) break;
       try {
-        return await call({ endpoint, options: { deadline: Date.now() + Math.ceil(remainingMs / left) } });
+        return await this.#observed(what.split(' ', 1)[0]!, call({ endpoint, options: { deadline: Date.now() + Math.ceil(remainingMs / left) } }));
       } catch (error) {
         failure = error;
         this.moveOnFrom(endpoint);
@@ -135,10 +140,23 @@ export class EtcdEndpoints {
     if (this.#closed) throw new Error('the client is closed');
     const endpoint = this.current();
     try {
-      return await call({ endpoint, options: { deadline: Date.now() + this.requestTimeoutMs } });
+      return await this.#observed('transact', call({ endpoint, options: { deadline: Date.now() + this.requestTimeoutMs } }));
     } catch (error) {
       this.moveOnFrom(endpoint);
       throw error;
+    }
+  }
+
+  async #observed<T>(operation: string, answer: Promise<T>): Promise<T> {
+    if (this.#observer === undefined) return answer;
+    const sentMs = performance.now();
+    let isAnswered = false;
+    try {
+      const value = await answer;
+      isAnswered = true;
+      return value;
+    } finally {
+      this.#observer(operation, performance.now() - sentMs, isAnswered);
     }
   }
 

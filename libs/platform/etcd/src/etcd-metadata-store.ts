@@ -1,7 +1,7 @@
 import type { Clock } from '@atoll/core-runtime';
 import { EtcdLeaseInvalidError, GRPCInvalidArgumentError } from 'etcd3';
 
-import { EtcdEndpoints } from './etcd-endpoints.ts';
+import { EtcdEndpoints, type EtcdObserver } from './etcd-endpoints.ts';
 import { keepAliveOnce } from './etcd-keep-alive.ts';
 import { EtcdWatch } from './etcd-watch.ts';
 import { fromKeyValue, toCompare, toEtcdKey, toRangeEnd, toRequestOp } from './etcd-wire.ts';
@@ -20,6 +20,7 @@ export interface EtcdOptions {
   /** Deadline of each call, all servers tried together. Default 3000. */
   readonly requestTimeoutMs?: number;
   readonly clock?: Clock;
+  readonly observer?: EtcdObserver;
 }
 
 /** Does not wait for etcd: the first call that needs it says METADATA_UNAVAILABLE when it is away. */
@@ -35,7 +36,7 @@ export class EtcdMetadataStore implements MetadataStore {
   readonly #watches = new Set<EtcdWatch>();
 
   constructor(options: EtcdOptions) {
-    this.#endpoints = new EtcdEndpoints(options.endpoints, options.requestTimeoutMs ?? 3000);
+    this.#endpoints = new EtcdEndpoints(options.endpoints, options.requestTimeoutMs ?? 3000, options.observer);
     this.#clock = options.clock ?? systemClock;
   }
 

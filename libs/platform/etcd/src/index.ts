@@ -34,6 +34,7 @@ export type { ClusterChange, ClusterView, CoordinatorRecord } from './cluster-vi
 export { campaign } from './election.ts';
 export type { CampaignHandlers, CampaignOptions, Election, ElectionTerm } from './election.ts';
 export { CHANGES_PER_TRANSACTION_MAX, EtcdMetadataStore, connectEtcd } from './etcd-metadata-store.ts';
+export type { EtcdObserver } from './etcd-endpoints.ts';
 export type { EtcdOptions } from './etcd-metadata-store.ts';
 export { EVENTS_MAX, EVENT_BYTES_MAX, EVENT_PARTITIONS_MAX, appendEvent, listEvents } from './event-log.ts';
 export type { ClusterEvent } from './event-log.ts';
@@ -41,6 +42,8 @@ export { RECORD_BYTES_MAX } from './json-codec.ts';
 export type { Parsed } from './json-codec.ts';
 export { CLIENT_LOCK_TTL_MS_MAX, CLIENT_LOCK_TTL_MS_MIN, CLIENT_LOCK_WAIT_MS_MAX, ClientLocks } from './locks/client-locks.ts';
 export type { GrantedLock, ListedRequest, LockAsk } from './locks/client-locks.ts';
+export { holdLock } from './locks/held-lock.ts';
+export type { HeldLock, HoldLockOptions } from './locks/held-lock.ts';
 export type {
   Change,
   Comparison,

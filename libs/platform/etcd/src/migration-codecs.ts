@@ -72,7 +72,7 @@ const copySchema: z.ZodType<CopyJob> = z.object({
   createdMs: ms,
   endedMs: ms,
   problem: z.string(),
-  cutOver: z.object({ id: z.string().min(1), maxPauseMs: ms }).optional(),
+  cutOver: z.object({ id: z.string().min(1), maxPauseMs: ms, hold: z.string().min(1).optional(), heldSinceMs: ms.optional() }).optional(),
   pausesMs: z.array(ms).optional(),
   pauseMsMax: ms.optional(),
   comparedEntries: count.optional(),

@@ -100,6 +100,14 @@ const keyspaceSchema: z.ZodType<KeyspaceSpec> = z
     cutOver: z.object({ job: z.string().min(1), id: z.string().min(1), fencesBelow: z.number().int().nonnegative(), timeMs: z.number().nonnegative() }).optional(),
     aliases: z.array(z.string().min(1)).optional(),
     movedTo: z.string().min(1).optional(),
+    freeze: z
+      .object({
+        id: z.string().min(1),
+        sinceMs: z.number().nonnegative(),
+        note: z.string(),
+        movedTo: z.object({ cluster: z.string().min(1), keyspace: z.string().min(1), hold: z.string().min(1), timeMs: z.number().nonnegative() }).optional(),
+      })
+      .optional(),
   })
   .superRefine((spec, context) => {
     try {

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { formatAddress, toListenError, type Address } from '@atoll/platform-config';
+import { formatAddress, toListenError, type Address, type ShownSettings } from '@atoll/platform-config';
 
 /** Whether a process can do its work, and what it waits for otherwise. */
 export interface Readiness {
@@ -16,6 +16,8 @@ export interface HttpEndpointOptions {
   /** False asks the supervisor for a restart; default: true while the event loop answers. */
   readonly isLive?: () => boolean;
   readonly readiness: () => Readiness;
+  /** Without anything secret. */
+  readonly settings?: ShownSettings;
 }
 
 export interface HttpEndpoint {
@@ -29,10 +31,10 @@ const CONNECTIONS_MAX = 64;
 
 /**
  * Serves `/metrics` (Prometheus text), `/healthz` (200 or 503) and `/readyz` (200, or 503 with
- * `{"ready":false,"reasons":[...]}`). A busy port is a StartupError.
+ * `{"ready":false,"reasons":[...]}`) and `/settings` (JSON by name, nothing secret). A busy port is a StartupError.
  */
 export async function startHttpEndpoint(options: HttpEndpointOptions): Promise<HttpEndpoint> {
-  const { listen, metrics, isLive = () => true, readiness } = options;
+  const { listen, metrics, isLive = () => true, readiness, settings = {} } = options;
   const server = createServer({ requestTimeout: 5000, headersTimeout: 5000, keepAliveTimeout: 10_000 }, (request, response) => {
     if (request.method !== 'GET' && request.method !== 'HEAD') return answer(response, 405, 'method not allowed\n', { allow: 'GET, HEAD' });
     switch (request.url?.split('?', 1)[0]) {
@@ -44,8 +46,10 @@ export async function startHttpEndpoint(options: HttpEndpointOptions): Promise<H
         const state = readiness();
         return answer(response, state.ready ? 200 : 503, `${JSON.stringify(state)}\n`, { 'content-type': 'application/json' });
       }
+      case '/settings':
+        return answer(response, 200, `${JSON.stringify(settings)}\n`, { 'content-type': 'application/json' });
       default:
-        return answer(response, 404, 'see /metrics, /healthz and /readyz\n');
+        return answer(response, 404, 'see /metrics, /healthz, /readyz and /settings\n');
     }
   });
   server.maxConnections = CONNECTIONS_MAX;

@@ -64,6 +64,7 @@ describe('HTTP endpoint', () => {
       metrics: telemetry.handleMetricsRequest,
       isLive: () => live,
       readiness: () => readiness,
+      settings: { SPEC_SIZE: { value: '7', given: true } },
     });
   });
   afterAll(async () => {
@@ -104,6 +105,10 @@ describe('HTTP endpoint', () => {
     readiness = { ready: false, reasons: ['waiting for etcd'] };
     expect((await fetchText('/healthz'))[0]).toBe(503);
     expect(await fetchText('/readyz')).toEqual([503, '{"ready":false,"reasons":["waiting for etcd"]}\n']);
+  });
+
+  it('tells its settings', async () => {
+    expect(await fetchText('/settings')).toEqual([200, '{"SPEC_SIZE":{"value":"7","given":true}}\n']);
   });
 
   it('answers anything else with an error', async () => {

@@ -17,6 +17,7 @@ export function addProcessMetrics(metrics: Metrics, build: { readonly service: s
     { labels: { service: build.service, version: build.version, node: process.version }, value: 1 },
   ]);
   metrics.gauge('process_start_time_seconds', { description: 'Start of the process, seconds since the epoch.', unit: 's' }, () => performance.timeOrigin / 1000);
+  metrics.gauge('process_wall_clock_seconds', { description: 'Wall clock of the process, seconds since the epoch.', unit: 's' }, () => Date.now() / 1000);
   metrics.observedCounter('process_cpu_seconds_total', { description: 'CPU time used.', unit: 's' }, () => {
     const { user, system } = process.cpuUsage();
     return [

@@ -61,11 +61,12 @@ export function mutableKeyspaceFields(message: Keyspace) {
 }
 
 export function toKeyspaceMessage(spec: KeyspaceSpec): Keyspace {
-  const { id: _id, copyOf, cutOver: _cutOver, aliases = [], ...fields } = spec;
+  const { id: _id, copyOf, cutOver: _cutOver, aliases = [], freeze, ...fields } = spec;
   return {
     ...fields,
     ...(copyOf !== undefined && { copyOf: copyOf.keyspace }),
     aliases: [...aliases],
+    freeze: freeze && { id: freeze.id, sinceMs: freeze.sinceMs, note: freeze.note, movedToCluster: freeze.movedTo?.cluster ?? '', movedToKeyspace: freeze.movedTo?.keyspace ?? '' },
     ack: ACK_MESSAGES[spec.ack],
     durability: DURABILITY_MESSAGES[spec.durability],
     eviction: EVICTION_MESSAGES[spec.eviction],

@@ -1,7 +1,7 @@
 // What a sub-range of the source, and of its copy, holds: count and digest over key, value and expiry. Versions are each one's
 // own and are left out; sums do not depend on the order, nor on which partitions the keys lie in.
-import { keyHash, type Hash64 } from '@atoll/core-runtime';
-import type { PartitionStore, SliceLimits } from '@atoll/core-store';
+import type { Hash64 } from '@atoll/core-runtime';
+import { entryContentHash, type PartitionStore, type SliceLimits } from '@atoll/core-store';
 
 export interface RangeDigest {
   readonly entries: number;
@@ -29,7 +29,6 @@ export interface RangeDigestRead {
 
 export function digestRange(store: PartitionStore, { from, to, belongs, expiringByMs }: RangeDigestAsk, limits: SliceLimits): RangeDigestRead {
   const slice = store.readRange(from, to, limits);
-  const entry = Buffer.allocUnsafe(24);
   let entries = 0;
   let high = 0;
   let low = 0;
@@ -37,13 +36,7 @@ export function digestRange(store: PartitionStore, { from, to, belongs, expiring
   for (const { key, hash, value, expiresAtMs } of slice.entries) {
     readBytes += key.length + value.length;
     if (!belongs(key) || (expiresAtMs > 0 && expiresAtMs <= expiringByMs)) continue;
-    const ofValue = keyHash(value);
-    let at = entry.writeUInt32LE(hash.high >>> 0, 0);
-    at = entry.writeUInt32LE(hash.low >>> 0, at);
-    at = entry.writeUInt32LE(ofValue.high >>> 0, at);
-    at = entry.writeUInt32LE(ofValue.low >>> 0, at);
-    entry.writeDoubleLE(expiresAtMs, at);
-    const ofEntry = keyHash(entry);
+    const ofEntry = entryContentHash(hash, value, expiresAtMs);
     entries += 1;
     high = (high + ofEntry.high) >>> 0;
     low = (low + ofEntry.low) >>> 0;

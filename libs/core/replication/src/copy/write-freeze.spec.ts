@@ -1,5 +1,5 @@
 // How a partition of a source stands still, and how a partition of a copy stops being one (R37).
-import type { VersionedRecord } from '@atoll/core-membership';
+import { lastingFreeze, type VersionedRecord } from '@atoll/core-membership';
 import { SeededRandom, keyHash, randomBelow } from '@atoll/core-runtime';
 import { FIRST_HASH } from '@atoll/core-store';
 import type { Fence } from '@atoll/core-locks';
@@ -100,6 +100,48 @@ describe('a leader whose record is frozen (R37)', () => {
     a.state.results.clear(a.state.log.end.seq, momentAt(0).wallMs);
     const [unknown] = writeAs(a, 'n', 3, { ageMs: 50 });
     expect([reasonOf(unknown), unknown?.kind === 'failed' && unknown.metadata]).toEqual(['PARTITION_UNAVAILABLE', undefined]);
+  });
+});
+
+describe('a leader whose keyspace is frozen until an operator says otherwise', () => {
+  const LASTING = lastingFreeze('1');
+  const solo = (): SoloLeader => takeOffice({ state: openState('a'), record: recordOf({ leader: 'a', inSync: ['a'] }) });
+
+  it('refuses writes for good, expires nothing, answers repeats of what it has, and is read; it confirms with a barrier', () => {
+    const a = solo();
+    writeAs(a, 'n', 1);
+    a.leader.onRecord(frozenRecord(LASTING, { leader: 'a', inSync: ['a'], revision: 2 }), 2);
+    expect(a.leader.confirmFreeze(LASTING, false, momentAt(3))).toMatchObject({ kind: 'confirmed', position: a.state.log.end });
+    const { end } = a.state.log;
+    const [refused] = a.write('k', setTo('w'), momentAt(3));
+    expect([reasonOf(refused), refused?.kind === 'failed' && refused.metadata]).toEqual(['KEYSPACE_FROZEN', undefined]);
+    expect(writeAs(a, 'n', 1, { ageMs: 50 })[0]).toMatchObject({ kind: 'done', answer: { value: 1n } });
+    expect(reasonOf(writeAs(a, 'n', 2, { ageMs: 50 })[0])).toBe('KEYSPACE_FROZEN');
+    a.leader.tick(momentAt(5000));
+    expect(a.state.log.end).toEqual(end);
+    expect(a.leader.refusalOfReads(3)).toBeUndefined();
+    a.leader.onRecord(frozenRecord(undefined, { leader: 'a', inSync: ['a'], revision: 3 }), 4);
+    expect(reasonOf(a.write('k', setTo('w'), momentAt(5))[0])).toBe('done');
+  });
+
+  it('is compared by markers, and gives its office to another one: replicas move while nothing is written', () => {
+    const a = takeOffice({ state: openState('a'), record: recordOf({ leader: 'a', inSync: ['a', 'b'] }) });
+    const b = follow(a, openState('b'));
+    b.subscribe(0);
+    b.receive(1);
+    b.acknowledge(1);
+    a.leader.onRecord(frozenRecord(LASTING, { leader: 'a', inSync: ['a', 'b'], revision: 2 }), 2);
+    expect(a.leader.putMarker(momentAt(3)).kind).toBe('marked');
+    b.receive(4);
+    b.acknowledge(4);
+    const outcomes: string[] = [];
+    a.leader.handOver({ target: openState('b').identity.self.replica, holdMs: 100 }, momentAt(5), ({ kind }) => outcomes.push(kind));
+    expect(outcomes).toEqual(['given-up']);
+  });
+
+  it('takes office frozen after a failover', () => {
+    const a = takeOffice({ state: openState('a'), record: frozenRecord(LASTING, { leader: 'a', inSync: ['a'] }) });
+    expect(reasonOf(a.write('k', setTo('v'), momentAt(1))[0])).toBe('KEYSPACE_FROZEN');
   });
 });
 

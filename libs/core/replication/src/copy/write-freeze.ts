@@ -5,7 +5,10 @@
 //   sealed   nothing is read from the leader any more either: the copy may take writes from now on, and an answer of this
 //            one could be an older one than the copy's
 //
-// Both end with a record that does not name that cut-over, and with nothing else: no time runs out here. A barrier holds for
+//   kept     the record names the freeze of its keyspace, which lasts until an operator ends it: nothing of clients is
+//            written, for as long as that takes. All else goes on: the office moves, markers are put, replicas are filled
+//
+// All of them end with a record that does not name that cut-over, and with nothing else: no time runs out here. A barrier holds for
 // later leaders, too, since each reads the record before it takes office; a seal is of one office alone.
 import type { LogPosition } from '../messages.ts';
 import type { FailedWrite } from '../uncommitted.ts';
@@ -15,6 +18,8 @@ export type FreezeAnswer = { readonly kind: 'confirmed'; readonly position: LogP
 
 /** By identity: a write that got this got no seq, and gets none while the record is so. */
 export const FROZEN: FailedWrite = { kind: 'failed', reason: 'PARTITION_UNAVAILABLE', message: 'writes wait: a copy of the keyspace is about to take its place' };
+/** The freeze of a whole keyspace: nobody should wait for its end. */
+export const KEPT: FailedWrite = { kind: 'failed', reason: 'KEYSPACE_FROZEN', message: 'the keyspace is frozen and takes no writes' };
 export const SEALED: FailedWrite = { kind: 'failed', reason: 'PARTITION_UNAVAILABLE', message: 'reads wait: a copy of the keyspace takes its place' };
 
 export class WriteFreeze {

@@ -32,12 +32,12 @@ describe('the rate of snapshots beside clients', () => {
     expect(run({ intervals: 1, harmlessBytes: 1, impactMax: 0 }).rates).toEqual([BOUND]);
   });
 
-  it('doubles up to the bound when the clients feel nothing', () => {
-    expect(run({ intervals: 5, harmlessBytes: 1000 * MB }).rates).toEqual([8 * MB, 16 * MB, 32 * MB, 64 * MB, 64 * MB]);
+  it('grows by a factor up to the bound when the clients feel nothing', () => {
+    expect(run({ intervals: 9, harmlessBytes: 1000 * MB }).rates.map((rate) => rate / MB)).toEqual([4, 6, 9, 13.5, 20.25, 30.375, 45.5625, 64, 64]);
   });
 
   it('without a bound it ends without a limit', () => {
-    expect(run({ intervals: 5, harmlessBytes: 1e12, boundBytes: 0 }).rates.at(-1)).toBe(0);
+    expect(run({ intervals: 16, harmlessBytes: 1e12, boundBytes: 0 }).rates.at(-1)).toBe(0);
   });
 
   it('settles where the p99 is about the factor: mostly within, never far beyond, and not far below the best rate', () => {
@@ -49,6 +49,21 @@ describe('the rate of snapshots beside clients', () => {
     const mean = rates.slice(20).reduce((sum, bytes) => sum + bytes, 0) / 180;
     expect(mean).toBeGreaterThan(0.7 * 40 * MB);
     expect(mean).toBeLessThan(40 * MB);
+  });
+
+  it('begins so low, and grows in such steps, that a machine which bears far less than the bound is not overrun', () => {
+    // Twice the p99 of before is met at 8 MB/s, an eighth of the bound; each fifth step of the bound would be beyond it.
+    const { rates, p99s } = run({ intervals: 200, harmlessBytes: 4 * MB, boundBytes: 0 });
+    expect(rates[0]).toBe(OPTIONS.floorBytes);
+    expect(Math.max(...p99s.slice(10))).toBeLessThan(5);
+    expect(p99s.slice(10).filter((ms) => ms > 4).length / 190).toBeLessThan(0.25);
+  });
+
+  it('what they felt once and feel no more does not hold it down for long', () => {
+    // A stall of a second, when the rate had come to 9 MB/s.
+    const { rates } = run({ intervals: 30, harmlessBytes: 1000 * MB, idleP99Ms: (nowMs) => (nowMs >= 1500 && nowMs < 2500 ? 9 : 2) });
+    expect(rates[4]).toBe(4 * MB);
+    expect(rates.at(-1)).toBe(BOUND);
   });
 
   it('never falls below the floor, so that each transfer ends', () => {
@@ -67,7 +82,7 @@ describe('the rate of snapshots beside clients', () => {
   });
 
   it('a p99 that has another cause does not hold it at the floor for ever', () => {
-    const { rates } = run({ intervals: 60, harmlessBytes: 1000 * MB, idleP99Ms: (nowMs) => (nowMs < 3000 ? 2 : 9) });
+    const { rates } = run({ intervals: 200, harmlessBytes: 1000 * MB, idleP99Ms: (nowMs) => (nowMs < 3000 ? 2 : 9) });
     expect(rates[15]).toBe(OPTIONS.floorBytes);
     expect(rates.at(-1)).toBe(BOUND);
   });
@@ -81,6 +96,6 @@ describe('the rate of snapshots beside clients', () => {
   it('the next transfer begins anew', () => {
     const { rate } = run({ intervals: 50, harmlessBytes: 20 * MB });
     rate.end();
-    expect(rate.next({ nowMs: 0, boundBytes: BOUND, p99Ms: 2, baselineMs: 2 })).toBe(8 * MB);
+    expect(rate.next({ nowMs: 0, boundBytes: BOUND, p99Ms: 2, baselineMs: 2 })).toBe(4 * MB);
   });
 });

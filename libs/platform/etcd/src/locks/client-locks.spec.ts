@@ -2,12 +2,26 @@ import { isAtollError } from '@atoll/core-errors';
 
 import { InMemoryEtcd, InMemoryMetadataStore, eventually } from '../testing/index.ts';
 import { clientLocksContract } from '../testing/client-locks-contract.ts';
+import { heldLockContract } from '../testing/held-lock-contract.ts';
+import { holdLock } from './held-lock.ts';
 import { ClientLocks, LOCK_REQUESTS_PER_GROUP_MAX, type LockAsk } from './client-locks.ts';
 
-clientLocksContract('InMemoryMetadataStore', async () => {
+async function inMemory() {
   const store = new InMemoryMetadataStore();
   const other = new InMemoryMetadataStore({ etcd: store.etcd });
   return { store, other, close: async () => void (await Promise.all([store.close(), other.close()])) };
+}
+
+clientLocksContract('InMemoryMetadataStore', inMemory);
+heldLockContract('InMemoryMetadataStore', inMemory);
+
+it('a process that cannot reach etcd stops holding its lock by its own clock (R11)', async () => {
+  const store = new InMemoryMetadataStore();
+  const lock = await holdLock({ store, name: 'backup', owner: 'a', ttlMs: 1000, waitMs: 0 });
+  store.goAway();
+  await eventually('it knows', () => lock.lost.aborted);
+  expect(lock.isHeld()).toBe(false);
+  await store.close();
 });
 
 describe('locks of clients when etcd fails', () => {

@@ -347,7 +347,24 @@ export interface Keyspace {
   /** Further names by which it is known: those of keyspaces whose place it has taken, by a cut-over. Told, never taken. */
   aliases: string[];
   /** Keyspace that has taken its place: it is served no more, and is being deleted; absent otherwise. Told, never taken. */
-  movedTo?: string | undefined;
+  movedTo?:
+    | string
+    | undefined;
+  /** Present while it takes no writes. Told, never taken. */
+  freeze?: KeyspaceFreeze | undefined;
+}
+
+/** Why a keyspace takes no writes. */
+export interface KeyspaceFreeze {
+  /** Another one each time. */
+  id: string;
+  /** Milliseconds since the Unix epoch. */
+  sinceMs: number;
+  /** What the operator said; empty for nothing. */
+  note: string;
+  /** The cluster that has the keyspace since a cut-over, and its name there; empty when an operator froze it. */
+  movedToCluster: string;
+  movedToKeyspace: string;
 }
 
 export interface GetClusterRequest {
@@ -610,6 +627,29 @@ export interface DeleteKeyspaceRequest {
 export interface DeleteKeyspaceResponse {
 }
 
+export interface FreezeKeyspaceRequest {
+  name: string;
+  /** For people, 200 characters at most. Of a keyspace that is frozen already nothing is changed. */
+  note: string;
+}
+
+export interface FreezeKeyspaceResponse {
+  keyspace: Keyspace | undefined;
+}
+
+export interface UnfreezeKeyspaceRequest {
+  name: string;
+  /**
+   * A keyspace that another cluster has is written to in both from then on, and they go apart: only where this says that
+   * it is wanted.
+   */
+  reopenMoved: boolean;
+}
+
+export interface UnfreezeKeyspaceResponse {
+  keyspace: Keyspace | undefined;
+}
+
 export interface ListPartitionsRequest {
   /** Empty means all keyspaces. */
   keyspace: string;
@@ -769,6 +809,7 @@ function createBaseKeyspace(): Keyspace {
     copyOf: undefined,
     aliases: [],
     movedTo: undefined,
+    freeze: undefined,
   };
 }
 
@@ -818,6 +859,9 @@ export const Keyspace: MessageFns<Keyspace> = {
     }
     if (message.movedTo !== undefined) {
       writer.uint32(114).string(message.movedTo);
+    }
+    if (message.freeze !== undefined) {
+      KeyspaceFreeze.encode(message.freeze, writer.uint32(122).fork()).join();
     }
     return writer;
   },
@@ -947,6 +991,14 @@ export const Keyspace: MessageFns<Keyspace> = {
             message.movedTo = reader.string();
             continue;
           }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.freeze = KeyspaceFreeze.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1013,6 +1065,7 @@ export const Keyspace: MessageFns<Keyspace> = {
         : isSet(object.moved_to)
         ? globalThis.String(object.moved_to)
         : undefined,
+      freeze: isSet(object.freeze) ? KeyspaceFreeze.fromJSON(object.freeze) : undefined,
     };
   },
 
@@ -1060,6 +1113,9 @@ export const Keyspace: MessageFns<Keyspace> = {
     if (message.movedTo !== undefined) {
       obj.movedTo = message.movedTo;
     }
+    if (message.freeze !== undefined) {
+      obj.freeze = KeyspaceFreeze.toJSON(message.freeze);
+    }
     return obj;
   },
 
@@ -1082,6 +1138,157 @@ export const Keyspace: MessageFns<Keyspace> = {
     message.copyOf = object.copyOf ?? undefined;
     message.aliases = object.aliases?.map((e) => e) || [];
     message.movedTo = object.movedTo ?? undefined;
+    message.freeze = (object.freeze !== undefined && object.freeze !== null)
+      ? KeyspaceFreeze.fromPartial(object.freeze)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseKeyspaceFreeze(): KeyspaceFreeze {
+  return { id: "", sinceMs: 0, note: "", movedToCluster: "", movedToKeyspace: "" };
+}
+
+export const KeyspaceFreeze: MessageFns<KeyspaceFreeze> = {
+  encode(message: KeyspaceFreeze, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.sinceMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.sinceMs)) !== BigInt(message.sinceMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.sinceMs) of type uint64 too large");
+      }
+      writer.uint32(16).uint64(BigInt(message.sinceMs));
+    }
+    if (message.note !== "") {
+      writer.uint32(26).string(message.note);
+    }
+    if (message.movedToCluster !== "") {
+      writer.uint32(34).string(message.movedToCluster);
+    }
+    if (message.movedToKeyspace !== "") {
+      writer.uint32(42).string(message.movedToKeyspace);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KeyspaceFreeze {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKeyspaceFreeze();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sinceMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.note = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.movedToCluster = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.movedToKeyspace = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): KeyspaceFreeze {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      sinceMs: isSet(object.sinceMs)
+        ? globalThis.Number(object.sinceMs)
+        : isSet(object.since_ms)
+        ? globalThis.Number(object.since_ms)
+        : 0,
+      note: isSet(object.note) ? globalThis.String(object.note) : "",
+      movedToCluster: isSet(object.movedToCluster)
+        ? globalThis.String(object.movedToCluster)
+        : isSet(object.moved_to_cluster)
+        ? globalThis.String(object.moved_to_cluster)
+        : "",
+      movedToKeyspace: isSet(object.movedToKeyspace)
+        ? globalThis.String(object.movedToKeyspace)
+        : isSet(object.moved_to_keyspace)
+        ? globalThis.String(object.moved_to_keyspace)
+        : "",
+    };
+  },
+
+  toJSON(message: KeyspaceFreeze): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.sinceMs !== 0) {
+      obj.sinceMs = globalThis.Number(message.sinceMs);
+    }
+    if (message.note !== "") {
+      obj.note = message.note;
+    }
+    if (message.movedToCluster !== "") {
+      obj.movedToCluster = message.movedToCluster;
+    }
+    if (message.movedToKeyspace !== "") {
+      obj.movedToKeyspace = message.movedToKeyspace;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<KeyspaceFreeze>): KeyspaceFreeze {
+    return KeyspaceFreeze.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KeyspaceFreeze>): KeyspaceFreeze {
+    const message = createBaseKeyspaceFreeze();
+    message.id = object.id ?? "";
+    message.sinceMs = object.sinceMs ?? 0;
+    message.note = object.note ?? "";
+    message.movedToCluster = object.movedToCluster ?? "";
+    message.movedToKeyspace = object.movedToKeyspace ?? "";
     return message;
   },
 };
@@ -4260,6 +4467,318 @@ export const DeleteKeyspaceResponse: MessageFns<DeleteKeyspaceResponse> = {
   },
 };
 
+function createBaseFreezeKeyspaceRequest(): FreezeKeyspaceRequest {
+  return { name: "", note: "" };
+}
+
+export const FreezeKeyspaceRequest: MessageFns<FreezeKeyspaceRequest> = {
+  encode(message: FreezeKeyspaceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.note !== "") {
+      writer.uint32(18).string(message.note);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FreezeKeyspaceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFreezeKeyspaceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.note = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FreezeKeyspaceRequest {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      note: isSet(object.note) ? globalThis.String(object.note) : "",
+    };
+  },
+
+  toJSON(message: FreezeKeyspaceRequest): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.note !== "") {
+      obj.note = message.note;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<FreezeKeyspaceRequest>): FreezeKeyspaceRequest {
+    return FreezeKeyspaceRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FreezeKeyspaceRequest>): FreezeKeyspaceRequest {
+    const message = createBaseFreezeKeyspaceRequest();
+    message.name = object.name ?? "";
+    message.note = object.note ?? "";
+    return message;
+  },
+};
+
+function createBaseFreezeKeyspaceResponse(): FreezeKeyspaceResponse {
+  return { keyspace: undefined };
+}
+
+export const FreezeKeyspaceResponse: MessageFns<FreezeKeyspaceResponse> = {
+  encode(message: FreezeKeyspaceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.keyspace !== undefined) {
+      Keyspace.encode(message.keyspace, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FreezeKeyspaceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFreezeKeyspaceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keyspace = Keyspace.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FreezeKeyspaceResponse {
+    return { keyspace: isSet(object.keyspace) ? Keyspace.fromJSON(object.keyspace) : undefined };
+  },
+
+  toJSON(message: FreezeKeyspaceResponse): unknown {
+    const obj: any = {};
+    if (message.keyspace !== undefined) {
+      obj.keyspace = Keyspace.toJSON(message.keyspace);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<FreezeKeyspaceResponse>): FreezeKeyspaceResponse {
+    return FreezeKeyspaceResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FreezeKeyspaceResponse>): FreezeKeyspaceResponse {
+    const message = createBaseFreezeKeyspaceResponse();
+    message.keyspace = (object.keyspace !== undefined && object.keyspace !== null)
+      ? Keyspace.fromPartial(object.keyspace)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseUnfreezeKeyspaceRequest(): UnfreezeKeyspaceRequest {
+  return { name: "", reopenMoved: false };
+}
+
+export const UnfreezeKeyspaceRequest: MessageFns<UnfreezeKeyspaceRequest> = {
+  encode(message: UnfreezeKeyspaceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.reopenMoved !== false) {
+      writer.uint32(16).bool(message.reopenMoved);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UnfreezeKeyspaceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUnfreezeKeyspaceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.reopenMoved = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): UnfreezeKeyspaceRequest {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      reopenMoved: isSet(object.reopenMoved)
+        ? globalThis.Boolean(object.reopenMoved)
+        : isSet(object.reopen_moved)
+        ? globalThis.Boolean(object.reopen_moved)
+        : false,
+    };
+  },
+
+  toJSON(message: UnfreezeKeyspaceRequest): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.reopenMoved !== false) {
+      obj.reopenMoved = message.reopenMoved;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<UnfreezeKeyspaceRequest>): UnfreezeKeyspaceRequest {
+    return UnfreezeKeyspaceRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<UnfreezeKeyspaceRequest>): UnfreezeKeyspaceRequest {
+    const message = createBaseUnfreezeKeyspaceRequest();
+    message.name = object.name ?? "";
+    message.reopenMoved = object.reopenMoved ?? false;
+    return message;
+  },
+};
+
+function createBaseUnfreezeKeyspaceResponse(): UnfreezeKeyspaceResponse {
+  return { keyspace: undefined };
+}
+
+export const UnfreezeKeyspaceResponse: MessageFns<UnfreezeKeyspaceResponse> = {
+  encode(message: UnfreezeKeyspaceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.keyspace !== undefined) {
+      Keyspace.encode(message.keyspace, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UnfreezeKeyspaceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUnfreezeKeyspaceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keyspace = Keyspace.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): UnfreezeKeyspaceResponse {
+    return { keyspace: isSet(object.keyspace) ? Keyspace.fromJSON(object.keyspace) : undefined };
+  },
+
+  toJSON(message: UnfreezeKeyspaceResponse): unknown {
+    const obj: any = {};
+    if (message.keyspace !== undefined) {
+      obj.keyspace = Keyspace.toJSON(message.keyspace);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<UnfreezeKeyspaceResponse>): UnfreezeKeyspaceResponse {
+    return UnfreezeKeyspaceResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<UnfreezeKeyspaceResponse>): UnfreezeKeyspaceResponse {
+    const message = createBaseUnfreezeKeyspaceResponse();
+    message.keyspace = (object.keyspace !== undefined && object.keyspace !== null)
+      ? Keyspace.fromPartial(object.keyspace)
+      : undefined;
+    return message;
+  },
+};
+
 function createBaseListPartitionsRequest(): ListPartitionsRequest {
   return { keyspace: "" };
 }
@@ -6111,6 +6630,34 @@ export const AdminService = {
       Buffer.from(DeleteKeyspaceResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteKeyspaceResponse => DeleteKeyspaceResponse.decode(value),
   },
+  /**
+   * Has a keyspace take no writes (KEYSPACE_FROZEN) until it is unfrozen; it is read all the while, and its replicas move
+   * as ever. When this is answered, whatever was acknowledged is in the logs of the in-sync replicas, and nothing comes
+   * behind it. DEADLINE_EXCEEDED: it is frozen, and not every leader has confirmed that yet; ask again.
+   */
+  freezeKeyspace: {
+    path: "/atoll.v1.Admin/FreezeKeyspace" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: FreezeKeyspaceRequest): Buffer =>
+      Buffer.from(FreezeKeyspaceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): FreezeKeyspaceRequest => FreezeKeyspaceRequest.decode(value),
+    responseSerialize: (value: FreezeKeyspaceResponse): Buffer =>
+      Buffer.from(FreezeKeyspaceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): FreezeKeyspaceResponse => FreezeKeyspaceResponse.decode(value),
+  },
+  /** Has writes taken again. */
+  unfreezeKeyspace: {
+    path: "/atoll.v1.Admin/UnfreezeKeyspace" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: UnfreezeKeyspaceRequest): Buffer =>
+      Buffer.from(UnfreezeKeyspaceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): UnfreezeKeyspaceRequest => UnfreezeKeyspaceRequest.decode(value),
+    responseSerialize: (value: UnfreezeKeyspaceResponse): Buffer =>
+      Buffer.from(UnfreezeKeyspaceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): UnfreezeKeyspaceResponse => UnfreezeKeyspaceResponse.decode(value),
+  },
   /** The partition table. */
   listPartitions: {
     path: "/atoll.v1.Admin/ListPartitions" as const,
@@ -6338,6 +6885,14 @@ export interface AdminServer extends UntypedServiceImplementation {
   listKeyspaces: handleUnaryCall<ListKeyspacesRequest, ListKeyspacesResponse>;
   /** Deletes a keyspace with all its data. `default` cannot be deleted. */
   deleteKeyspace: handleUnaryCall<DeleteKeyspaceRequest, DeleteKeyspaceResponse>;
+  /**
+   * Has a keyspace take no writes (KEYSPACE_FROZEN) until it is unfrozen; it is read all the while, and its replicas move
+   * as ever. When this is answered, whatever was acknowledged is in the logs of the in-sync replicas, and nothing comes
+   * behind it. DEADLINE_EXCEEDED: it is frozen, and not every leader has confirmed that yet; ask again.
+   */
+  freezeKeyspace: handleUnaryCall<FreezeKeyspaceRequest, FreezeKeyspaceResponse>;
+  /** Has writes taken again. */
+  unfreezeKeyspace: handleUnaryCall<UnfreezeKeyspaceRequest, UnfreezeKeyspaceResponse>;
   /** The partition table. */
   listPartitions: handleUnaryCall<ListPartitionsRequest, ListPartitionsResponse>;
   /** What happened: losses of data, changes of leadership, joins. Newest first. */
@@ -6591,6 +7146,42 @@ export interface AdminClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteKeyspaceResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Has a keyspace take no writes (KEYSPACE_FROZEN) until it is unfrozen; it is read all the while, and its replicas move
+   * as ever. When this is answered, whatever was acknowledged is in the logs of the in-sync replicas, and nothing comes
+   * behind it. DEADLINE_EXCEEDED: it is frozen, and not every leader has confirmed that yet; ask again.
+   */
+  freezeKeyspace(
+    request: FreezeKeyspaceRequest,
+    callback: (error: ServiceError | null, response: FreezeKeyspaceResponse) => void,
+  ): ClientUnaryCall;
+  freezeKeyspace(
+    request: FreezeKeyspaceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: FreezeKeyspaceResponse) => void,
+  ): ClientUnaryCall;
+  freezeKeyspace(
+    request: FreezeKeyspaceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: FreezeKeyspaceResponse) => void,
+  ): ClientUnaryCall;
+  /** Has writes taken again. */
+  unfreezeKeyspace(
+    request: UnfreezeKeyspaceRequest,
+    callback: (error: ServiceError | null, response: UnfreezeKeyspaceResponse) => void,
+  ): ClientUnaryCall;
+  unfreezeKeyspace(
+    request: UnfreezeKeyspaceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: UnfreezeKeyspaceResponse) => void,
+  ): ClientUnaryCall;
+  unfreezeKeyspace(
+    request: UnfreezeKeyspaceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: UnfreezeKeyspaceResponse) => void,
   ): ClientUnaryCall;
   /** The partition table. */
   listPartitions(

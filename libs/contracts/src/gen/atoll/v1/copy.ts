@@ -82,7 +82,20 @@ export interface DescribeSourceResponse {
   clusterId: string;
   /** Another one each time a keyspace of this name is created. */
   keyspaceId: string;
-  keyspace: Keyspace | undefined;
+  keyspace:
+    | Keyspace
+    | undefined;
+  /** Those whose leaders answered in time. */
+  partitions: SourcePartition[];
+}
+
+export interface SourcePartition {
+  partition: number;
+  /** What one replica takes in memory, overhead included, and its entries. */
+  bytes: number;
+  entries: number;
+  /** Counter of the generation. */
+  generation: number;
 }
 
 /** A place in the log of a partition of the source. */
@@ -215,6 +228,44 @@ export interface CopyStatus {
   origin: CopyOrigin | undefined;
 }
 
+export interface HoldSourceRequest {
+  /** Of the source. */
+  clusterId: string;
+  keyspace: string;
+  keyspaceId: string;
+  /** The cluster that has the copy, and the keyspace there. */
+  toClusterId: string;
+  toKeyspace: string;
+  /** 100 to 60,000. */
+  maxPauseMs: number;
+  /** Trace of the cut-over, for requests that meet it; empty when it is not sampled. */
+  traceparent: string;
+}
+
+export interface HoldSourceResponse {
+  /** Random, another one each time. */
+  hold: string;
+  /** All of the keyspace. */
+  partitions: FrozenPartition[];
+}
+
+export interface SettleHoldRequest {
+  /** Of the source. */
+  clusterId: string;
+  keyspace: string;
+  keyspaceId: string;
+  hold: string;
+  /** The copy has all that the source had, and takes its place when this is answered with `moved`. Otherwise the hold ends. */
+  move: boolean;
+}
+
+export interface SettleHoldResponse {
+  /** The keyspace takes no writes here any more. Otherwise it takes them again, and this hold will never move it. */
+  moved: boolean;
+  /** With `moved`: the latest time of its partitions, in milliseconds since the Unix epoch. */
+  timeMs: number;
+}
+
 export interface ConfirmFreezeRequest {
   /** Of the source. */
   keyspace: string;
@@ -224,6 +275,8 @@ export interface ConfirmFreezeRequest {
   partitions: number[];
   /** From now on they are not read at these leaders either, until their records name the cut-over no more. */
   seal: boolean;
+  /** Trace of the cut-over: requests that are refused for its sake link to it; empty when it is not sampled. */
+  traceparent: string;
 }
 
 export interface ConfirmFreezeResponse {
@@ -321,7 +374,7 @@ export const DescribeSourceRequest: MessageFns<DescribeSourceRequest> = {
 };
 
 function createBaseDescribeSourceResponse(): DescribeSourceResponse {
-  return { clusterId: "", keyspaceId: "", keyspace: undefined };
+  return { clusterId: "", keyspaceId: "", keyspace: undefined, partitions: [] };
 }
 
 export const DescribeSourceResponse: MessageFns<DescribeSourceResponse> = {
@@ -334,6 +387,9 @@ export const DescribeSourceResponse: MessageFns<DescribeSourceResponse> = {
     }
     if (message.keyspace !== undefined) {
       Keyspace.encode(message.keyspace, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.partitions) {
+      SourcePartition.encode(v!, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -375,6 +431,14 @@ export const DescribeSourceResponse: MessageFns<DescribeSourceResponse> = {
             message.keyspace = Keyspace.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.partitions.push(SourcePartition.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -400,6 +464,9 @@ export const DescribeSourceResponse: MessageFns<DescribeSourceResponse> = {
         ? globalThis.String(object.keyspace_id)
         : "",
       keyspace: isSet(object.keyspace) ? Keyspace.fromJSON(object.keyspace) : undefined,
+      partitions: globalThis.Array.isArray(object?.partitions)
+        ? object.partitions.map((e: any) => SourcePartition.fromJSON(e))
+        : [],
     };
   },
 
@@ -414,6 +481,9 @@ export const DescribeSourceResponse: MessageFns<DescribeSourceResponse> = {
     if (message.keyspace !== undefined) {
       obj.keyspace = Keyspace.toJSON(message.keyspace);
     }
+    if (message.partitions?.length) {
+      obj.partitions = message.partitions.map((e) => SourcePartition.toJSON(e));
+    }
     return obj;
   },
 
@@ -427,6 +497,130 @@ export const DescribeSourceResponse: MessageFns<DescribeSourceResponse> = {
     message.keyspace = (object.keyspace !== undefined && object.keyspace !== null)
       ? Keyspace.fromPartial(object.keyspace)
       : undefined;
+    message.partitions = object.partitions?.map((e) => SourcePartition.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSourcePartition(): SourcePartition {
+  return { partition: 0, bytes: 0, entries: 0, generation: 0 };
+}
+
+export const SourcePartition: MessageFns<SourcePartition> = {
+  encode(message: SourcePartition, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.partition !== 0) {
+      writer.uint32(8).uint32(message.partition);
+    }
+    if (message.bytes !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytes)) !== BigInt(message.bytes)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytes) of type uint64 too large");
+      }
+      writer.uint32(16).uint64(BigInt(message.bytes));
+    }
+    if (message.entries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.entries)) !== BigInt(message.entries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.entries) of type uint64 too large");
+      }
+      writer.uint32(24).uint64(BigInt(message.entries));
+    }
+    if (message.generation !== 0) {
+      writer.uint32(32).uint32(message.generation);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SourcePartition {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSourcePartition();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.bytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.entries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.generation = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SourcePartition {
+    return {
+      partition: isSet(object.partition) ? globalThis.Number(object.partition) : 0,
+      bytes: isSet(object.bytes) ? globalThis.Number(object.bytes) : 0,
+      entries: isSet(object.entries) ? globalThis.Number(object.entries) : 0,
+      generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
+    };
+  },
+
+  toJSON(message: SourcePartition): unknown {
+    const obj: any = {};
+    if (message.partition !== 0) {
+      obj.partition = Math.round(message.partition);
+    }
+    if (message.bytes !== 0) {
+      obj.bytes = globalThis.Number(message.bytes);
+    }
+    if (message.entries !== 0) {
+      obj.entries = globalThis.Number(message.entries);
+    }
+    if (message.generation !== 0) {
+      obj.generation = Math.round(message.generation);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<SourcePartition>): SourcePartition {
+    return SourcePartition.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SourcePartition>): SourcePartition {
+    const message = createBaseSourcePartition();
+    message.partition = object.partition ?? 0;
+    message.bytes = object.bytes ?? 0;
+    message.entries = object.entries ?? 0;
+    message.generation = object.generation ?? 0;
     return message;
   },
 };
@@ -1857,8 +2051,518 @@ export const CopyStatus: MessageFns<CopyStatus> = {
   },
 };
 
+function createBaseHoldSourceRequest(): HoldSourceRequest {
+  return {
+    clusterId: "",
+    keyspace: "",
+    keyspaceId: "",
+    toClusterId: "",
+    toKeyspace: "",
+    maxPauseMs: 0,
+    traceparent: "",
+  };
+}
+
+export const HoldSourceRequest: MessageFns<HoldSourceRequest> = {
+  encode(message: HoldSourceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clusterId !== "") {
+      writer.uint32(10).string(message.clusterId);
+    }
+    if (message.keyspace !== "") {
+      writer.uint32(18).string(message.keyspace);
+    }
+    if (message.keyspaceId !== "") {
+      writer.uint32(26).string(message.keyspaceId);
+    }
+    if (message.toClusterId !== "") {
+      writer.uint32(34).string(message.toClusterId);
+    }
+    if (message.toKeyspace !== "") {
+      writer.uint32(42).string(message.toKeyspace);
+    }
+    if (message.maxPauseMs !== 0) {
+      writer.uint32(48).uint32(message.maxPauseMs);
+    }
+    if (message.traceparent !== "") {
+      writer.uint32(58).string(message.traceparent);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HoldSourceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHoldSourceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clusterId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keyspaceId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.toClusterId = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.toKeyspace = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.maxPauseMs = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.traceparent = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): HoldSourceRequest {
+    return {
+      clusterId: isSet(object.clusterId)
+        ? globalThis.String(object.clusterId)
+        : isSet(object.cluster_id)
+        ? globalThis.String(object.cluster_id)
+        : "",
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      keyspaceId: isSet(object.keyspaceId)
+        ? globalThis.String(object.keyspaceId)
+        : isSet(object.keyspace_id)
+        ? globalThis.String(object.keyspace_id)
+        : "",
+      toClusterId: isSet(object.toClusterId)
+        ? globalThis.String(object.toClusterId)
+        : isSet(object.to_cluster_id)
+        ? globalThis.String(object.to_cluster_id)
+        : "",
+      toKeyspace: isSet(object.toKeyspace)
+        ? globalThis.String(object.toKeyspace)
+        : isSet(object.to_keyspace)
+        ? globalThis.String(object.to_keyspace)
+        : "",
+      maxPauseMs: isSet(object.maxPauseMs)
+        ? globalThis.Number(object.maxPauseMs)
+        : isSet(object.max_pause_ms)
+        ? globalThis.Number(object.max_pause_ms)
+        : 0,
+      traceparent: isSet(object.traceparent) ? globalThis.String(object.traceparent) : "",
+    };
+  },
+
+  toJSON(message: HoldSourceRequest): unknown {
+    const obj: any = {};
+    if (message.clusterId !== "") {
+      obj.clusterId = message.clusterId;
+    }
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.keyspaceId !== "") {
+      obj.keyspaceId = message.keyspaceId;
+    }
+    if (message.toClusterId !== "") {
+      obj.toClusterId = message.toClusterId;
+    }
+    if (message.toKeyspace !== "") {
+      obj.toKeyspace = message.toKeyspace;
+    }
+    if (message.maxPauseMs !== 0) {
+      obj.maxPauseMs = Math.round(message.maxPauseMs);
+    }
+    if (message.traceparent !== "") {
+      obj.traceparent = message.traceparent;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<HoldSourceRequest>): HoldSourceRequest {
+    return HoldSourceRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HoldSourceRequest>): HoldSourceRequest {
+    const message = createBaseHoldSourceRequest();
+    message.clusterId = object.clusterId ?? "";
+    message.keyspace = object.keyspace ?? "";
+    message.keyspaceId = object.keyspaceId ?? "";
+    message.toClusterId = object.toClusterId ?? "";
+    message.toKeyspace = object.toKeyspace ?? "";
+    message.maxPauseMs = object.maxPauseMs ?? 0;
+    message.traceparent = object.traceparent ?? "";
+    return message;
+  },
+};
+
+function createBaseHoldSourceResponse(): HoldSourceResponse {
+  return { hold: "", partitions: [] };
+}
+
+export const HoldSourceResponse: MessageFns<HoldSourceResponse> = {
+  encode(message: HoldSourceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.hold !== "") {
+      writer.uint32(10).string(message.hold);
+    }
+    for (const v of message.partitions) {
+      FrozenPartition.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HoldSourceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHoldSourceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.hold = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.partitions.push(FrozenPartition.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): HoldSourceResponse {
+    return {
+      hold: isSet(object.hold) ? globalThis.String(object.hold) : "",
+      partitions: globalThis.Array.isArray(object?.partitions)
+        ? object.partitions.map((e: any) => FrozenPartition.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: HoldSourceResponse): unknown {
+    const obj: any = {};
+    if (message.hold !== "") {
+      obj.hold = message.hold;
+    }
+    if (message.partitions?.length) {
+      obj.partitions = message.partitions.map((e) => FrozenPartition.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<HoldSourceResponse>): HoldSourceResponse {
+    return HoldSourceResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HoldSourceResponse>): HoldSourceResponse {
+    const message = createBaseHoldSourceResponse();
+    message.hold = object.hold ?? "";
+    message.partitions = object.partitions?.map((e) => FrozenPartition.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseSettleHoldRequest(): SettleHoldRequest {
+  return { clusterId: "", keyspace: "", keyspaceId: "", hold: "", move: false };
+}
+
+export const SettleHoldRequest: MessageFns<SettleHoldRequest> = {
+  encode(message: SettleHoldRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clusterId !== "") {
+      writer.uint32(10).string(message.clusterId);
+    }
+    if (message.keyspace !== "") {
+      writer.uint32(18).string(message.keyspace);
+    }
+    if (message.keyspaceId !== "") {
+      writer.uint32(26).string(message.keyspaceId);
+    }
+    if (message.hold !== "") {
+      writer.uint32(34).string(message.hold);
+    }
+    if (message.move !== false) {
+      writer.uint32(40).bool(message.move);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SettleHoldRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSettleHoldRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clusterId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keyspaceId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.hold = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.move = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SettleHoldRequest {
+    return {
+      clusterId: isSet(object.clusterId)
+        ? globalThis.String(object.clusterId)
+        : isSet(object.cluster_id)
+        ? globalThis.String(object.cluster_id)
+        : "",
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      keyspaceId: isSet(object.keyspaceId)
+        ? globalThis.String(object.keyspaceId)
+        : isSet(object.keyspace_id)
+        ? globalThis.String(object.keyspace_id)
+        : "",
+      hold: isSet(object.hold) ? globalThis.String(object.hold) : "",
+      move: isSet(object.move) ? globalThis.Boolean(object.move) : false,
+    };
+  },
+
+  toJSON(message: SettleHoldRequest): unknown {
+    const obj: any = {};
+    if (message.clusterId !== "") {
+      obj.clusterId = message.clusterId;
+    }
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.keyspaceId !== "") {
+      obj.keyspaceId = message.keyspaceId;
+    }
+    if (message.hold !== "") {
+      obj.hold = message.hold;
+    }
+    if (message.move !== false) {
+      obj.move = message.move;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<SettleHoldRequest>): SettleHoldRequest {
+    return SettleHoldRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SettleHoldRequest>): SettleHoldRequest {
+    const message = createBaseSettleHoldRequest();
+    message.clusterId = object.clusterId ?? "";
+    message.keyspace = object.keyspace ?? "";
+    message.keyspaceId = object.keyspaceId ?? "";
+    message.hold = object.hold ?? "";
+    message.move = object.move ?? false;
+    return message;
+  },
+};
+
+function createBaseSettleHoldResponse(): SettleHoldResponse {
+  return { moved: false, timeMs: 0 };
+}
+
+export const SettleHoldResponse: MessageFns<SettleHoldResponse> = {
+  encode(message: SettleHoldResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.moved !== false) {
+      writer.uint32(8).bool(message.moved);
+    }
+    if (message.timeMs !== 0) {
+      writer.uint32(17).double(message.timeMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SettleHoldResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSettleHoldResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.moved = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.timeMs = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SettleHoldResponse {
+    return {
+      moved: isSet(object.moved) ? globalThis.Boolean(object.moved) : false,
+      timeMs: isSet(object.timeMs)
+        ? globalThis.Number(object.timeMs)
+        : isSet(object.time_ms)
+        ? globalThis.Number(object.time_ms)
+        : 0,
+    };
+  },
+
+  toJSON(message: SettleHoldResponse): unknown {
+    const obj: any = {};
+    if (message.moved !== false) {
+      obj.moved = message.moved;
+    }
+    if (message.timeMs !== 0) {
+      obj.timeMs = floatToJson(message.timeMs);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<SettleHoldResponse>): SettleHoldResponse {
+    return SettleHoldResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SettleHoldResponse>): SettleHoldResponse {
+    const message = createBaseSettleHoldResponse();
+    message.moved = object.moved ?? false;
+    message.timeMs = object.timeMs ?? 0;
+    return message;
+  },
+};
+
 function createBaseConfirmFreezeRequest(): ConfirmFreezeRequest {
-  return { keyspace: "", keyspaceId: "", cutOver: "", partitions: [], seal: false };
+  return { keyspace: "", keyspaceId: "", cutOver: "", partitions: [], seal: false, traceparent: "" };
 }
 
 export const ConfirmFreezeRequest: MessageFns<ConfirmFreezeRequest> = {
@@ -1881,6 +2585,9 @@ export const ConfirmFreezeRequest: MessageFns<ConfirmFreezeRequest> = {
     }
     if (message.seal !== false) {
       writer.uint32(40).bool(message.seal);
+    }
+    if (message.traceparent !== "") {
+      writer.uint32(50).string(message.traceparent);
     }
     return writer;
   },
@@ -1948,6 +2655,14 @@ export const ConfirmFreezeRequest: MessageFns<ConfirmFreezeRequest> = {
             message.seal = reader.bool();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.traceparent = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1977,6 +2692,7 @@ export const ConfirmFreezeRequest: MessageFns<ConfirmFreezeRequest> = {
         ? object.partitions.map((e: any) => globalThis.Number(e))
         : [],
       seal: isSet(object.seal) ? globalThis.Boolean(object.seal) : false,
+      traceparent: isSet(object.traceparent) ? globalThis.String(object.traceparent) : "",
     };
   },
 
@@ -1997,6 +2713,9 @@ export const ConfirmFreezeRequest: MessageFns<ConfirmFreezeRequest> = {
     if (message.seal !== false) {
       obj.seal = message.seal;
     }
+    if (message.traceparent !== "") {
+      obj.traceparent = message.traceparent;
+    }
     return obj;
   },
 
@@ -2010,6 +2729,7 @@ export const ConfirmFreezeRequest: MessageFns<ConfirmFreezeRequest> = {
     message.cutOver = object.cutOver ?? "";
     message.partitions = object.partitions?.map((e) => e) || [];
     message.seal = object.seal ?? false;
+    message.traceparent = object.traceparent ?? "";
     return message;
   },
 };
@@ -2362,7 +3082,10 @@ export const CopyService = {
     responseSerialize: (value: GetCopiesResponse): Buffer => Buffer.from(GetCopiesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetCopiesResponse => GetCopiesResponse.decode(value),
   },
-  /** What another cluster has to know of a keyspace before it copies it. */
+  /**
+   * What another cluster has to know of a keyspace before it copies it. Storage nodes serve it to routers, and tell of the
+   * partitions that they lead alone.
+   */
   describeSource: {
     path: "/atoll.v1.Copy/DescribeSource" as const,
     requestStream: false as const,
@@ -2373,6 +3096,34 @@ export const CopyService = {
     responseSerialize: (value: DescribeSourceResponse): Buffer =>
       Buffer.from(DescribeSourceResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DescribeSourceResponse => DescribeSourceResponse.decode(value),
+  },
+  /**
+   * Holds back the writes to a keyspace, for a cut-over to another cluster, and answers when nothing more is written and all
+   * that was acknowledged is committed. Served by the elected coordinator, and by routers that let other clusters cut over
+   * (ROUTER_COPY_CUT_OVERS), which pass it on. Writes are taken again after `max_pause_ms`, when the call is cancelled, or
+   * when another coordinator is elected, unless SettleHold has ended it before.
+   */
+  holdSource: {
+    path: "/atoll.v1.Copy/HoldSource" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: HoldSourceRequest): Buffer => Buffer.from(HoldSourceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): HoldSourceRequest => HoldSourceRequest.decode(value),
+    responseSerialize: (value: HoldSourceResponse): Buffer => Buffer.from(HoldSourceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): HoldSourceResponse => HoldSourceResponse.decode(value),
+  },
+  /**
+   * Ends a hold, for good: either the keyspace is moved, and takes no writes here any more, or it takes them again. The same
+   * question has the same answer from then on, unless an operator reopens the keyspace. Served as HoldSource.
+   */
+  settleHold: {
+    path: "/atoll.v1.Copy/SettleHold" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: SettleHoldRequest): Buffer => Buffer.from(SettleHoldRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SettleHoldRequest => SettleHoldRequest.decode(value),
+    responseSerialize: (value: SettleHoldResponse): Buffer => Buffer.from(SettleHoldResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SettleHoldResponse => SettleHoldResponse.decode(value),
   },
   /** Whether the partitions of a source that this node leads stand still, since their records say that they are frozen. */
   confirmFreeze: {
@@ -2396,8 +3147,23 @@ export interface CopyServer extends UntypedServiceImplementation {
   followSource: handleServerStreamingCall<FollowSourceRequest, FollowSourceResponse>;
   /** How far the partitions of copies are that this node leads. */
   getCopies: handleUnaryCall<GetCopiesRequest, GetCopiesResponse>;
-  /** What another cluster has to know of a keyspace before it copies it. */
+  /**
+   * What another cluster has to know of a keyspace before it copies it. Storage nodes serve it to routers, and tell of the
+   * partitions that they lead alone.
+   */
   describeSource: handleUnaryCall<DescribeSourceRequest, DescribeSourceResponse>;
+  /**
+   * Holds back the writes to a keyspace, for a cut-over to another cluster, and answers when nothing more is written and all
+   * that was acknowledged is committed. Served by the elected coordinator, and by routers that let other clusters cut over
+   * (ROUTER_COPY_CUT_OVERS), which pass it on. Writes are taken again after `max_pause_ms`, when the call is cancelled, or
+   * when another coordinator is elected, unless SettleHold has ended it before.
+   */
+  holdSource: handleUnaryCall<HoldSourceRequest, HoldSourceResponse>;
+  /**
+   * Ends a hold, for good: either the keyspace is moved, and takes no writes here any more, or it takes them again. The same
+   * question has the same answer from then on, unless an operator reopens the keyspace. Served as HoldSource.
+   */
+  settleHold: handleUnaryCall<SettleHoldRequest, SettleHoldResponse>;
   /** Whether the partitions of a source that this node leads stand still, since their records say that they are frozen. */
   confirmFreeze: handleUnaryCall<ConfirmFreezeRequest, ConfirmFreezeResponse>;
 }
@@ -2433,7 +3199,10 @@ export interface CopyClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetCopiesResponse) => void,
   ): ClientUnaryCall;
-  /** What another cluster has to know of a keyspace before it copies it. */
+  /**
+   * What another cluster has to know of a keyspace before it copies it. Storage nodes serve it to routers, and tell of the
+   * partitions that they lead alone.
+   */
   describeSource(
     request: DescribeSourceRequest,
     callback: (error: ServiceError | null, response: DescribeSourceResponse) => void,
@@ -2448,6 +3217,46 @@ export interface CopyClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DescribeSourceResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Holds back the writes to a keyspace, for a cut-over to another cluster, and answers when nothing more is written and all
+   * that was acknowledged is committed. Served by the elected coordinator, and by routers that let other clusters cut over
+   * (ROUTER_COPY_CUT_OVERS), which pass it on. Writes are taken again after `max_pause_ms`, when the call is cancelled, or
+   * when another coordinator is elected, unless SettleHold has ended it before.
+   */
+  holdSource(
+    request: HoldSourceRequest,
+    callback: (error: ServiceError | null, response: HoldSourceResponse) => void,
+  ): ClientUnaryCall;
+  holdSource(
+    request: HoldSourceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: HoldSourceResponse) => void,
+  ): ClientUnaryCall;
+  holdSource(
+    request: HoldSourceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: HoldSourceResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Ends a hold, for good: either the keyspace is moved, and takes no writes here any more, or it takes them again. The same
+   * question has the same answer from then on, unless an operator reopens the keyspace. Served as HoldSource.
+   */
+  settleHold(
+    request: SettleHoldRequest,
+    callback: (error: ServiceError | null, response: SettleHoldResponse) => void,
+  ): ClientUnaryCall;
+  settleHold(
+    request: SettleHoldRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: SettleHoldResponse) => void,
+  ): ClientUnaryCall;
+  settleHold(
+    request: SettleHoldRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: SettleHoldResponse) => void,
   ): ClientUnaryCall;
   /** Whether the partitions of a source that this node leads stand still, since their records say that they are frozen. */
   confirmFreeze(

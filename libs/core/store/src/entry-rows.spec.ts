@@ -1,6 +1,7 @@
 import { KIB, SeededRandom, VALUE_BYTES_MAX, randomBelow } from '@atoll/core-runtime';
-import { OUTSIDE_VALUE_BYTES_MIN, type StoredEntry } from '@atoll/core-store';
+import { OUTSIDE_VALUE_BYTES_MIN } from './entry-layout.ts';
 import { decodeRows, encodeRows } from './entry-rows.ts';
+import type { StoredEntry } from './partition-store.ts';
 
 const SEED = 20_261_123;
 
@@ -31,6 +32,12 @@ describe(`rows of entries (seed ${SEED})`, () => {
     const rows = encodeRows(entries, ({ length }) => length > 4096);
     expect(rows.length).toBeLessThan(200);
     expect(decodeRows(rows).map(({ key, value, isApart }) => [Buffer.from(key).toString(), value.length, isApart])).toEqual([['small', 1, false], ['large', 5000, true], ['last', 1, false]]);
+  });
+
+  it('tell of deletes only to those who mind them', () => {
+    const rows = encodeRows([entry('kept', Buffer.from('v')), { ...entry('gone', Buffer.alloc(0)), isDeleted: true }]);
+    expect(decodeRows(rows, { mayDelete: true }).map(({ key, isDeleted }) => [Buffer.from(key).toString(), isDeleted])).toEqual([['kept', false], ['gone', true]]);
+    expect(() => decodeRows(rows)).toThrow('rows of entries are broken: one tells of a delete');
   });
 
   it('do not stay in memory for a value that a store keeps as it is', () => {

@@ -1,29 +1,38 @@
-// Entries one behind the other, as checkpoints and full syncs have them. One message or buffer for a thousand entries
-// costs a fraction of what a message for each of them does.
+// Entries one behind the other, as checkpoints, full syncs and archives have them. One message or buffer for a thousand
+// entries costs a fraction of what a message for each of them does.
 //
-//   u32 generation | u32 epoch | u48 seq | f64 expiresAtMs | u16 key bytes, 2^15 added: the value is apart | u32 value bytes | key | value
+//   u32 generation | u32 epoch | u48 seq | f64 expiresAtMs | u16 key bytes, with flags | u32 value bytes | key | value
+//
+// 2^15 added to the key bytes: the value is apart. 2^14: the key was deleted by that version, and has no value (archives).
 import { AtollError } from '@atoll/core-errors';
 import { VALUE_BYTES_MAX } from '@atoll/core-runtime';
-import { OUTSIDE_VALUE_BYTES_MIN, type StoredEntry } from '@atoll/core-store';
+import { OUTSIDE_VALUE_BYTES_MIN } from './entry-layout.ts';
+import type { StoredEntry } from './partition-store.ts';
 
 const HEADER_BYTES = 4 + 4 + 6 + 8 + 2 + 4;
 const APART = 2 ** 15;
+const DELETED = 2 ** 14;
 const TWO_32 = 2 ** 32;
 
+/** An entry, or with `isDeleted` the version that deleted it: then its value is empty and its expiry 0. */
+export interface RowSource extends StoredEntry {
+  readonly isDeleted?: boolean;
+}
+
 /** `isApart`: which values are named by their length alone. */
-export function encodeRows(entries: readonly StoredEntry[], isApart: (value: Buffer) => boolean = () => false): Buffer {
+export function encodeRows(entries: readonly RowSource[], isApart: (value: Buffer) => boolean = () => false): Buffer {
   let size = 0;
   for (const { key, value } of entries) size += HEADER_BYTES + key.length + (isApart(value) ? 0 : value.length);
   const rows = Buffer.allocUnsafe(size);
   let at = 0;
-  for (const { key, value, version, expiresAtMs } of entries) {
+  for (const { key, value, version, expiresAtMs, isDeleted } of entries) {
     const isLeftOut = isApart(value);
     at = rows.writeUInt32LE(version.generation, at);
     at = rows.writeUInt32LE(version.epoch, at);
     at = rows.writeUInt32LE(version.seq % TWO_32, at);
     at = rows.writeUInt16LE(Math.floor(version.seq / TWO_32), at);
     at = rows.writeDoubleLE(expiresAtMs, at);
-    at = rows.writeUInt16LE(key.length + (isLeftOut ? APART : 0), at);
+    at = rows.writeUInt16LE(key.length + (isLeftOut ? APART : 0) + (isDeleted === true ? DELETED : 0), at);
     at = rows.writeUInt32LE(value.length, at);
     rows.set(key, at);
     at += key.length;
@@ -38,10 +47,11 @@ export function encodeRows(entries: readonly StoredEntry[], isApart: (value: Buf
 export interface EntryRow extends StoredEntry {
   /** Its value has its length, and whatever bytes were there before. */
   readonly isApart: boolean;
+  readonly isDeleted: boolean;
 }
 
-/** Throws INTERNAL when they are no whole rows. */
-export function decodeRows(rows: Buffer): EntryRow[] {
+/** Throws INTERNAL when they are no whole rows, or tell of deletes and `mayDelete` does not say that the caller minds them. */
+export function decodeRows(rows: Buffer, { mayDelete = false }: { readonly mayDelete?: boolean } = {}): EntryRow[] {
   const entries: EntryRow[] = [];
   for (let at = 0; at < rows.length; ) {
     if (at + HEADER_BYTES > rows.length) throw broken('one ends in its header');
@@ -49,12 +59,14 @@ export function decodeRows(rows: Buffer): EntryRow[] {
     const expiresAtMs = rows.readDoubleLE(at + 14);
     const keyWord = rows.readUInt16LE(at + 22);
     const valueBytes = rows.readUInt32LE(at + 24);
-    const isApart = keyWord >= APART;
+    const isApart = (keyWord & APART) !== 0;
+    const isDeleted = (keyWord & DELETED) !== 0;
+    if (isDeleted && (!mayDelete || isApart || valueBytes > 0)) throw broken('one tells of a delete');
     const keyAt = at + HEADER_BYTES;
-    const valueAt = keyAt + (isApart ? keyWord - APART : keyWord);
+    const valueAt = keyAt + (keyWord & (DELETED - 1));
     at = isApart ? valueAt : valueAt + valueBytes;
     if (valueBytes > VALUE_BYTES_MAX || at > rows.length) throw broken(`one announces a value of ${valueBytes} bytes`);
-    entries.push({ key: rows.subarray(keyAt, valueAt), value: isApart ? Buffer.allocUnsafeSlow(valueBytes) : valueOf(rows, valueAt, at), version, expiresAtMs, isApart });
+    entries.push({ key: rows.subarray(keyAt, valueAt), value: isApart ? Buffer.allocUnsafeSlow(valueBytes) : valueOf(rows, valueAt, at), version, expiresAtMs, isApart, isDeleted });
   }
   return entries;
 }

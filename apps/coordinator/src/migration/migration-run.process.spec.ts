@@ -157,10 +157,10 @@ describe(`a move (seed ${SEED})`, () => {
     const values = await eventually('it is counted', async () => {
       const { resourceMetrics } = await telemetry.metrics.collect();
       const found = new Map(resourceMetrics.scopeMetrics[0]!.metrics.map(({ descriptor, dataPoints }) => [descriptor.name, dataPoints.map((point) => [point.attributes, point.value])]));
-      return (found.get('atoll_migrations_total')?.length ?? 0) > 0 && found;
+      return found.get('atoll_migrations_total')!.some(([, count]) => count === 1) && found;
     });
-    expect(values.get('atoll_migrations_total')).toEqual([[{ state: 'succeeded' }, 1]]);
-    expect(values.get('atoll_migration_partitions_total')).toEqual([[{ result: 'done' }, 1]]);
+    expect(values.get('atoll_migrations_total')).toEqual([[{ state: 'succeeded' }, 1], [{ state: 'failed' }, 0], [{ state: 'cancelled' }, 0]]);
+    expect(values.get('atoll_migration_partitions_total')).toEqual([[{ result: 'done' }, 1], [{ result: 'rolled_back' }, 0]]);
     expect(values.get('atoll_migrations_active')).toEqual([[{}, 0]]);
     expect(values.get('atoll_migration_partitions')!.every(([, value]) => value === 0)).toBe(true);
     expect(values.get('atoll_migration_pause_seconds')).toEqual([[{}, expect.objectContaining({ count: 1 })]]);

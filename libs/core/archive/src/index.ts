@@ -1,0 +1,17 @@
+export type { ArchiveCodec } from './archive-codec.ts';
+export { archiveDamaged } from './archive-errors.ts';
+export type { Damage } from './archive-errors.ts';
+export { ARCHIVE_SECRET_BYTES, deriveArchiveKey } from './archive-key.ts';
+export type { ArchiveKey } from './archive-key.ts';
+export { CHUNK_HEADER_BYTES, CHUNK_PLAIN_BYTES, CHUNK_PLAIN_BYTES_MAX, checkChunk, decodeChunk, encodeChunk, isChunkId } from './chunk.ts';
+export type { ChunkKind, ChunkSettings, DecodedChunk, EncodedChunk } from './chunk.ts';
+export { ContentTally, NO_CONTENT, isSameContent } from './content-digest.ts';
+export type { ContentDigest } from './content-digest.ts';
+export { chunksOf, totalsOf } from './manifest.ts';
+export type { ArchiveKind, ArchivePosition, ArchivedKeyspace, ArchivedRange, Barrier, ChunkRef, Manifest, ManifestTotals } from './manifest.ts';
+export { MANIFEST_BYTES_MAX, checkKey, decodeManifest, encodeManifest } from './manifest-file.ts';
+export { isArchiveId } from './manifest-json.ts';
+export { chainOf, planRestore } from './restore-plan.ts';
+export type { RestoreAsk, RestoreGroup, RestorePlan, RestoreSource, RestoreStep } from './restore-plan.ts';
+export { planRetention } from './retention.ts';
+export type { RetentionPlan, RetentionPolicy } from './retention.ts';

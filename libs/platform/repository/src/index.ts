@@ -1,0 +1,18 @@
+export { loadArchiveKeys } from './codec/load-archive-keys.ts';
+export type { ArchiveKeySources } from './codec/load-archive-keys.ts';
+export { nodeArchiveCodec } from './codec/node-archive-codec.ts';
+export type { ObjectStore, StoredObject } from './object-store.ts';
+export { openFileObjectStore } from './stores/file-object-store.ts';
+export { openS3ObjectStore } from './stores/s3-object-store.ts';
+export type { S3Options } from './stores/s3-object-store.ts';
+export { Repository } from './repository.ts';
+export type { RepositoryOptions, StoredManifest } from './repository.ts';
+export { LOCATION_RANGE, formatRepositoryLocation, openObjectStore, parseRepositoryLocation } from './repository-location.ts';
+export type { RepositoryLocation } from './repository-location.ts';
+export { collectGarbage } from './sessions/collect-garbage.ts';
+export type { CollectOptions, CollectReport } from './sessions/collect-garbage.ts';
+export { removeArchives } from './sessions/remove-archives.ts';
+export { formatSession, parseSession } from './sessions/session-id.ts';
+export type { SessionId } from './sessions/session-id.ts';
+export { Session, listSessions, revokeEarlierSessions, revokeSession } from './sessions/session.ts';
+export type { OpenSession, SessionOptions, SessionPurpose, SessionRecord } from './sessions/session.ts';

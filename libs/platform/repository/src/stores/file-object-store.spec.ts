@@ -1,0 +1,86 @@
+import { mkdir, mkdtemp, readFile, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { InMemoryObjectStore, InMemoryObjects } from '../testing/in-memory-object-store.ts';
+import { listAll, objectStoreContract } from '../testing/object-store-contract.ts';
+import { openFileObjectStore, type FileOperations } from './file-object-store.ts';
+
+const made: string[] = [];
+async function directory(): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'atoll-objects-'));
+  made.push(path);
+  return path;
+}
+afterAll(() => Promise.all(made.map((path) => rm(path, { recursive: true, force: true }))));
+
+objectStoreContract('InMemoryObjectStore', async () => {
+  const objects = new InMemoryObjects();
+  return { store: new InMemoryObjectStore(objects), other: new InMemoryObjectStore(objects), close: async () => undefined };
+});
+
+objectStoreContract('FileObjectStore', async () => {
+  const path = await directory();
+  return { store: await openFileObjectStore(path), other: await openFileObjectStore(path), close: async () => undefined };
+});
+
+describe('FileObjectStore', () => {
+  const failing = (operation: Parameters<FileOperations['before']>[0], code: string): FileOperations => ({
+    before: (done) => {
+      if (done === operation) throw Object.assign(new Error(`${code} on purpose`), { code });
+    },
+  });
+
+  it.each([
+    ['write', 'ENOSPC', 'REPOSITORY_FULL'],
+    ['sync', 'ENOSPC', 'REPOSITORY_FULL'],
+    ['write', 'EDQUOT', 'REPOSITORY_FULL'],
+    ['rename', 'EROFS', 'REPOSITORY_READ_ONLY'],
+    ['write', 'EACCES', 'REPOSITORY_READ_ONLY'],
+    ['sync', 'EIO', 'REPOSITORY_UNAVAILABLE'],
+  ] as const)('a %s that fails with %s is %s, and leaves the object and nothing else', async (operation, code, reason) => {
+    const path = await directory();
+    const whole = await openFileObjectStore(path);
+    await whole.put('k', Buffer.from('before'));
+    const store = await openFileObjectStore(path, failing(operation, code));
+    await expect(store.put('k', Buffer.from('after'))).rejects.toMatchObject({ reason, metadata: { code } });
+    expect((await whole.get('k'))?.toString()).toBe('before');
+    expect(await readdir(join(path, '.writing'))).toEqual([]);
+    expect((await listAll(whole)).map(({ key }) => key)).toEqual(['k']);
+  });
+
+  it('what cannot be read is unavailable, and not absent', async () => {
+    const path = await directory();
+    await (await openFileObjectStore(path)).put('k', Buffer.from('v'));
+    const store = await openFileObjectStore(path, failing('read', 'EACCES'));
+    await expect(store.get('k')).rejects.toMatchObject({ reason: 'REPOSITORY_UNAVAILABLE' });
+  });
+
+  it('flushes the file, then its name, then every directory that it made', async () => {
+    const path = await directory();
+    const done: string[] = [];
+    const store = await openFileObjectStore(path, { before: (operation, at) => void done.push(`${operation} ${at.slice(path.length + 1).replace(/[0-9a-f]{24}/, 'T')}`) });
+    done.length = 0;
+    await store.put('a/b/k', Buffer.from('v'));
+    expect(done).toEqual(['write .writing/T', 'sync .writing/T', 'sync-directory a', 'sync-directory ', 'rename a/b/k', 'sync-directory a/b']);
+    done.length = 0;
+    await store.create('a/b/l', Buffer.from('v'));
+    expect(done).toEqual(['write .writing/T', 'sync .writing/T', 'link a/b/l', 'sync-directory a/b']);
+  });
+
+  it('removes what a writer that died left behind, once it is a day old', async () => {
+    const path = await directory();
+    await mkdir(join(path, '.writing'));
+    for (const name of ['old', 'new']) await writeFile(join(path, '.writing', name), 'x');
+    const before = new Date(Date.now() - 25 * 3600 * 1000);
+    await utimes(join(path, '.writing', 'old'), before, before);
+    await openFileObjectStore(path);
+    expect(await readdir(join(path, '.writing'))).toEqual(['new']);
+  });
+
+  it('tells where a file stands in the place of its directory', async () => {
+    const path = join(await directory(), 'file');
+    await writeFile(path, 'x');
+    await expect(openFileObjectStore(path)).rejects.toMatchObject({ reason: 'REPOSITORY_UNAVAILABLE' });
+    expect((await readFile(path)).toString()).toBe('x');
+  });
+});

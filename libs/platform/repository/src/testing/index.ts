@@ -1,0 +1,4 @@
+export { InMemoryObjectStore, InMemoryObjects } from './in-memory-object-store.ts';
+export { objectStoreContract } from './object-store-contract.ts';
+export { describeWithS3, startS3Server } from './start-s3-server.ts';
+export type { TestS3Server } from './start-s3-server.ts';

@@ -1,0 +1,228 @@
+// The dashboards and alerts of infra beside a running cluster: every panel has its series, and alerts fire at the faults
+// that they are for. The second part needs a Prometheus.
+import { cp, readFile, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { jest } from '@jest/globals';
+import { eventually } from '@atoll/platform-etcd/testing';
+import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
+import { itWith } from './it-with.ts';
+import { Load } from './load.ts';
+import { Prometheus, hasPrometheus, type Target } from './prometheus.ts';
+import { ROOT, runCommand } from './run-command.ts';
+
+jest.setTimeout(180_000);
+
+const SEED = 20_261_122;
+const FIRES_MS = 45_000;
+const POLL_MS = 300;
+/** What an operation at a busy machine may set off without any fault, once the waiting times are cut. */
+const OF_THE_MACHINE = new Set(['AtollEventLoopLag', 'AtollLatencyHigh', 'AtollEtcdSlow', 'AtollReplicationLag', 'AtollOverloaded', 'AtollInstanceDown']);
+const RATE_INTERVAL = '1m';
+const itWithTool = itWith(hasPrometheus, 'Prometheus is not installed (PROMETHEUS_BIN names one)');
+
+let cluster: DevCluster;
+let prometheus: Prometheus | undefined;
+let load: Load;
+
+const etcdDir = (): string => join(cluster.dataDir, 'etcd');
+const etcdBackup = (): string => join(cluster.dataDir, 'etcd-backup');
+
+async function atoll(...args: readonly string[]): Promise<void> {
+  const { code, stderr } = await runCommand(process.execPath, [join(ROOT, 'apps/cli/src/main.ts'), ...args, '--data-dir', cluster.dataDir]);
+  if (code !== 0) throw new Error(`atoll ${args.join(' ')} ended with ${code}: ${stderr}`);
+}
+
+const targets = (): Target[] => {
+  const of = (job: string, processes: readonly { id: string; httpAddress: string }[]): Target[] => processes.map(({ id, httpAddress }) => ({ job, instance: id, address: httpAddress }));
+  const { coordinators, storageNodes, routers, backups, etcd } = cluster.up;
+  return [...of('coordinator', coordinators), ...of('storage-node', storageNodes), ...of('router', routers), ...of('backup', backups), { job: 'etcd', instance: 'etcd', address: new URL(etcd).host }];
+};
+
+/** As `eventually`, for conditions of which one asks Prometheus. */
+const soon = (what: string, condition: () => Promise<boolean>): Promise<boolean> =>
+  eventually(what, async () => (await condition()) || pause(POLL_MS, false), FIRES_MS);
+
+interface PanelQuery {
+  readonly panel: string;
+  readonly expr: string;
+}
+
+/** Every query of every dashboard as Grafana would send it. */
+async function panelQueries(): Promise<PanelQuery[]> {
+  const directory = join(ROOT, 'infra/grafana/dashboards');
+  const dashboards = await Promise.all((await readdir(directory)).map(async (file) => JSON.parse(await readFile(join(directory, file), 'utf8')) as { title: string; panels: { title: string; targets?: { expr: string }[] }[] }));
+  const filled = (expr: string): string => expr.replaceAll('$__rate_interval', RATE_INTERVAL).replaceAll('$node', 'node-1').replaceAll('$keyspace', '.*');
+  return dashboards.flatMap(({ title, panels }) => panels.flatMap((panel) => (panel.targets ?? []).map(({ expr }) => ({ panel: `${title} / ${panel.title}`, expr: filled(expr) }))));
+}
+
+/** What the rules record, by name. */
+async function recordings(): Promise<Map<string, string>> {
+  const rules = await readFile(join(ROOT, 'infra/prometheus/rules/atoll.rules.yml'), 'utf8');
+  return new Map(Array.from(rules.matchAll(/record: (".*")\n +expr: (".*")/g), ([, name, expr]) => [JSON.parse(name!) as string, JSON.parse(expr!) as string]));
+}
+
+beforeAll(async () => {
+  cluster = await DevCluster.start({ nodes: 3, env: { ROUTER_OPERATIONS_MAX: '300', ROUTER_STREAM_WINDOW_OPERATIONS: '200' } });
+  if (hasPrometheus) prometheus = await Prometheus.start(targets());
+  await cluster.createKeyspace({ name: 'strict', partitionCount: 16, replicationFactor: 2, minInSync: 2 });
+  await cluster.createKeyspace({ name: 'single', partitionCount: 16, replicationFactor: 1 });
+  // 1 GiB times so little: some 100 KiB for each node, and nothing is evicted.
+  await cluster.createKeyspace({ name: 'small', partitionCount: 1, memoryShare: 0.0001, eviction: 2 });
+  load = new Load({ client: cluster.client(), seed: SEED, pauseMs: 20 }).start();
+  await load.progress();
+}, START_MS);
+
+afterAll(async () => {
+  await load?.stop();
+  await prometheus?.stop();
+  await cluster?.stop();
+}, STOP_MS);
+
+describe('a cluster at work', () => {
+  it('moves partitions, copies a keyspace and compares replicas', async () => {
+    await cluster.startMigration({ id: 'moves', from: 'node-1', to: 'node-2' });
+    await eventually('the migration has ended', async () => (await cluster.migration('moves')).migration.endedAtMs > 0, FIRES_MS);
+    await atoll('migrate', 'copy', 'strict', 'copied', '--id', 'copied');
+    await atoll('verify', '--keyspace', 'default');
+    await load.progress(50);
+    expect((await cluster.migration('moves')).migration.problem).toBe('');
+  });
+
+  it('has every series that a panel or a rule asks for', async () => {
+    const pages = await Promise.all(cluster.services.map(({ id }) => cluster.metrics(id)));
+    const text = pages.map((page) => page.text).join('\n');
+    const there = new Set(Array.from(text.matchAll(/^([a-z][a-zA-Z0-9_]*)(?=[{ ])/gm), ([, name]) => name!));
+    const recorded = await recordings();
+    expect(recorded.size).toBeGreaterThan(5);
+    const queries = [...(await panelQueries()), ...Array.from(recorded, ([name, expr]) => ({ panel: name, expr }))];
+    expect(queries.length).toBeGreaterThan(80);
+    const missing = queries.flatMap(({ panel, expr }) =>
+      Array.from(expr.replace(/"[^"]*"/g, '""').matchAll(/(?<![\w:])(?:atoll|process|nodejs)_[a-z0-9_]+(?![\w:])/g), ([name]) => name).filter((name) => !there.has(name)).map((name) => `${panel}: ${name}`),
+    );
+    expect(missing).toEqual([]);
+  });
+
+  itWithTool('has an answer for every panel, by Prometheus', async () => {
+    const queries = await panelQueries();
+    let empty: string[] = [];
+    const isAnswered = async ({ expr }: PanelQuery): Promise<boolean> => (await prometheus!.query(expr)).length > 0;
+    await soon('every panel has an answer', async () => {
+      const answers = await Promise.all(queries.map(async (query) => ((await isAnswered(query)) ? [] : [`${query.panel}: ${query.expr}`])));
+      empty = answers.flat();
+      return empty.length === 0;
+    }).catch(() => undefined);
+    expect(empty).toEqual([]);
+  });
+
+  itWithTool('sets no alert off', async () => {
+    expect((await prometheus!.firing()).filter((alert) => !OF_THE_MACHINE.has(alert))).toEqual([]);
+  });
+});
+
+describe('alerts', () => {
+  const fire = async (...alerts: readonly string[]): Promise<void> => {
+    const missing = async (): Promise<string[]> => {
+      const fired = await prometheus!.fired();
+      return alerts.filter((alert) => !fired.has(alert));
+    };
+    await soon('they fire', async () => (await missing()).length === 0).catch(() => undefined);
+    expect(await missing()).toEqual([]);
+  };
+  /** The process runs for `goMs` at a time, and stands still for `stopMs` in between. */
+  const whileStuttering = async (pid: number, { stopMs, goMs }: { readonly stopMs: number; readonly goMs: number }, run: () => Promise<void>): Promise<void> => {
+    const done = new AbortController();
+    const stuttering = (async () => {
+      while (!done.signal.aborted) {
+        process.kill(pid, 'SIGSTOP');
+        await pause(stopMs);
+        process.kill(pid, 'SIGCONT');
+        await pause(goMs);
+      }
+    })();
+    await run().finally(() => done.abort());
+    await stuttering;
+  };
+  const fallSilent = async (...alerts: readonly string[]): Promise<void> => {
+    const loud = async (): Promise<string[]> => (await prometheus!.firing()).filter((alert) => alerts.includes(alert));
+    await soon('they are silent', async () => (await loud()).length === 0).catch(() => undefined);
+    expect(await loud()).toEqual([]);
+  };
+
+  itWithTool('a migration, or a copy, that is paused', async () => {
+    const isPaused = async (): Promise<boolean> => (await prometheus!.firing()).includes('AtollMigrationPaused');
+    await atoll('migrate', 'pause', 'copied');
+    await soon('it fires for the copy', isPaused);
+    await atoll('migrate', 'resume', 'copied');
+    await fallSilent('AtollMigrationPaused');
+    await cluster.startMigration({ id: 'slow', from: 'node-2', to: 'node-3', bytesPerSecond: 1024 });
+    await cluster.pauseMigration('slow');
+    await soon('it fires for the migration', isPaused);
+    await cluster.cancelMigration('slow');
+    await fallSilent('AtollMigrationPaused');
+  });
+
+  itWithTool('a keyspace that is full, and a router with more operations than it takes', async () => {
+    const clients = Array.from({ length: 4 }, () => cluster.client({ keyspace: 'small' }));
+    const burst = async (): Promise<void> => {
+      await Promise.allSettled(clients.flatMap((client) => Array.from({ length: 200 }, (_, index) => client.set(`k${index}`, Buffer.alloc(20_000), { deadlineMs: 2000 }))));
+    };
+    // The first failure of a kind makes its series, which grows with the second.
+    await burst();
+    await soon('Prometheus has seen them', async () => (await prometheus!.query('atoll_router_operations_total{reason="MEMORY_EXHAUSTED"}')).length > 0);
+    await burst();
+    await fire('AtollMemoryExhausted', 'AtollFailuresHigh', 'AtollOverloaded');
+  });
+
+  itWithTool('a node that is killed, and comes back without its data', async () => {
+    await cluster.kill('node-3');
+    await fire('AtollInstanceDown', 'AtollNodeDown', 'AtollPartitionsWithoutLeader', 'AtollPartitionsUnderReplicated', 'AtollWritesRefused');
+    await cluster.startProcess('node-3');
+    await fire('AtollDataLoss');
+    await cluster.untilRedundant();
+    await fallSilent('AtollNodeDown', 'AtollPartitionsWithoutLeader', 'AtollWritesRefused');
+  });
+
+  itWithTool('a follower that stands still', async () => {
+    await cluster.pause('node-2');
+    await fire('AtollReplicationLag');
+    await cluster.resume('node-2');
+    await cluster.untilRedundant();
+    await fallSilent('AtollReplicationLag', 'AtollPartitionsUnderReplicated');
+  });
+
+  itWithTool('a process that gets no CPU for most of the time', async () => {
+    const { pid } = (await cluster.status()).routers[0]!;
+    await whileStuttering(pid!, { stopMs: 250, goMs: 100 }, () => fire('AtollEventLoopLag'));
+  });
+
+  itWithTool('nodes that die again and again', async () => {
+    for (let round = 0; round < 2; round += 1) {
+      await cluster.kill('node-3');
+      await eventually('node-3 is judged', async () => (await cluster.events('NODE_DOWN')).length >= 2 + round, FIRES_MS);
+      await cluster.startProcess('node-3');
+      await cluster.untilRedundant();
+    }
+    await fire('AtollNodesFlapping');
+  });
+
+  itWithTool('an etcd that is slow, and one that is away', async () => {
+    const { pid } = (await cluster.status()).etcdProcess;
+    await whileStuttering(pid!, { stopMs: 1200, goMs: 800 }, () => fire('AtollEtcdSlow'));
+    await cluster.terminate('etcd');
+    await fire('AtollEtcdDisconnected', 'AtollEtcdMemberDown', 'AtollNoCoordinator');
+    await rm(etcdBackup(), { recursive: true, force: true });
+    await cp(etcdDir(), etcdBackup(), { recursive: true });
+    await cluster.startProcess('etcd');
+    await fallSilent('AtollEtcdDisconnected', 'AtollEtcdMemberDown', 'AtollNoCoordinator');
+  });
+
+  itWithTool('an etcd that went back', async () => {
+    await cluster.createKeyspace({ name: 'later', partitionCount: 4 });
+    await cluster.terminate('etcd');
+    await rm(etcdDir(), { recursive: true, force: true });
+    await cp(etcdBackup(), etcdDir(), { recursive: true });
+    await cluster.startProcess('etcd');
+    await fire('AtollMetadataRegressed');
+  });
+});

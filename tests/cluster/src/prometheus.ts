@@ -1,0 +1,97 @@
+// A real Prometheus beside a cluster, with the rules of this repository. Times are cut: it asks every second, and an alert
+// fires after two.
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer, type AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { eventually } from '@atoll/platform-etcd/testing';
+import { ROOT } from './run-command.ts';
+
+const BINARY = process.env['PROMETHEUS_BIN'] ?? 'prometheus';
+const START_MS = 20_000;
+const CALL_MS = 10_000;
+
+export const hasPrometheus = spawnSync(BINARY, ['--version']).status === 0;
+
+/** host:port of a /metrics, and the labels that Prometheus gives its series. */
+export interface Target {
+  readonly address: string;
+  readonly job: string;
+  readonly instance: string;
+}
+
+export interface Sample {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly value: number;
+}
+
+export class Prometheus {
+  readonly #child: ChildProcess;
+  readonly #directory: string;
+  readonly #url: string;
+
+  private constructor(child: ChildProcess, directory: string, url: string) {
+    this.#child = child;
+    this.#directory = directory;
+    this.#url = url;
+  }
+
+  /** Resolves when it answers. */
+  static async start(targets: readonly Target[]): Promise<Prometheus> {
+    const directory = await mkdtemp(join(tmpdir(), 'atoll-prometheus-'));
+    const rules = await readFile(join(ROOT, 'infra/prometheus/rules/atoll.rules.yml'), 'utf8');
+    await writeFile(join(directory, 'rules.yml'), rules.replace(/^( +for:) .*$/gm, '$1 2s'));
+    const jobs = targets.map(({ address, job, instance }, index) => ({ job_name: `target-${index}`, static_configs: [{ targets: [address], labels: { job, instance } }] }));
+    // JSON is YAML.
+    await writeFile(join(directory, 'prometheus.yml'), JSON.stringify({ global: { scrape_interval: '1s', scrape_timeout: '900ms', evaluation_interval: '1s' }, rule_files: ['rules.yml'], scrape_configs: jobs }));
+    const port = await freePort();
+    const args = [`--config.file=${join(directory, 'prometheus.yml')}`, `--storage.tsdb.path=${join(directory, 'data')}`, `--web.listen-address=127.0.0.1:${port}`, '--log.level=warn'];
+    const child = spawn(BINARY, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+    let complaints = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (complaints += text));
+    const started = new Prometheus(child, directory, `http://127.0.0.1:${port}`);
+    try {
+      await eventually('Prometheus is ready', async () => (await fetch(`${started.#url}/-/ready`).catch(() => undefined))?.ok === true, START_MS);
+    } catch (error) {
+      await started.stop();
+      throw new Error(`Prometheus does not start: ${complaints}`, { cause: error });
+    }
+    return started;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) {
+      const ended = new Promise((resolve) => this.#child.once('exit', resolve));
+      this.#child.kill();
+      await ended;
+    }
+    await rm(this.#directory, { recursive: true, force: true });
+  }
+
+  /** Throws with what Prometheus says of a bad expression. */
+  async query(expr: string): Promise<Sample[]> {
+    const response = await fetch(`${this.#url}/api/v1/query?${new URLSearchParams({ query: expr }).toString()}`, { signal: AbortSignal.timeout(CALL_MS) });
+    const answer = (await response.json()) as { status: string; error?: string; data: { resultType: string; result: { metric: Record<string, string>; value: [number, string] }[] } };
+    if (answer.status !== 'success') throw new Error(`${expr}: ${answer.error}`);
+    return answer.data.result.map(({ metric, value }) => ({ labels: metric, value: Number(value[1]) }));
+  }
+
+  /** Names of the alerts that fire now. */
+  async firing(): Promise<string[]> {
+    return [...new Set((await this.query('ALERTS{alertstate="firing"}')).map(({ labels }) => labels['alertname']!))].toSorted();
+  }
+
+  /** Names of the alerts that fired at any time so far. */
+  async fired(): Promise<Set<string>> {
+    return new Set((await this.query('last_over_time(ALERTS{alertstate="firing"}[1h])')).map(({ labels }) => labels['alertname']!));
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
