@@ -30,22 +30,7 @@ export async function replaceNode(context: AdminContext, request: ReplaceNodeReq
   const spec = requireSpec(view, from, 'from');
   if (spec.state === 'REMOVED') throw invalidArgument('from', `${from} is removed`);
   requireTarget(context, view, to);
-  for (;;) {
-    if (!dryRun) await untilOthersGaveWay(view, term, call);
-    try {
-      return await plan(context, request);
-    } catch (error) {
-      // What gave way left replicas where the placement does not want them, and another one has begun to see to that.
-      const isOvertaken = isAtollError(error) && error.reason === 'MIGRATION_CONFLICT' && !dryRun && givingWay(term).length > 0;
-      if (!isOvertaken || call.deadlineRemainingMs(WAIT_MS) < 2 * BEGIN_MS) throw error;
-    }
-  }
-}
-
-/** As things stand now. Throws INVALID_ARGUMENT, CAPACITY_SHORT, and as TermMigrations.begin. */
-async function plan(context: AdminContext, request: ReplaceNodeRequest): Promise<ReplaceNodeResponse> {
-  const { view, term } = requireTerm(context);
-  const { id, from, to, dryRun } = request;
+  if (!dryRun) await untilOthersGaveWay(view, term, call);
   const { operators: planned, refusals } = term.planReplace({ from: toNodeId(from), to: toNodeId(to), isFromThere: context.judge(from).state === 'UP' });
   if (planned.length === 0) throw invalidArgument('from', refusals.length > 0 ? refusals.slice(0, 5).join('; ') : `${from} holds nothing that could go to ${to}`);
   const survey = await term.migrations.survey();
@@ -64,12 +49,10 @@ async function plan(context: AdminContext, request: ReplaceNodeRequest): Promise
   return { ...(await begun(term, { job, operators, dryRun })), refusals: [...refusals] };
 }
 
-const givingWay = (term: TermOfOffice): readonly MigrationJob[] => term.migrations.store.jobs().filter((job) => GIVE_WAY.has(job.reason) && !isEnded(job));
-
 /** A node that has just joined is being given its share, which is not what it is to hold. Throws MIGRATION_CONFLICT when they take too long. */
 async function untilOthersGaveWay(view: ClusterView, term: TermOfOffice, call: CallContext): Promise<void> {
   const { store } = term.migrations;
-  const active = (): readonly MigrationJob[] => givingWay(term);
+  const active = (): readonly MigrationJob[] => store.jobs().filter((job) => GIVE_WAY.has(job.reason) && !isEnded(job));
   for (const { id } of active()) {
     await store.update(id, (job) => {
       const next = command(job, { kind: 'cancel' });

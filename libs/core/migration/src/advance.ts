@@ -12,8 +12,6 @@ export interface OperatorFacts {
   readonly mayBegin: boolean;
   /** Of this step: what the comparison found. A string: why target and source differ for good. */
   readonly verdict: MigrationProof | string | undefined;
-  /** By the failure detector a node that held the partition before is dead or cut off. */
-  readonly isBeforeDown: boolean;
   /** Why it cannot succeed any more, whatever its step; a target that lacks memory, for example. */
   readonly obstacle: string | undefined;
   /** How long its last change of leader made writes wait, in ms; undefined while there was none. */
@@ -33,7 +31,7 @@ export function advance(operator: MigrationOperator, job: MigrationJob, facts: O
     case 'ROLLED_BACK':
       return undefined;
     case 'ROLL_BACK':
-      return rollBack(operator, record, { isStuck, to, isGivenUp: job.state === 'CANCELLING' && facts.isBeforeDown });
+      return rollBack(operator, record, { isStuck, to });
     case 'REMOVE':
       return remove(operator, record, { isStuck, to });
     case 'WAITING':
@@ -84,12 +82,10 @@ function remove(operator: MigrationOperator, record: PartitionRecord, { isStuck,
   return operator.problem === '' ? { ...operator, problem: 'the source is not let go, although the target is in sync' } : undefined;
 }
 
-function rollBack(operator: MigrationOperator, record: PartitionRecord, { isStuck, to, isGivenUp }: Moving & { readonly isGivenUp: boolean }): MigrationOperator | undefined {
+function rollBack(operator: MigrationOperator, record: PartitionRecord, { isStuck, to }: Moving): MigrationOperator | undefined {
   if (STEPS.ROLL_BACK.isFinished!(operator, record)) return to('ROLLED_BACK');
   // The source was lost meanwhile and the target was found to have everything: going back would lose redundancy.
   if (operator.proof !== undefined && !isInSync(sourcesOf(operator), record) && isInSync(targetsOf(operator), record)) return to('REMOVE', { problem: `${operator.problem}; went on, since the source was lost` });
-  // The target is a replica that the partition cannot do without while one of those before is away, and who cancelled has plans of his own.
-  if (isGivenUp && isInSync(targetsOf(operator), record)) return to('ROLLED_BACK', { problem: `${operator.problem}; the target stays, since a node that held it before is down` });
   // What is left over is cleaned up by the ordinary placement.
   return isStuck ? to('ROLLED_BACK') : undefined;
 }

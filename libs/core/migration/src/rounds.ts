@@ -1,6 +1,6 @@
 // What is next for every operator, asked after each round of decisions: `advance` with what is known of the cluster and
 // what the shell found out. It remembers since when each operator has been where it is, and nothing else.
-import { isNodeDown, isUsable, nameOf, partitionName, type ClusterState, type MigratingPlacement, type PartitionRecord } from '@atoll/core-membership';
+import { isUsable, nameOf, partitionName, type ClusterState, type MigratingPlacement, type PartitionRecord } from '@atoll/core-membership';
 import type { NodeId } from '@atoll/core-runtime';
 import { advance, type OperatorFacts } from './advance.ts';
 import type { NodeMemory } from './capacity.ts';
@@ -60,7 +60,6 @@ export class MigrationRounds {
         record,
         mayBegin: admitted.has(from),
         verdict: this.#ports.verdictOf(from),
-        isBeforeDown: from.before.some((node) => isNodeDown(state, node)),
         obstacle: this.#obstacleTo(from, state),
         pauseMs: record && this.#ports.pauseMsOf(record),
         stuckMs: this.#stuckMs(from, job, record, nowMs),
