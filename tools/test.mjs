@@ -1,5 +1,5 @@
-// npm test [-- --unit | --cluster] [-- options of jest]
-// Installs what is missing, finds etcd, runs the unit specs and then the cluster specs one after the other.
+// npm test [-- --unit | --process | --cluster] [-- options of jest]
+// Installs what is missing, finds etcd, runs the unit specs, the process specs, and then the cluster specs one after the other.
 // The last line is the sum: `N passed, N failed`.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
@@ -14,11 +14,13 @@ const PROCESS_SPECS = '\\.process\\.spec\\.ts$';
 const SUITES = {
   // Many specs wait for leases and streams rather than compute: half as many workers again as cores. (Jest takes 150% for 150 workers.)
   unit: { title: 'unit specs (libs, apps, tools)', args: ['--roots', 'libs', 'apps', 'tools', '--testPathIgnorePatterns', PROCESS_SPECS, `--maxWorkers=${Math.ceil(1.5 * availableParallelism())}`] },
-  // Each cluster has processes of its own: two at once would only slow each other down.
-  cluster: {
-    title: 'process and cluster specs (real processes, real outages)',
-    args: ['--roots', 'libs', 'apps', 'tests', 'tools', '--testMatch', '**/*.process.spec.ts', '**/tests/**/*.spec.ts', '--runInBand'],
+  // They wait more than they compute, but stop and cut off what others would feel: as many as cores.
+  process: {
+    title: 'process specs (real processes, long outages)',
+    args: ['--roots', 'libs', 'apps', 'tools', '--testMatch', '**/*.process.spec.ts', `--maxWorkers=${availableParallelism()}`],
   },
+  // Each cluster has processes of its own: two at once would only slow each other down.
+  cluster: { title: 'cluster specs (whole clusters, real outages)', args: ['--roots', 'tests', '--runInBand'] },
 };
 
 /** A connection or timer that a spec leaves open keeps jest alive; it gets this long. etcd leases take up to 30 s. */

@@ -1,4 +1,5 @@
 // Data requests that meet a planned transfer link to its trace, and the transfers of a migration are in the migration's.
+import { setTimeout as pause } from 'node:timers/promises';
 import { jest } from '@jest/globals';
 import type { AtollClient } from '@atoll/client';
 import { MigrationMethod, MigrationState } from '@atoll/contracts/atoll/v1/migration';
@@ -11,6 +12,7 @@ jest.setTimeout(120_000);
 
 const END_MS = 60_000;
 const WRITERS = 16;
+const WRITE_EVERY_MS = 5;
 
 let collector: OtlpCollector;
 let cluster: DevCluster;
@@ -31,35 +33,45 @@ afterAll(async () => {
   collector?.stop();
 }, STOP_MS);
 
-/** Traced writes to all partitions, until the signal. */
-async function write(name: string, signal: AbortSignal): Promise<void> {
-  for (let count = 0; !signal.aborted; count += 1) {
-    const span = telemetry.tracing.startSpan('an application saves') as Span;
-    await runWithSpan(span, () => client.set(`${name}-${count % 500}`, 'v')).finally(() => span.end());
-  }
-}
-
-it('a write that met the transfer of a migration leads from its own trace to that of the migration', async () => {
+/**
+ * Traced writes to all partitions while `action` runs: many enough for every transfer to be met, few enough for the collector,
+ * which decodes several spans of each in this process. Exporters drop what it does not take in time.
+ */
+async function whileWriting<T>(name: string, action: () => Promise<T>): Promise<T> {
   const writing = new AbortController();
-  const writers = Array.from({ length: WRITERS }, (_, index) => write(`w${index}`, writing.signal));
+  const writers = Array.from({ length: WRITERS }, (_, index) => write(`${name}${index}`, writing.signal));
   try {
-    const { migration } = await cluster.startMigration({ from: 'node-1', to: 'node-2' });
-    await eventually('the migration has ended', async () => (await cluster.migration(migration!.id)).migration.endedAtMs > 0, END_MS);
-    const { state, traceId } = (await cluster.migration(migration!.id)).migration;
-    expect(state).toBe(MigrationState.MIGRATION_STATE_SUCCEEDED);
-    const met = await collector.until('a span that links to the migration', (spans) => spans.find(({ links }) => links.some((link) => link.traceId === traceId)));
-    expect(met).toMatchObject({ name: 'atoll.v1.Cache/Execute set', kind: 'SERVER', service: 'atoll-storage-node' });
-    expect(met.traceId).not.toBe(traceId);
-    const [link] = met.links;
-    const handOver = await collector.until('the transfer itself', (spans) => spans.find(({ spanId }) => spanId === link!.spanId));
-    expect(handOver).toMatchObject({ traceId, name: 'atoll.hand_over', service: 'atoll-coordinator', attributes: { 'atoll.from': 'node-1', 'atoll.to': 'node-2', 'atoll.partition': met.attributes['atoll.partition'] } });
-    expect(handOver.attributes['atoll.pause_ms']).toBeGreaterThan(0);
-    const partition = await collector.until('the partition of the migration', () => collector.trace(traceId).find(({ spanId }) => spanId === handOver.parentSpanId));
-    expect(partition.name).toBe('atoll.migration.partition');
+    return await action();
   } finally {
     writing.abort();
     await Promise.all(writers);
   }
+}
+
+async function write(name: string, signal: AbortSignal): Promise<void> {
+  for (let count = 0; !signal.aborted; count += 1) {
+    const span = telemetry.tracing.startSpan('an application saves') as Span;
+    await runWithSpan(span, () => client.set(`${name}-${count % 500}`, 'v')).finally(() => span.end());
+    await pause(WRITE_EVERY_MS);
+  }
+}
+
+it('a write that met the transfer of a migration leads from its own trace to that of the migration', async () => {
+  const { state, traceId } = await whileWriting('w', async () => {
+    const { migration } = await cluster.startMigration({ from: 'node-1', to: 'node-2' });
+    await eventually('the migration has ended', async () => (await cluster.migration(migration!.id)).migration.endedAtMs > 0, END_MS);
+    return (await cluster.migration(migration!.id)).migration;
+  });
+  expect(state).toBe(MigrationState.MIGRATION_STATE_SUCCEEDED);
+  const met = await collector.until('a span that links to the migration', (spans) => spans.find(({ links }) => links.some((link) => link.traceId === traceId)));
+  expect(met).toMatchObject({ name: 'atoll.v1.Cache/Execute set', kind: 'SERVER', service: 'atoll-storage-node' });
+  expect(met.traceId).not.toBe(traceId);
+  const [link] = met.links;
+  const handOver = await collector.until('the transfer itself', (spans) => spans.find(({ spanId }) => spanId === link!.spanId));
+  expect(handOver).toMatchObject({ traceId, name: 'atoll.hand_over', service: 'atoll-coordinator', attributes: { 'atoll.from': 'node-1', 'atoll.to': 'node-2', 'atoll.partition': met.attributes['atoll.partition'] } });
+  expect(handOver.attributes['atoll.pause_ms']).toBeGreaterThan(0);
+  const partition = await collector.until('the partition of the migration', () => collector.trace(traceId).find(({ spanId }) => spanId === handOver.parentSpanId));
+  expect(partition.name).toBe('atoll.migration.partition');
 });
 
 it('a write that met the cut-over of a copy leads from its own trace to that of the copy', async () => {
@@ -68,20 +80,15 @@ it('a write that met the cut-over of a copy leads from its own trace to that of 
     const { copy } = (await cluster.migration('c')).migration;
     return copy?.following === true && copy.comparedEntries !== undefined && copy.lagMs !== undefined && copy.lagMs < 1000;
   }, END_MS);
-  const writing = new AbortController();
-  const writers = Array.from({ length: WRITERS }, (_, index) => write(`c${index}`, writing.signal));
-  try {
-    const cutOver = await eventually('it is cut over', async () => {
+  const cutOver = await whileWriting('c', () =>
+    eventually('it is cut over', async () => {
       const migration = await cluster.cutOverMigration('c', 10_000).catch(() => undefined);
       return migration?.state === MigrationState.MIGRATION_STATE_SUCCEEDED ? migration : undefined;
-    }, END_MS);
-    const met = await collector.until('a span that links to the copy', (spans) => spans.find(({ links }) => links.some((link) => link.traceId === cutOver.traceId)));
-    expect(met).toMatchObject({ name: 'atoll.v1.Cache/Execute set', kind: 'SERVER', service: 'atoll-storage-node', attributes: { 'atoll.keyspace': 'default' } });
-    expect(met.traceId).not.toBe(cutOver.traceId);
-    const span = await collector.until('the cut-over itself', (spans) => spans.find(({ spanId }) => spanId === met.links[0]!.spanId));
-    expect(span).toMatchObject({ traceId: cutOver.traceId, name: 'atoll.copy.cut_over', service: 'atoll-coordinator', attributes: { 'atoll.migration': 'c' } });
-  } finally {
-    writing.abort();
-    await Promise.all(writers);
-  }
+    }, END_MS),
+  );
+  const met = await collector.until('a span that links to the copy', (spans) => spans.find(({ links }) => links.some((link) => link.traceId === cutOver.traceId)));
+  expect(met).toMatchObject({ name: 'atoll.v1.Cache/Execute set', kind: 'SERVER', service: 'atoll-storage-node', attributes: { 'atoll.keyspace': 'default' } });
+  expect(met.traceId).not.toBe(cutOver.traceId);
+  const span = await collector.until('the cut-over itself', (spans) => spans.find(({ spanId }) => spanId === met.links[0]!.spanId));
+  expect(span).toMatchObject({ traceId: cutOver.traceId, name: 'atoll.copy.cut_over', service: 'atoll-coordinator', attributes: { 'atoll.migration': 'c' } });
 });
