@@ -100,7 +100,8 @@ async function runSet(context: BenchContext, receiver: OtlpReceiver, size: (type
   const clusters = {} as Record<SideName, MeasuredCluster>;
   for (const side of SIDE_NAMES) clusters[side] = await MeasuredCluster.start(context, { env: SIDES[side](receiver), generator, keys: KEYS, valueBytes: VALUE_BYTES });
 
-  const turns = Object.fromEntries(LOADS.map(({ name }) => [name, { traced: [], untraced: [], bare: [] } as Record<SideName, MeasuredTurn[]>]));
+  const emptyTurns = (): Record<SideName, MeasuredTurn[]> => ({ traced: [], untraced: [], bare: [] });
+  const turns = Object.fromEntries(LOADS.map(({ name }) => [name, emptyTurns()]));
   // Code that is not warm costs several times as much: alternation 0 is longer and not counted.
   for (let alternation = 0; alternation <= size.alternationsPerSet; alternation += 1) {
     const durationMs = alternation === 0 ? size.warmUpMs : size.turnMs;
