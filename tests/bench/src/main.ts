@@ -9,12 +9,13 @@ import { loadSection } from './bench/sections/load.ts';
 import { migrationSection } from './bench/sections/migration.ts';
 import { pipelineSection } from './bench/sections/pipeline.ts';
 import { syncSection } from './bench/sections/sync.ts';
+import { telemetrySection } from './bench/sections/telemetry.ts';
 import { unarySection } from './bench/sections/unary.ts';
 import { runMain, type MainTask } from './clean-up.ts';
 import { DevCluster } from './cluster/dev-cluster.ts';
 import { tableText } from './output/text.ts';
 
-const SECTIONS: Readonly<Record<string, Section>> = { unary: unarySection, pipeline: pipelineSection, load: loadSection, balance: balanceSection, failover: failoverSection, sync: syncSection, migration: migrationSection };
+const SECTIONS: Readonly<Record<string, Section>> = { unary: unarySection, pipeline: pipelineSection, telemetry: telemetrySection, load: loadSection, balance: balanceSection, failover: failoverSection, sync: syncSection, migration: migrationSection };
 
 const HELP = `Measures Atoll against peers in the same run and prints ratios.
 
@@ -23,6 +24,7 @@ const HELP = `Measures Atoll against peers in the same run and prints ratios.
 Sections (default: all, in this order):
   unary      router unary Get, 64 callers, against a bare grpc-js echo server with messages of the same size
   pipeline   SDK through the router, 512 outstanding get and set of 100 bytes, against node-redis on redis-server
+  telemetry  what tracing at its default and metrics cost in CPU time per operation: clusters with and without, in turns
   load       a million entries on three nodes: heap; then a fourth node joins while they are read
   balance    how evenly placement spreads replicas, and what a join moves
   failover   leaders that die, stand still, are cut off or leave, etcd away: how long writes wait and what is lost, beside a Redis Cluster

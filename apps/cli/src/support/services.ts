@@ -53,7 +53,7 @@ export async function readService(target: ServiceTarget, timeoutMs: number): Pro
     const response = await fetchFrom('/metrics');
     const answeredMs = Date.now();
     const metricsText = await response.text();
-    if (!response.ok) return silent(`/metrics answers ${response.status}`);
+    if (!response.ok) return silent(`/metrics answers ${response.status}${response.status === 404 ? `: ${metricsText.trim()}` : ''}`);
     const [readiness, settings] = await Promise.all([fetchFrom('/readyz').then(parseReadiness), fetchFrom('/settings').then(parseSettings)]);
     const metrics = new MetricsText(metricsText);
     const wallSeconds = metrics.value('process_wall_clock_seconds');

@@ -33,6 +33,10 @@ export function commonSettings(defaults: { readonly id: string; readonly listen:
     ),
     ATOLL_LOG_LEVEL: choice(['trace', 'debug', 'info', 'warn', 'error', 'fatal'], { default: 'info', description: 'Least severe level that is logged.' }),
     ATOLL_LOG_FORMAT: choice(['json', 'pretty'], { default: 'json', description: 'json for machines, pretty for people.' }),
+    ATOLL_METRICS: choice(['on', 'off'], {
+      default: 'on',
+      description: 'off: nothing is counted, /metrics answers 404, and atoll top, atoll doctor and alerts are blind to this process. What counting costs is in docs/benchmarks.md.',
+    }),
     ATOLL_TRACE_RATIO: ratio({
       default: '0.001',
       description: 'Share of requests that start a trace here; a request whose caller traces it is always traced.',
@@ -60,6 +64,7 @@ export interface CommonConfig {
   readonly etcdEndpoints: readonly string[];
   readonly clusterId: string | undefined;
   readonly log: { readonly level: LogLevel; readonly format: 'json' | 'pretty' };
+  readonly hasMetrics: boolean;
   /** 0 to 1. */
   readonly traceRatio: number;
   readonly shutdownMs: number;
@@ -106,6 +111,7 @@ export function toCommonConfig(values: SettingValues<CommonSettings>, shown: Sho
     etcdEndpoints: values.ATOLL_ETCD,
     clusterId: values.ATOLL_CLUSTER_ID,
     log: Object.freeze({ level: values.ATOLL_LOG_LEVEL, format: values.ATOLL_LOG_FORMAT }),
+    hasMetrics: values.ATOLL_METRICS === 'on',
     traceRatio: values.ATOLL_TRACE_RATIO,
     shutdownMs: values.ATOLL_SHUTDOWN_MS,
     otlpEndpoint: values.OTEL_EXPORTER_OTLP_ENDPOINT,

@@ -128,6 +128,12 @@ describe('common settings', () => {
     expect(config.httpListen).toEqual({ host: '10.1.2.3', port: 8410 });
     expect(config.etcdEndpoints).toEqual(['http://127.0.0.1:2379']);
     expect(config.otlpEndpoint).toBeUndefined();
+    expect(config.hasMetrics).toBe(true);
+  });
+
+  it('knows metrics on and off, and nothing else', () => {
+    expect(toCommonConfig(parse({ ATOLL_METRICS: 'off' })).hasMetrics).toBe(false);
+    expect(() => parse({ ATOLL_METRICS: 'no' })).toThrow('ATOLL_METRICS must be on or off, got "no"');
   });
 
   it('asks for any HTTP port when the gRPC port is any, and knows off', () => {

@@ -10,6 +10,11 @@ export class Counter {
   }
 }
 
+/** Where metrics are off: stands for a counter and counts nothing. */
+export class IdleCounter extends Counter {
+  override add(): void {}
+}
+
 /**
  * Counts values in fixed buckets: bucket i holds values <= bounds[i], the last one the rest. Memory is
  * fixed; a record is a binary search and three additions.
@@ -38,6 +43,11 @@ export class Histogram {
     (this.counts[low] as number) += 1;
     this.sum += value;
   }
+}
+
+/** Where metrics are off: stands for a histogram and counts nothing. */
+export class IdleHistogram extends Histogram {
+  override record(): void {}
 }
 
 /** From 50 microseconds to 10 s, closer where a cache answers. */

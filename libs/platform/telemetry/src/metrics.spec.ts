@@ -116,6 +116,27 @@ describe('HTTP endpoint', () => {
     expect((await fetchText('/metrics', 'POST'))[0]).toBe(405);
   });
 
+  it('counts nothing and says so where metrics are off', async () => {
+    const off = await startTelemetry({ service: 'spec', instanceId: 'spec-2', version: '1.2.3', traceRatio: 0, hasMetrics: false });
+    const endpoint = await startHttpEndpoint({ listen: { host: '127.0.0.1', port: 0 }, metrics: off.handleMetricsRequest, readiness: () => readiness });
+    try {
+      const counter = off.metrics.counterFamily('spec_requests_total', ['rpc'], { description: 'Requests.' }).with('Get');
+      const durations = off.metrics.histogram('spec_duration_seconds', { description: 'Durations.', unit: 's' });
+      off.metrics.gauge('spec_size_bytes', { description: 'Size.', unit: 'By' }, () => {
+        throw new Error('must not be read');
+      });
+      counter.add(3);
+      durations.record(2);
+      expect([counter.value, durations.sum, Math.max(...durations.counts)]).toEqual([0, 0, 0]);
+      expect(await off.metrics.collect()).toMatchObject({ resourceMetrics: { scopeMetrics: [{ metrics: [] }] }, errors: [] });
+      const response = await fetch(`http://127.0.0.1:${endpoint.address.port}/metrics`);
+      expect([response.status, await response.text()]).toEqual([404, 'metrics are off here (ATOLL_METRICS)\n']);
+    } finally {
+      await endpoint.close();
+      await off.shutdown();
+    }
+  });
+
   it('says which address is busy', async () => {
     const again = startHttpEndpoint({ listen: http.address, metrics: telemetry.handleMetricsRequest, readiness: () => readiness });
     await expect(again).rejects.toThrow(`HTTP endpoint: address 127.0.0.1:${http.address.port} is in use by another process; set ATOLL_HTTP_LISTEN`);

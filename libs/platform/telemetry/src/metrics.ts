@@ -1,7 +1,7 @@
 import { ValueType, type HrTime } from '@opentelemetry/api';
 import { emptyResource } from '@opentelemetry/resources';
 import { AggregationTemporality, DataPointType, type CollectionResult, type MetricData, type MetricProducer } from '@opentelemetry/sdk-metrics';
-import { Counter, DURATION_BOUNDS_MS, Family, Histogram } from './instruments.ts';
+import { Counter, DURATION_BOUNDS_MS, Family, Histogram, IdleCounter, IdleHistogram } from './instruments.ts';
 
 export interface InstrumentOptions {
   readonly description: string;
@@ -29,6 +29,12 @@ export interface Reading {
 export class Metrics implements MetricProducer {
   readonly #collectors = new Map<string, (time: Times) => MetricData>();
   readonly #startTime: HrTime = hrNow();
+  readonly #isOn: boolean;
+
+  /** `isOn` false: counters and histograms count nothing, and nothing is read. Default true. */
+  constructor({ isOn = true }: { readonly isOn?: boolean } = {}) {
+    this.#isOn = isOn;
+  }
 
   /** A counter without labels; the name ends in `_total`. */
   counter(name: string, options: InstrumentOptions): Counter {
@@ -36,7 +42,7 @@ export class Metrics implements MetricProducer {
   }
 
   counterFamily(name: string, labelNames: readonly string[], options: InstrumentOptions): Family<Counter> {
-    const family = new Family(labelNames, () => new Counter());
+    const family = new Family(labelNames, () => (this.#isOn ? new Counter() : new IdleCounter()));
     this.#register(name, (time) => ({
       ...head(name, options),
       dataPointType: DataPointType.SUM,
@@ -56,7 +62,7 @@ export class Metrics implements MetricProducer {
     const scale = options.scale ?? (options.bounds === undefined ? 0.001 : 1);
     // Fifteen digits: 0.3 ms times 0.001 is 0.0003, not 0.00030000000000000003.
     const boundaries = bounds.map((bound) => Number((bound * scale).toPrecision(15)));
-    const family = new Family(labelNames, () => new Histogram(bounds));
+    const family = new Family(labelNames, () => (this.#isOn ? new Histogram(bounds) : new IdleHistogram(bounds)));
     this.#register(name, (time) => ({
       ...head(name, options),
       dataPointType: DataPointType.HISTOGRAM,
@@ -101,7 +107,7 @@ export class Metrics implements MetricProducer {
     const time = { startTime: this.#startTime, endTime: hrNow() };
     const metrics: MetricData[] = [];
     const errors: unknown[] = [];
-    for (const collect of this.#collectors.values()) {
+    for (const collect of this.#isOn ? this.#collectors.values() : []) {
       try {
         metrics.push(collect(time));
       } catch (error) {

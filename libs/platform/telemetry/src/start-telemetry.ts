@@ -19,6 +19,8 @@ export interface TelemetryOptions {
   readonly otlpEndpoint?: string | undefined;
   /** Share of requests without a traceparent that start a trace, 0 to 1. */
   readonly traceRatio: number;
+  /** False: nothing is counted and requests for the metrics are answered 404. Default true. */
+  readonly hasMetrics?: boolean;
   /** For tests: where spans go; `otlpEndpoint` is not used then. */
   readonly spanProcessors?: readonly SpanProcessor[];
   /** Uniform in [0, 1); decides what is sampled. Default Math.random. */
@@ -42,27 +44,31 @@ export interface Telemetry {
  * alone, which start sooner. Nothing is patched: docs/adr/0003-telemetry-by-hand.md.
  */
 export async function startTelemetry(options: TelemetryOptions): Promise<Telemetry> {
-  const { service, instanceId, version, otlpEndpoint, spanProcessors, traceRatio, random = Math.random } = options;
+  const { service, instanceId, version, otlpEndpoint, spanProcessors, traceRatio, hasMetrics = true, random = Math.random } = options;
   const resource = resourceFromAttributes({
     'service.name': `atoll-${service}`,
     'service.namespace': 'atoll',
     'service.instance.id': instanceId,
     'service.version': version,
   });
-  const metrics = new Metrics();
+  const metrics = new Metrics({ isOn: hasMetrics });
   const metricReader = new PrometheusExporter({ preventServerStart: true, withoutScopeInfo: true, metricProducers: [metrics] });
   const exporting = otlpEndpoint === undefined || spanProcessors !== undefined ? undefined : await startExportingSdk({ resource, metricReader, endpoint: otlpEndpoint });
   const sdk = exporting ?? startLocalSdk({ resource, metricReader, spanProcessors: spanProcessors ?? [] });
-  const stopProcessMetrics = addProcessMetrics(metrics, options);
+  const stopProcessMetrics = hasMetrics ? addProcessMetrics(metrics, options) : () => undefined;
   return {
     tracing: new Tracing({ tracer: sdk.getTracer('atoll', version), ratio: traceRatio, random }),
     metrics,
     createMeter: (name) => sdk.getMeter(name, version),
-    handleMetricsRequest: (request, response) => metricReader.getMetricsRequestHandler(request, response),
+    handleMetricsRequest: hasMetrics ? (request, response) => metricReader.getMetricsRequestHandler(request, response) : answerOff,
     shutdown: async () => {
       stopProcessMetrics();
       // A collector that is away loses the last spans; that is no reason for a stop to fail.
       await sdk.shutdown().catch(() => undefined);
     },
   };
+}
+
+function answerOff(_request: IncomingMessage, response: ServerResponse): void {
+  response.writeHead(404, { 'content-type': 'text/plain; charset=utf-8' }).end('metrics are off here (ATOLL_METRICS)\n');
 }

@@ -25,8 +25,8 @@ export type Section = (context: BenchContext) => Promise<SectionResult>;
 export const serverPids = (cluster: DevCluster): readonly number[] => [cluster.routerProcess, ...cluster.nodes].map(({ pid }) => pid);
 
 /** Writes keys 0 to `keys` - 1 once each. Rejects when one of them fails: what follows would measure failures. */
-export async function fill(generator: GeneratorProcess, { keys, valueBytes }: { readonly keys: number; readonly valueBytes: number }): Promise<void> {
-  const { errors } = await generator.run({ operation: 'set', outstanding: 512, keys, valueBytes, each: true });
+export async function fill(generator: GeneratorProcess, { keys, valueBytes }: { readonly keys: number; readonly valueBytes: number }, connection = 0): Promise<void> {
+  const { errors } = await generator.run({ operation: 'set', outstanding: 512, keys, valueBytes, each: true }, connection);
   const reasons = Object.entries(errors).map(([reason, count]) => `${reason} ${count}`);
   if (reasons.length > 0) throw new Error(`sets failed before the rounds began: ${reasons.join(', ')}`);
 }

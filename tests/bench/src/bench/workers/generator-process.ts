@@ -16,15 +16,17 @@ export async function endChild(child: ChildProcess): Promise<void> {
 /** A load generator in a process of its own. */
 export class GeneratorProcess {
   readonly #child: ChildProcess;
+  #connectionCount = 0;
 
   private constructor(child: ChildProcess) {
     this.#child = child;
   }
 
-  static async start(target: Target): Promise<GeneratorProcess> {
+  /** With a first connection where a target is named. */
+  static async start(target?: Target): Promise<GeneratorProcess> {
     const generator = new GeneratorProcess(fork(pathOf('generator.ts'), { serialization: 'advanced' }));
     try {
-      await generator.#ask({ kind: 'connect', target });
+      if (target !== undefined) await generator.connect(target);
       return generator;
     } catch (error) {
       await generator.stop();
@@ -36,9 +38,16 @@ export class GeneratorProcess {
     return this.#child.pid!;
   }
 
+  /** One more connection. Answers its number, 0 for the first; one at a time. */
+  async connect(target: Target): Promise<number> {
+    await this.#ask({ kind: 'connect', target });
+    this.#connectionCount += 1;
+    return this.#connectionCount - 1;
+  }
+
   /** One round at a time. */
-  async run(round: Round): Promise<RoundResult> {
-    const answer = await this.#ask({ kind: 'round', round });
+  async run(round: Round, connection = 0): Promise<RoundResult> {
+    const answer = await this.#ask({ kind: 'round', round, connection });
     if (answer.kind !== 'done') throw new Error(`the generator answered ${answer.kind}`);
     return answer.result;
   }
@@ -79,6 +88,30 @@ export async function startEchoServer(answerBytes: number): Promise<EchoServer> 
   try {
     const [{ port }] = (await once(child, 'message')) as [{ port: number }];
     return { address: `127.0.0.1:${port}`, pid: child.pid!, stop: () => endChild(child) };
+  } catch (error) {
+    await endChild(child);
+    throw error;
+  }
+}
+
+export interface OtlpReceiver {
+  /** For OTEL_EXPORTER_OTLP_ENDPOINT. */
+  readonly endpoint: string;
+  /** Spans of client requests that came so far. One call at a time. */
+  requestSpans(): Promise<number>;
+  stop(): Promise<void>;
+}
+
+export async function startOtlpReceiver(): Promise<OtlpReceiver> {
+  const child = fork(pathOf('otlp-receiver.ts'));
+  try {
+    const [{ port }] = (await once(child, 'message')) as [{ port: number }];
+    const requestSpans = async (): Promise<number> => {
+      const answered = once(child, 'message') as Promise<[{ requestSpans: number }]>;
+      child.send({});
+      return (await answered)[0].requestSpans;
+    };
+    return { endpoint: `http://127.0.0.1:${port}`, requestSpans, stop: () => endChild(child) };
   } catch (error) {
     await endChild(child);
     throw error;

@@ -23,7 +23,8 @@ export interface Round {
   readonly verify?: boolean;
 }
 
-export type ToGenerator = { readonly kind: 'connect'; readonly target: Target } | { readonly kind: 'round'; readonly round: Round } | { readonly kind: 'stop' };
+/** Connections are numbered from 0 in the order in which they were asked for. */
+export type ToGenerator = { readonly kind: 'connect'; readonly target: Target } | { readonly kind: 'round'; readonly round: Round; readonly connection: number } | { readonly kind: 'stop' };
 
 export interface RoundResult {
   readonly operations: number;

@@ -58,15 +58,16 @@ async function runRound(connection: Connection, round: Round): Promise<RoundResu
   return { operations: latencies.count, elapsedMs, operationsPerSecond: (latencies.count / elapsedMs) * 1000, p50Ms: p50, p99Ms: p99, maxMs: max, errors };
 }
 
-let connection: Connection | undefined;
+const connections: Connection[] = [];
 
 async function handle(message: ToGenerator): Promise<FromGenerator | undefined> {
   if (message.kind === 'connect') {
-    connection = await connect(message.target);
+    connections.push(await connect(message.target));
     return { kind: 'connected' };
   }
   if (message.kind === 'round') {
-    if (connection === undefined) throw new Error('no target was named');
+    const connection = connections[message.connection];
+    if (connection === undefined) throw new Error(`there is no connection ${message.connection}`);
     return { kind: 'done', result: await runRound(connection, message.round) };
   }
   stop.abort();
