@@ -1,7 +1,7 @@
 // What Prometheus itself says of the configuration and the rules, where its promtool is installed.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { itWith } from '../it-with.ts';
+import { itWith } from '@atoll/platform-etcd/testing';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const itWithTool = itWith(spawnSync('promtool', ['--version']).status === 0, 'promtool is not installed (it comes with Prometheus)');

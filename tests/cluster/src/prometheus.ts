@@ -2,10 +2,9 @@
 // fires after two.
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { eventually } from '@atoll/platform-etcd/testing';
+import { eventually, freePort } from '@atoll/platform-etcd/testing';
 import { ROOT } from './run-command.ts';
 
 const BINARY = process.env['PROMETHEUS_BIN'] ?? 'prometheus';
@@ -86,12 +85,4 @@ export class Prometheus {
   async fired(): Promise<Set<string>> {
     return new Set((await this.query('last_over_time(ALERTS{alertstate="firing"}[1h])')).map(({ labels }) => labels['alertname']!));
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -1,7 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { freePort } from '@atoll/platform-etcd/testing';
 import { ROOT } from './run-command.ts';
 
 export type Service = 'router' | 'storage-node' | 'coordinator' | 'backup';
@@ -35,15 +35,6 @@ export async function runServiceToItsEnd(service: Service, settings: Readonly<Re
   return { code, output: `${stdout}${stderr}`, stderr };
 }
 
-/** A port that nothing listens on now. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 /** Settings of a service on free ports of its own. */
 export async function ownAddresses(): Promise<Record<string, string>> {

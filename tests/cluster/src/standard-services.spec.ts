@@ -4,9 +4,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { jest } from '@jest/globals';
-import { eventually } from '@atoll/platform-etcd/testing';
+import { eventually, itWith } from '@atoll/platform-etcd/testing';
 import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
-import { itWith } from './it-with.ts';
 import { runCommand } from './run-command.ts';
 
 jest.setTimeout(60_000);

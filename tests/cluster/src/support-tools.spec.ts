@@ -4,9 +4,8 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { jest } from '@jest/globals';
-import { eventually } from '@atoll/platform-etcd/testing';
+import { eventually, itWith } from '@atoll/platform-etcd/testing';
 import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
-import { itWith } from './it-with.ts';
 import { Load } from './load.ts';
 import { ROOT, runCommand, type CommandResult } from './run-command.ts';
 

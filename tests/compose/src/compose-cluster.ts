@@ -2,9 +2,9 @@
 import { credentials } from '@grpc/grpc-js';
 import { createClient, type AtollClient, type ClientOptions } from '@atoll/client';
 import { AdminClient, type Event, type Node, type Partition } from '@atoll/contracts/atoll/v1/admin';
-import { eventually } from '@atoll/platform-etcd/testing';
+import { eventually, freePorts } from '@atoll/platform-etcd/testing';
 import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
-import { freePorts, must, run } from './docker.ts';
+import { must, run } from './docker.ts';
 
 const CALL_MS = 10_000;
 const HEALTHY_MS = 90_000;

@@ -1,10 +1,9 @@
 // infra/compose with real containers. Skipped where no Docker engine answers or an image is missing.
 import { jest } from '@jest/globals';
 import type { AtollClient } from '@atoll/client';
-import { eventually } from '@atoll/platform-etcd/testing';
+import { describeWith, eventually } from '@atoll/platform-etcd/testing';
 import { Load } from '@atoll/tests-cluster/load';
 import { ComposeCluster } from './compose-cluster.ts';
-import { describeWith } from './describe-with.ts';
 import { findDocker, must } from './docker.ts';
 
 jest.setTimeout(120_000);

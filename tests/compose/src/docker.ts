@@ -1,6 +1,5 @@
 // Docker as its command line has it. Only `findDocker` is allowed to find nothing; it starts no daemon.
 import { spawn } from 'node:child_process';
-import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
 export const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
@@ -57,14 +56,4 @@ async function imagesOf(compose: readonly string[], services: readonly string[])
   const config = await must([...compose, 'config'], { env: { ...process.env, COMPOSE_PROFILES: 'scale-out' } });
   const images = services.map((service) => new RegExp(`^  ${service}:\\n(?: {4}.*\\n)*? {4}image: (\\S+)`, 'm').exec(`${config}\n`)?.[1]);
   return [...new Set(images.map((image, index) => image ?? `that of ${services[index]}`))];
-}
-
-/** Ports of 127.0.0.1 that nobody listens on at this moment. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer());
-  const ports = await Promise.all(
-    servers.map((server) => new Promise<number>((resolve) => server.listen(0, '127.0.0.1', () => resolve((server.address() as { port: number }).port)))),
-  );
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }

@@ -3,8 +3,9 @@ import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { CacheService } from '@atoll/contracts/atoll/v1/cache';
+import { freePorts } from '@atoll/platform-etcd/testing';
 import { addStandardServices, type Health } from '@atoll/platform-grpc';
-import { ROOT, freePorts, run, type CommandResult } from './docker.ts';
+import { ROOT, run, type CommandResult } from './docker.ts';
 
 const SCRIPT = join(ROOT, 'infra/docker/grpc-health.mjs');
 const check = (address: string): Promise<CommandResult> => run([process.execPath, SCRIPT, address]);

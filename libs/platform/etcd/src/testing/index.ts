@@ -1,8 +1,10 @@
 export { eventually } from './eventually.ts';
+export { freePort, freePorts } from './free-ports.ts';
 export { InMemoryEtcd } from './in-memory-etcd.ts';
 export type { InMemoryBackup } from './in-memory-etcd.ts';
 export { InMemoryMetadataStore } from './in-memory-metadata-store.ts';
 export { metadataStoreContract } from './metadata-store-contract.ts';
 export type { ContractSubject } from './metadata-store-contract.ts';
+export { describeWith, itWith } from './outside-tools.ts';
 export { startEtcd, startEtcdCluster } from './start-etcd.ts';
 export type { TestEtcd } from './start-etcd.ts';

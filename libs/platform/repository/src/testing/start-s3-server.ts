@@ -1,10 +1,10 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { describeWith, freePort } from '@atoll/platform-etcd/testing';
 import type { S3Options } from '../stores/s3-object-store.ts';
 
 const START_TIMEOUT_MS = 20_000;
@@ -45,9 +45,7 @@ function findS3Server(): { readonly path: string; readonly index: number } | str
 /** `describe` where there is a server; else the specs are skipped and the reason is printed. */
 export function describeWithS3(): typeof describe.skip {
   const found = findS3Server();
-  if (typeof found !== 'string') return describe;
-  console.log(`skipped: ${found}`);
-  return describe.skip;
+  return describeWith(typeof found === 'string' ? found : undefined);
 }
 
 export async function startS3Server(): Promise<TestS3Server> {
@@ -85,14 +83,6 @@ export async function startS3Server(): Promise<TestS3Server> {
   };
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 async function waitUntilItAnswers(url: string, child: ChildProcess): Promise<void> {
   const endsAtMs = performance.now() + START_TIMEOUT_MS;

@@ -1,10 +1,9 @@
 // A Redis Cluster of three masters and three replicas on free ports of this machine, and a client that knows its slots.
 import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from '@atoll/platform-etcd/testing';
 import { createClient } from 'redis';
 import { endChild } from '../workers/generator-process.ts';
 import { slotOfKey } from './redis-slot.ts';
@@ -197,13 +196,4 @@ async function within<T>(work: Promise<T>, ms: number): Promise<T> {
   } finally {
     clearTimeout(timer);
   }
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }

@@ -5,9 +5,10 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { freePort } from '@atoll/platform-etcd/testing';
 import { createClient } from 'redis';
 import { makeValue } from '../../value-pattern.ts';
-import { freePort, launchClusterNode, type SlotRange } from '../failover/redis-cluster.ts';
+import { launchClusterNode, type SlotRange } from '../failover/redis-cluster.ts';
 import { slotOfKey } from '../failover/redis-slot.ts';
 import { endChild } from '../workers/generator-process.ts';
 

@@ -1,9 +1,9 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from '@atoll/platform-etcd/testing';
 import { endChild } from './generator-process.ts';
 
 export interface RedisServer {
@@ -40,13 +40,4 @@ export async function startRedisServer(): Promise<RedisServer | undefined> {
     await stop();
     throw new Error('redis-server did not become ready', { cause: error });
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }
