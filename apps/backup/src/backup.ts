@@ -1,8 +1,8 @@
 import { BackupService, type BackupServer } from '@atoll/contracts/atoll/v1/backup';
 import { formatAddress, type Address } from '@atoll/platform-config';
-import { connectEtcd, type MetadataStore } from '@atoll/platform-etcd';
+import type { MetadataStore } from '@atoll/platform-etcd';
 import { addStandardServices, createGrpcServer } from '@atoll/platform-grpc';
-import { etcdMetrics } from '@atoll/platform-lifecycle';
+import { connectMetadata } from '@atoll/platform-lifecycle';
 import { formatRepositoryLocation } from '@atoll/platform-repository';
 import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type Telemetry } from '@atoll/platform-telemetry';
 import type { Config } from './config.ts';
@@ -33,7 +33,7 @@ export interface Backup {
 /** Resolves when the servers listen; etcd may still be away. Throws StartupError for a busy port. */
 export async function startBackup({ config, logger, telemetry, ...options }: BackupOptions): Promise<Backup> {
   const { common } = config;
-  const store = options.store ?? connectEtcd({ endpoints: common.etcdEndpoints, observer: etcdMetrics(telemetry.metrics) });
+  const store = options.store ?? connectMetadata(common.etcdEndpoints, telemetry.metrics);
   const probe = new SharedProbe({ location: config.repository, s3: config.s3, timeoutMs: config.probeMs });
   const grpc = createGrpcServer({ telemetry, logger });
   const service: BackupServer = {

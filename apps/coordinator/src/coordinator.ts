@@ -6,9 +6,9 @@ import { CopyService } from '@atoll/contracts/atoll/v1/copy';
 import { LocksService } from '@atoll/contracts/atoll/v1/locks';
 import { randomHex, type Clock, type Random } from '@atoll/core-runtime';
 import { formatAddress, type Address } from '@atoll/platform-config';
-import { ClientLocks, RECOVERY_COMMAND, appendEvent, campaign, connectEtcd, type ClusterView, type Election, type MetadataStore } from '@atoll/platform-etcd';
+import { ClientLocks, RECOVERY_COMMAND, appendEvent, campaign, type ClusterView, type Election, type MetadataStore } from '@atoll/platform-etcd';
 import { addStandardServices, createGrpcServer } from '@atoll/platform-grpc';
-import { etcdMetrics, guardMetadata, openCluster } from '@atoll/platform-lifecycle';
+import { connectMetadata, guardMetadata, openCluster } from '@atoll/platform-lifecycle';
 import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type Telemetry } from '@atoll/platform-telemetry';
 import { connectReplicationPeer, type ConnectPeer } from './adapters/replication-peer.ts';
 import type { AdminContext } from './admin-context.ts';
@@ -58,7 +58,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
   const { connect = (address: string) => connectReplicationPeer(address, config.nodeCallMs) } = options;
   const { common } = config;
   const store = guardMetadata({
-    store: options.store ?? connectEtcd({ endpoints: common.etcdEndpoints, observer: etcdMetrics(telemetry.metrics) }),
+    store: options.store ?? connectMetadata(common.etcdEndpoints, telemetry.metrics),
     logger,
     metrics: telemetry.metrics,
     beginsBehind: true,

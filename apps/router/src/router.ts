@@ -3,9 +3,9 @@
 import { randomBytes } from 'node:crypto';
 import { AtollError } from '@atoll/core-errors';
 import { formatAddress, type Address } from '@atoll/platform-config';
-import { connectEtcd, type ClusterView, type MetadataStore } from '@atoll/platform-etcd';
+import type { ClusterView, MetadataStore } from '@atoll/platform-etcd';
 import { createGrpcServer } from '@atoll/platform-grpc';
-import { etcdMetrics, guardMetadata, openCluster } from '@atoll/platform-lifecycle';
+import { connectMetadata, guardMetadata, openCluster } from '@atoll/platform-lifecycle';
 import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type Telemetry } from '@atoll/platform-telemetry';
 import type { Config } from './config.ts';
 import { Dispatcher } from './dispatcher.ts';
@@ -45,7 +45,7 @@ export interface Router {
 /** Resolves when the servers listen; etcd may still be away. Throws StartupError for a busy port. */
 export async function startRouter(options: RouterOptions): Promise<Router> {
   const { config, logger, telemetry, random = Math.random } = options;
-  const store = guardMetadata({ store: options.store ?? connectEtcd({ endpoints: config.common.etcdEndpoints, observer: etcdMetrics(telemetry.metrics) }), logger, metrics: telemetry.metrics });
+  const store = guardMetadata({ store: options.store ?? connectMetadata(config.common.etcdEndpoints, telemetry.metrics), logger, metrics: telemetry.metrics });
   const stopping = new AbortController();
   const metrics = new RouterMetrics(telemetry.metrics);
   const events = new RouterEvents(logger, telemetry.metrics);

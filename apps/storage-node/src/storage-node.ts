@@ -9,9 +9,9 @@ import { hasReplica, namesText, stopRiskOf, type NodeRecord, type StopRisk } fro
 import type { ClockReading } from '@atoll/core-replication';
 import { randomHex, toNodeId, type Random } from '@atoll/core-runtime';
 import { formatAddress, type Address } from '@atoll/platform-config';
-import { connectEtcd, registerNode, type ClusterChange, type ClusterView, type GuardedMetadataStore, type MetadataStore, type NodeRegistration } from '@atoll/platform-etcd';
+import { registerNode, type ClusterChange, type ClusterView, type GuardedMetadataStore, type MetadataStore, type NodeRegistration } from '@atoll/platform-etcd';
 import { callUnary, createChannelOptions, createGrpcServer } from '@atoll/platform-grpc';
-import { etcdMetrics, guardMetadata, openCluster } from '@atoll/platform-lifecycle';
+import { connectMetadata, guardMetadata, openCluster } from '@atoll/platform-lifecycle';
 import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type Telemetry } from '@atoll/platform-telemetry';
 import { CacheOperations } from './cache/cache-operations.ts';
 import { OperationMetrics } from './cache/operation-metrics.ts';
@@ -103,7 +103,7 @@ function createSystemRandom(): Random {
 export async function startStorageNode(options: StorageNodeOptions): Promise<StorageNode> {
   const { config, logger, telemetry, random = createSystemRandom() } = options;
   const markFile = config.dataDir === undefined ? undefined : await MarkFile.open(config.dataDir, logger);
-  const store = guardMetadata({ store: options.store ?? connectEtcd({ endpoints: config.etcdEndpoints, observer: etcdMetrics(telemetry.metrics) }), logger, metrics: telemetry.metrics, seen: markFile?.seen });
+  const store = guardMetadata({ store: options.store ?? connectMetadata(config.etcdEndpoints, telemetry.metrics), logger, metrics: telemetry.metrics, seen: markFile?.seen });
   markFile?.follow(() => (store.clusterId === undefined ? undefined : { clusterId: store.clusterId, mark: store.mark }));
   const incarnation = randomHex(random, 8);
   const turn = new TurnEnd();

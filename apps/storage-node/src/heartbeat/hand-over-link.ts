@@ -9,17 +9,18 @@ export function linkHandOver(span: Span, { handOver, replica, keyspace, partitio
   if (handOver === undefined || nowMs > handOver.untilMs) return;
   // In a later office of this replica it is a thing of the past.
   if (replica.leader !== undefined && replica.leader.epoch !== handOver.epoch) return;
-  const context = parseTraceparent(handOver.traceparent);
-  if (context === undefined) return;
-  span.setAttributes({ 'atoll.keyspace': keyspace, 'atoll.partition': partition });
-  span.addLink({ context, attributes: { 'atoll.link': 'hand_over' } });
+  link(span, 'hand_over', handOver, { keyspace, partition });
 }
 
 /** A request that is refused since the partition stands still for a cut-over links to the trace of that (R37). */
 export function linkCutOver(span: Span, { cutOver, replica, keyspace, partition }: Pick<HostedReplica, 'cutOver' | 'replica' | 'keyspace' | 'partition'>): void {
   if (cutOver === undefined || replica.leader?.record.record.frozen !== cutOver.id) return;
-  const context = parseTraceparent(cutOver.traceparent);
+  link(span, 'cut_over', cutOver, { keyspace, partition });
+}
+
+function link(span: Span, met: 'hand_over' | 'cut_over', { traceparent }: { readonly traceparent: string }, { keyspace, partition }: Pick<HostedReplica, 'keyspace' | 'partition'>): void {
+  const context = parseTraceparent(traceparent);
   if (context === undefined) return;
   span.setAttributes({ 'atoll.keyspace': keyspace, 'atoll.partition': partition });
-  span.addLink({ context, attributes: { 'atoll.link': 'cut_over' } });
+  span.addLink({ context, attributes: { 'atoll.link': met } });
 }

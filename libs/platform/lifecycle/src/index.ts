@@ -1,6 +1,6 @@
 export { EXIT, classifyStartFailure } from './exit-codes.ts';
 export type { ExitCode } from './exit-codes.ts';
-export { etcdMetrics } from './etcd-metrics.ts';
+export { connectMetadata } from './connect-metadata.ts';
 export { guardMetadata } from './guard-metadata.ts';
 export type { GuardMetadataOptions } from './guard-metadata.ts';
 export { openCluster } from './open-cluster.ts';
