@@ -26,7 +26,6 @@ export interface ChangedKey {
 
 /** What a key takes here beside its bytes and those of its value; a guess on the safe side. */
 const KEY_OVERHEAD_BYTES = 300;
-const MARK_BYTES = 128;
 
 export interface OverlayOptions {
   readonly interval: HashInterval;
@@ -95,10 +94,7 @@ export class ChangeOverlay {
       for (const key of evicted) this.#note(key, undefined, 0, version);
       if (operation.kind === 'put') this.#note(operation.key, operation.value, operation.expiresAtMs, version);
       else if (operation.kind === 'delete') this.#note(operation.key, undefined, 0, version);
-      else if (operation.kind === 'expire') {
-        this.#expiries.add(operation, (this.#order += 1));
-        this.#bytes += MARK_BYTES;
-      }
+      else if (operation.kind === 'expire') this.#expiries.add(operation, (this.#order += 1));
     }
   }
 

@@ -8,6 +8,11 @@ export interface ExpiryMark {
   readonly watermarkMs: number;
 }
 
+type OrderedMark = ExpiryMark & { readonly order: number };
+
+/** Marks that are kept as they came, at least. */
+const JOIN_MARKS = 256;
+
 interface Segment {
   readonly from: Hash64;
   /** Undefined where no mark covers it. */
@@ -19,17 +24,19 @@ interface Segment {
  * what those before it say: one mark for each segment between two ends of marks is enough.
  */
 export class ExpiryMarks {
-  readonly #marks: (ExpiryMark & { readonly order: number })[] = [];
+  #marks: OrderedMark[] = [];
   #segments: readonly Segment[] | undefined;
-
-  get count(): number {
-    return this.#marks.length;
-  }
+  #joinAt = JOIN_MARKS;
 
   /** `order` grows from call to call. */
   add(mark: ExpiryMark, order: number): void {
     this.#marks.push({ ...mark, order });
     this.#segments = undefined;
+    if (this.#marks.length < this.#joinAt) return;
+    // What later marks have covered is forgotten: a log of days has many that say the same.
+    const segments = segmentsOf(this.#marks);
+    this.#marks = segments.flatMap(({ from, mark: latest }, index) => (latest === undefined ? [] : [{ from, to: segments[index + 1]?.from, ...latest }])).sort((a, b) => a.order - b.order);
+    this.#joinAt = Math.max(JOIN_MARKS, 2 * this.#marks.length);
   }
 
   /** Whether an entry that came to be at `order` is gone by a later mark. */
@@ -53,7 +60,7 @@ export class ExpiryMarks {
 }
 
 /** Painted from the latest mark to the first: what is painted stays, and is skipped by a pointer to what is not. */
-function segmentsOf(marks: readonly (ExpiryMark & { readonly order: number })[]): readonly Segment[] {
+function segmentsOf(marks: readonly OrderedMark[]): readonly Segment[] {
   const edges = marks.flatMap(({ from, to }) => (to === undefined ? [from] : [from, to])).sort(compareHash);
   const starts = edges.filter((edge, index) => index === 0 || compareHash(edge, edges[index - 1]!) !== 0);
   const painted: Segment['mark'][] = starts.map(() => undefined);
