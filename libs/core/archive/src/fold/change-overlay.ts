@@ -68,7 +68,7 @@ export class ChangeOverlay {
   }
 
   /** Whether the key has a word here, and whether an entry from before all steps is gone by an expiry. */
-  hides(key: Buffer, hash: Hash64, expiresAtMs: number): boolean {
+  hides(key: Uint8Array, hash: Hash64, expiresAtMs: number): boolean {
     return this.#changed.has(textOf(key)) || this.#expiries.removes(hash, expiresAtMs, 0);
   }
 
@@ -126,7 +126,7 @@ export class ChangeOverlay {
 }
 
 const weightOf = ({ key, value }: ChangedKey): number => key.length + (value?.length ?? 0) + KEY_OVERHEAD_BYTES;
-const textOf = (key: Uint8Array): string => Buffer.from(key.buffer, key.byteOffset, key.byteLength).latin1Slice();
+const textOf = (key: Uint8Array): string => Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString('latin1');
 
 /** Bytes that were written and cannot be read; other errors stay what they are. */
 export function malformed({ chunk }: RestoreStep, error: unknown): unknown {

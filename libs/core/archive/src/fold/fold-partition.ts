@@ -99,7 +99,7 @@ async function* merge(options: FoldOptions, rows: readonly RestoreStep[], overla
         if (full !== undefined) yield full;
       }
       if (overlay.hides(row.key, hash, row.expiresAtMs)) continue;
-      const full = slices.add({ key: row.key, hash, value: row.value, expiresAtMs: row.expiresAtMs, version: row.version });
+      const full = slices.add({ key: viewOf(row.key), hash, value: viewOf(row.value), expiresAtMs: row.expiresAtMs, version: row.version });
       if (full !== undefined) yield full;
     }
   }
@@ -110,6 +110,8 @@ async function* merge(options: FoldOptions, rows: readonly RestoreStep[], overla
   }
   yield slices.end(interval.to);
 }
+
+const viewOf = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 function rowsOf(step: RestoreStep, plain: Buffer): readonly EntryRow[] {
   try {
