@@ -1,5 +1,4 @@
 import type { ServerWritableStream } from '@grpc/grpc-js';
-import { setTimeout as pause } from 'node:timers/promises';
 import {
   CopyService,
   FollowSourceResponse,
@@ -15,6 +14,7 @@ import { AtollError, isAtollError } from '@atoll/core-errors';
 import { writePaced, type CallContext, type GrpcServer } from '@atoll/platform-grpc';
 import { toKeyspaceMessage } from '@atoll/platform-wire';
 import type { ArchiveSource } from './archive-source.ts';
+import { rest } from './rest.ts';
 
 /** A reader that has everything hears so often, in ms, that this is so: else it counts as behind. */
 const TELL_MS = 500;
@@ -61,7 +61,7 @@ export class ArchiveSources {
       release();
     }
     for (;;) {
-      await pause(TELL_MS, undefined, { signal });
+      await rest(TELL_MS, signal);
       await write(this.#find(request).still(request));
     }
   }

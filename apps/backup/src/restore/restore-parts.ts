@@ -3,10 +3,10 @@ import { createHash } from 'node:crypto';
 import { MigrationMethod, MigrationState, type Migration } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError } from '@atoll/core-errors';
 import { KEYSPACE_NAME_MAX } from '@atoll/core-runtime';
-import { setTimeout as pause } from 'node:timers/promises';
 import type { JobRun } from '../jobs/job-kind.ts';
 import { patiently } from '../jobs/patience.ts';
 import { mayPassInCluster, type ClusterCalls } from './cluster-calls.ts';
+import { rest } from './rest.ts';
 import type { RestoreAsk } from './restore-ask.ts';
 
 /** One keyspace of a restore. */
@@ -101,7 +101,7 @@ export async function untilFilled({ run, calls, migration: id, failure, onSeen }
       if (copy.differing > 0) throw new AtollError('ARCHIVE_DAMAGED', `${copy.differing} sub-ranges of ${copy.target} are not as in the archive: does it evict?`);
       return;
     }
-    await pause(POLL_MS, undefined, { signal: run.signal });
+    await rest(POLL_MS, run.signal);
   }
 }
 
@@ -117,7 +117,7 @@ export async function cutOver({ run, calls, migration: id, failure, onSeen }: Pa
     const migration = await patiently(run, () => calls.cutOver(id, MAX_PAUSE_MS), { isPassing: isRefused });
     if (migration.state === MigrationState.MIGRATION_STATE_SUCCEEDED) return migration;
     run.waitsFor(migration.problem);
-    await pause(POLL_MS, undefined, { signal: run.signal });
+    await rest(POLL_MS, run.signal);
   }
 }
 
@@ -133,7 +133,7 @@ export async function cancelPart(run: Pick<JobRun, 'signal' | 'waitsFor'>, calls
     if (state !== MigrationState.MIGRATION_STATE_CANCELLING) await patiently(run, () => calls.cancel(id), { isPassing, patienceMs: POLL_MS }).catch((error: unknown) => {
       if (!isPassing(error)) throw error;
     });
-    await pause(POLL_MS, undefined, { signal: run.signal });
+    await rest(POLL_MS, run.signal);
   }
 }
 
