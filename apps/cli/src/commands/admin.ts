@@ -10,6 +10,7 @@ import { print, printJson, type Io } from '../io.ts';
 import { eventJson, nodeJson, partitionJson } from '../output/messages.ts';
 import { bytesText, durationText } from '../output/quantities.ts';
 import { renderTable } from '../output/table.ts';
+import { cancelJobCommand, restoreCommand, verifyArchiveCommand, watchJobCommand } from './backup-restore.ts';
 import type { SetExitCode } from './dev.ts';
 import { jsonOption, timeoutOption, tokenText, wholeNumber } from './options.ts';
 
@@ -169,5 +170,11 @@ export function backupCommand(io: Io, setExitCode: SetExitCode): Command {
         client.close();
       }
     });
-  return new Command('backup').description('archives of the cluster').addCommand(repository);
+  return new Command('backup')
+    .description('archives of the cluster, and jobs that make, read and restore them')
+    .addCommand(repository)
+    .addCommand(restoreCommand(io, setExitCode))
+    .addCommand(verifyArchiveCommand(io, setExitCode))
+    .addCommand(watchJobCommand(io, setExitCode))
+    .addCommand(cancelJobCommand(io));
 }
