@@ -129,8 +129,12 @@ it('goes on when the backup service, a node and the coordinator are killed in th
   await cluster.kill('coordinator-1');
   await cluster.startProcess('coordinator-1');
   await cluster.startProcess('node-2');
-  const [migration] = await cluster.migrations();
-  await eventually('it goes faster', () => cluster.resumeMigration(migration!.id, 50_000_000).then(() => true, () => false), END_MS);
+  const faster = async (): Promise<boolean> => {
+    const migration = (await cluster.migrations()).find(({ copy }) => copy?.target === 'slow');
+    await cluster.resumeMigration(migration!.id, 50_000_000);
+    return true;
+  };
+  await eventually('it goes faster', () => faster().catch(() => false), END_MS);
   const job = await succeeded(id);
   expect(job.takeUps).toBeGreaterThan(0);
   expect(await differing('slow')).toEqual([]);
@@ -147,7 +151,7 @@ it('leaves nothing behind when it is cancelled, when the archive is damaged, or 
   const big: WrittenEntry[] = Array.from({ length: 160 }, (_, index) => ({ key: `big-${index}`, value: Buffer.alloc(MIB, index) }));
   await write('big', { name: 'big', partitionCount: 8, settings: {}, entries: big });
   const short = await ended(await begin({ archive: 'big' }));
-  expect(short.problem).toMatch(/^target: 2 replicas of \d+ bytes do not fit into the \d+ bytes that 3 nodes have free below 95 %: \d+ are needed, and there are node-1 \d+, node-2 \d+, node-3 \d+$/);
+  expect(short.problem).toMatch(/^target: 2 replicas of \d+ bytes do not fit into the \d+ bytes that 3 nodes have free below 95 %: \d+ are needed, and there are node-\d \d+, node-\d \d+, node-\d \d+$/);
 
   const { keyspaces: [archived] } = (await repository.readManifest('full'));
   const [chunk] = archived!.ranges[5]!.chunks;

@@ -52,7 +52,7 @@ afterAll(async () => {
 
 const SOURCE = createKeyspaceSpec({ name: 'orders', id: 'far1', partitionCount: 16, replicationFactor: 3, defaultTtlMs: 5000, eviction: 'NONE' });
 const told = (changes: Partial<DescribeSourceResponse> = {}): DescribeSourceResponse => ({ clusterId: 'elsewhere', keyspaceId: SOURCE.id, keyspace: toKeyspaceMessage(SOURCE), partitions: [], ...changes });
-const TARGET = { name: 'orders', partitionCount: 32, replicationFactor: 2, minInSync: 0, takesPlaceOf: '' };
+const TARGET = { name: 'orders', partitionCount: 32, replicationFactor: 2, minInSync: 0 };
 const routers = (): string[] => [first.address, second.address];
 const start = (fields: Partial<StartMigrationRequest> = {}) => callUnary(running.admin, 'startMigration', ask({ id: 'c', method: MigrationMethod.MIGRATION_METHOD_COPY, keyspace: 'orders', target: TARGET, sourceRouters: routers(), ...fields }), DEADLINE);
 const stored = (name: string) => {

@@ -20,7 +20,7 @@ afterEach(() => {
   for (const node of cluster.nodes.values()) Object.assign(node, { transfers: {} });
 });
 
-const TARGET = { name: 'wide', partitionCount: 128, replicationFactor: 3, minInSync: 0, takesPlaceOf: '' };
+const TARGET = { name: 'wide', partitionCount: 128, replicationFactor: 3, minInSync: 0 };
 const copy = (fields: Partial<StartMigrationRequest> = {}): StartMigrationRequest => ask({ id: 'c', method: MigrationMethod.MIGRATION_METHOD_COPY, target: TARGET, ...fields });
 const start = (fields: Partial<StartMigrationRequest> = {}) => callUnary(running.admin, 'startMigration', copy(fields), DEADLINE);
 const stored = (name: string) => {
