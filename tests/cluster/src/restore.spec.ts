@@ -121,20 +121,14 @@ it('what is there is not touched, unless it is empty or is to be replaced; then 
 });
 
 it('goes on when the backup service, a node and the coordinator are killed in the middle of it', async () => {
-  const id = await begin({ archive: 'full', keyspaces: ['orders'], target: 'slow', partitionCount: 16, bytesPerSecond: 200_000 });
+  const id = await begin({ archive: 'full', keyspaces: ['orders'], target: 'slow', partitionCount: 16, bytesPerSecond: 50_000 });
   await eventually('it is in the middle', async () => (await jobOf(id)).progress!.entries > 100, END_MS);
   await cluster.kill('backup-1');
-  await cluster.kill('node-2');
   await cluster.startProcess('backup-1');
+  await cluster.kill('node-2');
   await cluster.kill('coordinator-1');
   await cluster.startProcess('coordinator-1');
   await cluster.startProcess('node-2');
-  const faster = async (): Promise<boolean> => {
-    const migration = (await cluster.migrations()).find(({ copy }) => copy?.target === 'slow');
-    await cluster.resumeMigration(migration!.id, 50_000_000);
-    return true;
-  };
-  await eventually('it goes faster', () => faster().catch(() => false), END_MS);
   const job = await succeeded(id);
   expect(job.takeUps).toBeGreaterThan(0);
   expect(await differing('slow')).toEqual([]);
