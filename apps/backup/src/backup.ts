@@ -90,7 +90,7 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     store,
     clusterId: common.clusterId,
     desk,
-    kinds: jobKinds(),
+    kinds: jobKinds({ access, defaults: config.jobs }),
     access,
     owner: `${common.id} (${formatAddress(address)})`,
     lockTtlMs: config.lockTtlMs,

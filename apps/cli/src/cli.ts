@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
-import { backupCommand, clusterCommand, eventsCommand, nodesCommand, partitionsCommand } from './commands/admin.ts';
+import { clusterCommand, eventsCommand, nodesCommand, partitionsCommand } from './commands/admin.ts';
+import { backupCommand } from './commands/backup.ts';
 import { dataCommands } from './commands/data.ts';
 import { devCommand } from './commands/dev.ts';
 import { nodeCommand, recoverCommand, transferCommand } from './commands/failover.ts';
