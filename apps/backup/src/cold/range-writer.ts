@@ -165,8 +165,8 @@ export class RangeWriter {
     this.#log = noLog();
     // Markers and the like: nobody who restores needs them.
     if (!isChanging) return;
-    this.contentBytes += size;
     if (this.#isIncrement) return this.#putWindow(runs);
+    this.contentBytes += size;
     const plain = Buffer.concat(runs);
     const { entries, firstSeq, lastSeq, firstMs, lastMs } = summarizeRun(plain);
     this.entries += entries;
@@ -188,6 +188,7 @@ export class RangeWriter {
       const rows = window.rows.slice(from, to);
       const deletes = rows.reduce((sum, { isDeleted }) => sum + (isDeleted === true ? 1 : 0), 0);
       this.entries += rows.length - deletes;
+      this.contentBytes += rows.reduce((sum, { key, value }) => sum + key.length + value.length, 0);
       this.#logChunks.push(await this.#put('ROWS', encodeRows(rows), { entries: rows.length - deletes, deletes, hashes: { first: rows[0]!.hash, last: rows.at(-1)!.hash } }));
       from = to;
     }
