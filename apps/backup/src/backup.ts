@@ -12,12 +12,16 @@ import { collectGarbage, deleteArchive, getArchive, listArchives } from './handl
 import { createBackup } from './handlers/create-backup.ts';
 import { getRepository } from './handlers/get-repository.ts';
 import { cancelBackupJob, getBackupJob, listBackupJobs, watchBackupJob } from './handlers/jobs.ts';
+import { deleteBackupSchedule, listBackupSchedules, putBackupSchedule } from './handlers/schedules.ts';
 import { ArchiveList } from './jobs/archive-list.ts';
 import { JobDesk } from './jobs/job-desk.ts';
 import { jobKinds } from './jobs/job-kinds.ts';
 import { startJobs } from './jobs/job-service.ts';
 import { RepositoryAccess } from './repository/repository-access.ts';
 import { SharedProbe } from './repository/shared-probe.ts';
+import { addScheduleMetrics } from './schedules/schedule-metrics.ts';
+import { ScheduleStore } from './schedules/schedule-store.ts';
+import { Scheduler } from './schedules/scheduler.ts';
 
 export interface BackupOptions {
   readonly config: Config;
@@ -49,6 +53,9 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
   const access = new RepositoryAccess({ location: config.repository, s3: config.s3, keys });
   const archives = new ArchiveList(access);
   const desk = new JobDesk({ store, tracing: telemetry.tracing });
+  const schedules = new ScheduleStore(store);
+  const scheduler = new Scheduler({ schedules, desk, archives, logger, nowMs: () => Date.now() });
+  addScheduleMetrics(telemetry.metrics, scheduler);
   const probe = new SharedProbe({ location: config.repository, s3: config.s3, timeoutMs: config.probeMs });
   const grpc = createGrpcServer({ telemetry, logger });
   const service: BackupServer = {
@@ -62,6 +69,9 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     getArchive: grpc.handlers.unary(BackupService.getArchive, (request) => getArchive(archives, request)),
     deleteArchive: grpc.handlers.unary(BackupService.deleteArchive, (request) => deleteArchive(desk, request)),
     collectGarbage: grpc.handlers.unary(BackupService.collectGarbage, (request) => collectGarbage(desk, request)),
+    putBackupSchedule: grpc.handlers.unary(BackupService.putBackupSchedule, (request) => putBackupSchedule({ schedules, archives }, request)),
+    listBackupSchedules: grpc.handlers.unary(BackupService.listBackupSchedules, () => listBackupSchedules({ schedules, archives })),
+    deleteBackupSchedule: grpc.handlers.unary(BackupService.deleteBackupSchedule, (request) => deleteBackupSchedule({ schedules, archives }, request)),
   };
   grpc.server.addService(BackupService, service);
   const health = addStandardServices(grpc.server, { services: [BackupService] });
@@ -96,6 +106,7 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     lockTtlMs: config.lockTtlMs,
     logger,
     telemetry,
+    scheduler,
   });
   logger.info({ address: formatAddress(address), http: http && formatAddress(http.address), repository: formatRepositoryLocation(config.repository) }, 'listening');
   return {
