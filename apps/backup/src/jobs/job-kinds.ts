@@ -1,7 +1,14 @@
 import type { JobKind } from './job-kind.ts';
+import { RestoreJob, type RestoreJobOptions } from '../restore/restore-job.ts';
+import { VerifyJob } from '../verify/verify-job.ts';
 import { collectJob, deleteJob } from './maintenance-jobs.ts';
 
+export interface JobKindsOptions {
+  readonly restore: RestoreJobOptions;
+  readonly partitionsAtOnce: number;
+}
+
 /** Every kind of job that this service does. */
-export function jobKinds(): readonly JobKind[] {
-  return [deleteJob, collectJob];
+export function jobKinds({ restore, partitionsAtOnce }: JobKindsOptions): readonly JobKind[] {
+  return [deleteJob, collectJob, new RestoreJob(restore), new VerifyJob({ partitionsAtOnce })];
 }
