@@ -1,4 +1,4 @@
-import { GIB, KIB } from '@atoll/core-runtime';
+import { GIB, KIB, MIB } from '@atoll/core-runtime';
 import {
   COMMON_PREFIX,
   COMMON_RELATIONS,
@@ -43,6 +43,7 @@ export const SETTINGS = {
   BACKUP_BYTES_PER_SECOND: bytes({ min: 64 * KIB, max: 64 * GIB, default: '32MiB', description: 'Bound on what a backup reads from all nodes together, keys and values per second, unless the job says another one. Higher ends sooner and takes more from clients.' }),
   BACKUP_COMPRESSION_LEVEL: integer({ min: 0, max: 19, default: '1', description: 'Of zstd; 0: archives are not compressed. Higher takes less room and more processor time.' }),
   BACKUP_PARTITIONS_AT_ONCE: integer({ min: 1, max: 64, default: '4', description: 'Partitions that a job reads or writes side by side. Each takes about 16 MiB of memory.' }),
+  BACKUP_CACHE_BYTES: bytes({ min: 8 * MIB, max: 64 * GIB, default: '256MiB', description: 'Chunks of archives that are kept in memory while they are restored: partitions that are filled side by side read the same ones.' }),
   BACKUP_BARRIER_HOLD_MS: durationMs({ min: 20, max: 10_000, default: '250ms', description: 'For at most so long writes wait while all partitions are brought to one moment (R39); a cut that takes longer is void and tried again.' }),
 };
 
@@ -54,6 +55,7 @@ export interface Config {
   readonly etcdCheckMs: number;
   readonly lockTtlMs: number;
   readonly keys: { readonly file: string | undefined; readonly text: string | undefined };
+  readonly cacheBytes: number;
   readonly jobs: JobDefaults;
 }
 
@@ -78,6 +80,7 @@ export function parseConfig(env: Env): Config {
     etcdCheckMs: values.BACKUP_ETCD_CHECK_MS,
     lockTtlMs: values.BACKUP_LOCK_TTL_MS,
     keys: { file: values.BACKUP_ARCHIVE_KEYS_FILE, text: values.BACKUP_ARCHIVE_KEYS },
+    cacheBytes: values.BACKUP_CACHE_BYTES,
     jobs: {
       bytesPerSecond: values.BACKUP_BYTES_PER_SECOND,
       compressionLevel: values.BACKUP_COMPRESSION_LEVEL,

@@ -219,7 +219,7 @@ export class CopyPuller {
       for await (const message of readEncodedStream(clients.take(address), CopyService.followSource, this.#request(), { signal: this.#abort.signal, traceparent })) yield FollowSourceResponse.decode(message);
     } catch (error) {
       if (!source.isElsewhere || !isAtollError(error)) throw error;
-      throw new AtollError(error.reason, `router ${address}: ${error.message}`, { cause: error });
+      throw new AtollError(error.reason, `${source.servedBy} ${address}: ${error.message}`, { cause: error });
     }
   }
 

@@ -99,6 +99,7 @@ export class CopySource {
       clusterId,
       keyspaceId: keyspace.spec.id,
       keyspace: undefined,
+      archive: '',
       partitions: led.map(({ partition, replica: { state } }) => ({ partition, bytes: state.store.liveBytes, entries: state.store.entryCount, generation: state.generation.counter })),
     };
   }

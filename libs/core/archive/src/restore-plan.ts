@@ -38,6 +38,10 @@ export interface RestoreStep {
 
 export interface RestoreSource {
   readonly partition: number;
+  /** Counter of its generation (R3). */
+  readonly generation: number;
+  /** The partition's time at the end, as far as it is known: what expires up to then has expired for good (I7, R23). */
+  readonly timeMs: number;
   readonly steps: readonly RestoreStep[];
   /** Where it stands when all steps are done; with `exact` a time, behind which what is stamped is left out. */
   readonly upTo: { readonly seq: number } | { readonly atMs: number };
@@ -90,12 +94,15 @@ export function planRestore(ask: RestoreAsk): RestorePlan {
       steps.push(...part.chunks.map((chunk) => ({ archive: manifest.id, chunk })));
       at = part.upTo;
     }
-    if (goal.barrier === undefined && !goal.isExact) return { partition: range.partition, steps, upTo: { seq: at!.seq } };
+    const place = { partition: range.partition, generation: range.generation.counter, steps };
+    if (goal.barrier === undefined && !goal.isExact) return { ...place, timeMs: range.lastMs, upTo: { seq: at!.seq } };
+    let timeMs = range.lastMs;
     const upTo = followLog(range, at!, logs, goal, (step) => {
       used.add(step.archive);
       steps.push(step);
+      timeMs = Math.max(timeMs, timeOf(step, goal));
     });
-    return { partition: range.partition, steps, upTo };
+    return { ...place, timeMs, upTo };
   });
   return toPlan(ask, { keyspace, sources, archives: [...chain, ...logs.map(({ manifest }) => manifest)].map(({ id }) => id).filter((id) => used.has(id)), goal });
 }
@@ -113,6 +120,10 @@ function partsOf(chain: readonly Manifest[], keyspace: ArchivedKeyspace, { parti
   }
   return parts;
 }
+
+/** A time that the partition has reached when the step is done; of a chunk that is not read to its end, that of its first entry. */
+const timeOf = ({ chunk, upToSeq }: RestoreStep, { isExact, atMs }: Goal): number =>
+  chunk.log === undefined ? 0 : upToSeq !== undefined || (isExact && chunk.log.lastMs > atMs) ? chunk.log.firstMs : chunk.log.lastMs;
 
 /** From the FULL to the archive. */
 export function chainOf(byId: ReadonlyMap<string, Manifest>, archive: string): readonly Manifest[] {
