@@ -13,6 +13,7 @@ import { collectGarbage, deleteArchive, getArchive, listArchives } from './handl
 import { createBackup } from './handlers/create-backup.ts';
 import { getRepository } from './handlers/get-repository.ts';
 import { cancelBackupJob, getBackupJob, listBackupJobs, watchBackupJob } from './handlers/jobs.ts';
+import { deleteBackupSchedule, listBackupSchedules, putBackupSchedule } from './handlers/schedules.ts';
 import { verifyBackup } from './handlers/verify-backup.ts';
 import { ArchiveList } from './jobs/archive-list.ts';
 import { restoreBackup } from './handlers/restore-backup.ts';
@@ -22,6 +23,9 @@ import { startJobs } from './jobs/job-service.ts';
 import { RepositoryAccess } from './repository/repository-access.ts';
 import { ArchiveSources, copyDefinition, copyHandlers } from './restore/archive-sources.ts';
 import { SharedProbe } from './repository/shared-probe.ts';
+import { addScheduleMetrics } from './schedules/schedule-metrics.ts';
+import { ScheduleStore } from './schedules/schedule-store.ts';
+import { Scheduler } from './schedules/scheduler.ts';
 
 export interface BackupOptions {
   readonly config: Config;
@@ -53,6 +57,9 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
   const access = new RepositoryAccess({ location: config.repository, s3: config.s3, keys });
   const archives = new ArchiveList(access);
   const desk = new JobDesk({ store, tracing: telemetry.tracing });
+  const schedules = new ScheduleStore(store);
+  const scheduler = new Scheduler({ schedules, desk, archives, logger, nowMs: () => Date.now() });
+  addScheduleMetrics(telemetry.metrics, scheduler);
   const probe = new SharedProbe({ location: config.repository, s3: config.s3, timeoutMs: config.probeMs });
   const grpc = createGrpcServer({ telemetry, logger });
   const service: BackupServer = {
@@ -68,6 +75,9 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     verifyBackup: grpc.handlers.unary(BackupService.verifyBackup, (request) => verifyBackup(desk, request)),
     deleteArchive: grpc.handlers.unary(BackupService.deleteArchive, (request) => deleteArchive(desk, request)),
     collectGarbage: grpc.handlers.unary(BackupService.collectGarbage, (request) => collectGarbage(desk, request)),
+    putBackupSchedule: grpc.handlers.unary(BackupService.putBackupSchedule, (request) => putBackupSchedule({ schedules, archives }, request)),
+    listBackupSchedules: grpc.handlers.unary(BackupService.listBackupSchedules, () => listBackupSchedules({ schedules, archives })),
+    deleteBackupSchedule: grpc.handlers.unary(BackupService.deleteBackupSchedule, (request) => deleteBackupSchedule({ schedules, archives }, request)),
   };
   grpc.server.addService(BackupService, service);
   const sources = new ArchiveSources();
@@ -99,12 +109,13 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     store,
     clusterId: common.clusterId,
     desk,
-    kinds: jobKinds({ restore: { sources, address: () => advertised, cacheBytes: config.cacheBytes }, partitionsAtOnce: config.jobs.partitionsAtOnce }),
+    kinds: jobKinds({ access, defaults: config.jobs, restore: { sources, address: () => advertised, cacheBytes: config.cacheBytes } }),
     access,
     owner: `${common.id} (${formatAddress(address)})`,
     lockTtlMs: config.lockTtlMs,
     logger,
     telemetry,
+    scheduler,
   });
   logger.info({ address: formatAddress(address), http: http && formatAddress(http.address), repository: formatRepositoryLocation(config.repository) }, 'listening');
   return {

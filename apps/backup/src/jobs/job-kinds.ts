@@ -1,14 +1,18 @@
-import type { JobKind } from './job-kind.ts';
+import { BackupJobKind } from '../cold/backup-job.ts';
+import type { JobDefaults } from '../config.ts';
+import type { RepositoryAccess } from '../repository/repository-access.ts';
 import { RestoreJob, type RestoreJobOptions } from '../restore/restore-job.ts';
 import { VerifyJob } from '../verify/verify-job.ts';
+import type { JobKind } from './job-kind.ts';
 import { collectJob, deleteJob } from './maintenance-jobs.ts';
 
 export interface JobKindsOptions {
+  readonly access: RepositoryAccess;
+  readonly defaults: JobDefaults;
   readonly restore: RestoreJobOptions;
-  readonly partitionsAtOnce: number;
 }
 
 /** Every kind of job that this service does. */
-export function jobKinds({ restore, partitionsAtOnce }: JobKindsOptions): readonly JobKind[] {
-  return [deleteJob, collectJob, new RestoreJob(restore), new VerifyJob({ partitionsAtOnce })];
+export function jobKinds({ access, defaults, restore }: JobKindsOptions): readonly JobKind[] {
+  return [new BackupJobKind({ access, defaults }), deleteJob, collectJob, new RestoreJob(restore), new VerifyJob({ partitionsAtOnce: defaults.partitionsAtOnce })];
 }

@@ -16,4 +16,4 @@ export { isArchiveId } from './manifest-json.ts';
 export { chainOf, planRestore } from './restore-plan.ts';
 export type { RestoreAsk, RestoreGroup, RestorePlan, RestoreSource, RestoreStep } from './restore-plan.ts';
 export { planRetention } from './retention.ts';
-export type { RetentionPlan, RetentionPolicy } from './retention.ts';
+export type { RetainedArchive, RetentionPlan, RetentionPolicy } from './retention.ts';

@@ -588,6 +588,93 @@ export interface CollectGarbageResponse {
   job: BackupJob | undefined;
 }
 
+/**
+ * When backups begin by themselves, and which of them stay. Archives of the schedule NAME are called NAME-YYYYMMDD-HHMMSS, by the
+ * moment at which they were due.
+ */
+export interface BackupSchedule {
+  /** 1 to 48 characters of a-z, 0-9 and -. */
+  name: string;
+  /**
+   * Five fields of cron, in UTC: minute, hour, day of month, month, day of week. What was due while no service was on duty is made
+   * good once, with the latest moment.
+   */
+  cron: string;
+  /** So many INCREMENTALs between two FULLs, 0 to 1000; 0: all are FULL. */
+  incrementals: number;
+  /** As in CreateBackupRequest. */
+  keyspaces: string[];
+  bytesPerSecond: number;
+  retention:
+    | BackupRetention
+    | undefined;
+  /** Begins nothing. */
+  paused: boolean;
+  /**
+   * An alert goes off when its newest archive is older, in milliseconds, at least 60,000; 0: twice the longest time between two of
+   * the next 100 moments.
+   */
+  ageMsMax: number;
+}
+
+/**
+ * Which archives of a schedule stay: those that one of these rules names, and what they go on from. The newest one stays always. None
+ * at all: every archive stays.
+ */
+export interface BackupRetention {
+  /** The newest so many. */
+  count: number;
+  /** Those of up to so long ago, in milliseconds. */
+  ageMs: number;
+  /** The newest one of each of the last so many days, weeks (from Monday) and months, in UTC. */
+  days: number;
+  weeks: number;
+  months: number;
+}
+
+/** A schedule and what became of it. */
+export interface BackupScheduleState {
+  schedule:
+    | BackupSchedule
+    | undefined;
+  /** Milliseconds since the Unix epoch; 0: none. */
+  nextAtMs: number;
+  /** The moment that it has last begun a backup for. */
+  lastAtMs: number;
+  /** Of that; empty before the first. */
+  lastJob: string;
+  /** Cut of its newest archive; 0: there is none. */
+  newestCutAtMs: number;
+  archives: number;
+  /** The newest archive is older than it should be. */
+  overdue: boolean;
+  /** Why it did not begin, or why archives were not removed; empty: nothing is wrong. */
+  problem: string;
+}
+
+export interface PutBackupScheduleRequest {
+  schedule: BackupSchedule | undefined;
+}
+
+export interface PutBackupScheduleResponse {
+  state: BackupScheduleState | undefined;
+}
+
+export interface ListBackupSchedulesRequest {
+}
+
+export interface ListBackupSchedulesResponse {
+  /** By name. */
+  schedules: BackupScheduleState[];
+}
+
+export interface DeleteBackupScheduleRequest {
+  name: string;
+}
+
+export interface DeleteBackupScheduleResponse {
+}
+
 function createBaseGetRepositoryRequest(): GetRepositoryRequest {
   return {};
 }
@@ -4716,6 +4803,951 @@ export const CollectGarbageResponse: MessageFns<CollectGarbageResponse> = {
   },
 };
 
+function createBaseBackupSchedule(): BackupSchedule {
+  return {
+    name: "",
+    cron: "",
+    incrementals: 0,
+    keyspaces: [],
+    bytesPerSecond: 0,
+    retention: undefined,
+    paused: false,
+    ageMsMax: 0,
+  };
+}
+
+export const BackupSchedule: MessageFns<BackupSchedule> = {
+  encode(message: BackupSchedule, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.cron !== "") {
+      writer.uint32(18).string(message.cron);
+    }
+    if (message.incrementals !== 0) {
+      writer.uint32(24).uint32(message.incrementals);
+    }
+    for (const v of message.keyspaces) {
+      writer.uint32(34).string(v!);
+    }
+    if (message.bytesPerSecond !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytesPerSecond)) !== BigInt(message.bytesPerSecond)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytesPerSecond) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.bytesPerSecond));
+    }
+    if (message.retention !== undefined) {
+      BackupRetention.encode(message.retention, writer.uint32(50).fork()).join();
+    }
+    if (message.paused !== false) {
+      writer.uint32(56).bool(message.paused);
+    }
+    if (message.ageMsMax !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.ageMsMax)) !== BigInt(message.ageMsMax)) {
+        throw new globalThis.Error("value provided for field BigInt(message.ageMsMax) of type uint64 too large");
+      }
+      writer.uint32(64).uint64(BigInt(message.ageMsMax));
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupSchedule {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupSchedule();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.cron = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.incrementals = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.keyspaces.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.bytesPerSecond = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.retention = BackupRetention.decode(reader, reader.uint32());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.paused = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.ageMsMax = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BackupSchedule {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      cron: isSet(object.cron) ? globalThis.String(object.cron) : "",
+      incrementals: isSet(object.incrementals) ? globalThis.Number(object.incrementals) : 0,
+      keyspaces: globalThis.Array.isArray(object?.keyspaces)
+        ? object.keyspaces.map((e: any) => globalThis.String(e))
+        : [],
+      bytesPerSecond: isSet(object.bytesPerSecond)
+        ? globalThis.Number(object.bytesPerSecond)
+        : isSet(object.bytes_per_second)
+        ? globalThis.Number(object.bytes_per_second)
+        : 0,
+      retention: isSet(object.retention) ? BackupRetention.fromJSON(object.retention) : undefined,
+      paused: isSet(object.paused) ? globalThis.Boolean(object.paused) : false,
+      ageMsMax: isSet(object.ageMsMax)
+        ? globalThis.Number(object.ageMsMax)
+        : isSet(object.age_ms_max)
+        ? globalThis.Number(object.age_ms_max)
+        : 0,
+    };
+  },
+
+  toJSON(message: BackupSchedule): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.cron !== "") {
+      obj.cron = message.cron;
+    }
+    if (message.incrementals !== 0) {
+      obj.incrementals = Math.round(message.incrementals);
+    }
+    if (message.keyspaces?.length) {
+      obj.keyspaces = message.keyspaces;
+    }
+    if (message.bytesPerSecond !== 0) {
+      obj.bytesPerSecond = globalThis.Number(message.bytesPerSecond);
+    }
+    if (message.retention !== undefined) {
+      obj.retention = BackupRetention.toJSON(message.retention);
+    }
+    if (message.paused !== false) {
+      obj.paused = message.paused;
+    }
+    if (message.ageMsMax !== 0) {
+      obj.ageMsMax = globalThis.Number(message.ageMsMax);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<BackupSchedule>): BackupSchedule {
+    return BackupSchedule.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupSchedule>): BackupSchedule {
+    const message = createBaseBackupSchedule();
+    message.name = object.name ?? "";
+    message.cron = object.cron ?? "";
+    message.incrementals = object.incrementals ?? 0;
+    message.keyspaces = object.keyspaces?.map((e) => e) || [];
+    message.bytesPerSecond = object.bytesPerSecond ?? 0;
+    message.retention = (object.retention !== undefined && object.retention !== null)
+      ? BackupRetention.fromPartial(object.retention)
+      : undefined;
+    message.paused = object.paused ?? false;
+    message.ageMsMax = object.ageMsMax ?? 0;
+    return message;
+  },
+};
+
+function createBaseBackupRetention(): BackupRetention {
+  return { count: 0, ageMs: 0, days: 0, weeks: 0, months: 0 };
+}
+
+export const BackupRetention: MessageFns<BackupRetention> = {
+  encode(message: BackupRetention, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.count !== 0) {
+      writer.uint32(8).uint32(message.count);
+    }
+    if (message.ageMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.ageMs)) !== BigInt(message.ageMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.ageMs) of type uint64 too large");
+      }
+      writer.uint32(16).uint64(BigInt(message.ageMs));
+    }
+    if (message.days !== 0) {
+      writer.uint32(24).uint32(message.days);
+    }
+    if (message.weeks !== 0) {
+      writer.uint32(32).uint32(message.weeks);
+    }
+    if (message.months !== 0) {
+      writer.uint32(40).uint32(message.months);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupRetention {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupRetention();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.count = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.ageMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.days = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.weeks = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.months = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BackupRetention {
+    return {
+      count: isSet(object.count) ? globalThis.Number(object.count) : 0,
+      ageMs: isSet(object.ageMs)
+        ? globalThis.Number(object.ageMs)
+        : isSet(object.age_ms)
+        ? globalThis.Number(object.age_ms)
+        : 0,
+      days: isSet(object.days) ? globalThis.Number(object.days) : 0,
+      weeks: isSet(object.weeks) ? globalThis.Number(object.weeks) : 0,
+      months: isSet(object.months) ? globalThis.Number(object.months) : 0,
+    };
+  },
+
+  toJSON(message: BackupRetention): unknown {
+    const obj: any = {};
+    if (message.count !== 0) {
+      obj.count = Math.round(message.count);
+    }
+    if (message.ageMs !== 0) {
+      obj.ageMs = globalThis.Number(message.ageMs);
+    }
+    if (message.days !== 0) {
+      obj.days = Math.round(message.days);
+    }
+    if (message.weeks !== 0) {
+      obj.weeks = Math.round(message.weeks);
+    }
+    if (message.months !== 0) {
+      obj.months = Math.round(message.months);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<BackupRetention>): BackupRetention {
+    return BackupRetention.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupRetention>): BackupRetention {
+    const message = createBaseBackupRetention();
+    message.count = object.count ?? 0;
+    message.ageMs = object.ageMs ?? 0;
+    message.days = object.days ?? 0;
+    message.weeks = object.weeks ?? 0;
+    message.months = object.months ?? 0;
+    return message;
+  },
+};
+
+function createBaseBackupScheduleState(): BackupScheduleState {
+  return {
+    schedule: undefined,
+    nextAtMs: 0,
+    lastAtMs: 0,
+    lastJob: "",
+    newestCutAtMs: 0,
+    archives: 0,
+    overdue: false,
+    problem: "",
+  };
+}
+
+export const BackupScheduleState: MessageFns<BackupScheduleState> = {
+  encode(message: BackupScheduleState, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.schedule !== undefined) {
+      BackupSchedule.encode(message.schedule, writer.uint32(10).fork()).join();
+    }
+    if (message.nextAtMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.nextAtMs)) !== BigInt(message.nextAtMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.nextAtMs) of type uint64 too large");
+      }
+      writer.uint32(16).uint64(BigInt(message.nextAtMs));
+    }
+    if (message.lastAtMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.lastAtMs)) !== BigInt(message.lastAtMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.lastAtMs) of type uint64 too large");
+      }
+      writer.uint32(24).uint64(BigInt(message.lastAtMs));
+    }
+    if (message.lastJob !== "") {
+      writer.uint32(34).string(message.lastJob);
+    }
+    if (message.newestCutAtMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.newestCutAtMs)) !== BigInt(message.newestCutAtMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.newestCutAtMs) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.newestCutAtMs));
+    }
+    if (message.archives !== 0) {
+      writer.uint32(48).uint32(message.archives);
+    }
+    if (message.overdue !== false) {
+      writer.uint32(56).bool(message.overdue);
+    }
+    if (message.problem !== "") {
+      writer.uint32(66).string(message.problem);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupScheduleState {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupScheduleState();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.schedule = BackupSchedule.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.nextAtMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.lastAtMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.lastJob = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.newestCutAtMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.archives = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.overdue = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BackupScheduleState {
+    return {
+      schedule: isSet(object.schedule) ? BackupSchedule.fromJSON(object.schedule) : undefined,
+      nextAtMs: isSet(object.nextAtMs)
+        ? globalThis.Number(object.nextAtMs)
+        : isSet(object.next_at_ms)
+        ? globalThis.Number(object.next_at_ms)
+        : 0,
+      lastAtMs: isSet(object.lastAtMs)
+        ? globalThis.Number(object.lastAtMs)
+        : isSet(object.last_at_ms)
+        ? globalThis.Number(object.last_at_ms)
+        : 0,
+      lastJob: isSet(object.lastJob)
+        ? globalThis.String(object.lastJob)
+        : isSet(object.last_job)
+        ? globalThis.String(object.last_job)
+        : "",
+      newestCutAtMs: isSet(object.newestCutAtMs)
+        ? globalThis.Number(object.newestCutAtMs)
+        : isSet(object.newest_cut_at_ms)
+        ? globalThis.Number(object.newest_cut_at_ms)
+        : 0,
+      archives: isSet(object.archives) ? globalThis.Number(object.archives) : 0,
+      overdue: isSet(object.overdue) ? globalThis.Boolean(object.overdue) : false,
+      problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
+    };
+  },
+
+  toJSON(message: BackupScheduleState): unknown {
+    const obj: any = {};
+    if (message.schedule !== undefined) {
+      obj.schedule = BackupSchedule.toJSON(message.schedule);
+    }
+    if (message.nextAtMs !== 0) {
+      obj.nextAtMs = globalThis.Number(message.nextAtMs);
+    }
+    if (message.lastAtMs !== 0) {
+      obj.lastAtMs = globalThis.Number(message.lastAtMs);
+    }
+    if (message.lastJob !== "") {
+      obj.lastJob = message.lastJob;
+    }
+    if (message.newestCutAtMs !== 0) {
+      obj.newestCutAtMs = globalThis.Number(message.newestCutAtMs);
+    }
+    if (message.archives !== 0) {
+      obj.archives = Math.round(message.archives);
+    }
+    if (message.overdue !== false) {
+      obj.overdue = message.overdue;
+    }
+    if (message.problem !== "") {
+      obj.problem = message.problem;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<BackupScheduleState>): BackupScheduleState {
+    return BackupScheduleState.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupScheduleState>): BackupScheduleState {
+    const message = createBaseBackupScheduleState();
+    message.schedule = (object.schedule !== undefined && object.schedule !== null)
+      ? BackupSchedule.fromPartial(object.schedule)
+      : undefined;
+    message.nextAtMs = object.nextAtMs ?? 0;
+    message.lastAtMs = object.lastAtMs ?? 0;
+    message.lastJob = object.lastJob ?? "";
+    message.newestCutAtMs = object.newestCutAtMs ?? 0;
+    message.archives = object.archives ?? 0;
+    message.overdue = object.overdue ?? false;
+    message.problem = object.problem ?? "";
+    return message;
+  },
+};
+
+function createBasePutBackupScheduleRequest(): PutBackupScheduleRequest {
+  return { schedule: undefined };
+}
+
+export const PutBackupScheduleRequest: MessageFns<PutBackupScheduleRequest> = {
+  encode(message: PutBackupScheduleRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.schedule !== undefined) {
+      BackupSchedule.encode(message.schedule, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PutBackupScheduleRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePutBackupScheduleRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.schedule = BackupSchedule.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PutBackupScheduleRequest {
+    return { schedule: isSet(object.schedule) ? BackupSchedule.fromJSON(object.schedule) : undefined };
+  },
+
+  toJSON(message: PutBackupScheduleRequest): unknown {
+    const obj: any = {};
+    if (message.schedule !== undefined) {
+      obj.schedule = BackupSchedule.toJSON(message.schedule);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<PutBackupScheduleRequest>): PutBackupScheduleRequest {
+    return PutBackupScheduleRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PutBackupScheduleRequest>): PutBackupScheduleRequest {
+    const message = createBasePutBackupScheduleRequest();
+    message.schedule = (object.schedule !== undefined && object.schedule !== null)
+      ? BackupSchedule.fromPartial(object.schedule)
+      : undefined;
+    return message;
+  },
+};
+
+function createBasePutBackupScheduleResponse(): PutBackupScheduleResponse {
+  return { state: undefined };
+}
+
+export const PutBackupScheduleResponse: MessageFns<PutBackupScheduleResponse> = {
+  encode(message: PutBackupScheduleResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.state !== undefined) {
+      BackupScheduleState.encode(message.state, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PutBackupScheduleResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePutBackupScheduleResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.state = BackupScheduleState.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PutBackupScheduleResponse {
+    return { state: isSet(object.state) ? BackupScheduleState.fromJSON(object.state) : undefined };
+  },
+
+  toJSON(message: PutBackupScheduleResponse): unknown {
+    const obj: any = {};
+    if (message.state !== undefined) {
+      obj.state = BackupScheduleState.toJSON(message.state);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<PutBackupScheduleResponse>): PutBackupScheduleResponse {
+    return PutBackupScheduleResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PutBackupScheduleResponse>): PutBackupScheduleResponse {
+    const message = createBasePutBackupScheduleResponse();
+    message.state = (object.state !== undefined && object.state !== null)
+      ? BackupScheduleState.fromPartial(object.state)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseListBackupSchedulesRequest(): ListBackupSchedulesRequest {
+  return {};
+}
+
+export const ListBackupSchedulesRequest: MessageFns<ListBackupSchedulesRequest> = {
+  encode(_: ListBackupSchedulesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListBackupSchedulesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListBackupSchedulesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): ListBackupSchedulesRequest {
+    return {};
+  },
+
+  toJSON(_: ListBackupSchedulesRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListBackupSchedulesRequest>): ListBackupSchedulesRequest {
+    return ListBackupSchedulesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ListBackupSchedulesRequest>): ListBackupSchedulesRequest {
+    const message = createBaseListBackupSchedulesRequest();
+    return message;
+  },
+};
+
+function createBaseListBackupSchedulesResponse(): ListBackupSchedulesResponse {
+  return { schedules: [] };
+}
+
+export const ListBackupSchedulesResponse: MessageFns<ListBackupSchedulesResponse> = {
+  encode(message: ListBackupSchedulesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.schedules) {
+      BackupScheduleState.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListBackupSchedulesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListBackupSchedulesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.schedules.push(BackupScheduleState.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListBackupSchedulesResponse {
+    return {
+      schedules: globalThis.Array.isArray(object?.schedules)
+        ? object.schedules.map((e: any) => BackupScheduleState.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: ListBackupSchedulesResponse): unknown {
+    const obj: any = {};
+    if (message.schedules?.length) {
+      obj.schedules = message.schedules.map((e) => BackupScheduleState.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListBackupSchedulesResponse>): ListBackupSchedulesResponse {
+    return ListBackupSchedulesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListBackupSchedulesResponse>): ListBackupSchedulesResponse {
+    const message = createBaseListBackupSchedulesResponse();
+    message.schedules = object.schedules?.map((e) => BackupScheduleState.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseDeleteBackupScheduleRequest(): DeleteBackupScheduleRequest {
+  return { name: "" };
+}
+
+export const DeleteBackupScheduleRequest: MessageFns<DeleteBackupScheduleRequest> = {
+  encode(message: DeleteBackupScheduleRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteBackupScheduleRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteBackupScheduleRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DeleteBackupScheduleRequest {
+    return { name: isSet(object.name) ? globalThis.String(object.name) : "" };
+  },
+
+  toJSON(message: DeleteBackupScheduleRequest): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DeleteBackupScheduleRequest>): DeleteBackupScheduleRequest {
+    return DeleteBackupScheduleRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DeleteBackupScheduleRequest>): DeleteBackupScheduleRequest {
+    const message = createBaseDeleteBackupScheduleRequest();
+    message.name = object.name ?? "";
+    return message;
+  },
+};
+
+function createBaseDeleteBackupScheduleResponse(): DeleteBackupScheduleResponse {
+  return {};
+}
+
+export const DeleteBackupScheduleResponse: MessageFns<DeleteBackupScheduleResponse> = {
+  encode(_: DeleteBackupScheduleResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteBackupScheduleResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteBackupScheduleResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): DeleteBackupScheduleResponse {
+    return {};
+  },
+
+  toJSON(_: DeleteBackupScheduleResponse): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<DeleteBackupScheduleResponse>): DeleteBackupScheduleResponse {
+    return DeleteBackupScheduleResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<DeleteBackupScheduleResponse>): DeleteBackupScheduleResponse {
+    const message = createBaseDeleteBackupScheduleResponse();
+    return message;
+  },
+};
+
 /** Archives of the cluster's data on independent storage. */
 export type BackupService = typeof BackupService;
 export const BackupService = {
@@ -4860,6 +5892,41 @@ export const BackupService = {
       Buffer.from(CollectGarbageResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CollectGarbageResponse => CollectGarbageResponse.decode(value),
   },
+  /** Backups that begin by themselves. Putting one that there is changes it; what it has done stays. */
+  putBackupSchedule: {
+    path: "/atoll.v1.Backup/PutBackupSchedule" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PutBackupScheduleRequest): Buffer =>
+      Buffer.from(PutBackupScheduleRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PutBackupScheduleRequest => PutBackupScheduleRequest.decode(value),
+    responseSerialize: (value: PutBackupScheduleResponse): Buffer =>
+      Buffer.from(PutBackupScheduleResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PutBackupScheduleResponse => PutBackupScheduleResponse.decode(value),
+  },
+  listBackupSchedules: {
+    path: "/atoll.v1.Backup/ListBackupSchedules" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListBackupSchedulesRequest): Buffer =>
+      Buffer.from(ListBackupSchedulesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListBackupSchedulesRequest => ListBackupSchedulesRequest.decode(value),
+    responseSerialize: (value: ListBackupSchedulesResponse): Buffer =>
+      Buffer.from(ListBackupSchedulesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListBackupSchedulesResponse => ListBackupSchedulesResponse.decode(value),
+  },
+  /** Its archives stay. */
+  deleteBackupSchedule: {
+    path: "/atoll.v1.Backup/DeleteBackupSchedule" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DeleteBackupScheduleRequest): Buffer =>
+      Buffer.from(DeleteBackupScheduleRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DeleteBackupScheduleRequest => DeleteBackupScheduleRequest.decode(value),
+    responseSerialize: (value: DeleteBackupScheduleResponse): Buffer =>
+      Buffer.from(DeleteBackupScheduleResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DeleteBackupScheduleResponse => DeleteBackupScheduleResponse.decode(value),
+  },
 } as const;
 
 export interface BackupServer extends UntypedServiceImplementation {
@@ -4893,6 +5960,11 @@ export interface BackupServer extends UntypedServiceImplementation {
   deleteArchive: handleUnaryCall<DeleteArchiveRequest, DeleteArchiveResponse>;
   /** Begins a job that removes chunks that no archive needs. */
   collectGarbage: handleUnaryCall<CollectGarbageRequest, CollectGarbageResponse>;
+  /** Backups that begin by themselves. Putting one that there is changes it; what it has done stays. */
+  putBackupSchedule: handleUnaryCall<PutBackupScheduleRequest, PutBackupScheduleResponse>;
+  listBackupSchedules: handleUnaryCall<ListBackupSchedulesRequest, ListBackupSchedulesResponse>;
+  /** Its archives stay. */
+  deleteBackupSchedule: handleUnaryCall<DeleteBackupScheduleRequest, DeleteBackupScheduleResponse>;
 }
 
 export interface BackupClient extends Client {
@@ -5087,6 +6159,53 @@ export interface BackupClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CollectGarbageResponse) => void,
+  ): ClientUnaryCall;
+  /** Backups that begin by themselves. Putting one that there is changes it; what it has done stays. */
+  putBackupSchedule(
+    request: PutBackupScheduleRequest,
+    callback: (error: ServiceError | null, response: PutBackupScheduleResponse) => void,
+  ): ClientUnaryCall;
+  putBackupSchedule(
+    request: PutBackupScheduleRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PutBackupScheduleResponse) => void,
+  ): ClientUnaryCall;
+  putBackupSchedule(
+    request: PutBackupScheduleRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PutBackupScheduleResponse) => void,
+  ): ClientUnaryCall;
+  listBackupSchedules(
+    request: ListBackupSchedulesRequest,
+    callback: (error: ServiceError | null, response: ListBackupSchedulesResponse) => void,
+  ): ClientUnaryCall;
+  listBackupSchedules(
+    request: ListBackupSchedulesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListBackupSchedulesResponse) => void,
+  ): ClientUnaryCall;
+  listBackupSchedules(
+    request: ListBackupSchedulesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListBackupSchedulesResponse) => void,
+  ): ClientUnaryCall;
+  /** Its archives stay. */
+  deleteBackupSchedule(
+    request: DeleteBackupScheduleRequest,
+    callback: (error: ServiceError | null, response: DeleteBackupScheduleResponse) => void,
+  ): ClientUnaryCall;
+  deleteBackupSchedule(
+    request: DeleteBackupScheduleRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DeleteBackupScheduleResponse) => void,
+  ): ClientUnaryCall;
+  deleteBackupSchedule(
+    request: DeleteBackupScheduleRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DeleteBackupScheduleResponse) => void,
   ): ClientUnaryCall;
 }
 
