@@ -1,4 +1,5 @@
 import type { JobKind } from './job-kind.ts';
+import { DrillJob } from '../drill/drill-job.ts';
 import { RestoreJob, type RestoreJobOptions } from '../restore/restore-job.ts';
 import { VerifyJob } from '../verify/verify-job.ts';
 import { collectJob, deleteJob } from './maintenance-jobs.ts';
@@ -10,5 +11,7 @@ export interface JobKindsOptions {
 
 /** Every kind of job that this service does. */
 export function jobKinds({ restore, partitionsAtOnce }: JobKindsOptions): readonly JobKind[] {
-  return [deleteJob, collectJob, new RestoreJob(restore), new VerifyJob({ partitionsAtOnce })];
+  const restoreJob = new RestoreJob(restore);
+  const verifyJob = new VerifyJob({ partitionsAtOnce });
+  return [deleteJob, collectJob, restoreJob, verifyJob, new DrillJob({ restore: restoreJob, verify: verifyJob })];
 }
