@@ -111,7 +111,7 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     store,
     clusterId: common.clusterId,
     desk,
-    kinds: jobKinds({ restore: { sources, address: () => advertised, cacheBytes: config.cacheBytes }, partitionsAtOnce: config.jobs.partitionsAtOnce }),
+    kinds: jobKinds({ access, defaults: config.jobs, restore: { sources, address: () => advertised, cacheBytes: config.cacheBytes } }),
     access,
     owner: `${common.id} (${formatAddress(address)})`,
     lockTtlMs: config.lockTtlMs,

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
+import { clusterCommand, eventsCommand, nodesCommand, partitionsCommand } from './commands/admin.ts';
 import { scheduleCommand } from './commands/backup-schedule.ts';
-import { backupCommand, clusterCommand, eventsCommand, nodesCommand, partitionsCommand } from './commands/admin.ts';
+import { backupCommand } from './commands/backup.ts';
 import { dataCommands } from './commands/data.ts';
 import { devCommand } from './commands/dev.ts';
 import { nodeCommand, recoverCommand, transferCommand } from './commands/failover.ts';

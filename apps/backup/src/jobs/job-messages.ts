@@ -58,7 +58,7 @@ export function toArchiveInfo(manifest: Manifest): ArchiveInfo {
     storedBytes: totals.storedBytes,
     keyspaces: manifest.keyspaces.map((keyspace) => {
       const own = totalsOf({ keyspaces: [keyspace] });
-      const entries = keyspace.ranges.reduce((sum, { digest }) => sum + (digest?.entries ?? 0), 0);
+      const entries = keyspace.ranges.reduce((sum, { digest, versions }) => sum + ((digest ?? versions)?.entries ?? 0), 0);
       return { name: keyspace.name, partitions: keyspace.partitionCount, entries, contentBytes: own.contentBytes, storedBytes: own.storedBytes };
     }),
     problem: '',

@@ -6,11 +6,10 @@ import { WHOLE_RANGE, partitionOfToken, tokenOfKey } from '@atoll/core-placement
 import { digestRange, isSameDigest, type CopiedChange, type CopyPhase, type CopyPosition, type Leader } from '@atoll/core-replication';
 import { KIB, hashOfHalves, type Hash64 } from '@atoll/core-runtime';
 import { FIRST_HASH } from '@atoll/core-store';
-import { readEncodedStream, type SharedClients } from '@atoll/platform-grpc';
+import { readEncodedStream, type ByteRate, type SharedClients } from '@atoll/platform-grpc';
 import type { Logger, Tracing } from '@atoll/platform-telemetry';
 import { fromTokenRange } from '@atoll/platform-wire';
 import type { HostedReplica } from '../hosted-replica.ts';
-import type { ByteRate } from '../replication/byte-rate.ts';
 import { readMoment } from '../turn.ts';
 import { TELL_MS } from './copy-source.ts';
 import type { FollowedSource } from './followed-source.ts';
