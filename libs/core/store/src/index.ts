@@ -31,3 +31,4 @@ export { VICTIMS_MAX } from './victim-picker.ts';
 export { decodeRows, encodeRows } from './entry-rows.ts';
 export type { EntryRow, RowSource } from './entry-rows.ts';
 export { entryContentHash } from './entry-content-hash.ts';
+export { entryVersionHash } from './entry-version-hash.ts';
