@@ -11,6 +11,7 @@ import type { Config } from './config.ts';
 import { watchEtcd } from './etcd-watchdog.ts';
 import { collectGarbage, deleteArchive, getArchive, listArchives } from './handlers/archives.ts';
 import { createBackup } from './handlers/create-backup.ts';
+import { drillBackup } from './handlers/drill-backup.ts';
 import { getRepository } from './handlers/get-repository.ts';
 import { cancelBackupJob, getBackupJob, listBackupJobs, watchBackupJob } from './handlers/jobs.ts';
 import { deleteBackupSchedule, listBackupSchedules, putBackupSchedule } from './handlers/schedules.ts';
@@ -73,6 +74,7 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     getArchive: grpc.handlers.unary(BackupService.getArchive, (request) => getArchive(archives, request)),
     restoreBackup: grpc.handlers.unary(BackupService.restoreBackup, (request) => restoreBackup(desk, request)),
     verifyBackup: grpc.handlers.unary(BackupService.verifyBackup, (request) => verifyBackup(desk, request)),
+    drillBackup: grpc.handlers.unary(BackupService.drillBackup, (request) => drillBackup(desk, request)),
     deleteArchive: grpc.handlers.unary(BackupService.deleteArchive, (request) => deleteArchive(desk, request)),
     collectGarbage: grpc.handlers.unary(BackupService.collectGarbage, (request) => collectGarbage(desk, request)),
     putBackupSchedule: grpc.handlers.unary(BackupService.putBackupSchedule, (request) => putBackupSchedule({ schedules, archives }, request)),
