@@ -312,7 +312,7 @@ export const ALERTS: readonly Alert[] = [
     expr: 'max by (schedule) (atoll_backup_schedule_overdue) == 1',
     for: '5m',
     severity: 'critical',
-    summary: 'The newest archive of the schedule {{ $labels.schedule }} is older than it should be.',
+    summary: 'The newest archive, check or drill of the schedule {{ $labels.schedule }} is older than it should be.',
     cases: gaugeCases(`atoll_backup_schedule_overdue{${BACKUP},schedule="nightly"}`, { good: 0, bad: 1, minutes: 5 }),
   },
   {

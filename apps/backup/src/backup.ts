@@ -11,6 +11,7 @@ import type { Config } from './config.ts';
 import { watchEtcd } from './etcd-watchdog.ts';
 import { collectGarbage, deleteArchive, getArchive, listArchives } from './handlers/archives.ts';
 import { createBackup } from './handlers/create-backup.ts';
+import { drillBackup } from './handlers/drill-backup.ts';
 import { getRepository } from './handlers/get-repository.ts';
 import { cancelBackupJob, getBackupJob, listBackupJobs, watchBackupJob } from './handlers/jobs.ts';
 import { deleteBackupSchedule, listBackupSchedules, putBackupSchedule } from './handlers/schedules.ts';
@@ -20,6 +21,8 @@ import { restoreBackup } from './handlers/restore-backup.ts';
 import { JobDesk } from './jobs/job-desk.ts';
 import { jobKinds } from './jobs/job-kinds.ts';
 import { startJobs } from './jobs/job-service.ts';
+import { addLogArchiveMetrics } from './log-archive/log-archive-metrics.ts';
+import { LogArchiver } from './log-archive/log-archiver.ts';
 import { RepositoryAccess } from './repository/repository-access.ts';
 import { ArchiveSources, copyDefinition, copyHandlers } from './restore/archive-sources.ts';
 import { SharedProbe } from './repository/shared-probe.ts';
@@ -60,6 +63,8 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
   const schedules = new ScheduleStore(store);
   const scheduler = new Scheduler({ schedules, desk, archives, logger, nowMs: () => Date.now() });
   addScheduleMetrics(telemetry.metrics, scheduler);
+  const archiver = new LogArchiver({ access, defaults: config.jobs, logs: config.logs, logger });
+  addLogArchiveMetrics(telemetry.metrics, archiver, () => desk.runner !== undefined);
   const probe = new SharedProbe({ location: config.repository, s3: config.s3, timeoutMs: config.probeMs });
   const grpc = createGrpcServer({ telemetry, logger });
   const service: BackupServer = {
@@ -73,6 +78,7 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     getArchive: grpc.handlers.unary(BackupService.getArchive, (request) => getArchive(archives, request)),
     restoreBackup: grpc.handlers.unary(BackupService.restoreBackup, (request) => restoreBackup(desk, request)),
     verifyBackup: grpc.handlers.unary(BackupService.verifyBackup, (request) => verifyBackup(desk, request)),
+    drillBackup: grpc.handlers.unary(BackupService.drillBackup, (request) => drillBackup(desk, request)),
     deleteArchive: grpc.handlers.unary(BackupService.deleteArchive, (request) => deleteArchive(desk, request)),
     collectGarbage: grpc.handlers.unary(BackupService.collectGarbage, (request) => collectGarbage(desk, request)),
     putBackupSchedule: grpc.handlers.unary(BackupService.putBackupSchedule, (request) => putBackupSchedule({ schedules, archives }, request)),
@@ -116,6 +122,7 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     logger,
     telemetry,
     scheduler,
+    archiver,
   });
   logger.info({ address: formatAddress(address), http: http && formatAddress(http.address), repository: formatRepositoryLocation(config.repository) }, 'listening');
   return {

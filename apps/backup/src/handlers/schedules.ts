@@ -1,13 +1,19 @@
-import type { BackupRetention, BackupSchedule, BackupScheduleState, DeleteBackupScheduleRequest, DeleteBackupScheduleResponse, ListBackupSchedulesResponse, PutBackupScheduleRequest, PutBackupScheduleResponse } from '@atoll/contracts/atoll/v1/backup';
+import { ScheduleAction as ScheduleActionMessage, type BackupRetention, type BackupSchedule, type BackupScheduleState, type DeleteBackupScheduleRequest, type DeleteBackupScheduleResponse, type ListBackupSchedulesResponse, type PutBackupScheduleRequest, type PutBackupScheduleResponse } from '@atoll/contracts/atoll/v1/backup';
 import type { RetentionPolicy } from '@atoll/core-archive';
 import { invalidArgument, isAtollError } from '@atoll/core-errors';
 import type { ArchiveList } from '../jobs/archive-list.ts';
 import { checkKeyspaceNames } from '../jobs/job-desk.ts';
 import { CronTimes } from '../schedules/cron-times.ts';
-import type { ScheduleRecord } from '../schedules/schedule-record.ts';
+import type { ScheduleAction, ScheduleRecord } from '../schedules/schedule-record.ts';
 import { scheduleNotFound, type ScheduleStore } from '../schedules/schedule-store.ts';
 import { viewOf, type ScheduleView } from '../schedules/scheduler.ts';
 
+const ACTIONS: Readonly<Record<number, ScheduleAction>> = {
+  [ScheduleActionMessage.SCHEDULE_ACTION_UNSPECIFIED]: 'BACKUP',
+  [ScheduleActionMessage.SCHEDULE_ACTION_BACKUP]: 'BACKUP',
+  [ScheduleActionMessage.SCHEDULE_ACTION_VERIFY]: 'VERIFY',
+  [ScheduleActionMessage.SCHEDULE_ACTION_DRILL]: 'DRILL',
+};
 const NAME = /^[a-z0-9][a-z0-9-]{0,47}$/;
 const INCREMENTALS_MAX = 1000;
 const AGE_MS_MIN = 60_000;
@@ -21,14 +27,19 @@ export interface ScheduleDesk {
 export async function putBackupSchedule({ schedules, archives }: ScheduleDesk, { schedule }: PutBackupScheduleRequest): Promise<PutBackupScheduleResponse> {
   if (schedule === undefined) throw invalidArgument('schedule', 'is missing');
   const { name, cron, incrementals, keyspaces, bytesPerSecond, retention, paused, ageMsMax } = schedule;
+  const action = ACTIONS[schedule.action];
+  if (action === undefined) throw invalidArgument('schedule.action', `${schedule.action} is nothing that begins by itself`);
   if (!NAME.test(name)) throw invalidArgument('schedule.name', 'must be 1 to 48 characters of a-z, 0-9 and -, and not begin with -');
   checkCron(cron);
   if (incrementals > INCREMENTALS_MAX) throw invalidArgument('schedule.incrementals', `must be 0 to ${INCREMENTALS_MAX}`);
   checkKeyspaceNames('schedule.keyspaces', keyspaces);
   if (ageMsMax !== 0 && ageMsMax < AGE_MS_MIN) throw invalidArgument('schedule.age_ms_max', `must be 0 or at least ${AGE_MS_MIN}`);
-  const asked = { name, cron, incrementals, keyspaces, bytesPerSecond, retention: toPolicy(retention), isPaused: paused, ageMsMax };
+  const policy = toPolicy(retention);
+  if (action !== 'BACKUP' && (incrementals !== 0 || Object.values(policy).some((rule) => rule !== undefined))) throw invalidArgument('schedule.action', 'is no backup: incrementals and retention belong to one');
+  if (action === 'VERIFY' && (keyspaces.length > 0 || bytesPerSecond !== 0)) throw invalidArgument('schedule.action', 'is a check of whole archives: neither keyspaces nor bytes_per_second belong to it');
+  const asked = { name, action, cron, incrementals, keyspaces, bytesPerSecond, retention: policy, isPaused: paused, ageMsMax };
   const nowMs = Date.now();
-  const stored = await schedules.change(name, (before) => ({ createdMs: nowMs, firedMs: 0, lastJob: '', problem: '', ...before, ...asked }));
+  const stored = await schedules.change(name, (before) => ({ createdMs: nowMs, firedMs: 0, lastJob: '', succeededMs: 0, problem: '', ...before, ...asked }));
   return { state: toState(viewOf(stored!, (await tryList(archives)).archives, nowMs), '') };
 }
 
@@ -79,20 +90,20 @@ async function tryList(archives: ScheduleDesk['archives']): Promise<{ readonly a
   }
 }
 
-function toState({ schedule, nextMs, archives, isOverdue }: ScheduleView, problem: string): BackupScheduleState {
+function toState({ schedule, nextMs, archives, doneMs, isOverdue }: ScheduleView, problem: string): BackupScheduleState {
   return {
     schedule: toMessage(schedule),
     nextAtMs: nextMs ?? 0,
     lastAtMs: schedule.firedMs,
     lastJob: schedule.lastJob,
-    newestCutAtMs: archives[0]?.cutAtMs ?? 0,
+    newestCutAtMs: doneMs,
     archives: archives.length,
     overdue: problem === '' && isOverdue,
     problem: problem || schedule.problem,
   };
 }
 
-function toMessage({ name, cron, incrementals, keyspaces, bytesPerSecond, retention, isPaused, ageMsMax }: ScheduleRecord): BackupSchedule {
+function toMessage({ name, action, cron, incrementals, keyspaces, bytesPerSecond, retention, isPaused, ageMsMax }: ScheduleRecord): BackupSchedule {
   const { count = 0, ageMsMax: ageMs = 0, generations: { days = 0, weeks = 0, months = 0 } = {} } = retention;
-  return { name, cron, incrementals, keyspaces: [...keyspaces], bytesPerSecond, retention: { count, ageMs, days, weeks, months }, paused: isPaused, ageMsMax };
+  return { name, cron, incrementals, keyspaces: [...keyspaces], bytesPerSecond, retention: { count, ageMs, days, weeks, months }, paused: isPaused, ageMsMax, action: ScheduleActionMessage[`SCHEDULE_ACTION_${action}`] };
 }

@@ -1,5 +1,6 @@
 import { BackupJobKind } from '../cold/backup-job.ts';
 import type { JobDefaults } from '../config.ts';
+import { DrillJob } from '../drill/drill-job.ts';
 import type { RepositoryAccess } from '../repository/repository-access.ts';
 import { RestoreJob, type RestoreJobOptions } from '../restore/restore-job.ts';
 import { VerifyJob } from '../verify/verify-job.ts';
@@ -14,5 +15,7 @@ export interface JobKindsOptions {
 
 /** Every kind of job that this service does. */
 export function jobKinds({ access, defaults, restore }: JobKindsOptions): readonly JobKind[] {
-  return [new BackupJobKind({ access, defaults }), deleteJob, collectJob, new RestoreJob(restore), new VerifyJob({ partitionsAtOnce: defaults.partitionsAtOnce })];
+  const restoreJob = new RestoreJob(restore);
+  const verifyJob = new VerifyJob({ partitionsAtOnce: defaults.partitionsAtOnce });
+  return [new BackupJobKind({ access, defaults }), deleteJob, collectJob, restoreJob, verifyJob, new DrillJob({ restore: restoreJob, verify: verifyJob })];
 }

@@ -1,4 +1,4 @@
-import { ArchiveKind as ArchiveKindMessage, BackupJobKind, BackupJobState, type ArchiveInfo, type BackupJob, type BackupResult, type RestoreResult, type VerifyResult } from '@atoll/contracts/atoll/v1/backup';
+import { ArchiveKind as ArchiveKindMessage, BackupJobKind, BackupJobState, type ArchiveInfo, type BackupJob, type BackupResult, type DrillResult, type RestoreResult, type VerifyResult } from '@atoll/contracts/atoll/v1/backup';
 import { totalsOf, type Manifest } from '@atoll/core-archive';
 import { parseTraceparent } from '@atoll/platform-telemetry';
 import type { JobNotes, JobRecord } from './job-record.ts';
@@ -36,6 +36,7 @@ const RESULTS: Partial<Record<JobRecord['kind'], (result: JobNotes) => BackupJob
   BACKUP: (result) => ({ $case: 'backup', value: result as unknown as BackupResult }),
   RESTORE: (result) => ({ $case: 'restore', value: result as unknown as RestoreResult }),
   VERIFY: (result) => ({ $case: 'verify', value: result as unknown as VerifyResult }),
+  DRILL: (result) => ({ $case: 'drill', value: result as unknown as DrillResult }),
 };
 
 export function toArchiveInfo(manifest: Manifest): ArchiveInfo {

@@ -63,6 +63,11 @@ export class ClusterCalls {
     await callUnary(this.#client(), 'unfreezeKeyspace', { name, reopenMoved: false }, { deadlineMs: LONG_CALL_MS, signal: this.#signal });
   }
 
+  /** Nothing to do where there is none. */
+  async remove(name: string): Promise<void> {
+    if (this.keyspace(name) !== undefined) await callUnary(this.#client(), 'deleteKeyspace', { name }, { deadlineMs: LONG_CALL_MS, signal: this.#signal });
+  }
+
   /** Entries of a keyspace, expired ones that were not swept yet included. Throws PARTITION_UNAVAILABLE while a leader does not say. */
   async entriesOf({ name, partitionCount, id }: KeyspaceSpec): Promise<number> {
     const entries = new Map<number, number>();

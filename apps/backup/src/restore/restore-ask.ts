@@ -22,6 +22,8 @@ export interface RestoreAsk {
   readonly minInSync: number;
   readonly policy: Policy;
   readonly bytesPerSecond: number;
+  /** The keyspaces get names of the job's own, whatever is there: they are for practice. */
+  readonly isScratch?: boolean | undefined;
 }
 
 const POLICIES: Readonly<Record<number, Policy>> = {

@@ -39,9 +39,12 @@ const shortHash = (text: string): string => createHash('sha256').update(text).di
 export const sourceNameOf = (job: string, index: number): string => `restore-${shortHash(job)}-${index}`;
 export const migrationOf = (job: string, index: number, attempt: number): string => `restore-${shortHash(job)}-${index}${attempt === 0 ? '' : `-${attempt}`}`;
 
+/** `drill-3fa80c1b-orders`: of a keyspace for practice. */
+export const scratchName = (job: string, source: string): string => `drill-${shortHash(job)}-${source}`.slice(0, KEYSPACE_NAME_MAX);
+
 /** Throws KEYSPACE_EXISTS where the policy wants none of the name, and there is one that is not empty. */
-export async function newPart(calls: ClusterCalls, job: string, source: string, { target, policy }: RestoreAsk): Promise<RestorePart> {
-  const name = target || source;
+export async function newPart(calls: ClusterCalls, job: string, source: string, { target, policy, isScratch }: RestoreAsk): Promise<RestorePart> {
+  const name = isScratch === true ? scratchName(job, source) : target || source;
   const present = calls.keyspace(name);
   if (present?.copyOf !== undefined) throw exists(name, 'is itself being filled from somewhere else');
   if (present !== undefined && policy === 'FAIL') await requireEmpty(calls, name);

@@ -2,9 +2,14 @@ import { encodeJson, parseJson, type Parsed } from '@atoll/platform-etcd';
 import type { RetentionPolicy } from '@atoll/core-archive';
 import { z } from 'zod';
 
+export const SCHEDULE_ACTIONS = ['BACKUP', 'VERIFY', 'DRILL'] as const;
+export type ScheduleAction = (typeof SCHEDULE_ACTIONS)[number];
+
 /** A schedule as it stands in etcd (`jobs/backup-schedules/<name>`). */
 export interface ScheduleRecord {
   readonly name: string;
+  /** A check or a drill is of the newest archive. */
+  readonly action: ScheduleAction;
   /** Five fields, in UTC. */
   readonly cron: string;
   /** INCREMENTALs between two FULLs. */
@@ -15,7 +20,7 @@ export interface ScheduleRecord {
   readonly bytesPerSecond: number;
   readonly retention: RetentionPolicy;
   readonly isPaused: boolean;
-  /** Its newest archive should not be older, in ms; 0: by the cron expression. */
+  /** Its newest archive, or its last success, should not be older, in ms; 0: by the cron expression. */
   readonly ageMsMax: number;
   /** Wall clock of its making: what was due before is none of its business. */
   readonly createdMs: number;
@@ -23,6 +28,8 @@ export interface ScheduleRecord {
   readonly firedMs: number;
   /** Empty before the first. */
   readonly lastJob: string;
+  /** End of the last of its checks or drills that succeeded; 0: none. */
+  readonly succeededMs: number;
   /** Why it did not begin when it was due. */
   readonly problem: string;
 }
@@ -32,6 +39,7 @@ const generations = z.object({ days: count.optional(), weeks: count.optional(), 
 
 const schema: z.ZodType<ScheduleRecord> = z.object({
   name: z.string().min(1).max(48),
+  action: z.enum(SCHEDULE_ACTIONS),
   cron: z.string(),
   incrementals: count,
   keyspaces: z.array(z.string()),
@@ -42,6 +50,7 @@ const schema: z.ZodType<ScheduleRecord> = z.object({
   createdMs: count,
   firedMs: count,
   lastJob: z.string(),
+  succeededMs: count,
   problem: z.string(),
 });
 

@@ -1,14 +1,16 @@
-// Begins the backups of schedules when they are due, and has archives removed that need not stay. On duty only. What it has begun is
+// Begins the backups, checks and drills of schedules when they are due, and has archives removed that need not stay. On duty only. What it has begun is
 // known by the id of the job, which follows from the moment at which it was due: done twice, it is done once.
 import { isAtollError } from '@atoll/core-errors';
-import type { ArchiveInfo } from '@atoll/contracts/atoll/v1/backup';
+import { ArchiveKind, type ArchiveInfo } from '@atoll/contracts/atoll/v1/backup';
 import type { Logger } from '@atoll/platform-telemetry';
 import type { BackupAsk } from '../cold/backup-ask.ts';
 import type { ArchiveList } from '../jobs/archive-list.ts';
 import type { Duty } from '../jobs/duty.ts';
-import type { JobDesk } from '../jobs/job-desk.ts';
+import type { DrillAsk } from '../drill/drill-job.ts';
+import type { JobAsk, JobDesk } from '../jobs/job-desk.ts';
 import { hasEnded } from '../jobs/job-record.ts';
 import { CHUNK_AGE_MS_DEFAULT, type CollectAsk, type DeleteAsk } from '../jobs/maintenance-jobs.ts';
+import type { VerifyAsk } from '../verify/verify-job.ts';
 import { CronTimes } from './cron-times.ts';
 import type { ScheduleRecord } from './schedule-record.ts';
 import { SCHEDULES_MAX, type ScheduleStore } from './schedule-store.ts';
@@ -28,6 +30,8 @@ export interface ScheduleView {
   readonly schedule: ScheduleRecord;
   readonly nextMs: number | undefined;
   readonly archives: readonly ArchiveInfo[];
+  /** Cut of the newest archive, or end of the last success; 0: there is none. */
+  readonly doneMs: number;
   readonly isOverdue: boolean;
 }
 
@@ -91,26 +95,34 @@ export class Scheduler {
   }
 
   async #begin(schedule: ScheduleRecord, archives: readonly ArchiveInfo[], { lock }: Pick<Duty, 'lock'>): Promise<void> {
-    const { desk, schedules, logger, nowMs } = this.#options;
+    const { desk, logger, nowMs } = this.#options;
     const now = nowMs();
     const times = this.#timesOf(schedule);
+    const before = schedule.lastJob === '' ? undefined : await desk.jobs.get(schedule.lastJob);
+    if (before?.state === 'SUCCEEDED' && schedule.action !== 'BACKUP' && before.endedMs > schedule.succeededMs) await this.#note(schedule, { succeededMs: before.endedMs }, lock);
     const firedMs = schedule.firedMs > now + CLOCK_SLACK_MS ? 0 : schedule.firedMs;
     // A clock that was set back: what lies ahead of it is due again.
     const sinceMs = Math.min(Math.max(schedule.createdMs, firedMs), now);
     const dueMs = schedule.isPaused ? undefined : times.due(sinceMs, now);
     if (dueMs === undefined) return;
-    const own = archivesOf(schedule.name, archives);
-    const before = schedule.lastJob === '' ? undefined : await desk.jobs.get(schedule.lastJob);
     const isBusy = before !== undefined && !hasEnded(before);
     const job = isBusy ? schedule.lastJob : `${schedule.name}-${dueMs.toString(36)}`;
     if (!isBusy) {
-      const kind = kindOfNext(own, schedule.incrementals);
-      const ask: BackupAsk = { kind, parent: kind === 'FULL' ? '' : own[0]!.id, bytesPerSecond: schedule.bytesPerSecond, offline: false };
-      await desk.submit({ kind: 'BACKUP', id: job, archive: scheduledArchive(schedule.name, dueMs), keyspaces: schedule.keyspaces, ask: { ...ask } });
-      logger.info({ schedule: schedule.name, job, dueMs, kind }, 'a scheduled backup begins');
-    } else logger.warn({ schedule: schedule.name, job, dueMs }, 'a scheduled backup is left out: the one before it has not ended');
+      const asked = askOf(schedule, archives, dueMs);
+      if (asked === undefined) {
+        await this.#note(schedule, { firedMs: dueMs, problem: `left out at ${new Date(dueMs).toISOString()}: there is no archive yet` }, lock);
+        return;
+      }
+      await desk.submit({ ...asked, kind: schedule.action, id: job });
+      logger.info({ schedule: schedule.name, job, dueMs, kind: schedule.action, archive: asked.archive }, 'a scheduled job begins');
+    } else logger.warn({ schedule: schedule.name, job, dueMs }, 'a scheduled job is left out: the one before it has not ended');
     const problem = isBusy ? `left out at ${new Date(dueMs).toISOString()}: ${job} had not ended` : '';
-    await schedules.change(schedule.name, (stored) => (stored === undefined || stored.createdMs !== schedule.createdMs ? stored : { ...stored, firedMs: dueMs, lastJob: job, problem }), [lock.comparison]);
+    await this.#note(schedule, { firedMs: dueMs, lastJob: job, problem }, lock);
+  }
+
+  /** Unless another schedule has taken its name. */
+  async #note({ name, createdMs }: ScheduleRecord, changes: Partial<ScheduleRecord>, lock: Duty['lock']): Promise<void> {
+    await this.#options.schedules.change(name, (stored) => (stored === undefined || stored.createdMs !== createdMs ? stored : { ...stored, ...changes }), [lock.comparison]);
   }
 
   #timesOf({ cron }: ScheduleRecord): CronTimes {
@@ -133,7 +145,8 @@ export class Scheduler {
     this.#archives = listed;
     this.#listedMs = nowMs();
     this.#problem = '';
-    for (const { name, retention } of await schedules.list()) {
+    for (const { name, retention, action } of await schedules.list()) {
+      if (action !== 'BACKUP') continue;
       const gone = outdated(archivesOf(name, listed), listed, retention, nowMs());
       if (gone.length > 0) await this.#remove(name, gone.slice(0, REMOVED_AT_ONCE));
     }
@@ -158,9 +171,26 @@ export class Scheduler {
   }
 }
 
+/** Undefined: there is nothing to check. */
+function askOf(schedule: ScheduleRecord, archives: readonly ArchiveInfo[], dueMs: number): Pick<JobAsk, 'archive' | 'keyspaces' | 'ask'> | undefined {
+  const { name, action, keyspaces, incrementals, bytesPerSecond } = schedule;
+  if (action === 'BACKUP') {
+    const own = archivesOf(name, archives);
+    const kind = kindOfNext(own, incrementals);
+    const ask: BackupAsk = { kind, parent: kind === 'FULL' ? '' : own[0]!.id, bytesPerSecond, offline: false };
+    return { archive: scheduledArchive(name, dueMs), keyspaces, ask: { ...ask } };
+  }
+  const newest = archives.filter(({ kind, problem }) => problem === '' && kind !== ArchiveKind.ARCHIVE_KIND_LOG).sort((a, b) => b.cutAtMs - a.cutAtMs)[0];
+  if (newest === undefined) return undefined;
+  const verify: VerifyAsk = { bytesOnly: false };
+  const drill: DrillAsk = { replicationFactor: 1, bytesPerSecond };
+  return { archive: newest.id, keyspaces: action === 'DRILL' ? keyspaces : [], ask: action === 'DRILL' ? { ...drill } : { ...verify } };
+}
+
 export function viewOf(schedule: ScheduleRecord, archives: readonly ArchiveInfo[], nowMs: number, times = new CronTimes(schedule.cron)): ScheduleView {
   const own = archivesOf(schedule.name, archives);
   const ageMsMax = schedule.ageMsMax || 2 * times.longestMs(nowMs);
-  const sinceMs = own[0]?.cutAtMs ?? schedule.createdMs;
-  return { schedule, nextMs: schedule.isPaused ? undefined : times.next(nowMs), archives: own, isOverdue: nowMs - sinceMs > ageMsMax };
+  const doneMs = schedule.action === 'BACKUP' ? (own[0]?.cutAtMs ?? 0) : schedule.succeededMs;
+  const sinceMs = doneMs || schedule.createdMs;
+  return { schedule, nextMs: schedule.isPaused ? undefined : times.next(nowMs), archives: own, doneMs, isOverdue: nowMs - sinceMs > ageMsMax };
 }

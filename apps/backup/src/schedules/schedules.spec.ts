@@ -1,4 +1,4 @@
-import { ArchiveKind, type ArchiveInfo } from '@atoll/contracts/atoll/v1/backup';
+import { ArchiveKind, ScheduleAction, type ArchiveInfo } from '@atoll/contracts/atoll/v1/backup';
 import { AtollError } from '@atoll/core-errors';
 import { SeededRandom, randomBelow } from '@atoll/core-runtime';
 import { InMemoryMetadataStore } from '@atoll/platform-etcd/testing';
@@ -99,7 +99,7 @@ describe('schedules of backups', () => {
     isAway = false;
     nowMs = MIDNIGHT;
     scheduler = newScheduler();
-    await schedules.change('nightly', () => ({ name: 'nightly', cron: '0 3 * * *', incrementals: 1, keyspaces: ['orders'], bytesPerSecond: 0, retention: { count: 2 }, isPaused: false, ageMsMax: 0, createdMs: MIDNIGHT, firedMs: 0, lastJob: '', problem: '' }));
+    await schedules.change('nightly', () => ({ name: 'nightly', action: 'BACKUP', cron: '0 3 * * *', incrementals: 1, keyspaces: ['orders'], bytesPerSecond: 0, retention: { count: 2 }, isPaused: false, ageMsMax: 0, createdMs: MIDNIGHT, firedMs: 0, lastJob: '', succeededMs: 0, problem: '' }));
   });
   afterEach(() => telemetry.shutdown());
 
@@ -169,6 +169,24 @@ describe('schedules of backups', () => {
     expect((await jobs()).toSorted()).toEqual(['BACKUP nightly-20261123-030000 INCREMENTAL nightly-20261124-000000', 'COLLECT', 'DELETE nightly-20261122-000000'].toSorted());
   });
 
+  it('have the newest archive restored for practice, and are overdue when none of that succeeded for long', async () => {
+    await schedules.change('nightly', (schedule) => ({ ...schedule!, action: 'DRILL', incrementals: 0, retention: {} }));
+    await at(MIDNIGHT + 3 * HOUR);
+    expect([await jobs(), (await schedules.list())[0]!.problem]).toEqual([[], 'left out at 2026-11-22T03:00:00.000Z: there is no archive yet']);
+    present = [nightly(MIDNIGHT), archive('by-hand', MIDNIGHT + HOUR), archive('log', MIDNIGHT + 2 * HOUR, ArchiveKind.ARCHIVE_KIND_LOG)];
+    scheduler.forgetArchives();
+    await at(MIDNIGHT + DAY + 3 * HOUR);
+    expect(await jobs()).toEqual(['DRILL by-hand']);
+    const [job] = await desk.list();
+    await desk.update(job!.id, (stored) => ({ ...stored, state: 'SUCCEEDED', endedMs: nowMs + MINUTE }));
+    await at(MIDNIGHT + DAY + 4 * HOUR);
+    expect((await schedules.list())[0]).toMatchObject({ succeededMs: MIDNIGHT + DAY + 3 * HOUR + MINUTE, problem: '' });
+    await at(MIDNIGHT + 2 * DAY + 4 * HOUR);
+    expect(scheduler.views.map(({ isOverdue }) => isOverdue)).toEqual([false]);
+    await at(MIDNIGHT + 4 * DAY);
+    expect(scheduler.views.map(({ isOverdue }) => isOverdue)).toEqual([true]);
+  });
+
   it('are overdue when the newest archive is too old', async () => {
     present = [nightly(MIDNIGHT - 3 * HOUR)];
     await at(MIDNIGHT + DAY);
@@ -179,7 +197,7 @@ describe('schedules of backups', () => {
 
   describe('as requests ask for them', () => {
     const retention = { count: 7, ageMs: 0, days: 0, weeks: 4, months: 0 };
-    const hourly = { name: 'hourly', cron: '0 * * * *', incrementals: 23, keyspaces: [], bytesPerSecond: 0, retention, paused: false, ageMsMax: 0 };
+    const hourly = { name: 'hourly', cron: '0 * * * *', incrementals: 23, keyspaces: [], bytesPerSecond: 0, retention, paused: false, ageMsMax: 0, action: ScheduleAction.SCHEDULE_ACTION_BACKUP };
 
     it('are put, changed without losing what they did, listed and deleted', async () => {
       await putBackupSchedule({ schedules, archives }, { schedule: hourly });
@@ -202,6 +220,8 @@ describe('schedules of backups', () => {
       ['schedule.keyspaces', { keyspaces: ['a', 'a'] }],
       ['schedule.retention.weeks', { retention: { ...retention, weeks: 20_000 } }],
       ['schedule.age_ms_max', { ageMsMax: 59_999 }],
+      ['schedule.action', { action: ScheduleAction.SCHEDULE_ACTION_DRILL }],
+      ['schedule.action', { action: ScheduleAction.SCHEDULE_ACTION_VERIFY, incrementals: 0, retention: undefined, keyspaces: ['a'] }],
     ])('are refused for %s (%#)', async (field, fields) => {
       await expect(putBackupSchedule({ schedules, archives }, { schedule: { ...hourly, ...fields } })).rejects.toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field } });
     });

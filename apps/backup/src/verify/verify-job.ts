@@ -2,7 +2,7 @@
 // its digest compared with that of the cut. What is damaged is told by archive, partition and chunk, and whoever has the content
 // of a damaged chunk next writes it again.
 import type { ArchiveDamage, VerifyResult } from '@atoll/contracts/atoll/v1/backup';
-import { ContentTally, checkKey, foldPartition, isSameContent, planRestore, type ArchivedKeyspace, type ArchivedRange, type ChunkRef, type Manifest, type RestoreSource } from '@atoll/core-archive';
+import { ContentTally, checkKey, foldPartition, isSameContent, planRestore, sliceOf, type ArchivedKeyspace, type ArchivedRange, type ChunkRef, type Manifest, type RestoreSource } from '@atoll/core-archive';
 import { AtollError, isAtollError } from '@atoll/core-errors';
 import { KIB, MIB } from '@atoll/core-runtime';
 import { entryVersionHash } from '@atoll/core-store';
@@ -200,7 +200,7 @@ class Verification {
     });
     if (isNew) this.#run.meter.bytesDone += chunk.plainBytes;
     if (content.kind !== chunk.kind) throw new AtollError('ARCHIVE_DAMAGED', `chunk ${chunk.id}: is ${content.kind}, and the manifest says ${chunk.kind}`, { metadata: { object: `chunk ${chunk.id}`, damage: 'MALFORMED' } });
-    return content.plain;
+    return this.isBytesOnly ? content.plain : sliceOf(content.plain, chunk);
   }
 
   async #noteChunk(at: Place, error: unknown): Promise<void> {

@@ -266,6 +266,59 @@ export function restorePolicyToJSON(object: RestorePolicy): string {
   }
 }
 
+/** What begins by itself. */
+export const ScheduleAction = {
+  /** SCHEDULE_ACTION_UNSPECIFIED - Same as BACKUP. */
+  SCHEDULE_ACTION_UNSPECIFIED: 0,
+  SCHEDULE_ACTION_BACKUP: 1,
+  /** SCHEDULE_ACTION_VERIFY - Of the newest archive. */
+  SCHEDULE_ACTION_VERIFY: 2,
+  SCHEDULE_ACTION_DRILL: 3,
+} as const;
+
+export type ScheduleAction = typeof ScheduleAction[keyof typeof ScheduleAction];
+
+export namespace ScheduleAction {
+  export type SCHEDULE_ACTION_UNSPECIFIED = typeof ScheduleAction.SCHEDULE_ACTION_UNSPECIFIED;
+  export type SCHEDULE_ACTION_BACKUP = typeof ScheduleAction.SCHEDULE_ACTION_BACKUP;
+  export type SCHEDULE_ACTION_VERIFY = typeof ScheduleAction.SCHEDULE_ACTION_VERIFY;
+  export type SCHEDULE_ACTION_DRILL = typeof ScheduleAction.SCHEDULE_ACTION_DRILL;
+}
+
+export function scheduleActionFromJSON(object: any): ScheduleAction {
+  switch (object) {
+    case 0:
+    case "SCHEDULE_ACTION_UNSPECIFIED":
+      return ScheduleAction.SCHEDULE_ACTION_UNSPECIFIED;
+    case 1:
+    case "SCHEDULE_ACTION_BACKUP":
+      return ScheduleAction.SCHEDULE_ACTION_BACKUP;
+    case 2:
+    case "SCHEDULE_ACTION_VERIFY":
+      return ScheduleAction.SCHEDULE_ACTION_VERIFY;
+    case 3:
+    case "SCHEDULE_ACTION_DRILL":
+      return ScheduleAction.SCHEDULE_ACTION_DRILL;
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum ScheduleAction");
+  }
+}
+
+export function scheduleActionToJSON(object: ScheduleAction): string {
+  switch (object) {
+    case ScheduleAction.SCHEDULE_ACTION_UNSPECIFIED:
+      return "SCHEDULE_ACTION_UNSPECIFIED";
+    case ScheduleAction.SCHEDULE_ACTION_BACKUP:
+      return "SCHEDULE_ACTION_BACKUP";
+    case ScheduleAction.SCHEDULE_ACTION_VERIFY:
+      return "SCHEDULE_ACTION_VERIFY";
+    case ScheduleAction.SCHEDULE_ACTION_DRILL:
+      return "SCHEDULE_ACTION_DRILL";
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum ScheduleAction");
+  }
+}
+
 export interface GetRepositoryRequest {
 }
 
@@ -309,10 +362,12 @@ export interface BackupJob {
   /** How often another process, or the same one after a crash, went on with it. */
   takeUps: number;
   /** What it came to, by its kind; absent before its end. */
-  result: { $case: "backup"; value: BackupResult } | { $case: "restore"; value: RestoreResult } | {
-    $case: "verify";
-    value: VerifyResult;
-  } | undefined;
+  result:
+    | { $case: "backup"; value: BackupResult }
+    | { $case: "restore"; value: RestoreResult }
+    | { $case: "verify"; value: VerifyResult }
+    | { $case: "drill"; value: DrillResult }
+    | undefined;
 }
 
 export interface BackupProgress {
@@ -580,6 +635,34 @@ export interface CollectGarbageResponse {
   job: BackupJob | undefined;
 }
 
+export interface DrillBackupRequest {
+  /** As in CreateBackupRequest. */
+  id: string;
+  /** Empty: the newest one. */
+  archive: string;
+  /** Of those in the archive; empty: all. */
+  keyspaces: string[];
+  /** Of the keyspaces for practice; 0: 1, which takes the least memory. */
+  replicationFactor: number;
+  /** Bound over all nodes on what is restored, in bytes of keys and values per second; 0: none. */
+  bytesPerSecond: number;
+}
+
+export interface DrillBackupResponse {
+  job: BackupJob | undefined;
+}
+
+export interface DrillResult {
+  archive: string;
+  /** Reading back, and what came of it. */
+  verify:
+    | VerifyResult
+    | undefined;
+  /** The keyspaces are those for practice, which are gone. */
+  restore: RestoreResult | undefined;
+  tookMs: number;
+}
+
 /**
  * When backups begin by themselves, and which of them stay. Archives of the schedule NAME are called NAME-YYYYMMDD-HHMMSS, by the
  * moment at which they were due.
@@ -603,10 +686,12 @@ export interface BackupSchedule {
   /** Begins nothing. */
   paused: boolean;
   /**
-   * An alert goes off when its newest archive is older, in milliseconds, at least 60,000; 0: twice the longest time between two of
-   * the next 100 moments.
+   * An alert goes off when its newest archive, or its last check or drill that succeeded, is older, in milliseconds, at least 60,000;
+   * 0: twice the longest time between two of the next 100 moments.
    */
   ageMsMax: number;
+  /** `incrementals` and `retention` belong to BACKUP alone, `keyspaces` and `bytes_per_second` not to VERIFY. */
+  action: ScheduleAction;
 }
 
 /**
@@ -635,7 +720,7 @@ export interface BackupScheduleState {
   lastAtMs: number;
   /** Of that; empty before the first. */
   lastJob: string;
-  /** Cut of its newest archive; 0: there is none. */
+  /** Cut of its newest archive, or end of its last check or drill that succeeded; 0: there is none. */
   newestCutAtMs: number;
   archives: number;
   /** The newest archive is older than it should be. */
@@ -946,6 +1031,9 @@ export const BackupJob: MessageFns<BackupJob> = {
       case "verify":
         VerifyResult.encode(message.result.value, writer.uint32(178).fork()).join();
         break;
+      case "drill":
+        DrillResult.encode(message.result.value, writer.uint32(186).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1099,6 +1187,14 @@ export const BackupJob: MessageFns<BackupJob> = {
             message.result = { $case: "verify", value: VerifyResult.decode(reader, reader.uint32()) };
             continue;
           }
+          case 23: {
+            if (tag !== 186) {
+              break;
+            }
+
+            message.result = { $case: "drill", value: DrillResult.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1155,6 +1251,8 @@ export const BackupJob: MessageFns<BackupJob> = {
         ? { $case: "restore", value: RestoreResult.fromJSON(object.restore) }
         : isSet(object.verify)
         ? { $case: "verify", value: VerifyResult.fromJSON(object.verify) }
+        : isSet(object.drill)
+        ? { $case: "drill", value: DrillResult.fromJSON(object.drill) }
         : undefined,
     };
   },
@@ -1209,6 +1307,8 @@ export const BackupJob: MessageFns<BackupJob> = {
       obj.restore = RestoreResult.toJSON(message.result.value);
     } else if (message.result?.$case === "verify") {
       obj.verify = VerifyResult.toJSON(message.result.value);
+    } else if (message.result?.$case === "drill") {
+      obj.drill = DrillResult.toJSON(message.result.value);
     }
     return obj;
   },
@@ -1250,6 +1350,12 @@ export const BackupJob: MessageFns<BackupJob> = {
       case "verify": {
         if (object.result?.value !== undefined && object.result?.value !== null) {
           message.result = { $case: "verify", value: VerifyResult.fromPartial(object.result.value) };
+        }
+        break;
+      }
+      case "drill": {
+        if (object.result?.value !== undefined && object.result?.value !== null) {
+          message.result = { $case: "drill", value: DrillResult.fromPartial(object.result.value) };
         }
         break;
       }
@@ -4795,6 +4901,344 @@ export const CollectGarbageResponse: MessageFns<CollectGarbageResponse> = {
   },
 };
 
+function createBaseDrillBackupRequest(): DrillBackupRequest {
+  return { id: "", archive: "", keyspaces: [], replicationFactor: 0, bytesPerSecond: 0 };
+}
+
+export const DrillBackupRequest: MessageFns<DrillBackupRequest> = {
+  encode(message: DrillBackupRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.archive !== "") {
+      writer.uint32(18).string(message.archive);
+    }
+    for (const v of message.keyspaces) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.replicationFactor !== 0) {
+      writer.uint32(32).uint32(message.replicationFactor);
+    }
+    if (message.bytesPerSecond !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytesPerSecond)) !== BigInt(message.bytesPerSecond)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytesPerSecond) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.bytesPerSecond));
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrillBackupRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrillBackupRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.archive = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keyspaces.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.replicationFactor = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.bytesPerSecond = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DrillBackupRequest {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      archive: isSet(object.archive) ? globalThis.String(object.archive) : "",
+      keyspaces: globalThis.Array.isArray(object?.keyspaces)
+        ? object.keyspaces.map((e: any) => globalThis.String(e))
+        : [],
+      replicationFactor: isSet(object.replicationFactor)
+        ? globalThis.Number(object.replicationFactor)
+        : isSet(object.replication_factor)
+        ? globalThis.Number(object.replication_factor)
+        : 0,
+      bytesPerSecond: isSet(object.bytesPerSecond)
+        ? globalThis.Number(object.bytesPerSecond)
+        : isSet(object.bytes_per_second)
+        ? globalThis.Number(object.bytes_per_second)
+        : 0,
+    };
+  },
+
+  toJSON(message: DrillBackupRequest): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.archive !== "") {
+      obj.archive = message.archive;
+    }
+    if (message.keyspaces?.length) {
+      obj.keyspaces = message.keyspaces;
+    }
+    if (message.replicationFactor !== 0) {
+      obj.replicationFactor = Math.round(message.replicationFactor);
+    }
+    if (message.bytesPerSecond !== 0) {
+      obj.bytesPerSecond = globalThis.Number(message.bytesPerSecond);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DrillBackupRequest>): DrillBackupRequest {
+    return DrillBackupRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DrillBackupRequest>): DrillBackupRequest {
+    const message = createBaseDrillBackupRequest();
+    message.id = object.id ?? "";
+    message.archive = object.archive ?? "";
+    message.keyspaces = object.keyspaces?.map((e) => e) || [];
+    message.replicationFactor = object.replicationFactor ?? 0;
+    message.bytesPerSecond = object.bytesPerSecond ?? 0;
+    return message;
+  },
+};
+
+function createBaseDrillBackupResponse(): DrillBackupResponse {
+  return { job: undefined };
+}
+
+export const DrillBackupResponse: MessageFns<DrillBackupResponse> = {
+  encode(message: DrillBackupResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.job !== undefined) {
+      BackupJob.encode(message.job, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrillBackupResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrillBackupResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.job = BackupJob.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DrillBackupResponse {
+    return { job: isSet(object.job) ? BackupJob.fromJSON(object.job) : undefined };
+  },
+
+  toJSON(message: DrillBackupResponse): unknown {
+    const obj: any = {};
+    if (message.job !== undefined) {
+      obj.job = BackupJob.toJSON(message.job);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DrillBackupResponse>): DrillBackupResponse {
+    return DrillBackupResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DrillBackupResponse>): DrillBackupResponse {
+    const message = createBaseDrillBackupResponse();
+    message.job = (object.job !== undefined && object.job !== null) ? BackupJob.fromPartial(object.job) : undefined;
+    return message;
+  },
+};
+
+function createBaseDrillResult(): DrillResult {
+  return { archive: "", verify: undefined, restore: undefined, tookMs: 0 };
+}
+
+export const DrillResult: MessageFns<DrillResult> = {
+  encode(message: DrillResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.archive !== "") {
+      writer.uint32(10).string(message.archive);
+    }
+    if (message.verify !== undefined) {
+      VerifyResult.encode(message.verify, writer.uint32(18).fork()).join();
+    }
+    if (message.restore !== undefined) {
+      RestoreResult.encode(message.restore, writer.uint32(26).fork()).join();
+    }
+    if (message.tookMs !== 0) {
+      writer.uint32(33).double(message.tookMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrillResult {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrillResult();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.archive = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.verify = VerifyResult.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.restore = RestoreResult.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.tookMs = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DrillResult {
+    return {
+      archive: isSet(object.archive) ? globalThis.String(object.archive) : "",
+      verify: isSet(object.verify) ? VerifyResult.fromJSON(object.verify) : undefined,
+      restore: isSet(object.restore) ? RestoreResult.fromJSON(object.restore) : undefined,
+      tookMs: isSet(object.tookMs)
+        ? globalThis.Number(object.tookMs)
+        : isSet(object.took_ms)
+        ? globalThis.Number(object.took_ms)
+        : 0,
+    };
+  },
+
+  toJSON(message: DrillResult): unknown {
+    const obj: any = {};
+    if (message.archive !== "") {
+      obj.archive = message.archive;
+    }
+    if (message.verify !== undefined) {
+      obj.verify = VerifyResult.toJSON(message.verify);
+    }
+    if (message.restore !== undefined) {
+      obj.restore = RestoreResult.toJSON(message.restore);
+    }
+    if (message.tookMs !== 0) {
+      obj.tookMs = floatToJson(message.tookMs);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DrillResult>): DrillResult {
+    return DrillResult.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DrillResult>): DrillResult {
+    const message = createBaseDrillResult();
+    message.archive = object.archive ?? "";
+    message.verify = (object.verify !== undefined && object.verify !== null)
+      ? VerifyResult.fromPartial(object.verify)
+      : undefined;
+    message.restore = (object.restore !== undefined && object.restore !== null)
+      ? RestoreResult.fromPartial(object.restore)
+      : undefined;
+    message.tookMs = object.tookMs ?? 0;
+    return message;
+  },
+};
+
 function createBaseBackupSchedule(): BackupSchedule {
   return {
     name: "",
@@ -4805,6 +5249,7 @@ function createBaseBackupSchedule(): BackupSchedule {
     retention: undefined,
     paused: false,
     ageMsMax: 0,
+    action: 0,
   };
 }
 
@@ -4839,6 +5284,9 @@ export const BackupSchedule: MessageFns<BackupSchedule> = {
         throw new globalThis.Error("value provided for field BigInt(message.ageMsMax) of type uint64 too large");
       }
       writer.uint32(64).uint64(BigInt(message.ageMsMax));
+    }
+    if (message.action !== 0) {
+      writer.uint32(72).int32(message.action);
     }
     return writer;
   },
@@ -4920,6 +5368,14 @@ export const BackupSchedule: MessageFns<BackupSchedule> = {
             message.ageMsMax = longToNumber(reader.uint64());
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.action = reader.int32() as any;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4952,6 +5408,7 @@ export const BackupSchedule: MessageFns<BackupSchedule> = {
         : isSet(object.age_ms_max)
         ? globalThis.Number(object.age_ms_max)
         : 0,
+      action: isSet(object.action) ? scheduleActionFromJSON(object.action) : 0,
     };
   },
 
@@ -4981,6 +5438,9 @@ export const BackupSchedule: MessageFns<BackupSchedule> = {
     if (message.ageMsMax !== 0) {
       obj.ageMsMax = globalThis.Number(message.ageMsMax);
     }
+    if (message.action !== 0) {
+      obj.action = scheduleActionToJSON(message.action);
+    }
     return obj;
   },
 
@@ -4999,6 +5459,7 @@ export const BackupSchedule: MessageFns<BackupSchedule> = {
       : undefined;
     message.paused = object.paused ?? false;
     message.ageMsMax = object.ageMsMax ?? 0;
+    message.action = object.action ?? 0;
     return message;
   },
 };
@@ -5884,6 +6345,19 @@ export const BackupService = {
       Buffer.from(CollectGarbageResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CollectGarbageResponse => CollectGarbageResponse.decode(value),
   },
+  /**
+   * Begins a restore for practice: the archive is read back and compared with its cut, restored into keyspaces of their own, compared
+   * there with what was read, timed, and removed again.
+   */
+  drillBackup: {
+    path: "/atoll.v1.Backup/DrillBackup" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DrillBackupRequest): Buffer => Buffer.from(DrillBackupRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DrillBackupRequest => DrillBackupRequest.decode(value),
+    responseSerialize: (value: DrillBackupResponse): Buffer => Buffer.from(DrillBackupResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DrillBackupResponse => DrillBackupResponse.decode(value),
+  },
   /** Backups that begin by themselves. Putting one that there is changes it; what it has done stays. */
   putBackupSchedule: {
     path: "/atoll.v1.Backup/PutBackupSchedule" as const,
@@ -5952,6 +6426,11 @@ export interface BackupServer extends UntypedServiceImplementation {
   deleteArchive: handleUnaryCall<DeleteArchiveRequest, DeleteArchiveResponse>;
   /** Begins a job that removes chunks that no archive needs. */
   collectGarbage: handleUnaryCall<CollectGarbageRequest, CollectGarbageResponse>;
+  /**
+   * Begins a restore for practice: the archive is read back and compared with its cut, restored into keyspaces of their own, compared
+   * there with what was read, timed, and removed again.
+   */
+  drillBackup: handleUnaryCall<DrillBackupRequest, DrillBackupResponse>;
   /** Backups that begin by themselves. Putting one that there is changes it; what it has done stays. */
   putBackupSchedule: handleUnaryCall<PutBackupScheduleRequest, PutBackupScheduleResponse>;
   listBackupSchedules: handleUnaryCall<ListBackupSchedulesRequest, ListBackupSchedulesResponse>;
@@ -6151,6 +6630,25 @@ export interface BackupClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CollectGarbageResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Begins a restore for practice: the archive is read back and compared with its cut, restored into keyspaces of their own, compared
+   * there with what was read, timed, and removed again.
+   */
+  drillBackup(
+    request: DrillBackupRequest,
+    callback: (error: ServiceError | null, response: DrillBackupResponse) => void,
+  ): ClientUnaryCall;
+  drillBackup(
+    request: DrillBackupRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DrillBackupResponse) => void,
+  ): ClientUnaryCall;
+  drillBackup(
+    request: DrillBackupRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DrillBackupResponse) => void,
   ): ClientUnaryCall;
   /** Backups that begin by themselves. Putting one that there is changes it; what it has done stays. */
   putBackupSchedule(
