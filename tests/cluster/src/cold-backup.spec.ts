@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { jest } from '@jest/globals';
 import { credentials } from '@grpc/grpc-js';
 import { isAtollError, type AtollClient } from '@atoll/client';
-import { ArchiveKind, BackupClient, BackupJobState, type BackupJob, type CreateBackupRequest } from '@atoll/contracts/atoll/v1/backup';
+import { ArchiveKind, BackupClient, BackupJobState, type BackupJob, type BackupResult, type CreateBackupRequest } from '@atoll/contracts/atoll/v1/backup';
 import { foldPartition, planRestore } from '@atoll/core-archive';
 import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
 import { eventually, freePort } from '@atoll/platform-etcd/testing';
@@ -71,6 +71,11 @@ async function succeeded(job: BackupJob, by = backup): Promise<BackupJob> {
   const end = await ended(job, by);
   expect({ state: end.state, problem: end.problem }).toEqual({ state: BackupJobState.BACKUP_JOB_STATE_SUCCEEDED, problem: '' });
   return end;
+}
+
+function resultOf({ result }: BackupJob): BackupResult {
+  if (result?.$case !== 'backup') throw new Error('the job has no result');
+  return result.value;
 }
 
 /** Some partitions were read, and what was read of them is saved; others were not. */
@@ -158,7 +163,7 @@ it('cuts are consistent over partitions while clients write; increments go on fr
   for (const kind of [ArchiveKind.ARCHIVE_KIND_FULL, ArchiveKind.ARCHIVE_KIND_INCREMENTAL, ArchiveKind.ARCHIVE_KIND_INCREMENTAL]) {
     const before = new Map(writer.acknowledged);
     const job = await succeeded(await begin({ kind, keyspaces: ['pairs'] }));
-    expect(job.result?.value).toMatchObject({ archive: { kind, parent }, partitionsWhole: 0 });
+    expect(resultOf(job)).toMatchObject({ archive: { kind, parent }, partitionsWhole: 0 });
     expectConsistent(await restored(job.archive, 'pairs'), before);
     parent = job.archive;
   }
@@ -195,8 +200,8 @@ describe('a backup that takes some seconds', () => {
     strike(cluster.process('backup-1'));
     const end = await succeeded(job, other);
     expect(end.takeUps).toBe(1);
-    const { value } = end.result!;
-    expect('writtenBytes' in value && value.writtenBytes).toBeLessThan(('archive' in value && value.archive?.storedBytes) || 0);
+    const { writtenBytes, archive } = resultOf(end);
+    expect(writtenBytes).toBeLessThan(archive!.storedBytes);
     expect(await restored(end.archive, 'large')).toEqual(await held('large'));
     await cluster.startProcess('backup-1');
   });
