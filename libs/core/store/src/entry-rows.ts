@@ -50,7 +50,10 @@ export interface EntryRow extends StoredEntry {
   readonly isDeleted: boolean;
 }
 
-/** Throws INTERNAL when they are no whole rows, or tell of deletes and `mayDelete` does not say that the caller minds them. */
+/**
+ * Throws INTERNAL when they are no whole rows, or tell of deletes and `mayDelete` does not say that the caller minds them. With
+ * `areViews` all values are views of `rows`, for who keeps none of them for long.
+ */
 export function decodeRows(rows: Buffer, { mayDelete = false, areViews = false }: { readonly mayDelete?: boolean; readonly areViews?: boolean } = {}): EntryRow[] {
   const entries: EntryRow[] = [];
   for (let at = 0; at < rows.length; ) {
