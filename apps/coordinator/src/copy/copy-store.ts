@@ -143,11 +143,20 @@ export class CopyStore {
    * again. Throws METADATA_UNAVAILABLE.
    */
   open(id: string, complete: (job: CopyJob) => CopyJob, specOf: (spec: KeyspaceSpec, revision: number) => KeyspaceSpec): Promise<CopyJob> {
+    return this.#open(id, ({ state }) => state === 'CUTTING_OVER', complete, specOf);
+  }
+
+  /** As `open`, for a standby that is promoted without its primary: unless the job has ended, or is being cancelled. */
+  promote(id: string, complete: (job: CopyJob) => CopyJob, specOf: (spec: KeyspaceSpec, revision: number) => KeyspaceSpec): Promise<CopyJob> {
+    return this.#open(id, (job) => !hasCopyEnded(job) && job.state !== 'CANCELLING', complete, specOf);
+  }
+
+  #open(id: string, isDue: (job: CopyJob) => boolean, complete: (job: CopyJob) => CopyJob, specOf: (spec: KeyspaceSpec, revision: number) => KeyspaceSpec): Promise<CopyJob> {
     return this.#inTurn(async () => {
       const revision = await this.#read();
       const stored = this.#jobs.get(id);
       const target = stored && (await this.#spec(stored.job.target, stored.job.targetId));
-      if (stored?.job.state !== 'CUTTING_OVER' || target === undefined) return stored!.job;
+      if (stored === undefined || !isDue(stored.job) || target === undefined) return stored!.job;
       await this.#transact([copyKeyOf(stored), specKeyOf(target)], [{ kind: 'put', key: copyKey(id), value: encodeCopyJob(complete(stored.job)) }, putOf(specOf(target.spec, revision))]);
       await this.#read();
       return this.#jobs.get(id)!.job;
@@ -183,7 +192,7 @@ export class CopyStore {
   /** Forgets the oldest of those that ended. */
   prune(): Promise<void> {
     return this.#inTurn(async () => {
-      const gone = this.jobs().filter((job) => hasCopyEnded(job) && job.sourceRemains !== true).slice(ENDED_KEPT);
+      const gone = this.jobs().filter((job) => hasCopyEnded(job) && job.sourceRemains !== true && job.promotion?.isFenced !== false).slice(ENDED_KEPT);
       if (gone.length === 0) return;
       await this.#transact([], gone.map(({ id }) => ({ kind: 'delete', key: copyKey(id) })));
       await this.#read();
@@ -200,12 +209,12 @@ export class CopyStore {
     }
   }
 
-  async #pacing({ state, target, targetId, bytesPerSecond }: CopyJob): Promise<{ readonly comparisons: readonly Comparison[]; readonly changes: readonly Change[] }> {
+  async #pacing({ id, state, target, targetId, bytesPerSecond }: CopyJob): Promise<{ readonly comparisons: readonly Comparison[]; readonly changes: readonly Change[] }> {
     const stored = await this.#spec(target, targetId);
     const copyOf = stored?.spec.copyOf;
     const isPaused = state !== 'RUNNING' && state !== 'CUTTING_OVER';
     const isAsWanted = copyOf?.isPaused === isPaused && (copyOf.bytesPerSecond ?? 0) === bytesPerSecond;
-    if (stored === undefined || copyOf === undefined || isAsWanted) return { comparisons: [], changes: [] };
+    if (stored === undefined || copyOf?.job !== id || isAsWanted) return { comparisons: [], changes: [] };
     return { comparisons: [specKeyOf(stored)], changes: [putOf({ ...stored.spec, copyOf: { ...copyOf, isPaused, bytesPerSecond: bytesPerSecond || undefined } })] };
   }
 

@@ -15,11 +15,18 @@ import { beginOnce, checkMigrationId, existingMigration } from './known-migratio
 /** As many times a source may be reset, or recovered uncleanly, before a version of it could be one of its copy. */
 const GENERATIONS = 2 ** 16;
 
+/** What a copy is made for. */
+export interface CopyRole {
+  readonly isStandby: boolean;
+  /** A keyspace of the target's name becomes the copy. */
+  readonly resyncs: boolean;
+}
+
 /**
  * `StartMigration` with the method COPY. Throws INVALID_ARGUMENT that names the field, KEYSPACE_NOT_FOUND, KEYSPACE_EXISTS, CAPACITY_SHORT,
  * MIGRATION_CONFLICT, and as askSourceCluster.
  */
-export async function startCopy(context: AdminContext, request: StartMigrationRequest): Promise<StartMigrationResponse> {
+export async function startCopy(context: AdminContext, request: StartMigrationRequest, as: CopyRole = { isStandby: false, resyncs: false }): Promise<StartMigrationResponse> {
   const { view, term } = requireTerm(context);
   const { target, tokens } = checkCopyRequest(request);
   const known = await existingMigration(term, request.id);
@@ -44,6 +51,7 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
     ...(tokens !== undefined && { tokens }),
     bytesPerSecond: request.bytesPerSecond,
     traceparent: '',
+    ...(as.isStandby && { isStandby: true }),
     createdMs: term.wallMs(),
     endedMs: 0,
     problem: '',
@@ -72,8 +80,9 @@ async function findSource(context: AdminContext, { keyspace, sourceRouters }: St
   const name = keyspace || DEFAULT_KEYSPACE;
   const notWhole = (from: string) => invalidArgument('keyspace', `${name} is itself being copied, from ${from}, and not whole`);
   if (sourceRouters.length > 0) {
-    const { source, cluster, partitions, copiedFrom } = await askSourceCluster(sourceRouters, name, view.clusterId);
+    const { source, cluster, partitions, copiedFrom, movedTo } = await askSourceCluster(sourceRouters, name, view.clusterId);
     if (copiedFrom !== undefined) throw notWhole(copiedFrom);
+    if (movedTo !== undefined) throw new AtollError('KEYSPACE_MOVED', `keyspace: cluster ${movedTo} has ${name}, and cluster ${cluster.id} takes no writes to it any more`, { metadata: { field: 'keyspace', keyspace: name, moved_to_cluster: movedTo } });
     // Clients of the source may come with versions that they had there (R3).
     const firstGeneration = Math.max(0, ...partitions.map(({ generation }) => generation)) + GENERATIONS;
     return { source, cluster, firstGeneration, sizes: new Map(partitions.map(({ partition, bytes }) => [partition, bytes])) };

@@ -61,6 +61,10 @@ export interface PullStatus {
   readonly proof: CopyProof | undefined;
   /** What is committed here is as the source was there. */
   readonly origin: CopyPosition['origin'] | undefined;
+  /** The source's time there, in ms since the epoch; 0 before the first word. */
+  readonly stampMs: number;
+  /** The source's time when it was last heard of in this office; undefined before. */
+  readonly headStampMs: number | undefined;
 }
 
 /**
@@ -98,7 +102,9 @@ export class CopyPuller {
     const position = this.#position;
     const phase = position?.phase ?? 'EMPTYING';
     const progress = phase === 'FOLLOWING' ? 1 : (position?.next?.high ?? 0) / 2 ** 32;
-    const base = { phase, progress, restarts: this.#restarts, problem: this.#problem, proof: this.#proof, origin: position?.origin };
+    const base = { phase, progress, restarts: this.#restarts, problem: this.#problem, proof: this.#proof, origin: position?.origin, stampMs: position?.stampMs ?? 0, headStampMs: this.#head?.stampMs };
+    // What was heard before this office is in the log: how old that is can be told, by two clocks.
+    if (this.#head === undefined && position !== undefined && position.stampMs > 0) return { ...base, lagSeq: undefined, lagMs: Math.max(0, readMoment().wallMs - position.stampMs) };
     if (this.#head === undefined || position === undefined) return { ...base, lagSeq: undefined, lagMs: undefined };
     const silentMs = nowMs - this.#head.heardMs;
     const lagSeq = Math.max(0, this.#head.seq - position.origin.seq);

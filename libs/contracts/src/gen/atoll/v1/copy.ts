@@ -72,6 +72,31 @@ export function copyPhaseToJSON(object: CopyPhase): string {
   }
 }
 
+export interface ListSourcesRequest {
+}
+
+export interface ListSourcesResponse {
+  /** Of the cluster that the router belongs to. */
+  clusterId: string;
+  /** Names, in order; those that are copies themselves, or were moved to another cluster, are left out. */
+  keyspaces: string[];
+}
+
+export interface FenceSourceRequest {
+  /** Of the source. */
+  clusterId: string;
+  keyspace: string;
+  keyspaceId: string;
+  /** The cluster that serves it, and the keyspace there. */
+  toClusterId: string;
+  toKeyspace: string;
+}
+
+export interface FenceSourceResponse {
+  /** Every leader has confirmed that it takes no writes. Otherwise each does so as soon as it hears of it. */
+  confirmed: boolean;
+}
+
 export interface DescribeSourceRequest {
   /** Empty means `default`. */
   keyspace: string;
@@ -225,7 +250,13 @@ export interface CopyStatus {
     | CopyProof
     | undefined;
   /** With what is committed here the copy is as its source was there; absent before the first word. */
-  origin: CopyOrigin | undefined;
+  origin:
+    | CopyOrigin
+    | undefined;
+  /** The source's time at `origin`, in milliseconds since the Unix epoch; 0 before the first word. */
+  stampMs: number;
+  /** The source's time when it was last heard of in this office; absent before. */
+  headStampMs?: number | undefined;
 }
 
 export interface HoldSourceRequest {
@@ -305,6 +336,365 @@ export interface CopyProof {
   /** Where the comparison ended, in the source's log. */
   origin: CopyOrigin | undefined;
 }
+
+function createBaseListSourcesRequest(): ListSourcesRequest {
+  return {};
+}
+
+export const ListSourcesRequest: MessageFns<ListSourcesRequest> = {
+  encode(_: ListSourcesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListSourcesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListSourcesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): ListSourcesRequest {
+    return {};
+  },
+
+  toJSON(_: ListSourcesRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListSourcesRequest>): ListSourcesRequest {
+    return ListSourcesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ListSourcesRequest>): ListSourcesRequest {
+    const message = createBaseListSourcesRequest();
+    return message;
+  },
+};
+
+function createBaseListSourcesResponse(): ListSourcesResponse {
+  return { clusterId: "", keyspaces: [] };
+}
+
+export const ListSourcesResponse: MessageFns<ListSourcesResponse> = {
+  encode(message: ListSourcesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clusterId !== "") {
+      writer.uint32(10).string(message.clusterId);
+    }
+    for (const v of message.keyspaces) {
+      writer.uint32(18).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListSourcesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListSourcesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clusterId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.keyspaces.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListSourcesResponse {
+    return {
+      clusterId: isSet(object.clusterId)
+        ? globalThis.String(object.clusterId)
+        : isSet(object.cluster_id)
+        ? globalThis.String(object.cluster_id)
+        : "",
+      keyspaces: globalThis.Array.isArray(object?.keyspaces)
+        ? object.keyspaces.map((e: any) => globalThis.String(e))
+        : [],
+    };
+  },
+
+  toJSON(message: ListSourcesResponse): unknown {
+    const obj: any = {};
+    if (message.clusterId !== "") {
+      obj.clusterId = message.clusterId;
+    }
+    if (message.keyspaces?.length) {
+      obj.keyspaces = message.keyspaces;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListSourcesResponse>): ListSourcesResponse {
+    return ListSourcesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListSourcesResponse>): ListSourcesResponse {
+    const message = createBaseListSourcesResponse();
+    message.clusterId = object.clusterId ?? "";
+    message.keyspaces = object.keyspaces?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseFenceSourceRequest(): FenceSourceRequest {
+  return { clusterId: "", keyspace: "", keyspaceId: "", toClusterId: "", toKeyspace: "" };
+}
+
+export const FenceSourceRequest: MessageFns<FenceSourceRequest> = {
+  encode(message: FenceSourceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clusterId !== "") {
+      writer.uint32(10).string(message.clusterId);
+    }
+    if (message.keyspace !== "") {
+      writer.uint32(18).string(message.keyspace);
+    }
+    if (message.keyspaceId !== "") {
+      writer.uint32(26).string(message.keyspaceId);
+    }
+    if (message.toClusterId !== "") {
+      writer.uint32(34).string(message.toClusterId);
+    }
+    if (message.toKeyspace !== "") {
+      writer.uint32(42).string(message.toKeyspace);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FenceSourceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFenceSourceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clusterId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keyspaceId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.toClusterId = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.toKeyspace = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FenceSourceRequest {
+    return {
+      clusterId: isSet(object.clusterId)
+        ? globalThis.String(object.clusterId)
+        : isSet(object.cluster_id)
+        ? globalThis.String(object.cluster_id)
+        : "",
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      keyspaceId: isSet(object.keyspaceId)
+        ? globalThis.String(object.keyspaceId)
+        : isSet(object.keyspace_id)
+        ? globalThis.String(object.keyspace_id)
+        : "",
+      toClusterId: isSet(object.toClusterId)
+        ? globalThis.String(object.toClusterId)
+        : isSet(object.to_cluster_id)
+        ? globalThis.String(object.to_cluster_id)
+        : "",
+      toKeyspace: isSet(object.toKeyspace)
+        ? globalThis.String(object.toKeyspace)
+        : isSet(object.to_keyspace)
+        ? globalThis.String(object.to_keyspace)
+        : "",
+    };
+  },
+
+  toJSON(message: FenceSourceRequest): unknown {
+    const obj: any = {};
+    if (message.clusterId !== "") {
+      obj.clusterId = message.clusterId;
+    }
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.keyspaceId !== "") {
+      obj.keyspaceId = message.keyspaceId;
+    }
+    if (message.toClusterId !== "") {
+      obj.toClusterId = message.toClusterId;
+    }
+    if (message.toKeyspace !== "") {
+      obj.toKeyspace = message.toKeyspace;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<FenceSourceRequest>): FenceSourceRequest {
+    return FenceSourceRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FenceSourceRequest>): FenceSourceRequest {
+    const message = createBaseFenceSourceRequest();
+    message.clusterId = object.clusterId ?? "";
+    message.keyspace = object.keyspace ?? "";
+    message.keyspaceId = object.keyspaceId ?? "";
+    message.toClusterId = object.toClusterId ?? "";
+    message.toKeyspace = object.toKeyspace ?? "";
+    return message;
+  },
+};
+
+function createBaseFenceSourceResponse(): FenceSourceResponse {
+  return { confirmed: false };
+}
+
+export const FenceSourceResponse: MessageFns<FenceSourceResponse> = {
+  encode(message: FenceSourceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.confirmed !== false) {
+      writer.uint32(8).bool(message.confirmed);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FenceSourceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFenceSourceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.confirmed = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FenceSourceResponse {
+    return { confirmed: isSet(object.confirmed) ? globalThis.Boolean(object.confirmed) : false };
+  },
+
+  toJSON(message: FenceSourceResponse): unknown {
+    const obj: any = {};
+    if (message.confirmed !== false) {
+      obj.confirmed = message.confirmed;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<FenceSourceResponse>): FenceSourceResponse {
+    return FenceSourceResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FenceSourceResponse>): FenceSourceResponse {
+    const message = createBaseFenceSourceResponse();
+    message.confirmed = object.confirmed ?? false;
+    return message;
+  },
+};
 
 function createBaseDescribeSourceRequest(): DescribeSourceRequest {
   return { keyspace: "" };
@@ -1749,6 +2139,8 @@ function createBaseCopyStatus(): CopyStatus {
     problem: "",
     proof: undefined,
     origin: undefined,
+    stampMs: 0,
+    headStampMs: undefined,
   };
 }
 
@@ -1801,6 +2193,12 @@ export const CopyStatus: MessageFns<CopyStatus> = {
     }
     if (message.origin !== undefined) {
       CopyOrigin.encode(message.origin, writer.uint32(114).fork()).join();
+    }
+    if (message.stampMs !== 0) {
+      writer.uint32(121).double(message.stampMs);
+    }
+    if (message.headStampMs !== undefined) {
+      writer.uint32(129).double(message.headStampMs);
     }
     return writer;
   },
@@ -1930,6 +2328,22 @@ export const CopyStatus: MessageFns<CopyStatus> = {
             message.origin = CopyOrigin.decode(reader, reader.uint32());
             continue;
           }
+          case 15: {
+            if (tag !== 121) {
+              break;
+            }
+
+            message.stampMs = reader.double();
+            continue;
+          }
+          case 16: {
+            if (tag !== 129) {
+              break;
+            }
+
+            message.headStampMs = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1974,6 +2388,16 @@ export const CopyStatus: MessageFns<CopyStatus> = {
       problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
       proof: isSet(object.proof) ? CopyProof.fromJSON(object.proof) : undefined,
       origin: isSet(object.origin) ? CopyOrigin.fromJSON(object.origin) : undefined,
+      stampMs: isSet(object.stampMs)
+        ? globalThis.Number(object.stampMs)
+        : isSet(object.stamp_ms)
+        ? globalThis.Number(object.stamp_ms)
+        : 0,
+      headStampMs: isSet(object.headStampMs)
+        ? globalThis.Number(object.headStampMs)
+        : isSet(object.head_stamp_ms)
+        ? globalThis.Number(object.head_stamp_ms)
+        : undefined,
     };
   },
 
@@ -2021,6 +2445,12 @@ export const CopyStatus: MessageFns<CopyStatus> = {
     if (message.origin !== undefined) {
       obj.origin = CopyOrigin.toJSON(message.origin);
     }
+    if (message.stampMs !== 0) {
+      obj.stampMs = floatToJson(message.stampMs);
+    }
+    if (message.headStampMs !== undefined) {
+      obj.headStampMs = floatToJson(message.headStampMs);
+    }
     return obj;
   },
 
@@ -2047,6 +2477,8 @@ export const CopyStatus: MessageFns<CopyStatus> = {
     message.origin = (object.origin !== undefined && object.origin !== null)
       ? CopyOrigin.fromPartial(object.origin)
       : undefined;
+    message.stampMs = object.stampMs ?? 0;
+    message.headStampMs = object.headStampMs ?? undefined;
     return message;
   },
 };
@@ -3136,6 +3568,30 @@ export const CopyService = {
       Buffer.from(ConfirmFreezeResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ConfirmFreezeResponse => ConfirmFreezeResponse.decode(value),
   },
+  /** The keyspaces that another cluster may copy. Served by routers that offer them. */
+  listSources: {
+    path: "/atoll.v1.Copy/ListSources" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListSourcesRequest): Buffer => Buffer.from(ListSourcesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListSourcesRequest => ListSourcesRequest.decode(value),
+    responseSerialize: (value: ListSourcesResponse): Buffer => Buffer.from(ListSourcesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListSourcesResponse => ListSourcesResponse.decode(value),
+  },
+  /**
+   * Has a keyspace take no writes any more, since another cluster serves it without having been given it: its standby was
+   * promoted while this cluster was away. Whatever was written here since then is given up. Served as HoldSource. Answers when
+   * it is written; asked again it changes nothing.
+   */
+  fenceSource: {
+    path: "/atoll.v1.Copy/FenceSource" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: FenceSourceRequest): Buffer => Buffer.from(FenceSourceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): FenceSourceRequest => FenceSourceRequest.decode(value),
+    responseSerialize: (value: FenceSourceResponse): Buffer => Buffer.from(FenceSourceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): FenceSourceResponse => FenceSourceResponse.decode(value),
+  },
 } as const;
 
 export interface CopyServer extends UntypedServiceImplementation {
@@ -3166,6 +3622,14 @@ export interface CopyServer extends UntypedServiceImplementation {
   settleHold: handleUnaryCall<SettleHoldRequest, SettleHoldResponse>;
   /** Whether the partitions of a source that this node leads stand still, since their records say that they are frozen. */
   confirmFreeze: handleUnaryCall<ConfirmFreezeRequest, ConfirmFreezeResponse>;
+  /** The keyspaces that another cluster may copy. Served by routers that offer them. */
+  listSources: handleUnaryCall<ListSourcesRequest, ListSourcesResponse>;
+  /**
+   * Has a keyspace take no writes any more, since another cluster serves it without having been given it: its standby was
+   * promoted while this cluster was away. Whatever was written here since then is given up. Served as HoldSource. Answers when
+   * it is written; asked again it changes nothing.
+   */
+  fenceSource: handleUnaryCall<FenceSourceRequest, FenceSourceResponse>;
 }
 
 export interface CopyClient extends Client {
@@ -3273,6 +3737,42 @@ export interface CopyClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ConfirmFreezeResponse) => void,
+  ): ClientUnaryCall;
+  /** The keyspaces that another cluster may copy. Served by routers that offer them. */
+  listSources(
+    request: ListSourcesRequest,
+    callback: (error: ServiceError | null, response: ListSourcesResponse) => void,
+  ): ClientUnaryCall;
+  listSources(
+    request: ListSourcesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListSourcesResponse) => void,
+  ): ClientUnaryCall;
+  listSources(
+    request: ListSourcesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListSourcesResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Has a keyspace take no writes any more, since another cluster serves it without having been given it: its standby was
+   * promoted while this cluster was away. Whatever was written here since then is given up. Served as HoldSource. Answers when
+   * it is written; asked again it changes nothing.
+   */
+  fenceSource(
+    request: FenceSourceRequest,
+    callback: (error: ServiceError | null, response: FenceSourceResponse) => void,
+  ): ClientUnaryCall;
+  fenceSource(
+    request: FenceSourceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: FenceSourceResponse) => void,
+  ): ClientUnaryCall;
+  fenceSource(
+    request: FenceSourceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: FenceSourceResponse) => void,
   ): ClientUnaryCall;
 }
 
