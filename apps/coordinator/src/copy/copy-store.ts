@@ -68,17 +68,19 @@ export class CopyStore {
   }
 
   /**
-   * Writes a job and the keyspace that it makes, in one transaction. Throws KEYSPACE_EXISTS, MIGRATION_CONFLICT when the id stands for another
-   * job, METADATA_CONFLICT when it is not known that it was written.
+   * Writes a job and the keyspace that it makes, in one transaction. For a standby a keyspace of the target's name and id may be
+   * there: it becomes the copy with what it has, and takes no writes from then on. Throws KEYSPACE_EXISTS, MIGRATION_CONFLICT when the
+   * id stands for another job, METADATA_CONFLICT when it is not known that it was written.
    */
   create(job: CopyJob, target: KeyspaceSpec): Promise<void> {
     return this.#inTurn(async () => {
-      const comparisons = [copyKey(job.id), migrationKey(job.id), keyspaceKey(target.name)].map((key): Comparison => ({ kind: 'modRevision', key, equals: 0 }));
-      const changes: Change[] = [
-        { kind: 'put', key: copyKey(job.id), value: encodeCopyJob(job) },
-        putOf(target),
-      ];
       for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
+        const revision = job.isStandby === true ? await this.#read() : 0;
+        const present = job.isStandby === true ? await this.#spec(target.name, target.id) : undefined;
+        const isFree = (key: string): Comparison => ({ kind: 'modRevision', key, equals: 0 });
+        const comparisons = [isFree(copyKey(job.id)), isFree(migrationKey(job.id)), present === undefined ? isFree(keyspaceKey(target.name)) : specKeyOf(present)];
+        const spec = job.isStandby === true ? resumed(present?.spec ?? target, target, revision) : target;
+        const changes: Change[] = [{ kind: 'put', key: copyKey(job.id), value: encodeCopyJob(job) }, putOf(spec)];
         const isWritten = await this.#transact(comparisons, changes);
         await this.#read();
         // Also by an earlier attempt, whose answer was lost.
@@ -204,7 +206,8 @@ export class CopyStore {
     if (this.job(job.id) !== undefined || (await this.#store.get(migrationKey(job.id))) !== undefined) {
       throw new AtollError('MIGRATION_CONFLICT', `id: ${job.id} stands for another migration`, { metadata: { field: 'id', migration: job.id } });
     }
-    if ((await this.#store.get(keyspaceKey(target.name))) !== undefined) {
+    const stored = await this.#store.get(keyspaceKey(target.name));
+    if (stored !== undefined && (job.isStandby !== true || (await this.#spec(target.name, target.id)) === undefined)) {
       throw new AtollError('KEYSPACE_EXISTS', `target.name: there is a keyspace named ${target.name} already`, { metadata: { field: 'target.name', keyspace: target.name } });
     }
   }
@@ -243,6 +246,9 @@ export class CopyStore {
     return done;
   }
 }
+
+/** `run` is above every revision at which the keyspace's copies began or ended before (R37). */
+const resumed = (present: KeyspaceSpec, { copyOf }: KeyspaceSpec, revision: number): KeyspaceSpec => ({ ...present, copyOf: copyOf && { ...copyOf, run: revision + 1 }, cutOver: undefined, freeze: undefined });
 
 const conflict = (what: string): AtollError =>
   new AtollError('METADATA_CONFLICT', `${what}: refused ${ATTEMPTS_MAX} times, or it is not known whether it was written; another coordinator may have been elected`);

@@ -4,6 +4,7 @@
 import type { Migration } from '@atoll/contracts/atoll/v1/migration';
 import type { StandbyStatus } from '@atoll/contracts/atoll/v1/standby';
 import { AtollError, isAtollError } from '@atoll/core-errors';
+import type { KeyspaceSpec } from '@atoll/core-membership';
 import { hasCopyEnded, promoteAlone, refusalOfPromotion, timeOfPrimary, type CopyJob, type StandbyPair } from '@atoll/core-migration';
 import { randomHex, type Random } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
@@ -35,6 +36,9 @@ export interface StandbysOptions {
   readonly events: Pick<Events, 'primaryFenced'>;
 }
 
+/** Of another cluster: for callers of this one they would mean this very coordinator. */
+const AWAY: ReadonlySet<string> = new Set(['PEER_UNAVAILABLE', 'DEADLINE_EXCEEDED', 'NOT_COORDINATOR']);
+
 /** What of a primary answers. */
 export interface PrimarySurvey {
   readonly answers: boolean;
@@ -62,7 +66,7 @@ export class Standbys {
 
   /** Throws STANDBY_NOT_FOUND. */
   require(keyspace: string): CopyJob {
-    const job = this.jobs().find(({ target }) => target === keyspace);
+    const job = this.jobs().find(({ target, source }) => target === keyspace || source === keyspace);
     if (job === undefined) throw new AtollError('STANDBY_NOT_FOUND', `keyspace: ${JSON.stringify(keyspace.slice(0, 80))} is no standby of this cluster`, { metadata: { field: 'keyspace', keyspace: keyspace.slice(0, 80) } });
     return job;
   }
@@ -90,9 +94,9 @@ export class Standbys {
     const refusal = refusalOfPromotion(job, pairs, acceptsIncomplete);
     if (refusal !== undefined) throw new AtollError('CUT_OVER_REFUSED', `keyspace: ${refusal}`, { metadata: { field: 'keyspace', keyspace: job.target } });
     const isFenced = isThere && (await this.#tell(job).then(() => true, ignoreAway));
-    const cutOver = { job: job.id, id: `promotion-${randomHex(random, 8)}`, timeMs: timeOfPrimary(pairs) };
+    const cutOver = { job: job.id, id: `promotion-${randomHex(random, 8)}`, timeMs: timeOfPrimary(pairs), from: { cluster: job.cluster!.id, keyspaceId: job.sourceId } };
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
-      const written = await store.promote(job.id, (stored) => promoteAlone(stored, pairs, { atMs: wallMs(), isFenced }), (spec, revision) => ({ ...spec, copyOf: undefined, cutOver: { ...cutOver, fencesBelow: revision + 1 } }));
+      const written = await store.promote(job.id, (stored) => promoteAlone(stored, pairs, { atMs: wallMs(), isFenced }), (spec, revision) => withSourceName({ ...spec, copyOf: undefined, cutOver: { ...cutOver, fencesBelow: revision + 1 } }, job));
       if (!hasCopyEnded(written)) continue;
       if (written.state !== 'SUCCEEDED') break;
       onPromoted(written, job);
@@ -120,9 +124,14 @@ export class Standbys {
     void Promise.all(due.map((job) => this.fence(job).catch(ignoreAway))).finally(() => (this.#isFencing = false));
   }
 
-  #tell({ cluster, source, sourceId, target }: CopyJob): Promise<unknown> {
+  async #tell({ cluster, source, sourceId, target }: CopyJob): Promise<void> {
     const { calls, view } = this.#options;
-    return calls.fence(cluster!.routers, { clusterId: cluster!.id, keyspace: source, keyspaceId: sourceId, toClusterId: view.clusterId, toKeyspace: target });
+    try {
+      await calls.fence(cluster!.routers, { clusterId: cluster!.id, keyspace: source, keyspaceId: sourceId, toClusterId: view.clusterId, toKeyspace: target });
+    } catch (error) {
+      if (!isAtollError(error) || !AWAY.has(error.reason)) throw error;
+      throw new AtollError('SOURCE_UNREACHABLE', `cluster ${cluster!.id} does not answer: ${error.message}`, { cause: error });
+    }
   }
 
   #isStandby(job: CopyJob): boolean {
@@ -135,6 +144,10 @@ export class Standbys {
     return spec?.id === targetId && spec.copyOf === undefined && spec.freeze?.movedTo === undefined && (spec.cutOver === undefined || spec.cutOver.job === id);
   }
 }
+
+/** Clients go on under the name that the keyspace had at its primary: it is an alias where the standby has another one. */
+export const withSourceName = (spec: KeyspaceSpec, { source, isStandby }: CopyJob): KeyspaceSpec =>
+  isStandby !== true || source === spec.name || spec.aliases?.includes(source) === true ? spec : { ...spec, aliases: [source, ...(spec.aliases ?? [])] };
 
 /** It is tried again. */
 function ignoreAway(error: unknown): false {

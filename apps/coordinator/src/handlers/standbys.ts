@@ -1,9 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { StartMigrationRequest, MigrationMethod } from '@atoll/contracts/atoll/v1/migration';
 import type { CreateStandbyRequest, CreateStandbyResponse, FencePrimaryRequest, FencePrimaryResponse, ListStandbysRequest, ListStandbysResponse, PromoteStandbyRequest, PromoteStandbyResponse, RemoveStandbyRequest, RemoveStandbyResponse } from '@atoll/contracts/atoll/v1/standby';
-import { AtollError, invalidArgument } from '@atoll/core-errors';
+import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
+import { resolveKeyspace } from '@atoll/core-membership';
 import type { CopyJob } from '@atoll/core-migration';
-import { randomHex } from '@atoll/core-runtime';
+import { DEFAULT_KEYSPACE, randomHex } from '@atoll/core-runtime';
 import type { CallContext } from '@atoll/platform-grpc';
 import { requireElected, requireTerm, type AdminContext } from '../admin-context.ts';
 import { checkSourceRouters, listSources } from '../copy/source-cluster.ts';
@@ -12,6 +13,7 @@ import { startCopy } from './start-copy.ts';
 import { WAIT_MS } from './wait-ms.ts';
 
 const KEYSPACES_MAX = 256;
+const DEFAULT_STANDBY = `${DEFAULT_KEYSPACE}-standby`;
 const MAX_PAUSE_MS_DEFAULT = 2000;
 const MAX_PAUSE_MS_MIN = 100;
 const MAX_PAUSE_MS_MAX = 60_000;
@@ -30,17 +32,21 @@ export async function createStandby(context: AdminContext, request: CreateStandb
 
 /** The id of the job: one that follows the same primary already is left as it is. */
 async function create(context: AdminContext, keyspace: string, { sourceRouters, replicationFactor, bytesPerSecond, resync }: CreateStandbyRequest): Promise<string> {
-  const { term } = requireTerm(context);
-  const present = term.copies.standbys.jobs().find(({ target, state }) => target === keyspace && state !== 'SUCCEEDED');
+  const { term, view } = requireTerm(context);
+  const name = (resync && resolveKeyspace(view.keyspaces(), keyspace)?.name) || nameOf(keyspace, resync);
+  const present = term.copies.standbys.jobs().find(({ target, state }) => target === name && state !== 'SUCCEEDED');
   if (present !== undefined) {
-    if (present.source === keyspace && sourceRouters.some((router) => present.cluster?.routers.includes(router))) return present.id;
+    if (sourceRouters.some((router) => present.cluster?.routers.includes(router))) return present.id;
     throw new AtollError('MIGRATION_CONFLICT', `keyspaces: ${keyspace} is a standby of cluster ${present.cluster?.id ?? ''} already`, { metadata: { field: 'keyspaces', keyspace, migration: present.id } });
   }
   const id = `standby-${keyspace.slice(0, 40)}-${randomHex(context.random, 8)}`;
-  const asked = StartMigrationRequest.fromPartial({ id, method: MigrationMethod.MIGRATION_METHOD_COPY, keyspace, sourceRouters, bytesPerSecond, target: { name: keyspace, replicationFactor } });
+  const asked = StartMigrationRequest.fromPartial({ id, method: MigrationMethod.MIGRATION_METHOD_COPY, keyspace, sourceRouters, bytesPerSecond, target: { name, replicationFactor } });
   await startCopy(context, asked, { isStandby: true, resyncs: resync });
   return id;
 }
+
+/** `default` is there always: its standby has a name of its own, and takes the other one as an alias when it is promoted. */
+const nameOf = (keyspace: string, resyncs: boolean): string => (keyspace === DEFAULT_KEYSPACE && !resyncs ? DEFAULT_STANDBY : keyspace);
 
 /** Throws INVALID_ARGUMENT naming the field, and what routers say. */
 async function keyspacesOf({ sourceRouters, keyspaces, all }: CreateStandbyRequest): Promise<readonly string[]> {
@@ -93,7 +99,11 @@ function unreachable({ source, cluster }: CopyJob, answers: boolean): AtollError
 
 /** Throws as TermCopies.cutOver. */
 async function promoteWithPrimary(context: AdminContext, { id }: CopyJob, maxPauseMs: number, call: CallContext): Promise<PromoteStandbyResponse> {
-  await requireTerm(context).term.copies.cutOver(id, maxPauseMs);
+  await requireTerm(context).term.copies.cutOver(id, maxPauseMs).catch((error: unknown) => {
+    // Said of the other cluster: for the caller it would mean this coordinator.
+    if (!isAtollError(error) || error.reason !== 'PEER_UNAVAILABLE') throw error;
+    throw new AtollError('SOURCE_UNREACHABLE', error.message, { metadata: { field: 'keyspace' }, cause: error });
+  });
   const untilMs = performance.now() + call.deadlineRemainingMs(maxPauseMs + WAIT_MS) - ANSWER_MS;
   for (;;) {
     // Whoever was elected since knows how it ended, and is asked by the client.

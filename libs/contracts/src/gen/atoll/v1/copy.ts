@@ -27,6 +27,8 @@ export const CopyPhase = {
   COPY_PHASE_COPYING: 2,
   /** COPY_PHASE_FOLLOWING - All keys are there; the change log is followed. */
   COPY_PHASE_FOLLOWING: 3,
+  /** COPY_PHASE_COMPARING - As COPYING, of a keyspace that had data before: only sub-ranges that differ are copied. */
+  COPY_PHASE_COMPARING: 4,
 } as const;
 
 export type CopyPhase = typeof CopyPhase[keyof typeof CopyPhase];
@@ -36,6 +38,7 @@ export namespace CopyPhase {
   export type COPY_PHASE_EMPTYING = typeof CopyPhase.COPY_PHASE_EMPTYING;
   export type COPY_PHASE_COPYING = typeof CopyPhase.COPY_PHASE_COPYING;
   export type COPY_PHASE_FOLLOWING = typeof CopyPhase.COPY_PHASE_FOLLOWING;
+  export type COPY_PHASE_COMPARING = typeof CopyPhase.COPY_PHASE_COMPARING;
 }
 
 export function copyPhaseFromJSON(object: any): CopyPhase {
@@ -52,6 +55,9 @@ export function copyPhaseFromJSON(object: any): CopyPhase {
     case 3:
     case "COPY_PHASE_FOLLOWING":
       return CopyPhase.COPY_PHASE_FOLLOWING;
+    case 4:
+    case "COPY_PHASE_COMPARING":
+      return CopyPhase.COPY_PHASE_COMPARING;
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum CopyPhase");
   }
@@ -67,6 +73,8 @@ export function copyPhaseToJSON(object: CopyPhase): string {
       return "COPY_PHASE_COPYING";
     case CopyPhase.COPY_PHASE_FOLLOWING:
       return "COPY_PHASE_FOLLOWING";
+    case CopyPhase.COPY_PHASE_COMPARING:
+      return "COPY_PHASE_COMPARING";
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum CopyPhase");
   }
@@ -152,6 +160,31 @@ export interface FollowSourceRequest {
   /** Only keys whose tokens lie in [token_from, token_to) are sent; 0 for token_to is the end of all tokens. */
   tokenFrom: bigint;
   tokenTo: bigint;
+  /** What the copy holds of the keys behind `next`: only sub-ranges that differ are sent. Absent: all are. */
+  held:
+    | HeldDigests
+    | undefined;
+  /** The copy's cluster and keyspace: where that was the source of this keyspace before, `former` is told. */
+  targetClusterId: string;
+  targetKeyspaceId: string;
+}
+
+/** Digests of equal parts of the key hashes, as CopyCheck counts them. */
+export interface HeldDigests {
+  /** There are 2^bits parts, 0 to 16. */
+  bits: number;
+  /** Entries that expire up to then are left out, in milliseconds since the Unix epoch. */
+  expiringByMs: number;
+  /** Of each part 12 bytes, little-endian: entries, sum_high, sum_low. */
+  digests: Buffer;
+}
+
+/** [from, to) of the key hashes, to the end without `to`. */
+export interface HashRange {
+  fromHigh: number;
+  fromLow: number;
+  toHigh?: number | undefined;
+  toLow?: number | undefined;
 }
 
 export interface FollowSourceResponse {
@@ -182,6 +215,17 @@ export interface FollowSourceResponse {
     | undefined;
   /** Keys and values among the changes that are there as the copy of a sub-range, not since they were changed. */
   sliceBytes: number;
+  /**
+   * Where `held` was given: so many of `changes` come from the log, and those behind them are all that there is in `replaced`.
+   * What else the copy holds of these sub-ranges is to be removed.
+   */
+  logChanges?: number | undefined;
+  replaced: HashRange[];
+  /**
+   * Where the copy was the source of this keyspace before: up to there in the log of the copy's partition everything was here
+   * when that ended. What it has behind it was never replicated.
+   */
+  former: CopyOrigin | undefined;
 }
 
 /** A sub-range of key hashes, of the keys that belong to the copy's partition. */
@@ -1135,6 +1179,9 @@ function createBaseFollowSourceRequest(): FollowSourceRequest {
     nextLow: undefined,
     tokenFrom: 0n,
     tokenTo: 0n,
+    held: undefined,
+    targetClusterId: "",
+    targetKeyspaceId: "",
   };
 }
 
@@ -1178,6 +1225,15 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
         throw new globalThis.Error("value provided for field message.tokenTo of type fixed64 too large");
       }
       writer.uint32(89).fixed64(message.tokenTo);
+    }
+    if (message.held !== undefined) {
+      HeldDigests.encode(message.held, writer.uint32(98).fork()).join();
+    }
+    if (message.targetClusterId !== "") {
+      writer.uint32(106).string(message.targetClusterId);
+    }
+    if (message.targetKeyspaceId !== "") {
+      writer.uint32(114).string(message.targetKeyspaceId);
     }
     return writer;
   },
@@ -1283,6 +1339,30 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
             message.tokenTo = reader.fixed64() as bigint;
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.held = HeldDigests.decode(reader, reader.uint32());
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.targetClusterId = reader.string();
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.targetKeyspaceId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1336,6 +1416,17 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
         ? BigInt(object.token_from)
         : 0n,
       tokenTo: isSet(object.tokenTo) ? BigInt(object.tokenTo) : isSet(object.token_to) ? BigInt(object.token_to) : 0n,
+      held: isSet(object.held) ? HeldDigests.fromJSON(object.held) : undefined,
+      targetClusterId: isSet(object.targetClusterId)
+        ? globalThis.String(object.targetClusterId)
+        : isSet(object.target_cluster_id)
+        ? globalThis.String(object.target_cluster_id)
+        : "",
+      targetKeyspaceId: isSet(object.targetKeyspaceId)
+        ? globalThis.String(object.targetKeyspaceId)
+        : isSet(object.target_keyspace_id)
+        ? globalThis.String(object.target_keyspace_id)
+        : "",
     };
   },
 
@@ -1374,6 +1465,15 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
     if (message.tokenTo !== 0n) {
       obj.tokenTo = message.tokenTo.toString();
     }
+    if (message.held !== undefined) {
+      obj.held = HeldDigests.toJSON(message.held);
+    }
+    if (message.targetClusterId !== "") {
+      obj.targetClusterId = message.targetClusterId;
+    }
+    if (message.targetKeyspaceId !== "") {
+      obj.targetKeyspaceId = message.targetKeyspaceId;
+    }
     return obj;
   },
 
@@ -1395,6 +1495,249 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
     message.nextLow = object.nextLow ?? undefined;
     message.tokenFrom = (object.tokenFrom !== undefined && object.tokenFrom !== null) ? BigInt(object.tokenFrom) : 0n;
     message.tokenTo = (object.tokenTo !== undefined && object.tokenTo !== null) ? BigInt(object.tokenTo) : 0n;
+    message.held = (object.held !== undefined && object.held !== null)
+      ? HeldDigests.fromPartial(object.held)
+      : undefined;
+    message.targetClusterId = object.targetClusterId ?? "";
+    message.targetKeyspaceId = object.targetKeyspaceId ?? "";
+    return message;
+  },
+};
+
+function createBaseHeldDigests(): HeldDigests {
+  return { bits: 0, expiringByMs: 0, digests: Buffer.alloc(0) };
+}
+
+export const HeldDigests: MessageFns<HeldDigests> = {
+  encode(message: HeldDigests, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bits !== 0) {
+      writer.uint32(8).uint32(message.bits);
+    }
+    if (message.expiringByMs !== 0) {
+      writer.uint32(17).double(message.expiringByMs);
+    }
+    if (message.digests.length !== 0) {
+      writer.uint32(26).bytes(message.digests);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HeldDigests {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHeldDigests();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.bits = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.expiringByMs = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.digests = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): HeldDigests {
+    return {
+      bits: isSet(object.bits) ? globalThis.Number(object.bits) : 0,
+      expiringByMs: isSet(object.expiringByMs)
+        ? globalThis.Number(object.expiringByMs)
+        : isSet(object.expiring_by_ms)
+        ? globalThis.Number(object.expiring_by_ms)
+        : 0,
+      digests: isSet(object.digests) ? Buffer.from(bytesFromBase64(object.digests)) : Buffer.alloc(0),
+    };
+  },
+
+  toJSON(message: HeldDigests): unknown {
+    const obj: any = {};
+    if (message.bits !== 0) {
+      obj.bits = Math.round(message.bits);
+    }
+    if (message.expiringByMs !== 0) {
+      obj.expiringByMs = floatToJson(message.expiringByMs);
+    }
+    if (message.digests.length !== 0) {
+      obj.digests = base64FromBytes(message.digests);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<HeldDigests>): HeldDigests {
+    return HeldDigests.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HeldDigests>): HeldDigests {
+    const message = createBaseHeldDigests();
+    message.bits = object.bits ?? 0;
+    message.expiringByMs = object.expiringByMs ?? 0;
+    message.digests = object.digests ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseHashRange(): HashRange {
+  return { fromHigh: 0, fromLow: 0, toHigh: undefined, toLow: undefined };
+}
+
+export const HashRange: MessageFns<HashRange> = {
+  encode(message: HashRange, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.fromHigh !== 0) {
+      writer.uint32(8).uint32(message.fromHigh);
+    }
+    if (message.fromLow !== 0) {
+      writer.uint32(16).uint32(message.fromLow);
+    }
+    if (message.toHigh !== undefined) {
+      writer.uint32(24).uint32(message.toHigh);
+    }
+    if (message.toLow !== undefined) {
+      writer.uint32(32).uint32(message.toLow);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HashRange {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHashRange();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.fromHigh = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.fromLow = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.toHigh = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.toLow = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): HashRange {
+    return {
+      fromHigh: isSet(object.fromHigh)
+        ? globalThis.Number(object.fromHigh)
+        : isSet(object.from_high)
+        ? globalThis.Number(object.from_high)
+        : 0,
+      fromLow: isSet(object.fromLow)
+        ? globalThis.Number(object.fromLow)
+        : isSet(object.from_low)
+        ? globalThis.Number(object.from_low)
+        : 0,
+      toHigh: isSet(object.toHigh)
+        ? globalThis.Number(object.toHigh)
+        : isSet(object.to_high)
+        ? globalThis.Number(object.to_high)
+        : undefined,
+      toLow: isSet(object.toLow)
+        ? globalThis.Number(object.toLow)
+        : isSet(object.to_low)
+        ? globalThis.Number(object.to_low)
+        : undefined,
+    };
+  },
+
+  toJSON(message: HashRange): unknown {
+    const obj: any = {};
+    if (message.fromHigh !== 0) {
+      obj.fromHigh = Math.round(message.fromHigh);
+    }
+    if (message.fromLow !== 0) {
+      obj.fromLow = Math.round(message.fromLow);
+    }
+    if (message.toHigh !== undefined) {
+      obj.toHigh = Math.round(message.toHigh);
+    }
+    if (message.toLow !== undefined) {
+      obj.toLow = Math.round(message.toLow);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<HashRange>): HashRange {
+    return HashRange.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HashRange>): HashRange {
+    const message = createBaseHashRange();
+    message.fromHigh = object.fromHigh ?? 0;
+    message.fromLow = object.fromLow ?? 0;
+    message.toHigh = object.toHigh ?? undefined;
+    message.toLow = object.toLow ?? undefined;
     return message;
   },
 };
@@ -1411,6 +1754,9 @@ function createBaseFollowSourceResponse(): FollowSourceResponse {
     restart: "",
     check: undefined,
     sliceBytes: 0,
+    logChanges: undefined,
+    replaced: [],
+    former: undefined,
   };
 }
 
@@ -1451,6 +1797,15 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
         throw new globalThis.Error("value provided for field BigInt(message.sliceBytes) of type uint64 too large");
       }
       writer.uint32(80).uint64(BigInt(message.sliceBytes));
+    }
+    if (message.logChanges !== undefined) {
+      writer.uint32(88).uint32(message.logChanges);
+    }
+    for (const v of message.replaced) {
+      HashRange.encode(v!, writer.uint32(98).fork()).join();
+    }
+    if (message.former !== undefined) {
+      CopyOrigin.encode(message.former, writer.uint32(106).fork()).join();
     }
     return writer;
   },
@@ -1548,6 +1903,30 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
             message.sliceBytes = longToNumber(reader.uint64());
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.logChanges = reader.uint32();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.replaced.push(HashRange.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.former = CopyOrigin.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1596,6 +1975,15 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
         : isSet(object.slice_bytes)
         ? globalThis.Number(object.slice_bytes)
         : 0,
+      logChanges: isSet(object.logChanges)
+        ? globalThis.Number(object.logChanges)
+        : isSet(object.log_changes)
+        ? globalThis.Number(object.log_changes)
+        : undefined,
+      replaced: globalThis.Array.isArray(object?.replaced)
+        ? object.replaced.map((e: any) => HashRange.fromJSON(e))
+        : [],
+      former: isSet(object.former) ? CopyOrigin.fromJSON(object.former) : undefined,
     };
   },
 
@@ -1631,6 +2019,15 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
     if (message.sliceBytes !== 0) {
       obj.sliceBytes = globalThis.Number(message.sliceBytes);
     }
+    if (message.logChanges !== undefined) {
+      obj.logChanges = Math.round(message.logChanges);
+    }
+    if (message.replaced?.length) {
+      obj.replaced = message.replaced.map((e) => HashRange.toJSON(e));
+    }
+    if (message.former !== undefined) {
+      obj.former = CopyOrigin.toJSON(message.former);
+    }
     return obj;
   },
 
@@ -1653,6 +2050,11 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
       ? CopyCheck.fromPartial(object.check)
       : undefined;
     message.sliceBytes = object.sliceBytes ?? 0;
+    message.logChanges = object.logChanges ?? undefined;
+    message.replaced = object.replaced?.map((e) => HashRange.fromPartial(e)) || [];
+    message.former = (object.former !== undefined && object.former !== null)
+      ? CopyOrigin.fromPartial(object.former)
+      : undefined;
     return message;
   },
 };
