@@ -88,15 +88,16 @@ export class Standbys {
    * had. Throws CUT_OVER_REFUSED, METADATA_CONFLICT, METADATA_UNAVAILABLE.
    */
   async promoteAlone(job: CopyJob, { acceptsIncomplete, isThere }: { readonly acceptsIncomplete: boolean; readonly isThere: boolean }): Promise<readonly StandbyPair[]> {
-    const { store, random, wallMs, refresh, pairsOf, onPromoted } = this.#options;
+    const { store, random, wallMs, refresh, pairsOf, describe, onPromoted } = this.#options;
     await refresh(job);
     const pairs = pairsOf(job);
+    const { bytes = 0, entries = 0 } = describe(job.id) ?? {};
     const refusal = refusalOfPromotion(job, pairs, acceptsIncomplete);
     if (refusal !== undefined) throw new AtollError('CUT_OVER_REFUSED', `keyspace: ${refusal}`, { metadata: { field: 'keyspace', keyspace: job.target } });
     const isFenced = isThere && (await this.#tell(job).then(() => true, ignoreAway));
     const cutOver = { job: job.id, id: `promotion-${randomHex(random, 8)}`, timeMs: timeOfPrimary(pairs), from: { cluster: job.cluster!.id, keyspaceId: job.sourceId } };
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
-      const written = await store.promote(job.id, (stored) => promoteAlone(stored, pairs, { atMs: wallMs(), isFenced }), (spec, revision) => withSourceName({ ...spec, copyOf: undefined, cutOver: { ...cutOver, fencesBelow: revision + 1 } }, job));
+      const written = await store.promote(job.id, (stored) => promoteAlone(stored, pairs, { atMs: wallMs(), isFenced, extent: { bytes, entries } }), (spec, revision) => withSourceName({ ...spec, copyOf: undefined, cutOver: { ...cutOver, fencesBelow: revision + 1 } }, job));
       if (!hasCopyEnded(written)) continue;
       if (written.state !== 'SUCCEEDED') break;
       onPromoted(written, job);

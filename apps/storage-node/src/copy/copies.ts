@@ -148,7 +148,8 @@ export class Copies {
   #describe(spec: KeyspaceSpec, hosted: HostedReplica, nowMs: number): CopyStatus[] {
     const { entryCount, liveBytes } = hosted.replica.state.store;
     const pulled = this.#pulled.get(hosted);
-    return [...(pulled?.pullers ?? [])].map(([sourcePartition, puller]) => {
+    if (pulled === undefined) return pausedStatuses(spec, hosted);
+    return [...pulled.pullers].map(([sourcePartition, puller]) => {
       const { phase, ...status } = puller.status(nowMs);
       return { keyspace: spec.name, keyspaceId: spec.id, partition: hosted.partition, sourcePartition, phase: PHASES[phase], entries: entryCount, bytes: liveBytes, ...status };
     });
@@ -163,6 +164,18 @@ function shareOf({ copyOf, partitionCount }: KeyspaceSpec, led: number): number 
 
 /** A view that is old may show a copy that has ended since, or an earlier one. */
 const isOver = ({ replica: { state } }: HostedReplica, run: number): boolean => (state.copies.isEnded ? run <= state.copies.turnedAt : run < state.copies.turnedAt);
+
+/** What the log of a standby says while nothing is taken from its primary: it may be promoted as it is. */
+function pausedStatuses({ name, id, partitionCount, copyOf }: KeyspaceSpec, { partition, replica: { state } }: HostedReplica): CopyStatus[] {
+  if (copyOf?.cluster === undefined || copyOf.run === undefined || copyOf.run !== state.copies.run) return [];
+  const { entryCount, liveBytes } = state.store;
+  return sourcePartitionsOf(partition, { sourceCount: copyOf.cluster.partitionCount, targetCount: partitionCount, tokens: copyOf.tokens }).map((sourcePartition) => {
+    const position = state.copies.get(sourcePartition);
+    const { stampMs = 0, origin } = position ?? {};
+    const lagMs = position === undefined ? undefined : Math.max(0, readMoment().wallMs - stampMs);
+    return { keyspace: name, keyspaceId: id, partition, sourcePartition, phase: PHASES[position?.phase ?? 'EMPTYING'], progress: position?.phase === 'FOLLOWING' ? 1 : 0, lagSeq: undefined, lagMs, entries: entryCount, bytes: liveBytes, restarts: 0, problem: '', proof: undefined, origin, stampMs, headStampMs: undefined };
+  });
+}
 
 /** A copy that has the place of its source says so in its log as soon as its leader hears of it, not with the first write alone. */
 function endCopies(keyspace: HostedKeyspace): void {

@@ -1,6 +1,6 @@
 // A standby: a copy of another cluster's keyspace that is kept, and promoted when it is needed. Where the primary answers that is
 // a cut-over (cut-over.ts). Where it does not, nobody knows what it had: what was heard of it is written down.
-import type { CopyJob } from './copy-job.ts';
+import type { CopyExtent, CopyJob } from './copy-job.ts';
 
 /** What a partition of a standby has of a partition of its primary, as the leader of the former says. */
 export interface StandbyPair {
@@ -67,7 +67,7 @@ export function refusalOfPromotion(job: CopyJob, pairs: readonly StandbyPair[], 
 }
 
 /** The job once its standby was promoted without the primary. */
-export function promoteAlone(job: CopyJob, pairs: readonly StandbyPair[], { atMs, isFenced }: { readonly atMs: number; readonly isFenced: boolean }): CopyJob {
+export function promoteAlone(job: CopyJob, pairs: readonly StandbyPair[], { atMs, isFenced, extent }: { readonly atMs: number; readonly isFenced: boolean; readonly extent?: Pick<CopyExtent, 'bytes' | 'entries'> }): CopyJob {
   const targets = (of: (pair: StandbyPair) => boolean): number => new Set(pairs.filter(of).map(({ target }) => target)).size;
   const promotion: Promotion = {
     atMs,
@@ -78,7 +78,7 @@ export function promoteAlone(job: CopyJob, pairs: readonly StandbyPair[], { atMs
     isFenced,
     places: pairs.slice(0, PLACES_KEPT).map(toPromotedPlace),
   };
-  return { ...job, state: 'SUCCEEDED', endedMs: atMs, problem: '', cutOver: undefined, promotion, sourceRemains: false };
+  return { ...job, ...extent, state: 'SUCCEEDED', endedMs: atMs, problem: '', cutOver: undefined, promotion, sourceRemains: false };
 }
 
 /** The latest time of the primary that is known of: what has expired by it stays expired (I7, R23). In ms since the epoch. */
