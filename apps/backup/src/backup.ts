@@ -1,13 +1,22 @@
 import { BackupService, type BackupServer } from '@atoll/contracts/atoll/v1/backup';
-import { formatAddress, type Address } from '@atoll/platform-config';
+import { isAtollError } from '@atoll/core-errors';
+import { StartupError, formatAddress, type Address } from '@atoll/platform-config';
 import type { MetadataStore } from '@atoll/platform-etcd';
 import { addStandardServices, createGrpcServer } from '@atoll/platform-grpc';
-import { connectMetadata } from '@atoll/platform-lifecycle';
-import { formatRepositoryLocation } from '@atoll/platform-repository';
+import { connectMetadata, guardMetadata } from '@atoll/platform-lifecycle';
+import { formatRepositoryLocation, loadArchiveKeys } from '@atoll/platform-repository';
 import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type Telemetry } from '@atoll/platform-telemetry';
 import type { Config } from './config.ts';
 import { watchEtcd } from './etcd-watchdog.ts';
+import { collectGarbage, deleteArchive, getArchive, listArchives } from './handlers/archives.ts';
+import { createBackup } from './handlers/create-backup.ts';
 import { getRepository } from './handlers/get-repository.ts';
+import { cancelBackupJob, getBackupJob, listBackupJobs, watchBackupJob } from './handlers/jobs.ts';
+import { ArchiveList } from './jobs/archive-list.ts';
+import { JobDesk } from './jobs/job-desk.ts';
+import { jobKinds } from './jobs/job-kinds.ts';
+import { startJobs } from './jobs/job-service.ts';
+import { RepositoryAccess } from './repository/repository-access.ts';
 import { SharedProbe } from './repository/shared-probe.ts';
 
 export interface BackupOptions {
@@ -33,11 +42,26 @@ export interface Backup {
 /** Resolves when the servers listen; etcd may still be away. Throws StartupError for a busy port. */
 export async function startBackup({ config, logger, telemetry, ...options }: BackupOptions): Promise<Backup> {
   const { common } = config;
-  const store = options.store ?? connectMetadata(common.etcdEndpoints, telemetry.metrics);
+  const keys = await loadArchiveKeys(config.keys).catch((error: unknown) => {
+    throw isAtollError(error) ? new StartupError(`BACKUP_ARCHIVE_KEYS, BACKUP_ARCHIVE_KEYS_FILE: ${error.message}`) : error;
+  });
+  const store = guardMetadata({ store: options.store ?? connectMetadata(common.etcdEndpoints, telemetry.metrics), logger, metrics: telemetry.metrics });
+  const access = new RepositoryAccess({ location: config.repository, s3: config.s3, keys });
+  const archives = new ArchiveList(access);
+  const desk = new JobDesk({ store, tracing: telemetry.tracing });
   const probe = new SharedProbe({ location: config.repository, s3: config.s3, timeoutMs: config.probeMs });
   const grpc = createGrpcServer({ telemetry, logger });
   const service: BackupServer = {
     getRepository: grpc.handlers.unary(BackupService.getRepository, () => getRepository(config.repository, probe)),
+    createBackup: grpc.handlers.unary(BackupService.createBackup, (request) => createBackup(desk, request)),
+    listBackupJobs: grpc.handlers.unary(BackupService.listBackupJobs, (request) => listBackupJobs(desk, request)),
+    getBackupJob: grpc.handlers.unary(BackupService.getBackupJob, (request) => getBackupJob(desk, request)),
+    watchBackupJob: grpc.handlers.serverStream(BackupService.watchBackupJob, watchBackupJob(desk)),
+    cancelBackupJob: grpc.handlers.unary(BackupService.cancelBackupJob, (request) => cancelBackupJob(desk, request)),
+    listArchives: grpc.handlers.unary(BackupService.listArchives, () => listArchives(archives)),
+    getArchive: grpc.handlers.unary(BackupService.getArchive, (request) => getArchive(archives, request)),
+    deleteArchive: grpc.handlers.unary(BackupService.deleteArchive, (request) => deleteArchive(desk, request)),
+    collectGarbage: grpc.handlers.unary(BackupService.collectGarbage, (request) => collectGarbage(desk, request)),
   };
   grpc.server.addService(BackupService, service);
   const health = addStandardServices(grpc.server, { services: [BackupService] });
@@ -62,6 +86,17 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     await store.close();
     throw error;
   }
+  const jobs = startJobs({
+    store,
+    clusterId: common.clusterId,
+    desk,
+    kinds: jobKinds(),
+    access,
+    owner: `${common.id} (${formatAddress(address)})`,
+    lockTtlMs: config.lockTtlMs,
+    logger,
+    telemetry,
+  });
   logger.info({ address: formatAddress(address), http: http && formatAddress(http.address), repository: formatRepositoryLocation(config.repository) }, 'listening');
   return {
     address,
@@ -70,9 +105,11 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     failed: watchdog.failed,
     stop: async (signal) => {
       health.setServing(false);
+      await jobs.stop();
       await watchdog.stop();
       await grpc.close(signal);
       await http?.close();
+      await access.close();
       await store.close();
     },
   };
