@@ -64,9 +64,10 @@ export class Standbys {
     return this.jobs().map(({ id }) => this.status(id));
   }
 
-  /** Throws STANDBY_NOT_FOUND. */
+  /** By its name here, or at its primary. Throws STANDBY_NOT_FOUND. */
   require(keyspace: string): CopyJob {
-    const job = this.jobs().find(({ target, source }) => target === keyspace || source === keyspace);
+    const jobs = this.jobs();
+    const job = jobs.find(({ target }) => target === keyspace) ?? jobs.find(({ source }) => source === keyspace);
     if (job === undefined) throw new AtollError('STANDBY_NOT_FOUND', `keyspace: ${JSON.stringify(keyspace.slice(0, 80))} is no standby of this cluster`, { metadata: { field: 'keyspace', keyspace: keyspace.slice(0, 80) } });
     return job;
   }
