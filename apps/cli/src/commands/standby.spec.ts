@@ -15,14 +15,14 @@ afterEach(() => {
 });
 
 async function standby(answer: StandbyStatus | AtollError, ...args: string[]): ReturnType<typeof runCollected> {
-  const reply = <Response>(response: Response) => (call: { readonly request: unknown }, callback: (error: Parameters<typeof toServiceError>[0] | null, value?: Response) => void): void => {
+  const reply = <Response>(response: Response) => (call: { readonly request: unknown }, callback: (error: ReturnType<typeof toServiceError> | null, value?: Response) => void): void => {
     asked.push(call.request);
     if (answer instanceof AtollError) callback(toServiceError(answer));
     else callback(null, response);
   };
   const one = answer instanceof AtollError ? STATUS : answer;
   const many = { standbys: [one] };
-  server = await FakeCoordinator.start({}, { createStandby: reply(many), listStandbys: reply(many), promoteStandby: reply({ standby: one }), fencePrimary: reply({ standby: one }), removeStandby: reply({}) } as never);
+  server = await FakeCoordinator.start({}, { createStandby: reply(many), listStandbys: reply(many), promoteStandby: reply({ standby: one }), fencePrimary: reply({ standby: one }), removeStandby: reply({}) });
   return runCollected(['backup', 'standby', ...args, '--coordinator', server.address]);
 }
 

@@ -119,11 +119,12 @@ function fenceCommand(io: Io, setExitCode: SetExitCode): Command {
   return adminCommand('fence', 'have the former primary of a promoted keyspace take no writes, now rather than within seconds')
     .argument('<keyspace>')
     .action(async (keyspace: string, flags: AdminFlags) => {
-      const { standby } = await askStandbys(coordinatorAddresses(io, flags), flags.timeout, (client, settings) => callUnary(client, 'fencePrimary', { keyspace }, settings));
-      const isFenced = standby?.promotion?.primaryFenced === true;
+      const answer = await askStandbys(coordinatorAddresses(io, flags), flags.timeout, (client, settings) => callUnary(client, 'fencePrimary', { keyspace }, settings));
+      const standby = answer.standby!;
+      const isFenced = standby.promotion?.primaryFenced === true;
       if (!isFenced) setExitCode(EXIT_CODE.failed);
-      if (flags.json) return printJson(io, standbyJson(standby!));
-      print(io, isFenced ? `${keyspace} of cluster ${standby!.primaryCluster} takes no writes any more` : `${keyspace} of cluster ${standby!.primaryCluster} may take writes still`);
+      if (flags.json) return printJson(io, standbyJson(standby));
+      print(io, isFenced ? `${keyspace} of cluster ${standby.primaryCluster} takes no writes any more` : `${keyspace} of cluster ${standby.primaryCluster} may take writes still`);
     });
 }
 

@@ -47,17 +47,15 @@ describe('a standby that is promoted without its primary', () => {
     expect(JSON.stringify(promotion).length).toBeLessThan(6000);
   });
 
-  it.each<[string, Partial<CopyJob>, Partial<StandbyPair>, boolean, string | undefined]>([
+  it.each<[string, Partial<CopyJob>, Partial<StandbyPair>, boolean, unknown]>([
     ['it follows', {}, {}, false, undefined],
     ['it is paused', { state: 'PAUSED' }, {}, false, undefined],
     ['its primary died in the middle of a cut-over', { state: 'CUTTING_OVER' }, {}, false, undefined],
-    ['a partition lacks keys', {}, { isFollowing: false }, false, '1 of 2 partitions of orders lack keys'],
+    ['a partition lacks keys', {}, { isFollowing: false }, false, expect.stringContaining('1 of 2 partitions of orders lack keys')],
     ['a partition lacks keys, and that is accepted', {}, { isFollowing: false }, true, undefined],
     ['it is being removed', { state: 'CANCELLING' }, {}, true, 'orders is CANCELLING'],
     ['it is gone', { state: 'CANCELLED' }, {}, true, 'orders is CANCELLED'],
   ])('%s', (_name, job, changes, acceptsIncomplete, refusal) => {
-    const answer = refusalOfPromotion({ ...JOB, ...job }, [pair(changes)], acceptsIncomplete);
-    if (refusal === undefined) expect(answer).toBeUndefined();
-    else expect(answer).toContain(refusal);
+    expect(refusalOfPromotion({ ...JOB, ...job }, [pair(changes)], acceptsIncomplete)).toEqual(refusal);
   });
 });
