@@ -1,6 +1,7 @@
 // Copies that are kept as standbys of keyspaces of another cluster, and become keyspaces of their own: with the primary, by a
 // cut-over, or without it, by the word of an operator. In the latter case the primary does not know, and is told as soon as it
 // can be reached.
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Migration } from '@atoll/contracts/atoll/v1/migration';
 import type { StandbyStatus } from '@atoll/contracts/atoll/v1/standby';
 import { AtollError, isAtollError } from '@atoll/core-errors';
@@ -15,6 +16,8 @@ import { toStandbyStatus } from './standby-messages.ts';
 
 /** Longest question whether the primary answers, in ms. A router itself waits a second for its leaders. */
 const SURVEY_MS = 1500;
+/** For how long a promotion waits until the former primary was told, in ms. */
+const TELL_MS_MAX = 1000;
 /** Between two tries to tell a former primary that it is none any more, in ms. */
 const FENCE_EVERY_MS = 5000;
 /** A write to etcd whose answer is lost is done again so often. */
@@ -95,7 +98,8 @@ export class Standbys {
     const { bytes = 0, entries = 0 } = describe(job.id) ?? {};
     const refusal = refusalOfPromotion(job, pairs, acceptsIncomplete);
     if (refusal !== undefined) throw new AtollError('CUT_OVER_REFUSED', `keyspace: ${refusal}`, { metadata: { field: 'keyspace', keyspace: job.target } });
-    const isFenced = isThere && (await this.#tell(job).then(() => true, ignoreAway));
+    // Of its routers some may be silent: it is told later then.
+    const isFenced = isThere && (await Promise.race([this.#tell(job).then(() => true, ignoreAway), pause(TELL_MS_MAX, false, { ref: false })]));
     const cutOver = { job: job.id, id: `promotion-${randomHex(random, 8)}`, timeMs: timeOfPrimary(pairs), from: { cluster: job.cluster!.id, keyspaceId: job.sourceId } };
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
       const written = await store.promote(job.id, (stored) => promoteAlone(stored, pairs, { atMs: wallMs(), isFenced, extent: { bytes, entries } }), (spec, revision) => withSourceName({ ...spec, copyOf: undefined, cutOver: { ...cutOver, fencesBelow: revision + 1 } }, job));
