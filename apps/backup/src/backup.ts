@@ -1,4 +1,5 @@
 import { BackupService, type BackupServer } from '@atoll/contracts/atoll/v1/backup';
+import { CopyService } from '@atoll/contracts/atoll/v1/copy';
 import { isAtollError } from '@atoll/core-errors';
 import { StartupError, formatAddress, type Address } from '@atoll/platform-config';
 import type { MetadataStore } from '@atoll/platform-etcd';
@@ -10,14 +11,24 @@ import type { Config } from './config.ts';
 import { watchEtcd } from './etcd-watchdog.ts';
 import { collectGarbage, deleteArchive, getArchive, listArchives } from './handlers/archives.ts';
 import { createBackup } from './handlers/create-backup.ts';
+import { drillBackup } from './handlers/drill-backup.ts';
 import { getRepository } from './handlers/get-repository.ts';
 import { cancelBackupJob, getBackupJob, listBackupJobs, watchBackupJob } from './handlers/jobs.ts';
+import { deleteBackupSchedule, listBackupSchedules, putBackupSchedule } from './handlers/schedules.ts';
+import { verifyBackup } from './handlers/verify-backup.ts';
 import { ArchiveList } from './jobs/archive-list.ts';
+import { restoreBackup } from './handlers/restore-backup.ts';
 import { JobDesk } from './jobs/job-desk.ts';
 import { jobKinds } from './jobs/job-kinds.ts';
 import { startJobs } from './jobs/job-service.ts';
+import { addLogArchiveMetrics } from './log-archive/log-archive-metrics.ts';
+import { LogArchiver } from './log-archive/log-archiver.ts';
 import { RepositoryAccess } from './repository/repository-access.ts';
+import { ArchiveSources, copyDefinition, copyHandlers } from './restore/archive-sources.ts';
 import { SharedProbe } from './repository/shared-probe.ts';
+import { addScheduleMetrics } from './schedules/schedule-metrics.ts';
+import { ScheduleStore } from './schedules/schedule-store.ts';
+import { Scheduler } from './schedules/scheduler.ts';
 
 export interface BackupOptions {
   readonly config: Config;
@@ -49,6 +60,11 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
   const access = new RepositoryAccess({ location: config.repository, s3: config.s3, keys });
   const archives = new ArchiveList(access);
   const desk = new JobDesk({ store, tracing: telemetry.tracing });
+  const schedules = new ScheduleStore(store);
+  const scheduler = new Scheduler({ schedules, desk, archives, logger, nowMs: () => Date.now() });
+  addScheduleMetrics(telemetry.metrics, scheduler);
+  const archiver = new LogArchiver({ access, defaults: config.jobs, logs: config.logs, logger });
+  addLogArchiveMetrics(telemetry.metrics, archiver, () => desk.runner !== undefined);
   const probe = new SharedProbe({ location: config.repository, s3: config.s3, timeoutMs: config.probeMs });
   const grpc = createGrpcServer({ telemetry, logger });
   const service: BackupServer = {
@@ -60,11 +76,19 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     cancelBackupJob: grpc.handlers.unary(BackupService.cancelBackupJob, (request) => cancelBackupJob(desk, request)),
     listArchives: grpc.handlers.unary(BackupService.listArchives, () => listArchives(archives)),
     getArchive: grpc.handlers.unary(BackupService.getArchive, (request) => getArchive(archives, request)),
+    restoreBackup: grpc.handlers.unary(BackupService.restoreBackup, (request) => restoreBackup(desk, request)),
+    verifyBackup: grpc.handlers.unary(BackupService.verifyBackup, (request) => verifyBackup(desk, request)),
+    drillBackup: grpc.handlers.unary(BackupService.drillBackup, (request) => drillBackup(desk, request)),
     deleteArchive: grpc.handlers.unary(BackupService.deleteArchive, (request) => deleteArchive(desk, request)),
     collectGarbage: grpc.handlers.unary(BackupService.collectGarbage, (request) => collectGarbage(desk, request)),
+    putBackupSchedule: grpc.handlers.unary(BackupService.putBackupSchedule, (request) => putBackupSchedule({ schedules, archives }, request)),
+    listBackupSchedules: grpc.handlers.unary(BackupService.listBackupSchedules, () => listBackupSchedules({ schedules, archives })),
+    deleteBackupSchedule: grpc.handlers.unary(BackupService.deleteBackupSchedule, (request) => deleteBackupSchedule({ schedules, archives }, request)),
   };
   grpc.server.addService(BackupService, service);
-  const health = addStandardServices(grpc.server, { services: [BackupService] });
+  const sources = new ArchiveSources();
+  grpc.server.addService(copyDefinition, copyHandlers(sources, grpc));
+  const health = addStandardServices(grpc.server, { services: [BackupService, CopyService] });
   const watchdog = watchEtcd({
     store,
     logger,
@@ -86,16 +110,19 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     await store.close();
     throw error;
   }
+  const advertised = formatAddress(common.advertise.port === 0 ? address : common.advertise);
   const jobs = startJobs({
     store,
     clusterId: common.clusterId,
     desk,
-    kinds: jobKinds(),
+    kinds: jobKinds({ access, defaults: config.jobs, restore: { sources, address: () => advertised, cacheBytes: config.cacheBytes } }),
     access,
     owner: `${common.id} (${formatAddress(address)})`,
     lockTtlMs: config.lockTtlMs,
     logger,
     telemetry,
+    scheduler,
+    archiver,
   });
   logger.info({ address: formatAddress(address), http: http && formatAddress(http.address), repository: formatRepositoryLocation(config.repository) }, 'listening');
   return {

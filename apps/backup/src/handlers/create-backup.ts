@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { ArchiveKind, type CreateBackupRequest, type CreateBackupResponse } from '@atoll/contracts/atoll/v1/backup';
 import { invalidArgument } from '@atoll/core-errors';
 import type { BackupAsk } from '../cold/backup-ask.ts';
-import type { JobDesk } from '../jobs/job-desk.ts';
+import { checkKeyspaceNames, type JobDesk } from '../jobs/job-desk.ts';
 import { toBackupJob } from '../jobs/job-messages.ts';
 import { checkArchiveId } from './archives.ts';
 
@@ -15,7 +15,7 @@ export async function createBackup(desk: JobDesk, request: CreateBackupRequest):
   if (archive !== '') checkArchiveId('archive', archive);
   if (parent !== '') checkArchiveId('parent', parent);
   if (parent !== '' && !isIncremental) throw invalidArgument('parent', 'belongs to an INCREMENTAL');
-  if (keyspaces.some((name) => name === '') || new Set(keyspaces).size < keyspaces.length) throw invalidArgument('keyspaces', 'has an empty name, or one twice');
+  checkKeyspaceNames('keyspaces', keyspaces);
   if (compressionLevel !== undefined && compressionLevel > LEVEL_MAX) throw invalidArgument('compression_level', `must be 0 to ${LEVEL_MAX}`);
   const ask: BackupAsk = { kind: isIncremental ? 'INCREMENTAL' : 'FULL', parent, bytesPerSecond, offline, compressionLevel };
   const named = archive === '' ? archiveName(ask.kind, new Date()) : archive;

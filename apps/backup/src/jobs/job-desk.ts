@@ -38,7 +38,7 @@ export class JobDesk {
    */
   async submit({ kind, id, archive, keyspaces, ask }: JobAsk): Promise<JobRecord> {
     checkJobId(id);
-    if (keyspaces.length > KEYSPACES_MAX) throw invalidArgument('keyspaces', `more than ${KEYSPACES_MAX} of them cannot be named; none means all`);
+    if (keyspaces.length > KEYSPACES_MAX) throw tooMany('keyspaces');
     const span = this.#tracing.startSpan('atoll.backup.job', { attributes: { 'atoll.kind': kind, 'atoll.archive': archive } });
     const named = id === '' ? `${kind.toLowerCase()}-${randomBytes(8).toString('hex')}` : id;
     span?.setAttribute('atoll.job', named);
@@ -66,6 +66,14 @@ export class JobDesk {
   #lively(job: JobRecord): JobRecord {
     return hasEnded(job) ? job : { ...job, ...this.runner?.live(job.id) };
   }
+}
+
+const tooMany = (field: string): Error => invalidArgument(field, `more than ${KEYSPACES_MAX} of them cannot be named; none means all`);
+
+/** Throws INVALID_ARGUMENT that names the field. */
+export function checkKeyspaceNames(field: string, keyspaces: readonly string[]): void {
+  if (keyspaces.length > KEYSPACES_MAX) throw tooMany(field);
+  if (keyspaces.some((name) => name === '') || new Set(keyspaces).size < keyspaces.length) throw invalidArgument(field, 'has an empty name, or one twice');
 }
 
 export function checkJobId(id: string): void {

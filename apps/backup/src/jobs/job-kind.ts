@@ -1,5 +1,6 @@
 // What a kind of job has to say: how it is done, and how it is taken back. The runner (job-runner.ts) does the rest: whose turn it is,
 // the record in etcd, cancelling, going on after a crash.
+import type { AtollError } from '@atoll/core-errors';
 import type { Span } from '@atoll/platform-telemetry';
 import type { Duty } from './duty.ts';
 import type { JobMeter } from './job-meter.ts';
@@ -11,6 +12,18 @@ export interface JobOutcome {
   readonly summary: string;
   /** As its kind shows it (job-messages.ts); about 3 KiB of JSON at most. */
   readonly result?: JobNotes | undefined;
+}
+
+/** A failure that has something to show beside its reason. */
+export class JobFailed extends Error {
+  override readonly cause: AtollError;
+  readonly result: JobNotes;
+
+  constructor(cause: AtollError, result: JobNotes) {
+    super(cause.message);
+    this.cause = cause;
+    this.result = result;
+  }
 }
 
 export interface JobKind {

@@ -1,4 +1,4 @@
-import { ArchiveKind as ArchiveKindMessage, BackupJobKind, BackupJobState, type ArchiveInfo, type BackupJob, type BackupResult } from '@atoll/contracts/atoll/v1/backup';
+import { ArchiveKind as ArchiveKindMessage, BackupJobKind, BackupJobState, type ArchiveInfo, type BackupJob, type BackupResult, type DrillResult, type RestoreResult, type VerifyResult } from '@atoll/contracts/atoll/v1/backup';
 import { totalsOf, type Manifest } from '@atoll/core-archive';
 import { parseTraceparent } from '@atoll/platform-telemetry';
 import type { JobNotes, JobRecord } from './job-record.ts';
@@ -34,6 +34,9 @@ export function toBackupJob({ kind, state, createdMs, startedMs, endedMs, figure
 /** By kind: what its `JobOutcome.result` is in a message. */
 const RESULTS: Partial<Record<JobRecord['kind'], (result: JobNotes) => BackupJob['result']>> = {
   BACKUP: (result) => ({ $case: 'backup', value: result as unknown as BackupResult }),
+  RESTORE: (result) => ({ $case: 'restore', value: result as unknown as RestoreResult }),
+  VERIFY: (result) => ({ $case: 'verify', value: result as unknown as VerifyResult }),
+  DRILL: (result) => ({ $case: 'drill', value: result as unknown as DrillResult }),
 };
 
 export function toArchiveInfo(manifest: Manifest): ArchiveInfo {
@@ -55,7 +58,7 @@ export function toArchiveInfo(manifest: Manifest): ArchiveInfo {
     storedBytes: totals.storedBytes,
     keyspaces: manifest.keyspaces.map((keyspace) => {
       const own = totalsOf({ keyspaces: [keyspace] });
-      const entries = keyspace.ranges.reduce((sum, { digest }) => sum + (digest?.entries ?? 0), 0);
+      const entries = keyspace.ranges.reduce((sum, { digest, versions }) => sum + ((digest ?? versions)?.entries ?? 0), 0);
       return { name: keyspace.name, partitions: keyspace.partitionCount, entries, contentBytes: own.contentBytes, storedBytes: own.storedBytes };
     }),
     problem: '',

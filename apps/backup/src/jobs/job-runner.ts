@@ -4,7 +4,7 @@ import { AtollError } from '@atoll/core-errors';
 import { waitFor } from '@atoll/platform-lifecycle';
 import { type Logger, type Span, type Tracing } from '@atoll/platform-telemetry';
 import { isLeft, type Duty } from './duty.ts';
-import type { JobKind, JobOutcome, JobRun } from './job-kind.ts';
+import { JobFailed, type JobKind, type JobOutcome, type JobRun } from './job-kind.ts';
 import { JobMeter } from './job-meter.ts';
 import { hasEnded, type JobFigures, type JobKindName, type JobNotes, type JobRecord } from './job-record.ts';
 import type { JobStore } from './job-store.ts';
@@ -196,7 +196,8 @@ class Run implements JobRun {
     await this.#end({ state: 'SUCCEEDED', problem: '', summary: outcome.summary, result: outcome.result });
   }
 
-  async #giveUp(error: unknown): Promise<void> {
+  async #giveUp(thrown: unknown): Promise<void> {
+    const { cause: error, result } = thrown instanceof JobFailed ? thrown : { cause: thrown, result: undefined };
     const { duty, logger } = this.#options;
     const isCancelled = this.#cancelled.signal.aborted;
     let problem = isCancelled ? '' : error instanceof AtollError ? error.message : `an error of Atoll itself: ${String(error)}`;
@@ -208,7 +209,7 @@ class Run implements JobRun {
       if (isLeft(duty, failure)) throw failure;
       problem = [problem, `what it began was not taken back: ${(failure as Error).message}`].filter((text) => text !== '').join('; ');
     }
-    await this.#end({ state: isCancelled ? 'CANCELLED' : 'FAILED', problem });
+    await this.#end({ state: isCancelled ? 'CANCELLED' : 'FAILED', problem, result });
     if (!isCancelled && error instanceof Error) this.span?.recordException(error);
   }
 

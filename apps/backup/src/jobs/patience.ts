@@ -19,6 +19,7 @@ const PASSING: ReadonlySet<ErrorReason> = new Set([
   'NOT_LEADER',
   'STALE_EPOCH',
   'PARTITION_UNAVAILABLE',
+  'NOT_COORDINATOR',
 ]);
 
 export const mayPass = (error: unknown): boolean => isAtollError(error) && PASSING.has(error.reason);

@@ -32,6 +32,7 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
   const known = await existingMigration(term, request.id);
   if (known !== undefined) return known;
   const { source, cluster, firstGeneration, sizes, generations } = await findSource(context, request);
+  if (as.isStandby && cluster?.archive !== undefined) throw invalidArgument('source_routers', 'belong to a backup service that serves an archive, which nobody writes to');
   const id = request.id || `copy-${randomHex(context.random, 8)}`;
   const made = specOf(source, target, { id: randomHex(context.random, 8), job: id, bytesPerSecond: request.bytesPerSecond, tokens, cluster, firstGeneration });
   const present = view.keyspace(made.name);
@@ -41,6 +42,7 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
   if (!isResync && (present !== undefined || resolveKeyspace(view.keyspaces(), spec.name) !== undefined)) {
     throw new AtollError('KEYSPACE_EXISTS', `target.name: there is a keyspace named ${spec.name} already`, { metadata: { field: 'target.name', keyspace: spec.name } });
   }
+  const takesPlaceOf = retiring(context, target.takesPlaceOf, cluster);
   const survey = await term.migrations.survey();
   if (!isResync) requireRoom(source, spec, { survey, bytesOf: sizes === undefined ? (partition) => sizeIn(survey, { keyspace: source.name, partition }).bytes : (partition) => sizes.get(partition) });
   const job: CopyJob = {
@@ -52,6 +54,7 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
     targetId: spec.id,
     partitionCount: spec.partitionCount,
     ...(cluster !== undefined && { cluster }),
+    ...(takesPlaceOf !== undefined && { takesPlaceOf }),
     ...(tokens !== undefined && { tokens }),
     bytesPerSecond: request.bytesPerSecond,
     traceparent: '',
@@ -120,6 +123,19 @@ function requireResync(context: AdminContext, present: KeyspaceSpec, generations
   if (view.partitions(name).some(({ record }) => theirs.has(band(record.generation.counter)))) {
     throw new AtollError('KEYSPACE_EXISTS', `target.name: ${name} here is not related to the one that it is to follow, and their versions could be mistaken for each other: delete it here first`, { metadata });
   }
+}
+
+/** The keyspace whose place the copy is to take; undefined where none is named. */
+function retiring(context: AdminContext, name: string | undefined, cluster: SourceCluster | undefined): { readonly name: string; readonly id: string } | undefined {
+  const { view, term } = requireTerm(context);
+  const field = 'target.takes_place_of';
+  if (name === undefined) return undefined;
+  if (cluster?.archive === undefined) throw invalidArgument(field, 'belongs to a restore of an archive: a copy of a keyspace takes the place of its source');
+  const present = resolveKeyspace(view.keyspaces(), name);
+  if (present === undefined || term.keyspaces.isDeleting(present.id)) throw keyspaceNotFound(name);
+  const job = term.copies.copyWith(present);
+  if (job !== undefined) throw new AtollError('MIGRATION_CONFLICT', `${field}: ${name} is part of migration ${job.id}`, { metadata: { field, migration: job.id } });
+  return { name: present.name, id: present.id };
 }
 
 interface CheckedCopy {

@@ -82,6 +82,7 @@ export const ERROR_REASONS = [
   'ARCHIVE_IN_USE',
   // Jobs of the backup service.
   'BACKUP_JOB_NOT_FOUND',
+  'BACKUP_SCHEDULE_NOT_FOUND',
   // The id stands for another job.
   'BACKUP_JOB_CONFLICT',
   // Leaders could not be held at one moment, as often as that was tried (R39).

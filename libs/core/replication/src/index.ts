@@ -1,3 +1,5 @@
+export { compactLog, summarizeRun } from './archive/compact-log.ts';
+export type { LogWindow, RunSummary } from './archive/compact-log.ts';
 export { beginOfArchive, readForArchive } from './archive/archive-reader.ts';
 export type { ArchiveLimits, ArchivePlace, ArchiveReading } from './archive/archive-reader.ts';
 export type { BarrierAnswer, BarrierRelease } from './archive/barrier-hold.ts';

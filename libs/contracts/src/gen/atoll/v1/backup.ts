@@ -216,6 +216,109 @@ export function archiveKindToJSON(object: ArchiveKind): string {
   }
 }
 
+/**
+ * What becomes of a keyspace that has the name under which something is restored. None of them touches it before everything else is
+ * there; it goes in one step.
+ */
+export const RestorePolicy = {
+  /** RESTORE_POLICY_UNSPECIFIED - Same as FAIL. */
+  RESTORE_POLICY_UNSPECIFIED: 0,
+  /** RESTORE_POLICY_FAIL - KEYSPACE_EXISTS, unless it is empty: then as REPLACE. It takes no writes while the restore runs. */
+  RESTORE_POLICY_FAIL: 1,
+  /** RESTORE_POLICY_REPLACE - Its name goes to what is restored, and it is deleted with all that it has. It takes no writes for the end of the restore. */
+  RESTORE_POLICY_REPLACE: 2,
+} as const;
+
+export type RestorePolicy = typeof RestorePolicy[keyof typeof RestorePolicy];
+
+export namespace RestorePolicy {
+  export type RESTORE_POLICY_UNSPECIFIED = typeof RestorePolicy.RESTORE_POLICY_UNSPECIFIED;
+  export type RESTORE_POLICY_FAIL = typeof RestorePolicy.RESTORE_POLICY_FAIL;
+  export type RESTORE_POLICY_REPLACE = typeof RestorePolicy.RESTORE_POLICY_REPLACE;
+}
+
+export function restorePolicyFromJSON(object: any): RestorePolicy {
+  switch (object) {
+    case 0:
+    case "RESTORE_POLICY_UNSPECIFIED":
+      return RestorePolicy.RESTORE_POLICY_UNSPECIFIED;
+    case 1:
+    case "RESTORE_POLICY_FAIL":
+      return RestorePolicy.RESTORE_POLICY_FAIL;
+    case 2:
+    case "RESTORE_POLICY_REPLACE":
+      return RestorePolicy.RESTORE_POLICY_REPLACE;
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum RestorePolicy");
+  }
+}
+
+export function restorePolicyToJSON(object: RestorePolicy): string {
+  switch (object) {
+    case RestorePolicy.RESTORE_POLICY_UNSPECIFIED:
+      return "RESTORE_POLICY_UNSPECIFIED";
+    case RestorePolicy.RESTORE_POLICY_FAIL:
+      return "RESTORE_POLICY_FAIL";
+    case RestorePolicy.RESTORE_POLICY_REPLACE:
+      return "RESTORE_POLICY_REPLACE";
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum RestorePolicy");
+  }
+}
+
+/** What begins by itself. */
+export const ScheduleAction = {
+  /** SCHEDULE_ACTION_UNSPECIFIED - Same as BACKUP. */
+  SCHEDULE_ACTION_UNSPECIFIED: 0,
+  SCHEDULE_ACTION_BACKUP: 1,
+  /** SCHEDULE_ACTION_VERIFY - Of the newest archive. */
+  SCHEDULE_ACTION_VERIFY: 2,
+  SCHEDULE_ACTION_DRILL: 3,
+} as const;
+
+export type ScheduleAction = typeof ScheduleAction[keyof typeof ScheduleAction];
+
+export namespace ScheduleAction {
+  export type SCHEDULE_ACTION_UNSPECIFIED = typeof ScheduleAction.SCHEDULE_ACTION_UNSPECIFIED;
+  export type SCHEDULE_ACTION_BACKUP = typeof ScheduleAction.SCHEDULE_ACTION_BACKUP;
+  export type SCHEDULE_ACTION_VERIFY = typeof ScheduleAction.SCHEDULE_ACTION_VERIFY;
+  export type SCHEDULE_ACTION_DRILL = typeof ScheduleAction.SCHEDULE_ACTION_DRILL;
+}
+
+export function scheduleActionFromJSON(object: any): ScheduleAction {
+  switch (object) {
+    case 0:
+    case "SCHEDULE_ACTION_UNSPECIFIED":
+      return ScheduleAction.SCHEDULE_ACTION_UNSPECIFIED;
+    case 1:
+    case "SCHEDULE_ACTION_BACKUP":
+      return ScheduleAction.SCHEDULE_ACTION_BACKUP;
+    case 2:
+    case "SCHEDULE_ACTION_VERIFY":
+      return ScheduleAction.SCHEDULE_ACTION_VERIFY;
+    case 3:
+    case "SCHEDULE_ACTION_DRILL":
+      return ScheduleAction.SCHEDULE_ACTION_DRILL;
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum ScheduleAction");
+  }
+}
+
+export function scheduleActionToJSON(object: ScheduleAction): string {
+  switch (object) {
+    case ScheduleAction.SCHEDULE_ACTION_UNSPECIFIED:
+      return "SCHEDULE_ACTION_UNSPECIFIED";
+    case ScheduleAction.SCHEDULE_ACTION_BACKUP:
+      return "SCHEDULE_ACTION_BACKUP";
+    case ScheduleAction.SCHEDULE_ACTION_VERIFY:
+      return "SCHEDULE_ACTION_VERIFY";
+    case ScheduleAction.SCHEDULE_ACTION_DRILL:
+      return "SCHEDULE_ACTION_DRILL";
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum ScheduleAction");
+  }
+}
+
 export interface GetRepositoryRequest {
 }
 
@@ -259,7 +362,12 @@ export interface BackupJob {
   /** How often another process, or the same one after a crash, went on with it. */
   takeUps: number;
   /** What it came to, by its kind; absent before its end. */
-  result: { $case: "backup"; value: BackupResult } | undefined;
+  result:
+    | { $case: "backup"; value: BackupResult }
+    | { $case: "restore"; value: RestoreResult }
+    | { $case: "verify"; value: VerifyResult }
+    | { $case: "drill"; value: DrillResult }
+    | undefined;
 }
 
 export interface BackupProgress {
@@ -314,6 +422,100 @@ export interface CreateBackupRequest {
 
 export interface CreateBackupResponse {
   job: BackupJob | undefined;
+}
+
+export interface RestoreBackupRequest {
+  /** As in CreateBackupRequest. */
+  id: string;
+  /** Empty: the newest one whose cut is not behind `at_ms`. */
+  archive: string;
+  /** Of those in the archive; empty: all. */
+  keyspaces: string[];
+  /** Name of what is made, with one keyspace; empty: as it was. */
+  target: string;
+  /** Only keys that begin with it; empty: all. */
+  prefix: Buffer;
+  /**
+   * Milliseconds since the Unix epoch; absent: the cut of the archive. Otherwise the last moment before it at which all
+   * partitions were held at once, unless `exact`: then what was written until then by each partition's time (R40).
+   */
+  atMs?: number | undefined;
+  exact: boolean;
+  /** Power of two; 0: as it was. And the settings of the keyspace otherwise; 0: as they were. */
+  partitionCount: number;
+  replicationFactor: number;
+  minInSync: number;
+  policy: RestorePolicy;
+  /** Bound over all nodes, in bytes of keys and values per second; 0: none. */
+  bytesPerSecond: number;
+}
+
+export interface RestoreBackupResponse {
+  job: BackupJob | undefined;
+}
+
+export interface RestoreResult {
+  /** That were read, FULL first. */
+  archives: string[];
+  /** The moment that was restored, in milliseconds since the Unix epoch. */
+  atMs: number;
+  keyspaces: RestoredKeyspace[];
+  tookMs: number;
+}
+
+export interface RestoredKeyspace {
+  /** In the archive. */
+  source: string;
+  /** Its own name now; clients know it as `name`, too. */
+  keyspace: string;
+  name: string;
+  /** That were written. */
+  entries: number;
+  /** That were compared by key, value and expiry with the archive, at the leaders, and were equal. */
+  comparedEntries: number;
+  partitions: number;
+}
+
+export interface VerifyBackupRequest {
+  /** As in CreateBackupRequest. */
+  id: string;
+  archive: string;
+  /** Whether the bytes in the repository are those that were written, and nothing more: takes no key, and less time. */
+  bytesOnly: boolean;
+}
+
+export interface VerifyBackupResponse {
+  job: BackupJob | undefined;
+}
+
+export interface VerifyResult {
+  /** From the FULL to the archive. */
+  archives: string[];
+  chunks: number;
+  storedBytes: number;
+  /** That the archive holds at its cut, folded out of its chain and digested. */
+  entries: number;
+  /** Ranges whose digest is that of the manifest, and those whose manifest has none. */
+  rangesEqual: number;
+  rangesWithoutDigest: number;
+  /** The first 16 of them. */
+  damages: ArchiveDamage[];
+  damagesTotal: number;
+  tookMs: number;
+}
+
+export interface ArchiveDamage {
+  archive: string;
+  /** Both empty where all of the archive is meant. */
+  keyspace: string;
+  partition?:
+    | number
+    | undefined;
+  /** Empty where no single one is. */
+  chunk: string;
+  /** MISSING, TRUNCATED, ALTERED, MALFORMED; DIGEST: everything can be read, and is not what the partition held. */
+  damage: string;
+  problem: string;
 }
 
 export interface ListBackupJobsRequest {
@@ -431,6 +633,123 @@ export interface CollectGarbageRequest {
 
 export interface CollectGarbageResponse {
   job: BackupJob | undefined;
+}
+
+export interface DrillBackupRequest {
+  /** As in CreateBackupRequest. */
+  id: string;
+  /** Empty: the newest one. */
+  archive: string;
+  /** Of those in the archive; empty: all. */
+  keyspaces: string[];
+  /** Of the keyspaces for practice; 0: 1, which takes the least memory. */
+  replicationFactor: number;
+  /** Bound over all nodes on what is restored, in bytes of keys and values per second; 0: none. */
+  bytesPerSecond: number;
+}
+
+export interface DrillBackupResponse {
+  job: BackupJob | undefined;
+}
+
+export interface DrillResult {
+  archive: string;
+  /** Reading back, and what came of it. */
+  verify:
+    | VerifyResult
+    | undefined;
+  /** The keyspaces are those for practice, which are gone. */
+  restore: RestoreResult | undefined;
+  tookMs: number;
+}
+
+/**
+ * When backups begin by themselves, and which of them stay. Archives of the schedule NAME are called NAME-YYYYMMDD-HHMMSS, by the
+ * moment at which they were due.
+ */
+export interface BackupSchedule {
+  /** 1 to 48 characters of a-z, 0-9 and -. */
+  name: string;
+  /**
+   * Five fields of cron, in UTC: minute, hour, day of month, month, day of week. What was due while no service was on duty is made
+   * good once, with the latest moment.
+   */
+  cron: string;
+  /** So many INCREMENTALs between two FULLs, 0 to 1000; 0: all are FULL. */
+  incrementals: number;
+  /** As in CreateBackupRequest. */
+  keyspaces: string[];
+  bytesPerSecond: number;
+  retention:
+    | BackupRetention
+    | undefined;
+  /** Begins nothing. */
+  paused: boolean;
+  /**
+   * An alert goes off when its newest archive, or its last check or drill that succeeded, is older, in milliseconds, at least 60,000;
+   * 0: twice the longest time between two of the next 100 moments.
+   */
+  ageMsMax: number;
+  /** `incrementals` and `retention` belong to BACKUP alone, `keyspaces` and `bytes_per_second` not to VERIFY. */
+  action: ScheduleAction;
+}
+
+/**
+ * Which archives of a schedule stay: those that one of these rules names, and what they go on from. The newest one stays always. None
+ * at all: every archive stays.
+ */
+export interface BackupRetention {
+  /** The newest so many. */
+  count: number;
+  /** Those of up to so long ago, in milliseconds. */
+  ageMs: number;
+  /** The newest one of each of the last so many days, weeks (from Monday) and months, in UTC. */
+  days: number;
+  weeks: number;
+  months: number;
+}
+
+/** A schedule and what became of it. */
+export interface BackupScheduleState {
+  schedule:
+    | BackupSchedule
+    | undefined;
+  /** Milliseconds since the Unix epoch; 0: none. */
+  nextAtMs: number;
+  /** The moment that it has last begun a backup for. */
+  lastAtMs: number;
+  /** Of that; empty before the first. */
+  lastJob: string;
+  /** Cut of its newest archive, or end of its last check or drill that succeeded; 0: there is none. */
+  newestCutAtMs: number;
+  archives: number;
+  /** The newest archive is older than it should be. */
+  overdue: boolean;
+  /** Why it did not begin, or why archives were not removed; empty: nothing is wrong. */
+  problem: string;
+}
+
+export interface PutBackupScheduleRequest {
+  schedule: BackupSchedule | undefined;
+}
+
+export interface PutBackupScheduleResponse {
+  state: BackupScheduleState | undefined;
+}
+
+export interface ListBackupSchedulesRequest {
+}
+
+export interface ListBackupSchedulesResponse {
+  /** By name. */
+  schedules: BackupScheduleState[];
+}
+
+export interface DeleteBackupScheduleRequest {
+  name: string;
+}
+
+export interface DeleteBackupScheduleResponse {
 }
 
 function createBaseGetRepositoryRequest(): GetRepositoryRequest {
@@ -706,6 +1025,15 @@ export const BackupJob: MessageFns<BackupJob> = {
       case "backup":
         BackupResult.encode(message.result.value, writer.uint32(162).fork()).join();
         break;
+      case "restore":
+        RestoreResult.encode(message.result.value, writer.uint32(170).fork()).join();
+        break;
+      case "verify":
+        VerifyResult.encode(message.result.value, writer.uint32(178).fork()).join();
+        break;
+      case "drill":
+        DrillResult.encode(message.result.value, writer.uint32(186).fork()).join();
+        break;
     }
     return writer;
   },
@@ -843,6 +1171,30 @@ export const BackupJob: MessageFns<BackupJob> = {
             message.result = { $case: "backup", value: BackupResult.decode(reader, reader.uint32()) };
             continue;
           }
+          case 21: {
+            if (tag !== 170) {
+              break;
+            }
+
+            message.result = { $case: "restore", value: RestoreResult.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 22: {
+            if (tag !== 178) {
+              break;
+            }
+
+            message.result = { $case: "verify", value: VerifyResult.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 23: {
+            if (tag !== 186) {
+              break;
+            }
+
+            message.result = { $case: "drill", value: DrillResult.decode(reader, reader.uint32()) };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -893,7 +1245,15 @@ export const BackupJob: MessageFns<BackupJob> = {
         : isSet(object.take_ups)
         ? globalThis.Number(object.take_ups)
         : 0,
-      result: isSet(object.backup) ? { $case: "backup", value: BackupResult.fromJSON(object.backup) } : undefined,
+      result: isSet(object.backup)
+        ? { $case: "backup", value: BackupResult.fromJSON(object.backup) }
+        : isSet(object.restore)
+        ? { $case: "restore", value: RestoreResult.fromJSON(object.restore) }
+        : isSet(object.verify)
+        ? { $case: "verify", value: VerifyResult.fromJSON(object.verify) }
+        : isSet(object.drill)
+        ? { $case: "drill", value: DrillResult.fromJSON(object.drill) }
+        : undefined,
     };
   },
 
@@ -943,6 +1303,12 @@ export const BackupJob: MessageFns<BackupJob> = {
     }
     if (message.result?.$case === "backup") {
       obj.backup = BackupResult.toJSON(message.result.value);
+    } else if (message.result?.$case === "restore") {
+      obj.restore = RestoreResult.toJSON(message.result.value);
+    } else if (message.result?.$case === "verify") {
+      obj.verify = VerifyResult.toJSON(message.result.value);
+    } else if (message.result?.$case === "drill") {
+      obj.drill = DrillResult.toJSON(message.result.value);
     }
     return obj;
   },
@@ -972,6 +1338,24 @@ export const BackupJob: MessageFns<BackupJob> = {
       case "backup": {
         if (object.result?.value !== undefined && object.result?.value !== null) {
           message.result = { $case: "backup", value: BackupResult.fromPartial(object.result.value) };
+        }
+        break;
+      }
+      case "restore": {
+        if (object.result?.value !== undefined && object.result?.value !== null) {
+          message.result = { $case: "restore", value: RestoreResult.fromPartial(object.result.value) };
+        }
+        break;
+      }
+      case "verify": {
+        if (object.result?.value !== undefined && object.result?.value !== null) {
+          message.result = { $case: "verify", value: VerifyResult.fromPartial(object.result.value) };
+        }
+        break;
+      }
+      case "drill": {
+        if (object.result?.value !== undefined && object.result?.value !== null) {
+          message.result = { $case: "drill", value: DrillResult.fromPartial(object.result.value) };
         }
         break;
       }
@@ -1629,6 +2013,1198 @@ export const CreateBackupResponse: MessageFns<CreateBackupResponse> = {
   fromPartial(object: DeepPartial<CreateBackupResponse>): CreateBackupResponse {
     const message = createBaseCreateBackupResponse();
     message.job = (object.job !== undefined && object.job !== null) ? BackupJob.fromPartial(object.job) : undefined;
+    return message;
+  },
+};
+
+function createBaseRestoreBackupRequest(): RestoreBackupRequest {
+  return {
+    id: "",
+    archive: "",
+    keyspaces: [],
+    target: "",
+    prefix: Buffer.alloc(0),
+    atMs: undefined,
+    exact: false,
+    partitionCount: 0,
+    replicationFactor: 0,
+    minInSync: 0,
+    policy: 0,
+    bytesPerSecond: 0,
+  };
+}
+
+export const RestoreBackupRequest: MessageFns<RestoreBackupRequest> = {
+  encode(message: RestoreBackupRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.archive !== "") {
+      writer.uint32(18).string(message.archive);
+    }
+    for (const v of message.keyspaces) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.target !== "") {
+      writer.uint32(34).string(message.target);
+    }
+    if (message.prefix.length !== 0) {
+      writer.uint32(42).bytes(message.prefix);
+    }
+    if (message.atMs !== undefined) {
+      writer.uint32(49).double(message.atMs);
+    }
+    if (message.exact !== false) {
+      writer.uint32(56).bool(message.exact);
+    }
+    if (message.partitionCount !== 0) {
+      writer.uint32(64).uint32(message.partitionCount);
+    }
+    if (message.replicationFactor !== 0) {
+      writer.uint32(72).uint32(message.replicationFactor);
+    }
+    if (message.minInSync !== 0) {
+      writer.uint32(80).uint32(message.minInSync);
+    }
+    if (message.policy !== 0) {
+      writer.uint32(88).int32(message.policy);
+    }
+    if (message.bytesPerSecond !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytesPerSecond)) !== BigInt(message.bytesPerSecond)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytesPerSecond) of type uint64 too large");
+      }
+      writer.uint32(96).uint64(BigInt(message.bytesPerSecond));
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestoreBackupRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestoreBackupRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.archive = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keyspaces.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.target = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.prefix = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 6: {
+            if (tag !== 49) {
+              break;
+            }
+
+            message.atMs = reader.double();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.exact = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.partitionCount = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.replicationFactor = reader.uint32();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.minInSync = reader.uint32();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.policy = reader.int32() as any;
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.bytesPerSecond = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RestoreBackupRequest {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      archive: isSet(object.archive) ? globalThis.String(object.archive) : "",
+      keyspaces: globalThis.Array.isArray(object?.keyspaces)
+        ? object.keyspaces.map((e: any) => globalThis.String(e))
+        : [],
+      target: isSet(object.target) ? globalThis.String(object.target) : "",
+      prefix: isSet(object.prefix) ? Buffer.from(bytesFromBase64(object.prefix)) : Buffer.alloc(0),
+      atMs: isSet(object.atMs)
+        ? globalThis.Number(object.atMs)
+        : isSet(object.at_ms)
+        ? globalThis.Number(object.at_ms)
+        : undefined,
+      exact: isSet(object.exact) ? globalThis.Boolean(object.exact) : false,
+      partitionCount: isSet(object.partitionCount)
+        ? globalThis.Number(object.partitionCount)
+        : isSet(object.partition_count)
+        ? globalThis.Number(object.partition_count)
+        : 0,
+      replicationFactor: isSet(object.replicationFactor)
+        ? globalThis.Number(object.replicationFactor)
+        : isSet(object.replication_factor)
+        ? globalThis.Number(object.replication_factor)
+        : 0,
+      minInSync: isSet(object.minInSync)
+        ? globalThis.Number(object.minInSync)
+        : isSet(object.min_in_sync)
+        ? globalThis.Number(object.min_in_sync)
+        : 0,
+      policy: isSet(object.policy) ? restorePolicyFromJSON(object.policy) : 0,
+      bytesPerSecond: isSet(object.bytesPerSecond)
+        ? globalThis.Number(object.bytesPerSecond)
+        : isSet(object.bytes_per_second)
+        ? globalThis.Number(object.bytes_per_second)
+        : 0,
+    };
+  },
+
+  toJSON(message: RestoreBackupRequest): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.archive !== "") {
+      obj.archive = message.archive;
+    }
+    if (message.keyspaces?.length) {
+      obj.keyspaces = message.keyspaces;
+    }
+    if (message.target !== "") {
+      obj.target = message.target;
+    }
+    if (message.prefix.length !== 0) {
+      obj.prefix = base64FromBytes(message.prefix);
+    }
+    if (message.atMs !== undefined) {
+      obj.atMs = floatToJson(message.atMs);
+    }
+    if (message.exact !== false) {
+      obj.exact = message.exact;
+    }
+    if (message.partitionCount !== 0) {
+      obj.partitionCount = Math.round(message.partitionCount);
+    }
+    if (message.replicationFactor !== 0) {
+      obj.replicationFactor = Math.round(message.replicationFactor);
+    }
+    if (message.minInSync !== 0) {
+      obj.minInSync = Math.round(message.minInSync);
+    }
+    if (message.policy !== 0) {
+      obj.policy = restorePolicyToJSON(message.policy);
+    }
+    if (message.bytesPerSecond !== 0) {
+      obj.bytesPerSecond = globalThis.Number(message.bytesPerSecond);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RestoreBackupRequest>): RestoreBackupRequest {
+    return RestoreBackupRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RestoreBackupRequest>): RestoreBackupRequest {
+    const message = createBaseRestoreBackupRequest();
+    message.id = object.id ?? "";
+    message.archive = object.archive ?? "";
+    message.keyspaces = object.keyspaces?.map((e) => e) || [];
+    message.target = object.target ?? "";
+    message.prefix = object.prefix ?? Buffer.alloc(0);
+    message.atMs = object.atMs ?? undefined;
+    message.exact = object.exact ?? false;
+    message.partitionCount = object.partitionCount ?? 0;
+    message.replicationFactor = object.replicationFactor ?? 0;
+    message.minInSync = object.minInSync ?? 0;
+    message.policy = object.policy ?? 0;
+    message.bytesPerSecond = object.bytesPerSecond ?? 0;
+    return message;
+  },
+};
+
+function createBaseRestoreBackupResponse(): RestoreBackupResponse {
+  return { job: undefined };
+}
+
+export const RestoreBackupResponse: MessageFns<RestoreBackupResponse> = {
+  encode(message: RestoreBackupResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.job !== undefined) {
+      BackupJob.encode(message.job, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestoreBackupResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestoreBackupResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.job = BackupJob.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RestoreBackupResponse {
+    return { job: isSet(object.job) ? BackupJob.fromJSON(object.job) : undefined };
+  },
+
+  toJSON(message: RestoreBackupResponse): unknown {
+    const obj: any = {};
+    if (message.job !== undefined) {
+      obj.job = BackupJob.toJSON(message.job);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RestoreBackupResponse>): RestoreBackupResponse {
+    return RestoreBackupResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RestoreBackupResponse>): RestoreBackupResponse {
+    const message = createBaseRestoreBackupResponse();
+    message.job = (object.job !== undefined && object.job !== null) ? BackupJob.fromPartial(object.job) : undefined;
+    return message;
+  },
+};
+
+function createBaseRestoreResult(): RestoreResult {
+  return { archives: [], atMs: 0, keyspaces: [], tookMs: 0 };
+}
+
+export const RestoreResult: MessageFns<RestoreResult> = {
+  encode(message: RestoreResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.archives) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.atMs !== 0) {
+      writer.uint32(17).double(message.atMs);
+    }
+    for (const v of message.keyspaces) {
+      RestoredKeyspace.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.tookMs !== 0) {
+      writer.uint32(33).double(message.tookMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestoreResult {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestoreResult();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.archives.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.atMs = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keyspaces.push(RestoredKeyspace.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.tookMs = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RestoreResult {
+    return {
+      archives: globalThis.Array.isArray(object?.archives) ? object.archives.map((e: any) => globalThis.String(e)) : [],
+      atMs: isSet(object.atMs)
+        ? globalThis.Number(object.atMs)
+        : isSet(object.at_ms)
+        ? globalThis.Number(object.at_ms)
+        : 0,
+      keyspaces: globalThis.Array.isArray(object?.keyspaces)
+        ? object.keyspaces.map((e: any) => RestoredKeyspace.fromJSON(e))
+        : [],
+      tookMs: isSet(object.tookMs)
+        ? globalThis.Number(object.tookMs)
+        : isSet(object.took_ms)
+        ? globalThis.Number(object.took_ms)
+        : 0,
+    };
+  },
+
+  toJSON(message: RestoreResult): unknown {
+    const obj: any = {};
+    if (message.archives?.length) {
+      obj.archives = message.archives;
+    }
+    if (message.atMs !== 0) {
+      obj.atMs = floatToJson(message.atMs);
+    }
+    if (message.keyspaces?.length) {
+      obj.keyspaces = message.keyspaces.map((e) => RestoredKeyspace.toJSON(e));
+    }
+    if (message.tookMs !== 0) {
+      obj.tookMs = floatToJson(message.tookMs);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RestoreResult>): RestoreResult {
+    return RestoreResult.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RestoreResult>): RestoreResult {
+    const message = createBaseRestoreResult();
+    message.archives = object.archives?.map((e) => e) || [];
+    message.atMs = object.atMs ?? 0;
+    message.keyspaces = object.keyspaces?.map((e) => RestoredKeyspace.fromPartial(e)) || [];
+    message.tookMs = object.tookMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseRestoredKeyspace(): RestoredKeyspace {
+  return { source: "", keyspace: "", name: "", entries: 0, comparedEntries: 0, partitions: 0 };
+}
+
+export const RestoredKeyspace: MessageFns<RestoredKeyspace> = {
+  encode(message: RestoredKeyspace, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.source !== "") {
+      writer.uint32(10).string(message.source);
+    }
+    if (message.keyspace !== "") {
+      writer.uint32(18).string(message.keyspace);
+    }
+    if (message.name !== "") {
+      writer.uint32(26).string(message.name);
+    }
+    if (message.entries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.entries)) !== BigInt(message.entries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.entries) of type uint64 too large");
+      }
+      writer.uint32(32).uint64(BigInt(message.entries));
+    }
+    if (message.comparedEntries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.comparedEntries)) !== BigInt(message.comparedEntries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.comparedEntries) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.comparedEntries));
+    }
+    if (message.partitions !== 0) {
+      writer.uint32(48).uint32(message.partitions);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestoredKeyspace {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestoredKeyspace();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.source = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.entries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.comparedEntries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.partitions = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RestoredKeyspace {
+    return {
+      source: isSet(object.source) ? globalThis.String(object.source) : "",
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      entries: isSet(object.entries) ? globalThis.Number(object.entries) : 0,
+      comparedEntries: isSet(object.comparedEntries)
+        ? globalThis.Number(object.comparedEntries)
+        : isSet(object.compared_entries)
+        ? globalThis.Number(object.compared_entries)
+        : 0,
+      partitions: isSet(object.partitions) ? globalThis.Number(object.partitions) : 0,
+    };
+  },
+
+  toJSON(message: RestoredKeyspace): unknown {
+    const obj: any = {};
+    if (message.source !== "") {
+      obj.source = message.source;
+    }
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.entries !== 0) {
+      obj.entries = globalThis.Number(message.entries);
+    }
+    if (message.comparedEntries !== 0) {
+      obj.comparedEntries = globalThis.Number(message.comparedEntries);
+    }
+    if (message.partitions !== 0) {
+      obj.partitions = Math.round(message.partitions);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RestoredKeyspace>): RestoredKeyspace {
+    return RestoredKeyspace.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RestoredKeyspace>): RestoredKeyspace {
+    const message = createBaseRestoredKeyspace();
+    message.source = object.source ?? "";
+    message.keyspace = object.keyspace ?? "";
+    message.name = object.name ?? "";
+    message.entries = object.entries ?? 0;
+    message.comparedEntries = object.comparedEntries ?? 0;
+    message.partitions = object.partitions ?? 0;
+    return message;
+  },
+};
+
+function createBaseVerifyBackupRequest(): VerifyBackupRequest {
+  return { id: "", archive: "", bytesOnly: false };
+}
+
+export const VerifyBackupRequest: MessageFns<VerifyBackupRequest> = {
+  encode(message: VerifyBackupRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.archive !== "") {
+      writer.uint32(18).string(message.archive);
+    }
+    if (message.bytesOnly !== false) {
+      writer.uint32(24).bool(message.bytesOnly);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VerifyBackupRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVerifyBackupRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.archive = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.bytesOnly = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): VerifyBackupRequest {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      archive: isSet(object.archive) ? globalThis.String(object.archive) : "",
+      bytesOnly: isSet(object.bytesOnly)
+        ? globalThis.Boolean(object.bytesOnly)
+        : isSet(object.bytes_only)
+        ? globalThis.Boolean(object.bytes_only)
+        : false,
+    };
+  },
+
+  toJSON(message: VerifyBackupRequest): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.archive !== "") {
+      obj.archive = message.archive;
+    }
+    if (message.bytesOnly !== false) {
+      obj.bytesOnly = message.bytesOnly;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<VerifyBackupRequest>): VerifyBackupRequest {
+    return VerifyBackupRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<VerifyBackupRequest>): VerifyBackupRequest {
+    const message = createBaseVerifyBackupRequest();
+    message.id = object.id ?? "";
+    message.archive = object.archive ?? "";
+    message.bytesOnly = object.bytesOnly ?? false;
+    return message;
+  },
+};
+
+function createBaseVerifyBackupResponse(): VerifyBackupResponse {
+  return { job: undefined };
+}
+
+export const VerifyBackupResponse: MessageFns<VerifyBackupResponse> = {
+  encode(message: VerifyBackupResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.job !== undefined) {
+      BackupJob.encode(message.job, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VerifyBackupResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVerifyBackupResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.job = BackupJob.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): VerifyBackupResponse {
+    return { job: isSet(object.job) ? BackupJob.fromJSON(object.job) : undefined };
+  },
+
+  toJSON(message: VerifyBackupResponse): unknown {
+    const obj: any = {};
+    if (message.job !== undefined) {
+      obj.job = BackupJob.toJSON(message.job);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<VerifyBackupResponse>): VerifyBackupResponse {
+    return VerifyBackupResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<VerifyBackupResponse>): VerifyBackupResponse {
+    const message = createBaseVerifyBackupResponse();
+    message.job = (object.job !== undefined && object.job !== null) ? BackupJob.fromPartial(object.job) : undefined;
+    return message;
+  },
+};
+
+function createBaseVerifyResult(): VerifyResult {
+  return {
+    archives: [],
+    chunks: 0,
+    storedBytes: 0,
+    entries: 0,
+    rangesEqual: 0,
+    rangesWithoutDigest: 0,
+    damages: [],
+    damagesTotal: 0,
+    tookMs: 0,
+  };
+}
+
+export const VerifyResult: MessageFns<VerifyResult> = {
+  encode(message: VerifyResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.archives) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.chunks !== 0) {
+      writer.uint32(16).uint32(message.chunks);
+    }
+    if (message.storedBytes !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.storedBytes)) !== BigInt(message.storedBytes)) {
+        throw new globalThis.Error("value provided for field BigInt(message.storedBytes) of type uint64 too large");
+      }
+      writer.uint32(24).uint64(BigInt(message.storedBytes));
+    }
+    if (message.entries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.entries)) !== BigInt(message.entries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.entries) of type uint64 too large");
+      }
+      writer.uint32(32).uint64(BigInt(message.entries));
+    }
+    if (message.rangesEqual !== 0) {
+      writer.uint32(40).uint32(message.rangesEqual);
+    }
+    if (message.rangesWithoutDigest !== 0) {
+      writer.uint32(48).uint32(message.rangesWithoutDigest);
+    }
+    for (const v of message.damages) {
+      ArchiveDamage.encode(v!, writer.uint32(58).fork()).join();
+    }
+    if (message.damagesTotal !== 0) {
+      writer.uint32(64).uint32(message.damagesTotal);
+    }
+    if (message.tookMs !== 0) {
+      writer.uint32(73).double(message.tookMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VerifyResult {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVerifyResult();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.archives.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.chunks = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.storedBytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.entries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.rangesEqual = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.rangesWithoutDigest = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.damages.push(ArchiveDamage.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.damagesTotal = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 73) {
+              break;
+            }
+
+            message.tookMs = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): VerifyResult {
+    return {
+      archives: globalThis.Array.isArray(object?.archives) ? object.archives.map((e: any) => globalThis.String(e)) : [],
+      chunks: isSet(object.chunks) ? globalThis.Number(object.chunks) : 0,
+      storedBytes: isSet(object.storedBytes)
+        ? globalThis.Number(object.storedBytes)
+        : isSet(object.stored_bytes)
+        ? globalThis.Number(object.stored_bytes)
+        : 0,
+      entries: isSet(object.entries) ? globalThis.Number(object.entries) : 0,
+      rangesEqual: isSet(object.rangesEqual)
+        ? globalThis.Number(object.rangesEqual)
+        : isSet(object.ranges_equal)
+        ? globalThis.Number(object.ranges_equal)
+        : 0,
+      rangesWithoutDigest: isSet(object.rangesWithoutDigest)
+        ? globalThis.Number(object.rangesWithoutDigest)
+        : isSet(object.ranges_without_digest)
+        ? globalThis.Number(object.ranges_without_digest)
+        : 0,
+      damages: globalThis.Array.isArray(object?.damages)
+        ? object.damages.map((e: any) => ArchiveDamage.fromJSON(e))
+        : [],
+      damagesTotal: isSet(object.damagesTotal)
+        ? globalThis.Number(object.damagesTotal)
+        : isSet(object.damages_total)
+        ? globalThis.Number(object.damages_total)
+        : 0,
+      tookMs: isSet(object.tookMs)
+        ? globalThis.Number(object.tookMs)
+        : isSet(object.took_ms)
+        ? globalThis.Number(object.took_ms)
+        : 0,
+    };
+  },
+
+  toJSON(message: VerifyResult): unknown {
+    const obj: any = {};
+    if (message.archives?.length) {
+      obj.archives = message.archives;
+    }
+    if (message.chunks !== 0) {
+      obj.chunks = Math.round(message.chunks);
+    }
+    if (message.storedBytes !== 0) {
+      obj.storedBytes = globalThis.Number(message.storedBytes);
+    }
+    if (message.entries !== 0) {
+      obj.entries = globalThis.Number(message.entries);
+    }
+    if (message.rangesEqual !== 0) {
+      obj.rangesEqual = Math.round(message.rangesEqual);
+    }
+    if (message.rangesWithoutDigest !== 0) {
+      obj.rangesWithoutDigest = Math.round(message.rangesWithoutDigest);
+    }
+    if (message.damages?.length) {
+      obj.damages = message.damages.map((e) => ArchiveDamage.toJSON(e));
+    }
+    if (message.damagesTotal !== 0) {
+      obj.damagesTotal = Math.round(message.damagesTotal);
+    }
+    if (message.tookMs !== 0) {
+      obj.tookMs = floatToJson(message.tookMs);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<VerifyResult>): VerifyResult {
+    return VerifyResult.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<VerifyResult>): VerifyResult {
+    const message = createBaseVerifyResult();
+    message.archives = object.archives?.map((e) => e) || [];
+    message.chunks = object.chunks ?? 0;
+    message.storedBytes = object.storedBytes ?? 0;
+    message.entries = object.entries ?? 0;
+    message.rangesEqual = object.rangesEqual ?? 0;
+    message.rangesWithoutDigest = object.rangesWithoutDigest ?? 0;
+    message.damages = object.damages?.map((e) => ArchiveDamage.fromPartial(e)) || [];
+    message.damagesTotal = object.damagesTotal ?? 0;
+    message.tookMs = object.tookMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseArchiveDamage(): ArchiveDamage {
+  return { archive: "", keyspace: "", partition: undefined, chunk: "", damage: "", problem: "" };
+}
+
+export const ArchiveDamage: MessageFns<ArchiveDamage> = {
+  encode(message: ArchiveDamage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.archive !== "") {
+      writer.uint32(10).string(message.archive);
+    }
+    if (message.keyspace !== "") {
+      writer.uint32(18).string(message.keyspace);
+    }
+    if (message.partition !== undefined) {
+      writer.uint32(24).uint32(message.partition);
+    }
+    if (message.chunk !== "") {
+      writer.uint32(34).string(message.chunk);
+    }
+    if (message.damage !== "") {
+      writer.uint32(42).string(message.damage);
+    }
+    if (message.problem !== "") {
+      writer.uint32(50).string(message.problem);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ArchiveDamage {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseArchiveDamage();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.archive = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.chunk = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.damage = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ArchiveDamage {
+    return {
+      archive: isSet(object.archive) ? globalThis.String(object.archive) : "",
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      partition: isSet(object.partition) ? globalThis.Number(object.partition) : undefined,
+      chunk: isSet(object.chunk) ? globalThis.String(object.chunk) : "",
+      damage: isSet(object.damage) ? globalThis.String(object.damage) : "",
+      problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
+    };
+  },
+
+  toJSON(message: ArchiveDamage): unknown {
+    const obj: any = {};
+    if (message.archive !== "") {
+      obj.archive = message.archive;
+    }
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.partition !== undefined) {
+      obj.partition = Math.round(message.partition);
+    }
+    if (message.chunk !== "") {
+      obj.chunk = message.chunk;
+    }
+    if (message.damage !== "") {
+      obj.damage = message.damage;
+    }
+    if (message.problem !== "") {
+      obj.problem = message.problem;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ArchiveDamage>): ArchiveDamage {
+    return ArchiveDamage.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ArchiveDamage>): ArchiveDamage {
+    const message = createBaseArchiveDamage();
+    message.archive = object.archive ?? "";
+    message.keyspace = object.keyspace ?? "";
+    message.partition = object.partition ?? undefined;
+    message.chunk = object.chunk ?? "";
+    message.damage = object.damage ?? "";
+    message.problem = object.problem ?? "";
     return message;
   },
 };
@@ -3325,6 +4901,1306 @@ export const CollectGarbageResponse: MessageFns<CollectGarbageResponse> = {
   },
 };
 
+function createBaseDrillBackupRequest(): DrillBackupRequest {
+  return { id: "", archive: "", keyspaces: [], replicationFactor: 0, bytesPerSecond: 0 };
+}
+
+export const DrillBackupRequest: MessageFns<DrillBackupRequest> = {
+  encode(message: DrillBackupRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.archive !== "") {
+      writer.uint32(18).string(message.archive);
+    }
+    for (const v of message.keyspaces) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.replicationFactor !== 0) {
+      writer.uint32(32).uint32(message.replicationFactor);
+    }
+    if (message.bytesPerSecond !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytesPerSecond)) !== BigInt(message.bytesPerSecond)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytesPerSecond) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.bytesPerSecond));
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrillBackupRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrillBackupRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.archive = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keyspaces.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.replicationFactor = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.bytesPerSecond = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DrillBackupRequest {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      archive: isSet(object.archive) ? globalThis.String(object.archive) : "",
+      keyspaces: globalThis.Array.isArray(object?.keyspaces)
+        ? object.keyspaces.map((e: any) => globalThis.String(e))
+        : [],
+      replicationFactor: isSet(object.replicationFactor)
+        ? globalThis.Number(object.replicationFactor)
+        : isSet(object.replication_factor)
+        ? globalThis.Number(object.replication_factor)
+        : 0,
+      bytesPerSecond: isSet(object.bytesPerSecond)
+        ? globalThis.Number(object.bytesPerSecond)
+        : isSet(object.bytes_per_second)
+        ? globalThis.Number(object.bytes_per_second)
+        : 0,
+    };
+  },
+
+  toJSON(message: DrillBackupRequest): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.archive !== "") {
+      obj.archive = message.archive;
+    }
+    if (message.keyspaces?.length) {
+      obj.keyspaces = message.keyspaces;
+    }
+    if (message.replicationFactor !== 0) {
+      obj.replicationFactor = Math.round(message.replicationFactor);
+    }
+    if (message.bytesPerSecond !== 0) {
+      obj.bytesPerSecond = globalThis.Number(message.bytesPerSecond);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DrillBackupRequest>): DrillBackupRequest {
+    return DrillBackupRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DrillBackupRequest>): DrillBackupRequest {
+    const message = createBaseDrillBackupRequest();
+    message.id = object.id ?? "";
+    message.archive = object.archive ?? "";
+    message.keyspaces = object.keyspaces?.map((e) => e) || [];
+    message.replicationFactor = object.replicationFactor ?? 0;
+    message.bytesPerSecond = object.bytesPerSecond ?? 0;
+    return message;
+  },
+};
+
+function createBaseDrillBackupResponse(): DrillBackupResponse {
+  return { job: undefined };
+}
+
+export const DrillBackupResponse: MessageFns<DrillBackupResponse> = {
+  encode(message: DrillBackupResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.job !== undefined) {
+      BackupJob.encode(message.job, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrillBackupResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrillBackupResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.job = BackupJob.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DrillBackupResponse {
+    return { job: isSet(object.job) ? BackupJob.fromJSON(object.job) : undefined };
+  },
+
+  toJSON(message: DrillBackupResponse): unknown {
+    const obj: any = {};
+    if (message.job !== undefined) {
+      obj.job = BackupJob.toJSON(message.job);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DrillBackupResponse>): DrillBackupResponse {
+    return DrillBackupResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DrillBackupResponse>): DrillBackupResponse {
+    const message = createBaseDrillBackupResponse();
+    message.job = (object.job !== undefined && object.job !== null) ? BackupJob.fromPartial(object.job) : undefined;
+    return message;
+  },
+};
+
+function createBaseDrillResult(): DrillResult {
+  return { archive: "", verify: undefined, restore: undefined, tookMs: 0 };
+}
+
+export const DrillResult: MessageFns<DrillResult> = {
+  encode(message: DrillResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.archive !== "") {
+      writer.uint32(10).string(message.archive);
+    }
+    if (message.verify !== undefined) {
+      VerifyResult.encode(message.verify, writer.uint32(18).fork()).join();
+    }
+    if (message.restore !== undefined) {
+      RestoreResult.encode(message.restore, writer.uint32(26).fork()).join();
+    }
+    if (message.tookMs !== 0) {
+      writer.uint32(33).double(message.tookMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrillResult {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrillResult();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.archive = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.verify = VerifyResult.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.restore = RestoreResult.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.tookMs = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DrillResult {
+    return {
+      archive: isSet(object.archive) ? globalThis.String(object.archive) : "",
+      verify: isSet(object.verify) ? VerifyResult.fromJSON(object.verify) : undefined,
+      restore: isSet(object.restore) ? RestoreResult.fromJSON(object.restore) : undefined,
+      tookMs: isSet(object.tookMs)
+        ? globalThis.Number(object.tookMs)
+        : isSet(object.took_ms)
+        ? globalThis.Number(object.took_ms)
+        : 0,
+    };
+  },
+
+  toJSON(message: DrillResult): unknown {
+    const obj: any = {};
+    if (message.archive !== "") {
+      obj.archive = message.archive;
+    }
+    if (message.verify !== undefined) {
+      obj.verify = VerifyResult.toJSON(message.verify);
+    }
+    if (message.restore !== undefined) {
+      obj.restore = RestoreResult.toJSON(message.restore);
+    }
+    if (message.tookMs !== 0) {
+      obj.tookMs = floatToJson(message.tookMs);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DrillResult>): DrillResult {
+    return DrillResult.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DrillResult>): DrillResult {
+    const message = createBaseDrillResult();
+    message.archive = object.archive ?? "";
+    message.verify = (object.verify !== undefined && object.verify !== null)
+      ? VerifyResult.fromPartial(object.verify)
+      : undefined;
+    message.restore = (object.restore !== undefined && object.restore !== null)
+      ? RestoreResult.fromPartial(object.restore)
+      : undefined;
+    message.tookMs = object.tookMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseBackupSchedule(): BackupSchedule {
+  return {
+    name: "",
+    cron: "",
+    incrementals: 0,
+    keyspaces: [],
+    bytesPerSecond: 0,
+    retention: undefined,
+    paused: false,
+    ageMsMax: 0,
+    action: 0,
+  };
+}
+
+export const BackupSchedule: MessageFns<BackupSchedule> = {
+  encode(message: BackupSchedule, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.cron !== "") {
+      writer.uint32(18).string(message.cron);
+    }
+    if (message.incrementals !== 0) {
+      writer.uint32(24).uint32(message.incrementals);
+    }
+    for (const v of message.keyspaces) {
+      writer.uint32(34).string(v!);
+    }
+    if (message.bytesPerSecond !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytesPerSecond)) !== BigInt(message.bytesPerSecond)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytesPerSecond) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.bytesPerSecond));
+    }
+    if (message.retention !== undefined) {
+      BackupRetention.encode(message.retention, writer.uint32(50).fork()).join();
+    }
+    if (message.paused !== false) {
+      writer.uint32(56).bool(message.paused);
+    }
+    if (message.ageMsMax !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.ageMsMax)) !== BigInt(message.ageMsMax)) {
+        throw new globalThis.Error("value provided for field BigInt(message.ageMsMax) of type uint64 too large");
+      }
+      writer.uint32(64).uint64(BigInt(message.ageMsMax));
+    }
+    if (message.action !== 0) {
+      writer.uint32(72).int32(message.action);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupSchedule {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupSchedule();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.cron = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.incrementals = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.keyspaces.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.bytesPerSecond = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.retention = BackupRetention.decode(reader, reader.uint32());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.paused = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.ageMsMax = longToNumber(reader.uint64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.action = reader.int32() as any;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BackupSchedule {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      cron: isSet(object.cron) ? globalThis.String(object.cron) : "",
+      incrementals: isSet(object.incrementals) ? globalThis.Number(object.incrementals) : 0,
+      keyspaces: globalThis.Array.isArray(object?.keyspaces)
+        ? object.keyspaces.map((e: any) => globalThis.String(e))
+        : [],
+      bytesPerSecond: isSet(object.bytesPerSecond)
+        ? globalThis.Number(object.bytesPerSecond)
+        : isSet(object.bytes_per_second)
+        ? globalThis.Number(object.bytes_per_second)
+        : 0,
+      retention: isSet(object.retention) ? BackupRetention.fromJSON(object.retention) : undefined,
+      paused: isSet(object.paused) ? globalThis.Boolean(object.paused) : false,
+      ageMsMax: isSet(object.ageMsMax)
+        ? globalThis.Number(object.ageMsMax)
+        : isSet(object.age_ms_max)
+        ? globalThis.Number(object.age_ms_max)
+        : 0,
+      action: isSet(object.action) ? scheduleActionFromJSON(object.action) : 0,
+    };
+  },
+
+  toJSON(message: BackupSchedule): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.cron !== "") {
+      obj.cron = message.cron;
+    }
+    if (message.incrementals !== 0) {
+      obj.incrementals = Math.round(message.incrementals);
+    }
+    if (message.keyspaces?.length) {
+      obj.keyspaces = message.keyspaces;
+    }
+    if (message.bytesPerSecond !== 0) {
+      obj.bytesPerSecond = globalThis.Number(message.bytesPerSecond);
+    }
+    if (message.retention !== undefined) {
+      obj.retention = BackupRetention.toJSON(message.retention);
+    }
+    if (message.paused !== false) {
+      obj.paused = message.paused;
+    }
+    if (message.ageMsMax !== 0) {
+      obj.ageMsMax = globalThis.Number(message.ageMsMax);
+    }
+    if (message.action !== 0) {
+      obj.action = scheduleActionToJSON(message.action);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<BackupSchedule>): BackupSchedule {
+    return BackupSchedule.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupSchedule>): BackupSchedule {
+    const message = createBaseBackupSchedule();
+    message.name = object.name ?? "";
+    message.cron = object.cron ?? "";
+    message.incrementals = object.incrementals ?? 0;
+    message.keyspaces = object.keyspaces?.map((e) => e) || [];
+    message.bytesPerSecond = object.bytesPerSecond ?? 0;
+    message.retention = (object.retention !== undefined && object.retention !== null)
+      ? BackupRetention.fromPartial(object.retention)
+      : undefined;
+    message.paused = object.paused ?? false;
+    message.ageMsMax = object.ageMsMax ?? 0;
+    message.action = object.action ?? 0;
+    return message;
+  },
+};
+
+function createBaseBackupRetention(): BackupRetention {
+  return { count: 0, ageMs: 0, days: 0, weeks: 0, months: 0 };
+}
+
+export const BackupRetention: MessageFns<BackupRetention> = {
+  encode(message: BackupRetention, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.count !== 0) {
+      writer.uint32(8).uint32(message.count);
+    }
+    if (message.ageMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.ageMs)) !== BigInt(message.ageMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.ageMs) of type uint64 too large");
+      }
+      writer.uint32(16).uint64(BigInt(message.ageMs));
+    }
+    if (message.days !== 0) {
+      writer.uint32(24).uint32(message.days);
+    }
+    if (message.weeks !== 0) {
+      writer.uint32(32).uint32(message.weeks);
+    }
+    if (message.months !== 0) {
+      writer.uint32(40).uint32(message.months);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupRetention {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupRetention();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.count = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.ageMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.days = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.weeks = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.months = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BackupRetention {
+    return {
+      count: isSet(object.count) ? globalThis.Number(object.count) : 0,
+      ageMs: isSet(object.ageMs)
+        ? globalThis.Number(object.ageMs)
+        : isSet(object.age_ms)
+        ? globalThis.Number(object.age_ms)
+        : 0,
+      days: isSet(object.days) ? globalThis.Number(object.days) : 0,
+      weeks: isSet(object.weeks) ? globalThis.Number(object.weeks) : 0,
+      months: isSet(object.months) ? globalThis.Number(object.months) : 0,
+    };
+  },
+
+  toJSON(message: BackupRetention): unknown {
+    const obj: any = {};
+    if (message.count !== 0) {
+      obj.count = Math.round(message.count);
+    }
+    if (message.ageMs !== 0) {
+      obj.ageMs = globalThis.Number(message.ageMs);
+    }
+    if (message.days !== 0) {
+      obj.days = Math.round(message.days);
+    }
+    if (message.weeks !== 0) {
+      obj.weeks = Math.round(message.weeks);
+    }
+    if (message.months !== 0) {
+      obj.months = Math.round(message.months);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<BackupRetention>): BackupRetention {
+    return BackupRetention.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupRetention>): BackupRetention {
+    const message = createBaseBackupRetention();
+    message.count = object.count ?? 0;
+    message.ageMs = object.ageMs ?? 0;
+    message.days = object.days ?? 0;
+    message.weeks = object.weeks ?? 0;
+    message.months = object.months ?? 0;
+    return message;
+  },
+};
+
+function createBaseBackupScheduleState(): BackupScheduleState {
+  return {
+    schedule: undefined,
+    nextAtMs: 0,
+    lastAtMs: 0,
+    lastJob: "",
+    newestCutAtMs: 0,
+    archives: 0,
+    overdue: false,
+    problem: "",
+  };
+}
+
+export const BackupScheduleState: MessageFns<BackupScheduleState> = {
+  encode(message: BackupScheduleState, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.schedule !== undefined) {
+      BackupSchedule.encode(message.schedule, writer.uint32(10).fork()).join();
+    }
+    if (message.nextAtMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.nextAtMs)) !== BigInt(message.nextAtMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.nextAtMs) of type uint64 too large");
+      }
+      writer.uint32(16).uint64(BigInt(message.nextAtMs));
+    }
+    if (message.lastAtMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.lastAtMs)) !== BigInt(message.lastAtMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.lastAtMs) of type uint64 too large");
+      }
+      writer.uint32(24).uint64(BigInt(message.lastAtMs));
+    }
+    if (message.lastJob !== "") {
+      writer.uint32(34).string(message.lastJob);
+    }
+    if (message.newestCutAtMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.newestCutAtMs)) !== BigInt(message.newestCutAtMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.newestCutAtMs) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.newestCutAtMs));
+    }
+    if (message.archives !== 0) {
+      writer.uint32(48).uint32(message.archives);
+    }
+    if (message.overdue !== false) {
+      writer.uint32(56).bool(message.overdue);
+    }
+    if (message.problem !== "") {
+      writer.uint32(66).string(message.problem);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupScheduleState {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupScheduleState();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.schedule = BackupSchedule.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.nextAtMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.lastAtMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.lastJob = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.newestCutAtMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.archives = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.overdue = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BackupScheduleState {
+    return {
+      schedule: isSet(object.schedule) ? BackupSchedule.fromJSON(object.schedule) : undefined,
+      nextAtMs: isSet(object.nextAtMs)
+        ? globalThis.Number(object.nextAtMs)
+        : isSet(object.next_at_ms)
+        ? globalThis.Number(object.next_at_ms)
+        : 0,
+      lastAtMs: isSet(object.lastAtMs)
+        ? globalThis.Number(object.lastAtMs)
+        : isSet(object.last_at_ms)
+        ? globalThis.Number(object.last_at_ms)
+        : 0,
+      lastJob: isSet(object.lastJob)
+        ? globalThis.String(object.lastJob)
+        : isSet(object.last_job)
+        ? globalThis.String(object.last_job)
+        : "",
+      newestCutAtMs: isSet(object.newestCutAtMs)
+        ? globalThis.Number(object.newestCutAtMs)
+        : isSet(object.newest_cut_at_ms)
+        ? globalThis.Number(object.newest_cut_at_ms)
+        : 0,
+      archives: isSet(object.archives) ? globalThis.Number(object.archives) : 0,
+      overdue: isSet(object.overdue) ? globalThis.Boolean(object.overdue) : false,
+      problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
+    };
+  },
+
+  toJSON(message: BackupScheduleState): unknown {
+    const obj: any = {};
+    if (message.schedule !== undefined) {
+      obj.schedule = BackupSchedule.toJSON(message.schedule);
+    }
+    if (message.nextAtMs !== 0) {
+      obj.nextAtMs = globalThis.Number(message.nextAtMs);
+    }
+    if (message.lastAtMs !== 0) {
+      obj.lastAtMs = globalThis.Number(message.lastAtMs);
+    }
+    if (message.lastJob !== "") {
+      obj.lastJob = message.lastJob;
+    }
+    if (message.newestCutAtMs !== 0) {
+      obj.newestCutAtMs = globalThis.Number(message.newestCutAtMs);
+    }
+    if (message.archives !== 0) {
+      obj.archives = Math.round(message.archives);
+    }
+    if (message.overdue !== false) {
+      obj.overdue = message.overdue;
+    }
+    if (message.problem !== "") {
+      obj.problem = message.problem;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<BackupScheduleState>): BackupScheduleState {
+    return BackupScheduleState.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupScheduleState>): BackupScheduleState {
+    const message = createBaseBackupScheduleState();
+    message.schedule = (object.schedule !== undefined && object.schedule !== null)
+      ? BackupSchedule.fromPartial(object.schedule)
+      : undefined;
+    message.nextAtMs = object.nextAtMs ?? 0;
+    message.lastAtMs = object.lastAtMs ?? 0;
+    message.lastJob = object.lastJob ?? "";
+    message.newestCutAtMs = object.newestCutAtMs ?? 0;
+    message.archives = object.archives ?? 0;
+    message.overdue = object.overdue ?? false;
+    message.problem = object.problem ?? "";
+    return message;
+  },
+};
+
+function createBasePutBackupScheduleRequest(): PutBackupScheduleRequest {
+  return { schedule: undefined };
+}
+
+export const PutBackupScheduleRequest: MessageFns<PutBackupScheduleRequest> = {
+  encode(message: PutBackupScheduleRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.schedule !== undefined) {
+      BackupSchedule.encode(message.schedule, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PutBackupScheduleRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePutBackupScheduleRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.schedule = BackupSchedule.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PutBackupScheduleRequest {
+    return { schedule: isSet(object.schedule) ? BackupSchedule.fromJSON(object.schedule) : undefined };
+  },
+
+  toJSON(message: PutBackupScheduleRequest): unknown {
+    const obj: any = {};
+    if (message.schedule !== undefined) {
+      obj.schedule = BackupSchedule.toJSON(message.schedule);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<PutBackupScheduleRequest>): PutBackupScheduleRequest {
+    return PutBackupScheduleRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PutBackupScheduleRequest>): PutBackupScheduleRequest {
+    const message = createBasePutBackupScheduleRequest();
+    message.schedule = (object.schedule !== undefined && object.schedule !== null)
+      ? BackupSchedule.fromPartial(object.schedule)
+      : undefined;
+    return message;
+  },
+};
+
+function createBasePutBackupScheduleResponse(): PutBackupScheduleResponse {
+  return { state: undefined };
+}
+
+export const PutBackupScheduleResponse: MessageFns<PutBackupScheduleResponse> = {
+  encode(message: PutBackupScheduleResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.state !== undefined) {
+      BackupScheduleState.encode(message.state, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PutBackupScheduleResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePutBackupScheduleResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.state = BackupScheduleState.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PutBackupScheduleResponse {
+    return { state: isSet(object.state) ? BackupScheduleState.fromJSON(object.state) : undefined };
+  },
+
+  toJSON(message: PutBackupScheduleResponse): unknown {
+    const obj: any = {};
+    if (message.state !== undefined) {
+      obj.state = BackupScheduleState.toJSON(message.state);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<PutBackupScheduleResponse>): PutBackupScheduleResponse {
+    return PutBackupScheduleResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PutBackupScheduleResponse>): PutBackupScheduleResponse {
+    const message = createBasePutBackupScheduleResponse();
+    message.state = (object.state !== undefined && object.state !== null)
+      ? BackupScheduleState.fromPartial(object.state)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseListBackupSchedulesRequest(): ListBackupSchedulesRequest {
+  return {};
+}
+
+export const ListBackupSchedulesRequest: MessageFns<ListBackupSchedulesRequest> = {
+  encode(_: ListBackupSchedulesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListBackupSchedulesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListBackupSchedulesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): ListBackupSchedulesRequest {
+    return {};
+  },
+
+  toJSON(_: ListBackupSchedulesRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListBackupSchedulesRequest>): ListBackupSchedulesRequest {
+    return ListBackupSchedulesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ListBackupSchedulesRequest>): ListBackupSchedulesRequest {
+    const message = createBaseListBackupSchedulesRequest();
+    return message;
+  },
+};
+
+function createBaseListBackupSchedulesResponse(): ListBackupSchedulesResponse {
+  return { schedules: [] };
+}
+
+export const ListBackupSchedulesResponse: MessageFns<ListBackupSchedulesResponse> = {
+  encode(message: ListBackupSchedulesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.schedules) {
+      BackupScheduleState.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListBackupSchedulesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListBackupSchedulesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.schedules.push(BackupScheduleState.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListBackupSchedulesResponse {
+    return {
+      schedules: globalThis.Array.isArray(object?.schedules)
+        ? object.schedules.map((e: any) => BackupScheduleState.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: ListBackupSchedulesResponse): unknown {
+    const obj: any = {};
+    if (message.schedules?.length) {
+      obj.schedules = message.schedules.map((e) => BackupScheduleState.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListBackupSchedulesResponse>): ListBackupSchedulesResponse {
+    return ListBackupSchedulesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListBackupSchedulesResponse>): ListBackupSchedulesResponse {
+    const message = createBaseListBackupSchedulesResponse();
+    message.schedules = object.schedules?.map((e) => BackupScheduleState.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseDeleteBackupScheduleRequest(): DeleteBackupScheduleRequest {
+  return { name: "" };
+}
+
+export const DeleteBackupScheduleRequest: MessageFns<DeleteBackupScheduleRequest> = {
+  encode(message: DeleteBackupScheduleRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteBackupScheduleRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteBackupScheduleRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DeleteBackupScheduleRequest {
+    return { name: isSet(object.name) ? globalThis.String(object.name) : "" };
+  },
+
+  toJSON(message: DeleteBackupScheduleRequest): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DeleteBackupScheduleRequest>): DeleteBackupScheduleRequest {
+    return DeleteBackupScheduleRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DeleteBackupScheduleRequest>): DeleteBackupScheduleRequest {
+    const message = createBaseDeleteBackupScheduleRequest();
+    message.name = object.name ?? "";
+    return message;
+  },
+};
+
+function createBaseDeleteBackupScheduleResponse(): DeleteBackupScheduleResponse {
+  return {};
+}
+
+export const DeleteBackupScheduleResponse: MessageFns<DeleteBackupScheduleResponse> = {
+  encode(_: DeleteBackupScheduleResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteBackupScheduleResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteBackupScheduleResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): DeleteBackupScheduleResponse {
+    return {};
+  },
+
+  toJSON(_: DeleteBackupScheduleResponse): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<DeleteBackupScheduleResponse>): DeleteBackupScheduleResponse {
+    return DeleteBackupScheduleResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<DeleteBackupScheduleResponse>): DeleteBackupScheduleResponse {
+    const message = createBaseDeleteBackupScheduleResponse();
+    return message;
+  },
+};
+
 /** Archives of the cluster's data on independent storage. */
 export type BackupService = typeof BackupService;
 export const BackupService = {
@@ -3352,6 +6228,31 @@ export const BackupService = {
     responseSerialize: (value: CreateBackupResponse): Buffer =>
       Buffer.from(CreateBackupResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CreateBackupResponse => CreateBackupResponse.decode(value),
+  },
+  /** Begins to bring back what an archive has, as it was at its cut or at a later moment, and answers at once. */
+  restoreBackup: {
+    path: "/atoll.v1.Backup/RestoreBackup" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RestoreBackupRequest): Buffer => Buffer.from(RestoreBackupRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RestoreBackupRequest => RestoreBackupRequest.decode(value),
+    responseSerialize: (value: RestoreBackupResponse): Buffer =>
+      Buffer.from(RestoreBackupResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RestoreBackupResponse => RestoreBackupResponse.decode(value),
+  },
+  /**
+   * Begins to read back everything that it takes to restore an archive, and answers at once. The job fails where anything is
+   * damaged, and tells where.
+   */
+  verifyBackup: {
+    path: "/atoll.v1.Backup/VerifyBackup" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: VerifyBackupRequest): Buffer => Buffer.from(VerifyBackupRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): VerifyBackupRequest => VerifyBackupRequest.decode(value),
+    responseSerialize: (value: VerifyBackupResponse): Buffer =>
+      Buffer.from(VerifyBackupResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): VerifyBackupResponse => VerifyBackupResponse.decode(value),
   },
   /** Jobs of all kinds. Any backup service of the cluster answers; the one that holds the cluster's lock does the work. */
   listBackupJobs: {
@@ -3444,6 +6345,54 @@ export const BackupService = {
       Buffer.from(CollectGarbageResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CollectGarbageResponse => CollectGarbageResponse.decode(value),
   },
+  /**
+   * Begins a restore for practice: the archive is read back and compared with its cut, restored into keyspaces of their own, compared
+   * there with what was read, timed, and removed again.
+   */
+  drillBackup: {
+    path: "/atoll.v1.Backup/DrillBackup" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DrillBackupRequest): Buffer => Buffer.from(DrillBackupRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DrillBackupRequest => DrillBackupRequest.decode(value),
+    responseSerialize: (value: DrillBackupResponse): Buffer => Buffer.from(DrillBackupResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DrillBackupResponse => DrillBackupResponse.decode(value),
+  },
+  /** Backups that begin by themselves. Putting one that there is changes it; what it has done stays. */
+  putBackupSchedule: {
+    path: "/atoll.v1.Backup/PutBackupSchedule" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PutBackupScheduleRequest): Buffer =>
+      Buffer.from(PutBackupScheduleRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PutBackupScheduleRequest => PutBackupScheduleRequest.decode(value),
+    responseSerialize: (value: PutBackupScheduleResponse): Buffer =>
+      Buffer.from(PutBackupScheduleResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PutBackupScheduleResponse => PutBackupScheduleResponse.decode(value),
+  },
+  listBackupSchedules: {
+    path: "/atoll.v1.Backup/ListBackupSchedules" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListBackupSchedulesRequest): Buffer =>
+      Buffer.from(ListBackupSchedulesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListBackupSchedulesRequest => ListBackupSchedulesRequest.decode(value),
+    responseSerialize: (value: ListBackupSchedulesResponse): Buffer =>
+      Buffer.from(ListBackupSchedulesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListBackupSchedulesResponse => ListBackupSchedulesResponse.decode(value),
+  },
+  /** Its archives stay. */
+  deleteBackupSchedule: {
+    path: "/atoll.v1.Backup/DeleteBackupSchedule" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DeleteBackupScheduleRequest): Buffer =>
+      Buffer.from(DeleteBackupScheduleRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DeleteBackupScheduleRequest => DeleteBackupScheduleRequest.decode(value),
+    responseSerialize: (value: DeleteBackupScheduleResponse): Buffer =>
+      Buffer.from(DeleteBackupScheduleResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DeleteBackupScheduleResponse => DeleteBackupScheduleResponse.decode(value),
+  },
 } as const;
 
 export interface BackupServer extends UntypedServiceImplementation {
@@ -3454,6 +6403,13 @@ export interface BackupServer extends UntypedServiceImplementation {
    * id it answers with the job that stands.
    */
   createBackup: handleUnaryCall<CreateBackupRequest, CreateBackupResponse>;
+  /** Begins to bring back what an archive has, as it was at its cut or at a later moment, and answers at once. */
+  restoreBackup: handleUnaryCall<RestoreBackupRequest, RestoreBackupResponse>;
+  /**
+   * Begins to read back everything that it takes to restore an archive, and answers at once. The job fails where anything is
+   * damaged, and tells where.
+   */
+  verifyBackup: handleUnaryCall<VerifyBackupRequest, VerifyBackupResponse>;
   /** Jobs of all kinds. Any backup service of the cluster answers; the one that holds the cluster's lock does the work. */
   listBackupJobs: handleUnaryCall<ListBackupJobsRequest, ListBackupJobsResponse>;
   getBackupJob: handleUnaryCall<GetBackupJobRequest, GetBackupJobResponse>;
@@ -3470,6 +6426,16 @@ export interface BackupServer extends UntypedServiceImplementation {
   deleteArchive: handleUnaryCall<DeleteArchiveRequest, DeleteArchiveResponse>;
   /** Begins a job that removes chunks that no archive needs. */
   collectGarbage: handleUnaryCall<CollectGarbageRequest, CollectGarbageResponse>;
+  /**
+   * Begins a restore for practice: the archive is read back and compared with its cut, restored into keyspaces of their own, compared
+   * there with what was read, timed, and removed again.
+   */
+  drillBackup: handleUnaryCall<DrillBackupRequest, DrillBackupResponse>;
+  /** Backups that begin by themselves. Putting one that there is changes it; what it has done stays. */
+  putBackupSchedule: handleUnaryCall<PutBackupScheduleRequest, PutBackupScheduleResponse>;
+  listBackupSchedules: handleUnaryCall<ListBackupSchedulesRequest, ListBackupSchedulesResponse>;
+  /** Its archives stay. */
+  deleteBackupSchedule: handleUnaryCall<DeleteBackupScheduleRequest, DeleteBackupScheduleResponse>;
 }
 
 export interface BackupClient extends Client {
@@ -3507,6 +6473,41 @@ export interface BackupClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CreateBackupResponse) => void,
+  ): ClientUnaryCall;
+  /** Begins to bring back what an archive has, as it was at its cut or at a later moment, and answers at once. */
+  restoreBackup(
+    request: RestoreBackupRequest,
+    callback: (error: ServiceError | null, response: RestoreBackupResponse) => void,
+  ): ClientUnaryCall;
+  restoreBackup(
+    request: RestoreBackupRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RestoreBackupResponse) => void,
+  ): ClientUnaryCall;
+  restoreBackup(
+    request: RestoreBackupRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RestoreBackupResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Begins to read back everything that it takes to restore an archive, and answers at once. The job fails where anything is
+   * damaged, and tells where.
+   */
+  verifyBackup(
+    request: VerifyBackupRequest,
+    callback: (error: ServiceError | null, response: VerifyBackupResponse) => void,
+  ): ClientUnaryCall;
+  verifyBackup(
+    request: VerifyBackupRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: VerifyBackupResponse) => void,
+  ): ClientUnaryCall;
+  verifyBackup(
+    request: VerifyBackupRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: VerifyBackupResponse) => void,
   ): ClientUnaryCall;
   /** Jobs of all kinds. Any backup service of the cluster answers; the one that holds the cluster's lock does the work. */
   listBackupJobs(
@@ -3630,6 +6631,72 @@ export interface BackupClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CollectGarbageResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * Begins a restore for practice: the archive is read back and compared with its cut, restored into keyspaces of their own, compared
+   * there with what was read, timed, and removed again.
+   */
+  drillBackup(
+    request: DrillBackupRequest,
+    callback: (error: ServiceError | null, response: DrillBackupResponse) => void,
+  ): ClientUnaryCall;
+  drillBackup(
+    request: DrillBackupRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DrillBackupResponse) => void,
+  ): ClientUnaryCall;
+  drillBackup(
+    request: DrillBackupRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DrillBackupResponse) => void,
+  ): ClientUnaryCall;
+  /** Backups that begin by themselves. Putting one that there is changes it; what it has done stays. */
+  putBackupSchedule(
+    request: PutBackupScheduleRequest,
+    callback: (error: ServiceError | null, response: PutBackupScheduleResponse) => void,
+  ): ClientUnaryCall;
+  putBackupSchedule(
+    request: PutBackupScheduleRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PutBackupScheduleResponse) => void,
+  ): ClientUnaryCall;
+  putBackupSchedule(
+    request: PutBackupScheduleRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PutBackupScheduleResponse) => void,
+  ): ClientUnaryCall;
+  listBackupSchedules(
+    request: ListBackupSchedulesRequest,
+    callback: (error: ServiceError | null, response: ListBackupSchedulesResponse) => void,
+  ): ClientUnaryCall;
+  listBackupSchedules(
+    request: ListBackupSchedulesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListBackupSchedulesResponse) => void,
+  ): ClientUnaryCall;
+  listBackupSchedules(
+    request: ListBackupSchedulesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListBackupSchedulesResponse) => void,
+  ): ClientUnaryCall;
+  /** Its archives stay. */
+  deleteBackupSchedule(
+    request: DeleteBackupScheduleRequest,
+    callback: (error: ServiceError | null, response: DeleteBackupScheduleResponse) => void,
+  ): ClientUnaryCall;
+  deleteBackupSchedule(
+    request: DeleteBackupScheduleRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DeleteBackupScheduleResponse) => void,
+  ): ClientUnaryCall;
+  deleteBackupSchedule(
+    request: DeleteBackupScheduleRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DeleteBackupScheduleResponse) => void,
+  ): ClientUnaryCall;
 }
 
 export const BackupClient = makeGenericClientConstructor(BackupService, "atoll.v1.Backup") as unknown as {
@@ -3637,6 +6704,14 @@ export const BackupClient = makeGenericClientConstructor(BackupService, "atoll.v
   service: typeof BackupService;
   serviceName: string;
 };
+
+function bytesFromBase64(b64: string): Uint8Array {
+  return Uint8Array.from(globalThis.Buffer.from(b64, "base64"));
+}
+
+function base64FromBytes(arr: Uint8Array): string {
+  return globalThis.Buffer.from(arr).toString("base64");
+}
 
 function floatToJson(value: number | null | undefined): number | string | null | undefined {
   return typeof value === "number" && !globalThis.Number.isFinite(value) ? globalThis.String(value) : value;
