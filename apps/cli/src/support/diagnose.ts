@@ -2,7 +2,7 @@
 import { Durability, NodeState, type Keyspace, type Node } from '@atoll/contracts/atoll/v1/admin';
 import { MigrationState } from '@atoll/contracts/atoll/v1/migration';
 import { bytesText, durationText } from '../output/quantities.ts';
-import type { ServiceReading } from './services.ts';
+import { isExpected, type ServiceReading } from './services.ts';
 import type { Survey } from './survey.ts';
 
 export const CHECKS = ['coordinator', 'etcd', 'reachable', 'ready', 'versions', 'clocks', 'nodes', 'redundancy', 'memory', 'disk', 'settings', 'jobs', 'backup'] as const;
@@ -56,8 +56,6 @@ interface Note {
 const nameOf = ({ target }: ServiceReading): string => (target.name === target.address ? `${target.role} ${target.address}` : `${target.name} (${target.address})`);
 const answering = ({ services }: Survey): ServiceReading[] => services.filter(({ problem }) => problem === undefined);
 const named = (names: readonly string[]): string => `${names.slice(0, NAMED_MAX).join(', ')}${names.length > NAMED_MAX ? ` and ${names.length - NAMED_MAX} more` : ''}`;
-/** Nodes that left on purpose, or were removed, are missed by nobody. */
-const isExpected = ({ state, wanted }: Node): boolean => state !== NodeState.NODE_STATE_LEFT && wanted !== 'REMOVED';
 /** Stopped on purpose, and nobody has said that it is not to come back. */
 const isStopped = ({ state, wanted }: Node): boolean => state === NodeState.NODE_STATE_LEFT && wanted === 'UP';
 

@@ -1,6 +1,6 @@
 // Which processes a cluster has, and how each of them is asked over HTTP. The coordinator knows the storage nodes; of the
 // others those are asked that the options, the environment or the data directory name.
-import type { Node } from '@atoll/contracts/atoll/v1/admin';
+import { NodeState, type Node } from '@atoll/contracts/atoll/v1/admin';
 import { HTTP_PORT_OFFSET, formatAddress, parseAddress, reachableAt, type ShownSettings } from '@atoll/platform-config';
 import { messageOf } from '../cli-error.ts';
 import { MetricsText } from './metrics-text.ts';
@@ -40,6 +40,9 @@ export function httpAddressOf(address: string): string | undefined {
 }
 
 export const toTarget = (role: ServiceRole, address: string): ServiceTarget => ({ role, name: address, address, httpAddress: httpAddressOf(address) });
+
+/** Nodes that left on purpose, or were removed, are missed by nobody. */
+export const isExpected = ({ state, wanted }: Pick<Node, 'state' | 'wanted'>): boolean => state !== NodeState.NODE_STATE_LEFT && wanted !== 'REMOVED';
 
 export function nodeTarget({ id, address, httpAddress }: Pick<Node, 'id' | 'address' | 'httpAddress'>): ServiceTarget {
   const [grpc, http] = [parseAddress(address), parseAddress(httpAddress)];

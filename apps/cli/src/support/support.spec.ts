@@ -1,7 +1,7 @@
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { GetClusterResponse, Keyspace, Node, NodeState, Partition } from '@atoll/contracts/atoll/v1/admin';
 import { Migration, MigrationState } from '@atoll/contracts/atoll/v1/migration';
-import { runCollected } from '../testing/run-cli.ts';
+import { FakeCoordinator, runCollected } from '../testing/run-cli.ts';
 import { bundleFiles } from './debug-bundle.ts';
 import { diagnose, isSettled, type Check } from './diagnose.ts';
 import { MetricsText, quantileBetween } from './metrics-text.ts';
@@ -106,6 +106,16 @@ describe('atoll doctor', () => {
   it('takes clocks that are all wrong alike for its own', () => {
     const services = healthy.services.map((reading) => ({ ...reading, clock: { offsetMs: 60_000, errorMs: 1 } }));
     expect(diagnose({ ...healthy, services })).toMatchObject([{ level: 'warning', check: 'clocks', advice: expect.stringContaining('this machine') }]);
+  });
+
+  it('asks no node that left on purpose or was removed: nobody misses them', async () => {
+    const nodes = [node('stays', { address: '127.0.0.1:1' }), node('drained', { state: NodeState.NODE_STATE_LEFT, wanted: 'DRAINING' }), node('removed', { state: NodeState.NODE_STATE_DOWN, wanted: 'REMOVED' })];
+    const coordinator = await FakeCoordinator.start({ listNodes: (_call, reply) => reply(null, { nodes }) });
+    const nowhere = '127.0.0.1:1';
+    const { out } = await runCollected(['doctor', '--json', '--coordinator', coordinator.address, '--router', nowhere, '--backup', nowhere, '--etcd', nowhere, '--timeout', '2s']);
+    coordinator.stop();
+    const asked = (JSON.parse(out) as { services: { role: string; name: string }[] }).services.filter(({ role }) => role === 'storage-node').map(({ name }) => name);
+    expect(asked).toEqual(['stays']);
   });
 
   it.each([[[]], [['--wait', '1500ms']]])('ends with 3 when nothing answers, %j', async (options) => {

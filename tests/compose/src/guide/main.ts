@@ -82,7 +82,9 @@ async function chapter(name: string, project: GuideProject, clients: Clients): P
   try {
     say(`\n=== ${file}`);
     if (!STARTS_ITSELF.has(name)) {
-      await play({ command: 'docker compose up -d --no-build && atoll doctor --wait 3m', expected: [], fails: false, line: 0 }, { shell, project, where: file });
+      // The later command knows what both versions say.
+      const command = `docker compose up -d --no-build && ATOLL_VERSION=${name === 'upgrade' ? values.to : VERSIONS[0]} atoll doctor --wait 3m`;
+      await play({ command, expected: [], fails: false, line: 0 }, { shell, project, where: file });
       await clients.start();
     }
     for (const part of readTranscript(text)) {
