@@ -16,6 +16,16 @@ not a command
 $ echo a \\
     b
 a b
+$ f() {
+    echo 1 \\
+      2
+  }
+$ f
+1 2
+\`\`\`
+<!-- played instead: echo 3 -->
+\`\`\`
+$ echo 4
 \`\`\`
 `;
 
@@ -27,6 +37,9 @@ describe('a transcript', () => {
       { kind: 'clients', run: false, line: 7 },
       { kind: 'left out', reason: 'no machine', commands: ['ssh there'], line: 9 },
       { kind: 'step', step: { command: 'echo a b', expected: ['a b'], fails: false, line: 14 } },
+      { kind: 'step', step: { command: 'f() {\necho 1 \\\n2\n}', expected: [], fails: false, line: 17 } },
+      { kind: 'step', step: { command: 'f', expected: ['1 2'], fails: false, line: 21 } },
+      { kind: 'step', step: { command: 'echo 3', expected: [], fails: false, line: 25 } },
     ]);
   });
 

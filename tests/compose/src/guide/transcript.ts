@@ -25,6 +25,8 @@ export type Part =
 
 const DIRECTIVE = /^<!-- (not run: (?<reason>.+)|played instead: (?<instead>.+)|(?<fails>fails)|clients (?<clients>stop|go on)) -->$/;
 const CONTINUED = /\\$/;
+/** Of a shell, which ends with a line that is a brace. */
+const FUNCTION = /^\w+\(\) \{$/m;
 
 /** Everything of a document that matters to whoever executes it, in its order. */
 export function readTranscript(text: string): Part[] {
@@ -59,6 +61,7 @@ function stepsOf(block: readonly string[], firstLine: number, fails: boolean): S
     const line = block[at]!;
     const step = steps.at(-1);
     if (line.startsWith('$ ')) steps.push({ command: line.slice(2), expected: [], fails, line: firstLine + at });
+    else if (step !== undefined && FUNCTION.test(step.command) && !step.command.endsWith('}')) step.command += `\n${line.trim()}`;
     else if (step !== undefined && CONTINUED.test(step.command) && step.expected.length === 0) step.command = `${step.command.replace(CONTINUED, '')}${line.trimStart()}`;
     else if (line.trim() !== '') step?.expected.push(line);
   }
