@@ -24,6 +24,7 @@ const SERVICES = 'router|storage-node|coordinator|backup';
 const COORDINATOR = 'job="coordinator",instance="coordinator-1"';
 const NODE = 'job="storage-node",instance="storage-node-1"';
 const ROUTER = 'job="router",instance="router-1"';
+const BACKUP = 'job="backup",instance="backup-1"';
 
 /** It fires while the gauge is not what it should be for long enough, and is silent before. */
 const gaugeCases = (series: string, { good, bad, minutes, count = 1 }: { good: number; bad: number; minutes: number; count?: number }): AlertCase[] => [
@@ -305,6 +306,30 @@ export const ALERTS: readonly Alert[] = [
     severity: 'warning',
     summary: 'A migration failed: some of its partitions went back.',
     cases: countCases(`atoll_migrations_total{${COORDINATOR},state="failed"}`, 30),
+  },
+  {
+    name: 'AtollBackupOverdue',
+    expr: 'max by (schedule) (atoll_backup_schedule_overdue) == 1',
+    for: '5m',
+    severity: 'critical',
+    summary: 'The newest archive, check or drill of the schedule {{ $labels.schedule }} is older than it should be.',
+    cases: gaugeCases(`atoll_backup_schedule_overdue{${BACKUP},schedule="nightly"}`, { good: 0, bad: 1, minutes: 5 }),
+  },
+  {
+    name: 'AtollBackupJobFailed',
+    expr: 'sum by (kind) (increase(atoll_backup_jobs_total{state="FAILED"}[1h])) > 0',
+    for: '0s',
+    severity: 'warning',
+    summary: 'A job of the kind {{ $labels.kind }} of the backup service failed.',
+    cases: countCases(`atoll_backup_jobs_total{${BACKUP},kind="VERIFY",state="FAILED"}`, 80),
+  },
+  {
+    name: 'AtollBackupIdle',
+    expr: 'sum(atoll_backup_on_duty) == 0',
+    for: '5m',
+    severity: 'warning',
+    summary: 'No backup service does the jobs of the cluster.',
+    cases: gaugeCases(`atoll_backup_on_duty{${BACKUP}}`, { good: 1, bad: 0, minutes: 5 }),
   },
   {
     name: 'AtollCopyLag',

@@ -1,14 +1,32 @@
 import { BackupService, type BackupServer } from '@atoll/contracts/atoll/v1/backup';
-import { formatAddress, type Address } from '@atoll/platform-config';
+import { CopyService } from '@atoll/contracts/atoll/v1/copy';
+import { isAtollError } from '@atoll/core-errors';
+import { StartupError, formatAddress, type Address } from '@atoll/platform-config';
 import type { MetadataStore } from '@atoll/platform-etcd';
 import { addStandardServices, createGrpcServer } from '@atoll/platform-grpc';
-import { connectMetadata } from '@atoll/platform-lifecycle';
-import { formatRepositoryLocation } from '@atoll/platform-repository';
+import { connectMetadata, guardMetadata } from '@atoll/platform-lifecycle';
+import { formatRepositoryLocation, loadArchiveKeys } from '@atoll/platform-repository';
 import { startHttpEndpoint, type HttpEndpoint, type Logger, type Readiness, type Telemetry } from '@atoll/platform-telemetry';
 import type { Config } from './config.ts';
 import { watchEtcd } from './etcd-watchdog.ts';
+import { collectGarbage, deleteArchive, getArchive, listArchives } from './handlers/archives.ts';
+import { createBackup } from './handlers/create-backup.ts';
+import { drillBackup } from './handlers/drill-backup.ts';
 import { getRepository } from './handlers/get-repository.ts';
+import { cancelBackupJob, getBackupJob, listBackupJobs, watchBackupJob } from './handlers/jobs.ts';
+import { deleteBackupSchedule, listBackupSchedules, putBackupSchedule } from './handlers/schedules.ts';
+import { verifyBackup } from './handlers/verify-backup.ts';
+import { ArchiveList } from './jobs/archive-list.ts';
+import { restoreBackup } from './handlers/restore-backup.ts';
+import { JobDesk } from './jobs/job-desk.ts';
+import { jobKinds } from './jobs/job-kinds.ts';
+import { startJobs } from './jobs/job-service.ts';
+import { RepositoryAccess } from './repository/repository-access.ts';
+import { ArchiveSources, copyDefinition, copyHandlers } from './restore/archive-sources.ts';
 import { SharedProbe } from './repository/shared-probe.ts';
+import { addScheduleMetrics } from './schedules/schedule-metrics.ts';
+import { ScheduleStore } from './schedules/schedule-store.ts';
+import { Scheduler } from './schedules/scheduler.ts';
 
 export interface BackupOptions {
   readonly config: Config;
@@ -33,14 +51,40 @@ export interface Backup {
 /** Resolves when the servers listen; etcd may still be away. Throws StartupError for a busy port. */
 export async function startBackup({ config, logger, telemetry, ...options }: BackupOptions): Promise<Backup> {
   const { common } = config;
-  const store = options.store ?? connectMetadata(common.etcdEndpoints, telemetry.metrics);
+  const keys = await loadArchiveKeys(config.keys).catch((error: unknown) => {
+    throw isAtollError(error) ? new StartupError(`BACKUP_ARCHIVE_KEYS, BACKUP_ARCHIVE_KEYS_FILE: ${error.message}`) : error;
+  });
+  const store = guardMetadata({ store: options.store ?? connectMetadata(common.etcdEndpoints, telemetry.metrics), logger, metrics: telemetry.metrics });
+  const access = new RepositoryAccess({ location: config.repository, s3: config.s3, keys });
+  const archives = new ArchiveList(access);
+  const desk = new JobDesk({ store, tracing: telemetry.tracing });
+  const schedules = new ScheduleStore(store);
+  const scheduler = new Scheduler({ schedules, desk, archives, logger, nowMs: () => Date.now() });
+  addScheduleMetrics(telemetry.metrics, scheduler);
   const probe = new SharedProbe({ location: config.repository, s3: config.s3, timeoutMs: config.probeMs });
   const grpc = createGrpcServer({ telemetry, logger });
   const service: BackupServer = {
     getRepository: grpc.handlers.unary(BackupService.getRepository, () => getRepository(config.repository, probe)),
+    createBackup: grpc.handlers.unary(BackupService.createBackup, (request) => createBackup(desk, request)),
+    listBackupJobs: grpc.handlers.unary(BackupService.listBackupJobs, (request) => listBackupJobs(desk, request)),
+    getBackupJob: grpc.handlers.unary(BackupService.getBackupJob, (request) => getBackupJob(desk, request)),
+    watchBackupJob: grpc.handlers.serverStream(BackupService.watchBackupJob, watchBackupJob(desk)),
+    cancelBackupJob: grpc.handlers.unary(BackupService.cancelBackupJob, (request) => cancelBackupJob(desk, request)),
+    listArchives: grpc.handlers.unary(BackupService.listArchives, () => listArchives(archives)),
+    getArchive: grpc.handlers.unary(BackupService.getArchive, (request) => getArchive(archives, request)),
+    restoreBackup: grpc.handlers.unary(BackupService.restoreBackup, (request) => restoreBackup(desk, request)),
+    verifyBackup: grpc.handlers.unary(BackupService.verifyBackup, (request) => verifyBackup(desk, request)),
+    drillBackup: grpc.handlers.unary(BackupService.drillBackup, (request) => drillBackup(desk, request)),
+    deleteArchive: grpc.handlers.unary(BackupService.deleteArchive, (request) => deleteArchive(desk, request)),
+    collectGarbage: grpc.handlers.unary(BackupService.collectGarbage, (request) => collectGarbage(desk, request)),
+    putBackupSchedule: grpc.handlers.unary(BackupService.putBackupSchedule, (request) => putBackupSchedule({ schedules, archives }, request)),
+    listBackupSchedules: grpc.handlers.unary(BackupService.listBackupSchedules, () => listBackupSchedules({ schedules, archives })),
+    deleteBackupSchedule: grpc.handlers.unary(BackupService.deleteBackupSchedule, (request) => deleteBackupSchedule({ schedules, archives }, request)),
   };
   grpc.server.addService(BackupService, service);
-  const health = addStandardServices(grpc.server, { services: [BackupService] });
+  const sources = new ArchiveSources();
+  grpc.server.addService(copyDefinition, copyHandlers(sources, grpc));
+  const health = addStandardServices(grpc.server, { services: [BackupService, CopyService] });
   const watchdog = watchEtcd({
     store,
     logger,
@@ -62,6 +106,19 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     await store.close();
     throw error;
   }
+  const advertised = formatAddress(common.advertise.port === 0 ? address : common.advertise);
+  const jobs = startJobs({
+    store,
+    clusterId: common.clusterId,
+    desk,
+    kinds: jobKinds({ access, defaults: config.jobs, restore: { sources, address: () => advertised, cacheBytes: config.cacheBytes } }),
+    access,
+    owner: `${common.id} (${formatAddress(address)})`,
+    lockTtlMs: config.lockTtlMs,
+    logger,
+    telemetry,
+    scheduler,
+  });
   logger.info({ address: formatAddress(address), http: http && formatAddress(http.address), repository: formatRepositoryLocation(config.repository) }, 'listening');
   return {
     address,
@@ -70,9 +127,11 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     failed: watchdog.failed,
     stop: async (signal) => {
       health.setServing(false);
+      await jobs.stop();
       await watchdog.stop();
       await grpc.close(signal);
       await http?.close();
+      await access.close();
       await store.close();
     },
   };

@@ -1,10 +1,13 @@
+import { GIB, KIB, MIB } from '@atoll/core-runtime';
 import {
   COMMON_PREFIX,
   COMMON_RELATIONS,
+  bytes,
   commonSettings,
   defineSetting,
   durationMs,
   endpoint,
+  integer,
   optional,
   parseSettings,
   shownSettings,
@@ -31,6 +34,17 @@ export const SETTINGS = {
   BACKUP_S3_REGION: text({ default: 'us-east-1', pattern: /^[a-z0-9-]{1,64}$/, range: '1 to 64 characters of a-z, 0-9 and -', description: 'Region of the bucket; other servers than AWS mostly take any.' }),
   BACKUP_PROBE_MS: durationMs({ min: 100, max: 600_000, default: '10s', description: 'Time after which a repository that does not answer counts as not writable.' }),
   BACKUP_ETCD_CHECK_MS: durationMs({ min: 50, max: 60_000, default: '1s', description: 'Time between checks that etcd answers, for readiness.' }),
+  BACKUP_LOCK_TTL_MS: durationMs({ min: 1000, max: 600_000, default: '10s', description: 'Of several backup services one does the jobs; when it dies another one goes on after about this time. Longer than short outages of etcd, which interrupt jobs otherwise.' }),
+  BACKUP_ARCHIVE_KEYS_FILE: optional(
+    text({ description: 'File of secrets for archives, one per line: 32 random bytes as 64 hex digits or base64 (`openssl rand -hex 32`). The first one encrypts what is written, all of them read. It should not lie beside the archives.' }),
+    'archives are not encrypted',
+  ),
+  BACKUP_ARCHIVE_KEYS: optional(text({ secret: true, description: 'The secrets themselves, separated by commas, instead of BACKUP_ARCHIVE_KEYS_FILE.' }), 'not set'),
+  BACKUP_BYTES_PER_SECOND: bytes({ min: 64 * KIB, max: 64 * GIB, default: '32MiB', description: 'Bound on what a backup reads from all nodes together, keys and values per second, unless the job says another one. Higher ends sooner and takes more from clients.' }),
+  BACKUP_COMPRESSION_LEVEL: integer({ min: 0, max: 19, default: '1', description: 'Of zstd; 0: archives are not compressed. Higher takes less room and more processor time.' }),
+  BACKUP_PARTITIONS_AT_ONCE: integer({ min: 1, max: 64, default: '4', description: 'Partitions that a job reads or writes side by side. Each takes about 16 MiB of memory.' }),
+  BACKUP_CACHE_BYTES: bytes({ min: 8 * MIB, max: 64 * GIB, default: '256MiB', description: 'Chunks of archives that are kept in memory while they are restored: partitions that are filled side by side read the same ones.' }),
+  BACKUP_BARRIER_HOLD_MS: durationMs({ min: 20, max: 10_000, default: '250ms', description: 'For at most so long writes wait while all partitions are brought to one moment (R39); a cut that takes longer is void and tried again.' }),
 };
 
 export interface Config {
@@ -39,6 +53,19 @@ export interface Config {
   readonly s3: { readonly endpoint: string | undefined; readonly region: string };
   readonly probeMs: number;
   readonly etcdCheckMs: number;
+  readonly lockTtlMs: number;
+  readonly keys: { readonly file: string | undefined; readonly text: string | undefined };
+  readonly cacheBytes: number;
+  readonly jobs: JobDefaults;
+}
+
+/** Of jobs that do not say otherwise. */
+export interface JobDefaults {
+  /** Keys and values, over all nodes. */
+  readonly bytesPerSecond: number;
+  readonly compressionLevel: number;
+  readonly partitionsAtOnce: number;
+  readonly barrierHoldMs: number;
 }
 
 /** Throws one ConfigError with every problem. */
@@ -51,5 +78,14 @@ export function parseConfig(env: Env): Config {
     s3: { endpoint: values.BACKUP_S3_ENDPOINT, region: values.BACKUP_S3_REGION },
     probeMs: values.BACKUP_PROBE_MS,
     etcdCheckMs: values.BACKUP_ETCD_CHECK_MS,
+    lockTtlMs: values.BACKUP_LOCK_TTL_MS,
+    keys: { file: values.BACKUP_ARCHIVE_KEYS_FILE, text: values.BACKUP_ARCHIVE_KEYS },
+    cacheBytes: values.BACKUP_CACHE_BYTES,
+    jobs: {
+      bytesPerSecond: values.BACKUP_BYTES_PER_SECOND,
+      compressionLevel: values.BACKUP_COMPRESSION_LEVEL,
+      partitionsAtOnce: values.BACKUP_PARTITIONS_AT_ONCE,
+      barrierHoldMs: values.BACKUP_BARRIER_HOLD_MS,
+    },
   });
 }

@@ -115,3 +115,26 @@ export class HostedReplica {
     return encodePosition(this.#tag, { partition: this.partition, generation: this.replica.state.generation.counter, epoch, seq });
   }
 }
+
+/** Resolves when something behind `seq` is committed, and after `waitMs` in any case; throws the signal's reason. */
+export async function movedBehind(hosted: HostedReplica, { seq, waitMs, signal }: { readonly seq: number; readonly waitMs: number; readonly signal: AbortSignal }): Promise<void> {
+  signal.throwIfAborted();
+  if (hosted.isDropped || hosted.replica.state.appliedSeq > seq) return;
+  await new Promise<void>((resolve, reject) => {
+    const settle = (act: () => void): void => {
+      clearTimeout(timer);
+      hosted.watchers.delete(onMoved);
+      signal.removeEventListener('abort', onAbort);
+      act();
+    };
+    // At the end of the turn, so that what commits together leaves together.
+    const onMoved = (): void => {
+      hosted.watchers.delete(onMoved);
+      setImmediate(() => settle(resolve));
+    };
+    const onAbort = (): void => settle(() => reject(signal.reason as Error));
+    const timer = setTimeout(() => settle(resolve), waitMs);
+    hosted.watchers.add(onMoved);
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+}

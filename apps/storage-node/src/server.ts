@@ -1,3 +1,4 @@
+import { ArchiveService } from '@atoll/contracts/atoll/v1/archive';
 import { CacheService } from '@atoll/contracts/atoll/v1/cache';
 import { CopyService } from '@atoll/contracts/atoll/v1/copy';
 import { HeartbeatService } from '@atoll/contracts/atoll/v1/heartbeat';
@@ -10,6 +11,7 @@ import type { ClusterView } from '@atoll/platform-etcd';
 import { addStandardServices, type CallContext, type GrpcServer, type Health } from '@atoll/platform-grpc';
 import type { Telemetry } from '@atoll/platform-telemetry';
 import { decodeFollowRequest, streamTopology } from '@atoll/platform-wire';
+import type { ArchiveSource } from './archive/archive-source.ts';
 import type { CacheOperations, Done, WriteTrace } from './cache/cache-operations.ts';
 import { serveExecute } from './cache/execute-stream.ts';
 import { ManyOperations } from './cache/many-operations.ts';
@@ -35,6 +37,7 @@ export interface ServingParts {
   /** Partitions of copies that are led here, and the partitions that others copy from here (R37). */
   readonly copies: Copies;
   readonly copySource: CopySource;
+  readonly archiveSource: ArchiveSource;
   readonly clusterId: string;
   readonly view: ClusterView;
   readonly host: ReplicaHost;
@@ -61,9 +64,10 @@ const cacheService = {
   watch: { ...CacheService.watch, responseSerialize: bytes },
 };
 const copyService = { followSource: { ...CopyService.followSource, responseSerialize: bytes }, getCopies: CopyService.getCopies, describeSource: CopyService.describeSource, confirmFreeze: CopyService.confirmFreeze };
+const archiveService = { ...ArchiveService, readPartition: { ...ArchiveService.readPartition, responseSerialize: bytes } };
 const replicationService = { ...ReplicationService, follow: { ...ReplicationService.follow, requestDeserialize: decodeFollowRequest, responseSerialize: bytes } };
 
-/** Adds `Cache`, `Replication`, `Heartbeat`, `Transfer`, `Verification`, `Copy`, health and reflection. */
+/** Adds `Cache`, `Replication`, `Heartbeat`, `Transfer`, `Verification`, `Copy`, `Archive`, health and reflection. */
 export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOptions): Health {
   const { server, handlers } = grpc;
   const { tracing } = telemetry;
@@ -121,7 +125,12 @@ export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOpt
     describeSource: handlers.unary(CopyService.describeSource, async (request) => parts().copySource.describe(request)),
     confirmFreeze: handlers.unary(CopyService.confirmFreeze, async (request) => parts().copySource.confirmFreeze(request)),
   });
-  return addStandardServices(server, { services: [CacheService, ReplicationService, HeartbeatService, TransferService, VerificationService, CopyService] });
+  server.addService(archiveService, {
+    holdBarrier: handlers.unary(ArchiveService.holdBarrier, async (request) => parts().archiveSource.hold(request)),
+    releaseBarrier: handlers.unary(ArchiveService.releaseBarrier, async (request) => parts().archiveSource.release(request)),
+    readPartition: handlers.serverStream(archiveService.readPartition, (call, context) => parts().archiveSource.read(call, context)),
+  });
+  return addStandardServices(server, { services: [CacheService, ReplicationService, HeartbeatService, TransferService, VerificationService, CopyService, ArchiveService] });
 }
 
 function toPromise<Response>(start: (done: Done<Response>) => void): Promise<Response> {

@@ -17,6 +17,7 @@ import { CacheOperations } from './cache/cache-operations.ts';
 import { OperationMetrics } from './cache/operation-metrics.ts';
 import type { Config } from './config.ts';
 import { COPIES_TICK_MS, Copies } from './copy/copies.ts';
+import { ArchiveSource } from './archive/archive-source.ts';
 import { CopySource } from './copy/copy-source.ts';
 import { Discards } from './discards/discards.ts';
 import { DiskHealth } from './disk-health.ts';
@@ -270,6 +271,7 @@ class RunningNode {
       snapshots: new SnapshotSender({ syncsMax: config.syncsMax, host, clusterId, throttle: this.#throttle, metrics: telemetry.metrics }),
       copies: new Copies({ host, view, clusterId, incarnation, metrics: telemetry.metrics, tracing: telemetry.tracing, logger, random: uniform }),
       copySource: new CopySource({ host, clusterId, throttle: this.#throttle }),
+      archiveSource: new ArchiveSource({ host, clusterId, throttle: this.#throttle }),
       transfers: new TransferHandlers({ host, incarnation, fence, throttle: this.#throttle, snapshots: this.#snapshots }),
       verification: new Verification({ host, fence, clusterId, addressOf, metrics: telemetry.metrics, logger }),
     };

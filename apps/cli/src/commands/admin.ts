@@ -1,16 +1,12 @@
 import { Command, Option } from 'commander';
 import type { Node } from '@atoll/contracts/atoll/v1/admin';
-import { BackupClient } from '@atoll/contracts/atoll/v1/backup';
-import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
-import { credentials } from '@grpc/grpc-js';
-import { backupAddress, backupOption, clusterDirOption, coordinatorAddresses, coordinatorOption, type ConnectionFlags } from '../connection/addresses.ts';
+import { callUnary } from '@atoll/platform-grpc';
+import { clusterDirOption, coordinatorAddresses, coordinatorOption, type ConnectionFlags } from '../connection/addresses.ts';
 import { askCoordinator } from '../connection/admin-connection.ts';
-import { EXIT_CODE } from '../exit-code.ts';
 import { print, printJson, type Io } from '../io.ts';
 import { eventJson, nodeJson, partitionJson } from '../output/messages.ts';
-import { bytesText, durationText } from '../output/quantities.ts';
+import { durationText } from '../output/quantities.ts';
 import { renderTable } from '../output/table.ts';
-import type { SetExitCode } from './dev.ts';
 import { jsonOption, timeoutOption, tokenText, wholeNumber } from './options.ts';
 
 /** Partitions named in a line. */
@@ -149,28 +145,4 @@ export function eventsCommand(io: Io): Command {
         ),
       );
     });
-}
-
-export function backupCommand(io: Io, setExitCode: SetExitCode): Command {
-  const repository = new Command('repository')
-    .description('check the place where archives are kept')
-    .addOption(backupOption())
-    .addOption(clusterDirOption())
-    .addOption(timeoutOption())
-    .addOption(jsonOption())
-    .action(async (flags: AdminFlags & { backup?: string }) => {
-      const client = new BackupClient(backupAddress(io, flags.backup, flags.dataDir), credentials.createInsecure(), createChannelOptions());
-      try {
-        const answer = await callUnary(client, 'getRepository', {}, { deadlineMs: flags.timeout });
-        if (flags.json) printJson(io, answer);
-        else {
-          const free = answer.bytesFree > 0 ? `, ${bytesText(answer.bytesFree)} free` : '';
-          print(io, `${answer.location}: ${answer.writable ? `writable${free}` : `not writable: ${answer.problem}`} (probed in ${answer.probeMs} ms)`);
-        }
-        if (!answer.writable) setExitCode(EXIT_CODE.failed);
-      } finally {
-        client.close();
-      }
-    });
-  return new Command('backup').description('archives of the cluster').addCommand(repository);
 }

@@ -4,7 +4,7 @@ import { toServiceError } from '@atoll/platform-grpc';
 import { jobOf } from '../testing/migrations.ts';
 import { FakeCoordinator, runCollected } from '../testing/run-cli.ts';
 
-const COPY = { source: 'orders', target: 'orders-wide', following: true, lagSeq: 0, lagMs: 0, restarts: 0, comparedEntries: 20_000, differing: 0, sourceCluster: '', sourceRouters: [], tokenFrom: 0n, tokenTo: 0n, pausesMs: [41, 44] };
+const COPY = { source: 'orders', target: 'orders-wide', following: true, lagSeq: 0, lagMs: 0, restarts: 0, comparedEntries: 20_000, differing: 0, sourceCluster: '', sourceRouters: [], tokenFrom: 0n, tokenTo: 0n, pausesMs: [41, 44], sourceArchive: '', takesPlaceOf: '' };
 const asked: CutOverMigrationRequest[] = [];
 let server: FakeCoordinator;
 afterEach(() => {

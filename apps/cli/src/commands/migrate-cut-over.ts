@@ -33,7 +33,7 @@ export function cutOverCommand(io: Io, setExitCode: SetExitCode): Command {
       if (!hasSucceeded) setExitCode(state === MigrationState.MIGRATION_STATE_CUTTING_OVER ? 3 : 1);
       if (flags.json) return printJson(io, { migration: migrationJson(migration) });
       const isElsewhere = copy !== undefined && copy.sourceCluster !== '';
-      const outcome = isElsewhere ? `${copy.target} takes writes from now on, and ${copy.source} of cluster ${copy.sourceCluster} none` : `${copy?.source} is ${copy?.target} from now on`;
+      const outcome = copy !== undefined && copy.sourceArchive !== '' ? `${copy.target} takes writes from now on` : isElsewhere ? `${copy.target} takes writes from now on, and ${copy.source} of cluster ${copy.sourceCluster} none` : `${copy?.source} is ${copy?.target} from now on`;
       if (hasSucceeded) print(io, `migration ${id}: SUCCEEDED, ${outcome}; writes waited for ${pauseText(pauseMsMax)}`);
       else {
         print(io, `migration ${id}: ${stateName(state)}${problem === '' ? '' : `, ${problem}`}`);

@@ -34,7 +34,7 @@ afterEach(() => {
 
 describe('atoll migrate copy', () => {
   const asked: StartMigrationRequest[] = [];
-  const state = { source: 'orders', target: 'orders-wide', following: true, lagSeq: 3, lagMs: 1500, restarts: 1, comparedEntries: 20_000, differing: 0, sourceCluster: 'c0ffee', sourceRouters: ['10.1.0.4:7400', '10.1.0.5:7400'], tokenFrom: 0n, tokenTo: 1n << 63n, pausesMs: [] };
+  const state = { source: 'orders', target: 'orders-wide', following: true, lagSeq: 3, lagMs: 1500, restarts: 1, comparedEntries: 20_000, differing: 0, sourceCluster: 'c0ffee', sourceRouters: ['10.1.0.4:7400', '10.1.0.5:7400'], tokenFrom: 0n, tokenTo: 1n << 63n, pausesMs: [], sourceArchive: '', takesPlaceOf: '' };
   const followed = partitionIn(MigrationStep.MIGRATION_STEP_FOLLOW, 0, { from: ['node-1'], to: ['node-2'], lagSeq: 3, lagMs: 1500, progress: 1 });
   const serving = (): Promise<FakeCoordinator> =>
     serve({

@@ -69,7 +69,7 @@ export function migrationText(migration: Migration, nowMs: number): string {
     ['what', [migration.reason, migration.description].filter(Boolean).join(': ')],
     ['method', methodText(migration)],
     ...(migration.methodReason === '' ? [] : [['chosen because', migration.methodReason.replace(/^[A-Z]+: /, '')] as [string, string]]),
-    ...(migration.copy === undefined || migration.copy.sourceCluster === '' ? [] : [['source cluster', `${migration.copy.sourceCluster}, by ${migration.copy.sourceRouters.join(', ')}`] as [string, string]]),
+    ...sourceRows(migration.copy),
     ...(migration.copy === undefined || (migration.copy.tokenFrom === 0n && migration.copy.tokenTo === 0n) ? [] : [['tokens', tokensText(migration.copy)] as [string, string]]),
     ...(migration.copy === undefined ? [] : [['lag', copyText(migration.copy)] as [string, string]]),
     ...(migration.copy === undefined ? [] : [['compared', comparedText(migration.copy)] as [string, string]]),
@@ -184,4 +184,11 @@ const timeText = (ms: number): string => (ms === 0 ? '-' : new Date(ms).toISOStr
 /** For how long it has run, or ran. */
 const ageMs = ({ createdAtMs, endedAtMs }: Migration, nowMs: number): number => (createdAtMs === 0 ? 0 : (endedAtMs || nowMs) - createdAtMs);
 
-const cutOverText = ({ source, target, sourceCluster }: CopyState): string => (sourceCluster === '' ? `${source} is ${target}` : `${target} has the place of ${source} of cluster ${sourceCluster}`);
+function sourceRows(copy: CopyState | undefined): [string, string][] {
+  if (copy === undefined || copy.sourceCluster === '') return [];
+  const { sourceCluster, sourceRouters, sourceArchive } = copy;
+  return sourceArchive === '' ? [['source cluster', `${sourceCluster}, by ${sourceRouters.join(', ')}`]] : [['archive', `${sourceArchive}, by the backup service ${sourceRouters.join(', ')}`]];
+}
+
+const cutOverText = ({ source, target, sourceCluster, sourceArchive, takesPlaceOf }: CopyState): string =>
+  sourceArchive !== '' ? `${target} takes writes${takesPlaceOf === '' ? '' : `, and is ${takesPlaceOf}`}` : (sourceCluster === '' ? `${source} is ${target}` : `${target} has the place of ${source} of cluster ${sourceCluster}`);

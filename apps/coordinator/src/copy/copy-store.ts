@@ -139,7 +139,7 @@ export class CopyStore {
 
   /**
    * Has a copy take writes whose source was moved by the cluster that had it, in one transaction with the job, if that is
-   * CUTTING_OVER (R37). Answers the job as it stands then; where it is not known whether it was written, it is to be done
+   * CUTTING_OVER (R37); and the name of the keyspace whose place it takes, if the job says so. Answers the job as it stands then; where it is not known whether it was written, it is to be done
    * again. Throws METADATA_UNAVAILABLE.
    */
   open(id: string, complete: (job: CopyJob) => CopyJob, specOf: (spec: KeyspaceSpec, revision: number) => KeyspaceSpec): Promise<CopyJob> {
@@ -148,7 +148,12 @@ export class CopyStore {
       const stored = this.#jobs.get(id);
       const target = stored && (await this.#spec(stored.job.target, stored.job.targetId));
       if (stored?.job.state !== 'CUTTING_OVER' || target === undefined) return stored!.job;
-      await this.#transact([copyKeyOf(stored), specKeyOf(target)], [{ kind: 'put', key: copyKey(id), value: encodeCopyJob(complete(stored.job)) }, putOf(specOf(target.spec, revision))]);
+      const opened = specOf(target.spec, revision);
+      const retiring = stored.job.takesPlaceOf && (await this.#spec(stored.job.takesPlaceOf.name, stored.job.takesPlaceOf.id));
+      const { aliases: names = [], ...retired } = retiring?.spec ?? {};
+      const comparisons = [copyKeyOf(stored), specKeyOf(target), ...(retiring === undefined ? [] : [specKeyOf(retiring)])];
+      const specs = retiring === undefined ? [opened] : [{ ...opened, aliases: [retiring.spec.name, ...names] }, { ...(retired as KeyspaceSpec), movedTo: opened.name }];
+      await this.#transact(comparisons, [{ kind: 'put', key: copyKey(id), value: encodeCopyJob(complete(stored.job)) }, ...specs.map(putOf)]);
       await this.#read();
       return this.#jobs.get(id)!.job;
     });

@@ -52,12 +52,12 @@ export async function askSourceCluster(routers: readonly string[], keyspace: str
   if (found === undefined) {
     throw new AtollError('SOURCE_UNREACHABLE', `${FIELD}: none of them answers: ${failures.map(({ router, error }) => `${router}: ${error.message}`).join('; ')}`, { metadata: { field: FIELD } });
   }
-  const { clusterId, keyspaceId, keyspace: message } = found.answer;
+  const { clusterId, keyspaceId, keyspace: message, archive } = found.answer;
   // Routers are asked side by side, and one may have lost sight of a leader.
   const partitions = [...new Map(answers.flatMap(({ answer }) => (isAtollError(answer) ? [] : answer.partitions)).map((one) => [one.partition, one])).values()];
   if (clusterId === ownClusterId) throw invalidArgument(FIELD, `${found.router} belongs to this very cluster: leave them out to copy within it`);
   const source = specOf(found.router, message && { ...message, copyOf: undefined }, keyspaceId);
-  return { source, cluster: { id: clusterId, routers: [...routers], partitionCount: source.partitionCount }, partitions, copiedFrom: message?.copyOf };
+  return { source, cluster: { id: clusterId, routers: [...routers], partitionCount: source.partitionCount, ...(archive !== '' && { archive }) }, partitions, copiedFrom: message?.copyOf };
 }
 
 /** A router that is not there may come back; one that refuses is a mistake, whatever the others say. */

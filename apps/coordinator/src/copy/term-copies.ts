@@ -3,7 +3,7 @@
 import type { Migration, PartitionMigration } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError, isAtollError } from '@atoll/core-errors';
 import type { KeyspaceSpec, WriteRecord } from '@atoll/core-membership';
-import { abortCutOver, beginCutOver, commandCopy, hasCopyEnded, refusalOfCutOver, type CopyExtent, type CopyJob, type JobCommand } from '@atoll/core-migration';
+import { abortCutOver, beginCutOver, commandCopy, hasCopyEnded, refusalOfCutOver, retiredBy, type CopyExtent, type CopyJob, type JobCommand } from '@atoll/core-migration';
 import { sourcePartitionsOf } from '@atoll/core-placement';
 import { randomHex, type Random } from '@atoll/core-runtime';
 import type { ClusterView, Comparison, GuardedMetadataStore } from '@atoll/platform-etcd';
@@ -149,9 +149,9 @@ export class TermCopies {
     return this.store.settle();
   }
 
-  /** The copy that a keyspace is part of, as source or target. */
+  /** The copy that a keyspace is part of, as source, as target, or as that whose place is taken. */
   copyWith(keyspace: KeyspaceSpec): CopyJob | undefined {
-    return this.store.active().find(({ cluster, sourceId, targetId }) => (cluster === undefined && keyspace.id === sourceId) || keyspace.id === targetId);
+    return this.store.active().find((job) => keyspace.id === retiredBy(job)?.id || keyspace.id === job.targetId);
   }
 
   /** Asks how far copies are, and ends those that are to end. To be called after a round of decisions. Throws METADATA_UNAVAILABLE, METADATA_CONFLICT. */
@@ -262,7 +262,7 @@ export class TermCopies {
     const { view, random, writeRecords } = this.#options;
     const jobs = this.store.jobs();
     const underWay = new Set([...jobs.map(({ state, cutOver }) => (state === 'CUTTING_OVER' ? cutOver?.id : undefined)), ...this.holds.ids()]);
-    const taken = new Set(jobs.map(({ state, sourceId }) => (state === 'SUCCEEDED' ? sourceId : undefined)));
+    const taken = new Set(jobs.map((job) => (job.state === 'SUCCEEDED' ? retiredBy(job)?.id : undefined)));
     const left = [...view.keyspaces().values()]
       .filter(({ id, movedTo, freeze }) => movedTo === undefined && freeze === undefined && !taken.has(id))
       .flatMap(({ name }) => view.partitions(name))
@@ -274,15 +274,16 @@ export class TermCopies {
   /** By the usual deletion, once nobody follows it any more. */
   async #removeSource(job: CopyJob): Promise<void> {
     const { keyspaces, view, onNews, failpoints } = this.#options;
-    if (keyspaces.deletions().includes(job.source) || failpoints?.holdsCutOver(job.source, 'after') === true) return;
-    if ((await keyspaces.idOf(job.source)) !== job.sourceId) {
+    const { name, id } = retiredBy(job)!;
+    if (keyspaces.deletions().includes(name) || failpoints?.holdsCutOver(job.source, 'after') === true) return;
+    if ((await keyspaces.idOf(name)) !== id) {
       await this.store.update(job.id, (stored) => ({ ...stored, sourceRemains: false }));
       return this.store.prune();
     }
     const isThere = view.keyspace(job.target)?.id === job.targetId;
-    const isFollowed = isThere && this.#partitionsOf(job).some(({ leader, statuses }) => !this.#watch.hasAnswered(leader) || statuses.length > 0);
+    const isFollowed = isThere && job.cluster === undefined && this.#partitionsOf(job).some(({ leader, statuses }) => !this.#watch.hasAnswered(leader) || statuses.length > 0);
     if (isFollowed) return;
-    await keyspaces.markDeleted(job.source);
+    await keyspaces.markDeleted(name);
     onNews();
   }
 

@@ -30,6 +30,7 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
   if (view.keyspace(spec.name) !== undefined || resolveKeyspace(view.keyspaces(), spec.name) !== undefined) {
     throw new AtollError('KEYSPACE_EXISTS', `target.name: there is a keyspace named ${spec.name} already`, { metadata: { field: 'target.name', keyspace: spec.name } });
   }
+  const takesPlaceOf = retiring(context, target.takesPlaceOf, cluster);
   const survey = await term.migrations.survey();
   requireRoom(source, spec, { survey, bytesOf: sizes === undefined ? (partition) => sizeIn(survey, { keyspace: source.name, partition }).bytes : (partition) => sizes.get(partition) });
   const job: CopyJob = {
@@ -41,6 +42,7 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
     targetId: spec.id,
     partitionCount: spec.partitionCount,
     ...(cluster !== undefined && { cluster }),
+    ...(takesPlaceOf !== undefined && { takesPlaceOf }),
     ...(tokens !== undefined && { tokens }),
     bytesPerSecond: request.bytesPerSecond,
     traceparent: '',
@@ -83,6 +85,19 @@ async function findSource(context: AdminContext, { keyspace, sourceRouters }: St
   if (source.copyOf !== undefined) throw notWhole(source.copyOf.keyspace);
   const generations = view.partitions(source.name).map(({ record }) => record.generation.counter);
   return { source, cluster: undefined, firstGeneration: Math.max(0, ...generations) + GENERATIONS, sizes: undefined };
+}
+
+/** The keyspace whose place the copy is to take; undefined where none is named. */
+function retiring(context: AdminContext, name: string, cluster: SourceCluster | undefined): { readonly name: string; readonly id: string } | undefined {
+  const { view, term } = requireTerm(context);
+  const field = 'target.takes_place_of';
+  if (name === '') return undefined;
+  if (cluster?.archive === undefined) throw invalidArgument(field, 'belongs to a restore of an archive: a copy of a keyspace takes the place of its source');
+  const present = resolveKeyspace(view.keyspaces(), name);
+  if (present === undefined || term.keyspaces.isDeleting(present.id)) throw keyspaceNotFound(name);
+  const job = term.copies.copyWith(present);
+  if (job !== undefined) throw new AtollError('MIGRATION_CONFLICT', `${field}: ${name} is part of migration ${job.id}`, { metadata: { field, migration: job.id } });
+  return { name: present.name, id: present.id };
 }
 
 interface CheckedCopy {

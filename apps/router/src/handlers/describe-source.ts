@@ -24,7 +24,7 @@ export async function handleDescribeSource(request: DescribeSourceRequest, { sig
   const leaders = new Set(route.partitions.map(({ leader }) => leader).filter((leader) => leader !== ''));
   const told = await Promise.all([...leaders].map((address) => askLeader(copies, address, { keyspace: spec.name, keyspaceId: spec.id }, signal)));
   const partitions = new Map(told.flat().map((one) => [one.partition, one]));
-  return { clusterId: copies.clusterId, keyspaceId: spec.id, keyspace: toKeyspaceMessage(spec), partitions: [...partitions.values()].sort((a, b) => a.partition - b.partition) };
+  return { clusterId: copies.clusterId, keyspaceId: spec.id, keyspace: toKeyspaceMessage(spec), partitions: [...partitions.values()].sort((a, b) => a.partition - b.partition), archive: '' };
 }
 
 async function askLeader(copies: RouterCopies, address: string, { keyspace, keyspaceId }: { readonly keyspace: string; readonly keyspaceId: string }, signal: AbortSignal): Promise<readonly SourcePartition[]> {

@@ -6,11 +6,10 @@ import { WHOLE_RANGE, partitionOfToken, tokenOfKey } from '@atoll/core-placement
 import { digestRange, isSameDigest, type CopiedChange, type CopyPhase, type CopyPosition, type Leader } from '@atoll/core-replication';
 import { KIB, hashOfHalves, type Hash64 } from '@atoll/core-runtime';
 import { FIRST_HASH } from '@atoll/core-store';
-import { readEncodedStream, type SharedClients } from '@atoll/platform-grpc';
+import { readEncodedStream, type ByteRate, type SharedClients } from '@atoll/platform-grpc';
 import type { Logger, Tracing } from '@atoll/platform-telemetry';
 import { fromTokenRange } from '@atoll/platform-wire';
 import type { HostedReplica } from '../hosted-replica.ts';
-import type { ByteRate } from '../replication/byte-rate.ts';
 import { readMoment } from '../turn.ts';
 import { TELL_MS } from './copy-source.ts';
 import type { FollowedSource } from './followed-source.ts';
@@ -220,7 +219,7 @@ export class CopyPuller {
       for await (const message of readEncodedStream(clients.take(address), CopyService.followSource, this.#request(), { signal: this.#abort.signal, traceparent })) yield FollowSourceResponse.decode(message);
     } catch (error) {
       if (!source.isElsewhere || !isAtollError(error)) throw error;
-      throw new AtollError(error.reason, `router ${address}: ${error.message}`, { cause: error });
+      throw new AtollError(error.reason, `${source.servedBy} ${address}: ${error.message}`, { cause: error });
     }
   }
 

@@ -9,7 +9,7 @@ import { KIB, hashOfHalves, type Hash64 } from '@atoll/core-runtime';
 import { FIRST_HASH } from '@atoll/core-store';
 import { writePaced, type CallContext } from '@atoll/platform-grpc';
 import { toTokenRange } from '@atoll/platform-wire';
-import type { HostedReplica } from '../hosted-replica.ts';
+import { movedBehind, type HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 import type { SyncThrottle } from '../replication/sync-throttle.ts';
 import { readMoment } from '../turn.ts';
@@ -82,7 +82,7 @@ export class CopySource {
         }
         if (reading.sliceEntries > 0) await throttle.rate.wait(throttle.weigh(reading.sliceBytes, reading.sliceEntries), signal);
         if (!reading.isAtHead || place.next !== undefined || compareFrom !== undefined) await nextTurn();
-        else await movedBehind(hosted, place.origin.seq, signal);
+        else await movedBehind(hosted, { seq: place.origin.seq, waitMs: TELL_MS, signal });
       }
     } finally {
       pace(false);
@@ -99,6 +99,7 @@ export class CopySource {
       clusterId,
       keyspaceId: keyspace.spec.id,
       keyspace: undefined,
+      archive: '',
       partitions: led.map(({ partition, replica: { state } }) => ({ partition, bytes: state.store.liveBytes, entries: state.store.entryCount, generation: state.generation.counter })),
     };
   }
@@ -184,26 +185,3 @@ function encode(message: FollowSourceResponse): Buffer {
 }
 
 const viewOf = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-
-/** Resolves when something behind `seq` is committed, and after TELL_MS in any case; throws the signal's reason. */
-async function movedBehind(hosted: HostedReplica, seq: number, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  if (hosted.isDropped || hosted.replica.state.appliedSeq > seq) return;
-  await new Promise<void>((resolve, reject) => {
-    const settle = (act: () => void): void => {
-      clearTimeout(timer);
-      hosted.watchers.delete(onMoved);
-      signal.removeEventListener('abort', onAbort);
-      act();
-    };
-    // At the end of the turn, so that what commits together leaves together.
-    const onMoved = (): void => {
-      hosted.watchers.delete(onMoved);
-      setImmediate(() => settle(resolve));
-    };
-    const onAbort = (): void => settle(() => reject(signal.reason as Error));
-    const timer = setTimeout(() => settle(resolve), TELL_MS);
-    hosted.watchers.add(onMoved);
-    signal.addEventListener('abort', onAbort, { once: true });
-  });
-}

@@ -14,6 +14,8 @@ export interface FollowedSource {
   readonly tokens: TokenRange | undefined;
   /** Whether it is in another cluster: what goes wrong is told with the address then. */
   readonly isElsewhere: boolean;
+  /** Who serves it there, for people: `router`, or of an archive `backup service`. */
+  readonly servedBy: string;
   /** host:port, to be asked before each try; `tries` is how many came before it. Throws PARTITION_UNAVAILABLE. */
   addressOf(partition: number, tries: number): string;
 }
@@ -25,7 +27,7 @@ export function followedSource(copyOf: CopyOf | undefined, { view, clusterId }: 
   if (cluster !== undefined) {
     const { routers, partitionCount } = cluster;
     // Each begins at another router, and goes on to the next when one fails.
-    return { clusterId: cluster.id, name, id, partitionCount, tokens, isElsewhere: true, addressOf: (partition, tries) => routers[(partition + tries) % routers.length]! };
+    return { clusterId: cluster.id, name, id, partitionCount, tokens, isElsewhere: true, servedBy: cluster.archive === undefined ? 'router' : 'backup service', addressOf: (partition, tries) => routers[(partition + tries) % routers.length]! };
   }
   const present = view.keyspace(name);
   if (present?.id !== id) return undefined;
@@ -35,5 +37,5 @@ export function followedSource(copyOf: CopyOf | undefined, { view, clusterId }: 
     if (address === undefined) throw new AtollError('PARTITION_UNAVAILABLE', `partition ${partition} of ${name} has no leader`);
     return address;
   };
-  return { clusterId, name, id, partitionCount: present.partitionCount, tokens, isElsewhere: false, addressOf };
+  return { clusterId, name, id, partitionCount: present.partitionCount, tokens, isElsewhere: false, servedBy: 'node', addressOf };
 }

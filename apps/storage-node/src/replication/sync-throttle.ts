@@ -1,7 +1,7 @@
 import { AdaptiveRate } from '@atoll/core-replication';
 import { GIB, MIB } from '@atoll/core-runtime';
+import { ByteRate } from '@atoll/platform-grpc';
 import type { Metrics } from '@atoll/platform-telemetry';
-import { ByteRate } from './byte-rate.ts';
 import type { ClientLatency } from './client-latency.ts';
 
 /** How often the rate is looked at, in ms. */

@@ -1,3 +1,4 @@
+import { ByteRate } from '@atoll/platform-grpc';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { DigestContentRequest, DigestContentResponse, RangeContent } from '@atoll/contracts/atoll/v1/verify';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
@@ -7,7 +8,6 @@ import { CONTENT_RANGE_COUNTS, ContentSum, contentRange, leafOfRange, type Slice
 import type { CallContext } from '@atoll/platform-grpc';
 import type { CoordinatorFence } from '../heartbeat/coordinator-fence.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
-import { ByteRate } from '../replication/byte-rate.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 
 /** Calls at a time on this node; one more is refused as OVERLOADED (I10). */

@@ -5,11 +5,10 @@ import type { RepairReplicaRequest, RepairReplicaResponse } from '@atoll/contrac
 import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
 import type { RangeRepair, SnapshotChunk } from '@atoll/core-replication';
 import { DIGEST_LEAVES, leafRange } from '@atoll/core-store';
-import { callServerStream, createChannelOptions, writeWithBackpressure, type ServerStreamHandler } from '@atoll/platform-grpc';
+import { ByteRate, callServerStream, createChannelOptions, writeWithBackpressure, type ServerStreamHandler } from '@atoll/platform-grpc';
 import type { Counter, Logger, Metrics } from '@atoll/platform-telemetry';
 import type { CoordinatorFence } from '../heartbeat/coordinator-fence.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
-import { ByteRate } from '../replication/byte-rate.ts';
 import { ChunkAssembler, chunkBytes } from '../replication/chunk-assembler.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 

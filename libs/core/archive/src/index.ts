@@ -1,6 +1,8 @@
 export type { ArchiveCodec } from './archive-codec.ts';
 export { archiveDamaged } from './archive-errors.ts';
 export type { Damage } from './archive-errors.ts';
+export { foldPartition } from './fold/fold-partition.ts';
+export type { FoldOptions, FoldedEntry, FoldedSlice } from './fold/fold-partition.ts';
 export { ARCHIVE_SECRET_BYTES, deriveArchiveKey } from './archive-key.ts';
 export type { ArchiveKey } from './archive-key.ts';
 export { CHUNK_HEADER_BYTES, CHUNK_PLAIN_BYTES, CHUNK_PLAIN_BYTES_MAX, checkChunk, decodeChunk, encodeChunk, isChunkId } from './chunk.ts';
@@ -14,4 +16,4 @@ export { isArchiveId } from './manifest-json.ts';
 export { chainOf, planRestore } from './restore-plan.ts';
 export type { RestoreAsk, RestoreGroup, RestorePlan, RestoreSource, RestoreStep } from './restore-plan.ts';
 export { planRetention } from './retention.ts';
-export type { RetentionPlan, RetentionPolicy } from './retention.ts';
+export type { RetainedArchive, RetentionPlan, RetentionPolicy } from './retention.ts';

@@ -5,6 +5,7 @@ import { toPartitionId } from '@atoll/core-runtime';
 import { z } from 'zod';
 import { archiveDamaged, archiveTooNew } from './archive-errors.ts';
 import { CHUNK_KINDS, CHUNK_PLAIN_BYTES_MAX, isChunkId, type ChunkKind } from './chunk.ts';
+import type { ContentDigest } from './content-digest.ts';
 import type { ArchivedRange, ChunkRef, Manifest } from './manifest.ts';
 
 /** Names of what a reader must know to make sense of a manifest, beyond format 1.0. */
@@ -49,6 +50,7 @@ const rangeSchema = z.object({
   lastMs: time,
   contentBytes: count,
   digest: z.object({ entries: count, sum: hash }).optional(),
+  versions: z.object({ entries: count, sum: hash }).optional(),
   barriers: z.array(z.object({ id: name, seq: count })),
   chunks: z.array(chunkSchema),
 });
@@ -78,10 +80,12 @@ const manifestSchema = z.object({
 /** What JSON.stringify leaves out is optional; hashes are 16 hex digits. Tokens are told for people: they follow from the partition. */
 export function toJson(manifest: Manifest): unknown {
   const ofChunk = ({ hashes, ...chunk }: ChunkRef) => ({ ...chunk, hashes: hashes && { first: toHex(hashes.first), last: toHex(hashes.last) } });
-  const ofRange = ({ tokens, digest, chunks, ...range }: ArchivedRange) => ({
+  const ofDigest = (digest: ContentDigest | undefined) => digest && { entries: digest.entries, sum: toHex(digest.sum) };
+  const ofRange = ({ tokens, digest, versions, chunks, ...range }: ArchivedRange) => ({
     ...range,
     tokens: { start: toHex(tokens.start), end: tokens.end && toHex(tokens.end) },
-    digest: digest && { entries: digest.entries, sum: toHex(digest.sum) },
+    digest: ofDigest(digest),
+    versions: ofDigest(versions),
     chunks: chunks.map(ofChunk),
   });
   return { requires: [...FEATURES], ...manifest, keyspaces: manifest.keyspaces.map(({ ranges, ...keyspace }) => ({ ...keyspace, ranges: ranges.map(ofRange) })) };
@@ -131,12 +135,13 @@ export function problemOf({ kind, parent, barriers, keyspaces }: Manifest): stri
       const at = `${keyspace}, partition ${range.partition}`;
       if (range.partition <= last) return `${at}: comes behind partition ${last}`;
       last = range.partition;
-      if ((kind === 'FULL') !== (range.after === undefined)) return `${at}: ${kind === 'FULL' ? 'a full archive begins nowhere' : 'after is missing'}`;
-      if ((kind === 'LOG') !== (range.digest === undefined)) return `${at}: ${kind === 'LOG' ? 'a log has no digest' : 'digest is missing'}`;
+      if (kind === 'FULL' && range.after !== undefined) return `${at}: a full archive begins nowhere`;
+      if (kind === 'LOG' && range.after === undefined) return `${at}: after is missing`;
+      if (kind === 'LOG' && (range.digest ?? range.versions) !== undefined) return `${at}: a log has no digest`;
       if (range.after !== undefined && range.after.seq > range.upTo.seq) return `${at}: ends before it begins`;
       let chunkKind: ChunkKind = 'ROWS';
       for (const chunk of range.chunks) {
-        if (chunkKind === 'LOG' && chunk.kind === 'ROWS') return `${at}: has rows behind its log`;
+        if (range.after === undefined && chunkKind === 'LOG' && chunk.kind === 'ROWS') return `${at}: has rows behind its log`;
         if (kind === 'LOG' && chunk.kind === 'ROWS') return `${at}: a log has no rows`;
         chunkKind = chunk.kind;
       }

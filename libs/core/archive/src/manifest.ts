@@ -46,7 +46,7 @@ export interface ArchivedRange {
   readonly tokens: TokenRange;
   /** Of the partition's data (R3): increments and logs go on within one. */
   readonly generation: { readonly counter: number; readonly id: string };
-  /** What is in here lies behind it; undefined in a FULL. */
+  /** What is in here lies behind it; undefined: it has all that the partition held, as in a FULL, and what came before is of no use. */
   readonly after: ArchivePosition | undefined;
   /** The cut, or the end of the log in here. */
   readonly upTo: ArchivePosition;
@@ -55,11 +55,22 @@ export interface ArchivedRange {
   readonly lastMs: number;
   /** Keys and values of all chunks. */
   readonly contentBytes: number;
-  /** Of all that the partition held at `upTo`, expired entries included; undefined in a LOG. */
+  /**
+   * Of all that the partition held at `upTo`, expired entries included; undefined in a LOG, and where the writer could not know it:
+   * when something was written while rows were read.
+   */
   readonly digest: ContentDigest | undefined;
+  /**
+   * As `digest`, over key hash, version and expiry, as replicas keep it (R34): with it count and versions of all entries can be
+   * checked. Undefined in a LOG, and where no replica kept it.
+   */
+  readonly versions?: ContentDigest | undefined;
   /** LOG: where in it the barriers of `Manifest.barriers` are. */
   readonly barriers: readonly { readonly id: string; readonly seq: number }[];
-  /** In the order in which they are applied: rows, then log. */
+  /**
+   * In the order in which they are applied. Of what is whole: rows in key-hash order, then log, in which nothing takes the place of
+   * a newer version. Of what lies behind `after`: windows of the log, each as its expiry records, then rows.
+   */
   readonly chunks: readonly ChunkRef[];
 }
 

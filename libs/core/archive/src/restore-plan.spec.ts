@@ -102,7 +102,7 @@ describe('the plan of a restore', () => {
   it.each<[string, Partial<RestoreAsk>, string]>([
     ['an archive that is not there', { archive: 'none' }, 'ARCHIVE_NOT_FOUND: there is no archive none'],
     ['a parent that is not there', { manifests: [increment] }, 'ARCHIVE_NOT_FOUND: increment goes on from full, which is not there'],
-    ['a keyspace that is not in it', { keyspace: 'orders' }, 'ARCHIVE_NOT_FOUND: full has no keyspace orders'],
+    ['a keyspace that is not in it', { keyspace: 'orders' }, 'ARCHIVE_NOT_FOUND: increment has no keyspace orders'],
     ['a log by itself', { archive: 'log-a' }, 'INVALID_ARGUMENT: archive: log-a is a log, and says nothing by itself'],
     ['a moment before the cut', { moment: { atMs: 1019, exact: true } }, 'INVALID_ARGUMENT: moment: lies before the cut of increment'],
     ['a moment behind the log', { moment: { atMs: 1031, exact: true } }, 'ARCHIVE_NOT_FOUND: partition 0: no log goes on from seq 30'],

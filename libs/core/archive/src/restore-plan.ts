@@ -38,6 +38,10 @@ export interface RestoreStep {
 
 export interface RestoreSource {
   readonly partition: number;
+  /** Counter of its generation (R3). */
+  readonly generation: number;
+  /** The partition's time at the end, as far as it is known: what expires up to then has expired for good (I7, R23). */
+  readonly timeMs: number;
   readonly steps: readonly RestoreStep[];
   /** Where it stands when all steps are done; with `exact` a time, behind which what is stamped is left out. */
   readonly upTo: { readonly seq: number } | { readonly atMs: number };
@@ -77,11 +81,7 @@ export function planRestore(ask: RestoreAsk): RestorePlan {
   const chain = chainOf(byId, ask.archive);
   const last = chain.at(-1)!;
   const cut = last.barriers[0]!;
-  const parts = chain.map((manifest) => ({ manifest, keyspace: keyspaceOf(manifest, ask.keyspace) }));
-  const { keyspace } = parts.at(-1)!;
-  for (const part of parts) {
-    if (part.keyspace.id !== keyspace.id) throw notFound(`${part.manifest.id} is of another keyspace ${ask.keyspace}: it was made again since`);
-  }
+  const keyspace = keyspaceOf(last, ask.keyspace);
   if (ask.moment !== undefined && ask.moment.atMs < cut.atMs) throw new AtollError('INVALID_ARGUMENT', `moment: lies before the cut of ${last.id}`, { metadata: { field: 'moment' } });
   const logs = ask.moment === undefined ? [] : logsOf(ask.manifests, last, keyspace);
   const goal = goalOf(ask, cut, logs, keyspace);
@@ -89,22 +89,41 @@ export function planRestore(ask: RestoreAsk): RestorePlan {
   const sources = keyspace.ranges.map((range): RestoreSource => {
     const steps: RestoreStep[] = [];
     let at: ArchivePosition | undefined;
-    for (const { manifest, keyspace: archived } of parts) {
-      const part = archived.ranges.find(({ partition }) => partition === range.partition);
-      if (part === undefined) throw gap(manifest.id, range, 'is not in it');
+    for (const { manifest, part } of partsOf(chain, keyspace, range)) {
       checkGoesOn(manifest.id, part, at, range);
       steps.push(...part.chunks.map((chunk) => ({ archive: manifest.id, chunk })));
       at = part.upTo;
     }
-    if (goal.barrier === undefined && !goal.isExact) return { partition: range.partition, steps, upTo: { seq: at!.seq } };
+    const place = { partition: range.partition, generation: range.generation.counter, steps };
+    if (goal.barrier === undefined && !goal.isExact) return { ...place, timeMs: range.lastMs, upTo: { seq: at!.seq } };
+    let timeMs = range.lastMs;
     const upTo = followLog(range, at!, logs, goal, (step) => {
       used.add(step.archive);
       steps.push(step);
+      timeMs = Math.max(timeMs, timeOf(step, goal));
     });
-    return { partition: range.partition, steps, upTo };
+    return { ...place, timeMs, upTo };
   });
   return toPlan(ask, { keyspace, sources, archives: [...chain, ...logs.map(({ manifest }) => manifest)].map(({ id }) => id).filter((id) => used.has(id)), goal });
 }
+
+/** What a partition is made of: what is whole, and what goes on from it. That needs nothing of what came before it. */
+function partsOf(chain: readonly Manifest[], keyspace: ArchivedKeyspace, { partition }: ArchivedRange): readonly { readonly manifest: Manifest; readonly part: ArchivedRange }[] {
+  const parts: { manifest: Manifest; part: ArchivedRange }[] = [];
+  for (const manifest of [...chain].reverse()) {
+    const archived = keyspaceOf(manifest, keyspace.name);
+    if (archived.id !== keyspace.id) throw notFound(`${manifest.id} is of another keyspace ${keyspace.name}: it was made again since`);
+    const part = archived.ranges.find((range) => range.partition === partition);
+    if (part === undefined) throw notFound(`${manifest.id}: partition ${partition} is not in it`);
+    parts.unshift({ manifest, part });
+    if (part.after === undefined) return parts;
+  }
+  return parts;
+}
+
+/** A time that the partition has reached when the step is done; of a chunk that is not read to its end, that of its first entry. */
+const timeOf = ({ chunk, upToSeq }: RestoreStep, { isExact, atMs }: Goal): number =>
+  chunk.log === undefined ? 0 : upToSeq !== undefined || (isExact && chunk.log.lastMs > atMs) ? chunk.log.firstMs : chunk.log.lastMs;
 
 /** From the FULL to the archive. */
 export function chainOf(byId: ReadonlyMap<string, Manifest>, archive: string): readonly Manifest[] {
@@ -214,7 +233,7 @@ function toPlan({ targetPartitions }: RestoreAsk, { keyspace, sources, archives,
     groups,
     chunks: steps.length,
     storedBytes: storedOf(sources),
-    entries: keyspace.ranges.reduce((sum, { digest }) => sum + (digest?.entries ?? 0), 0),
+    entries: keyspace.ranges.reduce((sum, { digest, versions }) => sum + ((digest ?? versions)?.entries ?? 0), 0),
     memoryBytesMax: steps.reduce((sum, { chunk }) => sum + chunk.plainBytes + chunk.entries * ENTRY_OVERHEAD_BYTES, 0),
   };
 }

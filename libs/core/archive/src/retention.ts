@@ -11,6 +11,9 @@ export interface RetentionPolicy {
   readonly generations?: { readonly days?: number; readonly weeks?: number; readonly months?: number } | undefined;
 }
 
+/** What is to be known of an archive: its manifest has more. */
+export type RetainedArchive = Pick<Manifest, 'id' | 'kind' | 'parent' | 'barriers' | 'finishedAtMs'>;
+
 export interface RetentionPlan {
   readonly keep: readonly string[];
   /** Children before what they go on from. */
@@ -20,12 +23,12 @@ export interface RetentionPlan {
 const DAY_MS = 24 * 3600 * 1000;
 
 /** `nowMs` is the wall clock. An empty policy keeps everything. */
-export function planRetention(manifests: readonly Manifest[], policy: RetentionPolicy, nowMs: number): RetentionPlan {
+export function planRetention(manifests: readonly RetainedArchive[], policy: RetentionPolicy, nowMs: number): RetentionPlan {
   const byId = new Map(manifests.map((manifest) => [manifest.id, manifest]));
   const cuts = manifests.filter(({ kind }) => kind !== 'LOG').sort((a, b) => cutOf(b) - cutOf(a));
   const keep = new Set<string>();
-  const stay = (manifest: Manifest): void => {
-    for (let at: Manifest | undefined = manifest; at !== undefined && !keep.has(at.id); at = byId.get(at.parent ?? '')) keep.add(at.id);
+  const stay = (manifest: RetainedArchive): void => {
+    for (let at: RetainedArchive | undefined = manifest; at !== undefined && !keep.has(at.id); at = byId.get(at.parent ?? '')) keep.add(at.id);
   };
   if (Object.values(policy).every((rule) => rule === undefined)) cuts.forEach(stay);
   cuts.slice(0, Math.max(1, policy.count ?? 0)).forEach(stay);
@@ -43,7 +46,7 @@ export function planRetention(manifests: readonly Manifest[], policy: RetentionP
   const oldestMs = Math.min(...cuts.filter(({ id }) => keep.has(id)).map(cutOf));
   const chains = manifests.filter(({ kind }) => kind === 'LOG').sort((a, b) => b.finishedAtMs - a.finishedAtMs);
   for (const log of chains) if (cuts.length === 0 || log.finishedAtMs >= oldestMs) stay(log);
-  const depthOf = (manifest: Manifest): number => {
+  const depthOf = (manifest: RetainedArchive): number => {
     let depth = 0;
     for (let at = byId.get(manifest.parent ?? ''); at !== undefined && depth <= byId.size; at = byId.get(at.parent ?? '')) depth += 1;
     return depth;
@@ -53,7 +56,7 @@ export function planRetention(manifests: readonly Manifest[], policy: RetentionP
 }
 
 /** When it was held; of a LOG when it ended. */
-const cutOf = ({ barriers, finishedAtMs }: Manifest): number => barriers[0]?.atMs ?? finishedAtMs;
+const cutOf = ({ barriers, finishedAtMs }: RetainedArchive): number => barriers[0]?.atMs ?? finishedAtMs;
 
 const dayOf = (ms: number): number => Math.floor(ms / DAY_MS);
 /** 1 January 1970 was a Thursday. */

@@ -79,6 +79,13 @@ export const ERROR_REASONS = [
   'ARCHIVE_TOO_NEW',
   // Another archive goes on from it, or somebody reads it or adds to it at this moment.
   'ARCHIVE_IN_USE',
+  // Jobs of the backup service.
+  'BACKUP_JOB_NOT_FOUND',
+  'BACKUP_SCHEDULE_NOT_FOUND',
+  // The id stands for another job.
+  'BACKUP_JOB_CONFLICT',
+  // Leaders could not be held at one moment, as often as that was tried (R39).
+  'CUT_NOT_REACHED',
   'REPOSITORY_FULL',
   'REPOSITORY_READ_ONLY',
   'REPOSITORY_UNAVAILABLE',

@@ -21,6 +21,8 @@ export interface SourceCluster {
   readonly routers: readonly string[];
   /** Partitions of the source there. */
   readonly partitionCount: number;
+  /** The source is an archive, in these words, and `routers` are backup services. */
+  readonly archive?: string | undefined;
 }
 
 /** Routers that are named of another cluster at most. */

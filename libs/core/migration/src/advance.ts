@@ -1,5 +1,5 @@
 // The next step of an operator. Pure: the same operator, record and facts give the same answer, whoever asks.
-import type { PartitionRecord } from '@atoll/core-membership';
+import { membersOf, type PartitionRecord } from '@atoll/core-membership';
 import { isEnded, type MigrationJob } from './migration-job.ts';
 import { isCompared, sourcesOf, targetsOf, type MigrationOperator, type MigrationProof, type OperatorStep } from './operator.ts';
 import { STEPS } from './steps.ts';
@@ -31,7 +31,7 @@ export function advance(operator: MigrationOperator, job: MigrationJob, facts: O
     case 'ROLLED_BACK':
       return undefined;
     case 'ROLL_BACK':
-      return rollBack(operator, record, { isStuck, to });
+      return rollBack(operator, record, { isStuck: isStuck || (facts.stuckMs > AWAY_PATIENCE_MS && areAway(sourcesOf(operator), record)), to });
     case 'REMOVE':
       return remove(operator, record, { isStuck, to });
     case 'WAITING':
@@ -63,6 +63,11 @@ interface Moving {
   readonly to: (step: OperatorStep, changes?: Partial<MigrationOperator>) => MigrationOperator;
 }
 
+/** For how long, in ms, what is rolled back waits for sources that are no members any more: their nodes are down. */
+const AWAY_PATIENCE_MS = 15_000;
+
+const areAway = (sources: readonly string[], record: PartitionRecord): boolean => sources.every((node) => !membersOf(record).some((member) => member.node === node));
+
 const isInSync = (nodes: readonly string[], { inSync }: PartitionRecord): boolean => nodes.every((node) => inSync.some((member) => member.node === node));
 
 /** An epoch after the comparison was brought about by this operator; an earlier transfer is none of its business. */
@@ -86,7 +91,7 @@ function rollBack(operator: MigrationOperator, record: PartitionRecord, { isStuc
   if (STEPS.ROLL_BACK.isFinished!(operator, record)) return to('ROLLED_BACK');
   // The source was lost meanwhile and the target was found to have everything: going back would lose redundancy.
   if (operator.proof !== undefined && !isInSync(sourcesOf(operator), record) && isInSync(targetsOf(operator), record)) return to('REMOVE', { problem: `${operator.problem}; went on, since the source was lost` });
-  // What is left over is cleaned up by the ordinary placement.
+  // What is left over is cleaned up by the ordinary placement, which goes back to the sources once they are there again.
   return isStuck ? to('ROLLED_BACK') : undefined;
 }
 

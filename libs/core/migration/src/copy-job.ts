@@ -46,6 +46,8 @@ export interface CopyJob {
   readonly targetId: string;
   /** That has the source; undefined: this one. */
   readonly cluster?: SourceCluster | undefined;
+  /** A keyspace, by name and id, whose name the target takes at the cut-over, and which is deleted then; undefined: none, but for the source within one cluster. */
+  readonly takesPlaceOf?: { readonly name: string; readonly id: string } | undefined;
   /** Partitions of the target. */
   readonly partitionCount: number;
   /** Only keys whose tokens lie in it are copied; undefined: all. */
@@ -69,7 +71,7 @@ export interface CopyJob {
   /** And what the copy held then, overhead included. */
   readonly bytes?: number | undefined;
   readonly entries?: number | undefined;
-  /** It SUCCEEDED, and its source is still there. */
+  /** It SUCCEEDED, and the keyspace whose place it took is still there. */
   readonly sourceRemains?: boolean | undefined;
 }
 
@@ -116,6 +118,11 @@ export function beginMove(job: CopyJob, { cutOver, hold, heldSinceMs, extent }: 
   return { ...job, ...extent, cutOver: { ...job.cutOver, hold, heldSinceMs } };
 }
 
+/** The keyspace of this cluster that goes with a cut-over; undefined: none. */
+export function retiredBy({ cluster, source, sourceId, takesPlaceOf }: CopyJob): { readonly name: string; readonly id: string } | undefined {
+  return cluster === undefined ? { name: source, id: sourceId } : takesPlaceOf;
+}
+
 /** Pauses of more partitions would not fit into a value in etcd. */
 const PAUSES_KEPT = 1024;
 
@@ -129,5 +136,5 @@ export interface CopyExtent {
 /** The copy has the place of its source. */
 export function completeCutOver(job: CopyJob, { pausesMs, endedMs, extent }: { readonly pausesMs: readonly number[]; readonly endedMs: number; readonly extent?: CopyExtent }): CopyJob {
   const rounded = pausesMs.map((ms) => Math.round(ms));
-  return { ...job, state: 'SUCCEEDED', endedMs, problem: '', pausesMs: rounded.slice(0, PAUSES_KEPT), pauseMsMax: Math.max(0, ...rounded), ...extent, sourceRemains: job.cluster === undefined };
+  return { ...job, state: 'SUCCEEDED', endedMs, problem: '', pausesMs: rounded.slice(0, PAUSES_KEPT), pauseMsMax: Math.max(0, ...rounded), ...extent, sourceRemains: retiredBy(job) !== undefined };
 }

@@ -1,3 +1,8 @@
+export { compactLog, summarizeRun } from './archive/compact-log.ts';
+export type { LogWindow, RunSummary } from './archive/compact-log.ts';
+export { beginOfArchive, readForArchive } from './archive/archive-reader.ts';
+export type { ArchiveLimits, ArchivePlace, ArchiveReading } from './archive/archive-reader.ts';
+export type { BarrierAnswer, BarrierRelease } from './archive/barrier-hold.ts';
 export type { CopyPhase, CopyPosition } from './copy/copy-position.ts';
 export { endOfCopy } from './copy/copy-position.ts';
 export { WriteFreeze } from './copy/write-freeze.ts';

@@ -7,6 +7,7 @@ import { hasReplica, isLastingFreeze, type Member, type VersionedRecord } from '
 import { evaluateWrite, type CurrentEntry, type Evaluation, type StoredEntry, type WriteCommand } from '@atoll/core-store';
 import { FenceTable, type Fence } from '@atoll/core-locks';
 import { keyHash, type Hash64, type Random, type ReplicaId } from '@atoll/core-runtime';
+import { BarrierHold, type BarrierAnswer, type BarrierRelease } from './archive/barrier-hold.ts';
 import { endOfCopy, type CopyPosition } from './copy/copy-position.ts';
 import type { CopiedChange } from './copy/source-reader.ts';
 import { FROZEN, KEPT, SEALED, WriteFreeze, type FreezeAnswer } from './copy/write-freeze.ts';
@@ -71,6 +72,8 @@ export class Leader {
   /** The copy that this partition was is over by an entry of this office (R37). */
   #hasEndedCopy = false;
   readonly #freeze = new WriteFreeze();
+  /** The cut of a backup that is under way (R39). */
+  #barrier: BarrierHold | undefined;
   #isClosing = false;
   /** Answers of etcd and of the disk may still come in: they must change nothing any more. */
   #hasLeft = false;
@@ -155,6 +158,8 @@ export class Leader {
       const isHeld = this.#handOver.hold({ request, done });
       return isHeld ? undefined : done(failed('PARTITION_UNAVAILABLE', 'too many writes wait for a change of the leader'));
     }
+    if (this.#barrier?.isOverdue(now.monotonicMs) === true) this.#endBarrier(OVERDUE, now);
+    if (this.#barrier !== undefined) return this.#barrier.hold({ request, done }) ? undefined : done(failed('OVERLOADED', 'too many writes wait for the cut of a backup'));
     const refusal = this.#refusalOfWrites(now.monotonicMs);
     if (refusal === FROZEN || refusal === KEPT) return this.#refuseFrozen(refusal, request, now, done);
     if (refusal !== undefined) return done(refusal);
@@ -385,6 +390,7 @@ export class Leader {
   copy(changes: readonly CopiedChange[], position: CopyPosition, now: Moment, done: (failure: FailedWrite | undefined) => void): void {
     const refusal = this.#handOver === undefined ? this.#refusalOfWrites(now.monotonicMs) : failed('PARTITION_UNAVAILABLE', 'the leader is handing over');
     if (refusal !== undefined) return done(refusal);
+    if (this.#barrier !== undefined) return done(failed('PARTITION_UNAVAILABLE', 'the partition is held still for the cut of a backup'));
     if (this.#hasEndedCopy || this.#state.copies.isEnded) return done(failed('PARTITION_UNAVAILABLE', 'the copy has taken the place of its source'));
     let failure: FailedWrite | undefined;
     const note = (outcome: WriteOutcome): void => {
@@ -579,6 +585,7 @@ export class Leader {
     this.#state.finishApply();
     this.#feed.onCommitted();
     for (const write of settled) write.settle(true);
+    this.#barrier?.onApplied(this.#state.appliedSeq);
     if (this.#handOver !== undefined) this.#advanceHandOver(nowMs);
   }
 
@@ -614,6 +621,7 @@ export class Leader {
     const nowMs = now.monotonicMs;
     this.#state.clock.lead(nowMs, now.wallMs);
     this.#tickHandOver(now);
+    if (this.#barrier?.isOverdue(nowMs) === true) this.#endBarrier(OVERDUE, now);
     if (this.#handOver !== undefined) return;
     if (this.#keeper.tick(nowMs)) this.#advanceCommit(nowMs);
     this.#sweepExpired(now);
@@ -644,6 +652,7 @@ export class Leader {
   #refusalOfTransfer(target: ReplicaId, nowMs: number): string | undefined {
     if (this.#hasLeft || this.#isClosing) return 'the leader has left its office';
     if (this.#handOver !== undefined) return 'another transfer is under way';
+    if (this.#barrier !== undefined) return 'the partition is held still for the cut of a backup';
     if (target === this.#state.identity.self.replica) return 'the target leads already';
     if (!hasReplica(this.record.record.inSync, target)) return 'the target is not in sync';
     const refusal = this.#refusalOfWrites(nowMs);
@@ -699,11 +708,50 @@ export class Leader {
     return { kind: 'marked', position: { epoch: entry.epoch, seq: entry.seq } };
   }
 
+  // --- the cut of a backup (R39) -----------------------------------------------------------------------------------
+
+  /**
+   * Puts a marker into the log and lets writes wait behind it, before they get a seq, for at most `holdMs`. `done` is called once,
+   * perhaps before this returns: when the marker is committed, or the hold is over before that.
+   */
+  holdBarrier({ id, holdMs }: { readonly id: string; readonly holdMs: number }, now: Moment, done: (answer: BarrierAnswer) => void): void {
+    const notHeld = (problem: string): void => done({ kind: 'not-held', problem });
+    const nowMs = now.monotonicMs;
+    if (this.#hasLeft || this.#handOver !== undefined) return notHeld('the leader leaves its office');
+    if (this.#barrier?.isOverdue(nowMs) === true) this.#endBarrier(OVERDUE, now);
+    if (this.#barrier !== undefined) return notHeld('the partition is held for another cut');
+    const refusal = this.#refusalOfWrites(nowMs);
+    if (refusal !== undefined && refusal !== KEPT) return notHeld(refusal.message);
+    const barrier = new BarrierHold({ id, holdMs, nowMs, heldBytesMax: this.#settings.uncommittedBytesMax, done });
+    this.#barrier = barrier;
+    const { entry } = this.#append({ kind: 'marker' }, now, undefined, []);
+    barrier.marked({ epoch: entry.epoch, seq: entry.seq }, entry.stampMs);
+    this.#advanceCommit(nowMs);
+  }
+
+  /**
+   * Ends the hold, and says whether it stood from its marker until now: nothing that a client wrote got a seq, here or at a later
+   * leader, which the lease rules out at this very moment (R16). In one turn with that, writes are taken again.
+   */
+  releaseBarrier(id: string, now: Moment): BarrierRelease {
+    if (this.#hasLeft) return { problem: 'the leader has left its office' };
+    if (this.#barrier?.id !== id) return { problem: 'it is not held any more: writes have gone on' };
+    const isCertain = this.#barrier.isCommitted && this.hasLease(now.monotonicMs);
+    this.#endBarrier('it was released before its marker was committed', now);
+    return { problem: isCertain ? undefined : 'the leader cannot say so: its marker is not committed, or it has no lease' };
+  }
+
+  #endBarrier(problem: string, now: Moment): void {
+    const barrier = this.#barrier;
+    this.#barrier = undefined;
+    for (const { request, done } of barrier?.end(problem) ?? []) this.write(request, now, done);
+  }
+
   // --- expiry -----------------------------------------------------------------------------------------------------
 
   /** Puts an expiry watermark into the log for the next stretch of the store that holds expired entries (R23). */
   #sweepExpired(now: Moment): void {
-    if (this.#refusalOfWrites(now.monotonicMs) !== undefined) return;
+    if (this.#barrier !== undefined || this.#refusalOfWrites(now.monotonicMs) !== undefined) return;
     // One at a time: while nothing commits, what is expired stays in the store and would be logged with every tick.
     if (this.#state.appliedSeq < this.#sweptSeq) return;
     const watermarkMs = Math.floor(this.#state.clock.read(now.monotonicMs));
@@ -722,16 +770,19 @@ export class Leader {
     this.#isClosing = true;
     const handOver = this.#handOver;
     this.#handOver = undefined;
+    const waiting = this.#barrier?.end('the leader has lost its office') ?? [];
+    this.#barrier = undefined;
     const writes = this.#pending.drain();
     this.#state.results.truncate(this.#state.appliedSeq);
     this.#uncommitted.clear();
     this.#feed.clear();
     for (const write of writes) write.settle(false);
     handOver?.keep('the leader has lost its office');
-    for (const { done } of handOver?.takeHeld() ?? []) done(failed('NOT_LEADER', 'another replica leads now'));
+    for (const { done } of [...waiting, ...(handOver?.takeHeld() ?? [])]) done(failed('NOT_LEADER', 'another replica leads now'));
   }
 }
 
+const OVERDUE = 'it was not released in time';
 const NO_LEASE = 'the leader has no lease from every replica in sync';
 
 const seqOfWrite = ({ seq }: PendingWrite): number => seq;

@@ -1,5 +1,5 @@
 import { isWildcard, type Address } from './address.ts';
-import { address, addressOrOff, choice, durationMs, endpoint, endpoints, nodeId, ratio, text } from './kinds.ts';
+import { address, addressOrOff, choice, durationMs, endpoint, endpoints, integer, nodeId, ratio, text } from './kinds.ts';
 import type { Relation, SettingValues } from './parse-settings.ts';
 import { optional } from './setting.ts';
 import type { ShownSettings } from './shown-settings.ts';
@@ -41,6 +41,12 @@ export function commonSettings(defaults: { readonly id: string; readonly listen:
       default: '0.001',
       description: 'Share of requests that start a trace here; a request whose caller traces it is always traced.',
     }),
+    ATOLL_TRACES_PER_SECOND: integer({
+      min: 0,
+      max: 1_000_000,
+      default: '10',
+      description: 'Most traces that requests start here in a second, so that tracing costs no more at a high rate of requests; 0: no bound. Without effect where ATOLL_TRACE_RATIO is 1, which is every request.',
+    }),
     ATOLL_SHUTDOWN_MS: durationMs({
       min: 100,
       max: 600_000,
@@ -67,6 +73,8 @@ export interface CommonConfig {
   readonly hasMetrics: boolean;
   /** 0 to 1. */
   readonly traceRatio: number;
+  /** Traces that requests may start in a second; Infinity: no bound. */
+  readonly tracesPerSecond: number;
   readonly shutdownMs: number;
   /** undefined: traces are not exported. */
   readonly otlpEndpoint: string | undefined;
@@ -113,6 +121,7 @@ export function toCommonConfig(values: SettingValues<CommonSettings>, shown: Sho
     log: Object.freeze({ level: values.ATOLL_LOG_LEVEL, format: values.ATOLL_LOG_FORMAT }),
     hasMetrics: values.ATOLL_METRICS === 'on',
     traceRatio: values.ATOLL_TRACE_RATIO,
+    tracesPerSecond: values.ATOLL_TRACE_RATIO === 1 || values.ATOLL_TRACES_PER_SECOND === 0 ? Infinity : values.ATOLL_TRACES_PER_SECOND,
     shutdownMs: values.ATOLL_SHUTDOWN_MS,
     otlpEndpoint: values.OTEL_EXPORTER_OTLP_ENDPOINT,
     shownSettings: shown,

@@ -28,6 +28,11 @@ export const COPIES_PREFIX = 'jobs/copies/';
 /** Compared by every write of migrations, operators and results, and written where one was lost: it is settled by that (R7). */
 export const MIGRATIONS_TURN_KEY = 'jobs/turn';
 
+/** Jobs of the backup service by id: backups, restores, checks of archives. */
+export const BACKUP_JOBS_PREFIX = 'jobs/backups/';
+/** When backups begin by themselves, by name. */
+export const BACKUP_SCHEDULES_PREFIX = 'jobs/backup-schedules/';
+
 export const nodeKey = (id: string): string => `${NODES_PREFIX}${id}`;
 export const nodeSpecKey = (id: string): string => `${NODE_SPECS_PREFIX}${id}`;
 export const keyspaceKey = (name: string): string => `${KEYSPACES_PREFIX}${name}`;
@@ -36,6 +41,8 @@ export const partitionKey = (keyspace: string, partition: number): string =>
   `${partitionPrefix(keyspace)}${String(partition).padStart(4, '0')}`;
 
 export const migrationKey = (id: string): string => `${MIGRATIONS_PREFIX}${id}`;
+export const backupJobKey = (id: string): string => `${BACKUP_JOBS_PREFIX}${id}`;
+export const backupScheduleKey = (name: string): string => `${BACKUP_SCHEDULES_PREFIX}${name}`;
 export const copyKey = (id: string): string => `${COPIES_PREFIX}${id}`;
 export const operatorKey = (keyspace: string, partition: number): string => `${OPERATORS_PREFIX}${keyspace}/${String(partition).padStart(4, '0')}`;
 export const resultsPrefix = (job: string): string => `${RESULTS_PREFIX}${job}/`;

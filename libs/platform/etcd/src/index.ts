@@ -1,6 +1,7 @@
 export { FORMAT_VERSION, ensureClusterId, readClusterIdentity } from './cluster-identity.ts';
 export type { ClusterIdentity } from './cluster-identity.ts';
 export {
+  BACKUP_JOBS_PREFIX,
   CHANGE_KEY,
   CLUSTER_KEY,
   ELECTION_PREFIX,
@@ -17,6 +18,9 @@ export {
   RECOVERY_KEY,
   REGRESSED_KEY,
   RESULTS_PREFIX,
+  BACKUP_SCHEDULES_PREFIX,
+  backupJobKey,
+  backupScheduleKey,
   keyspaceKey,
   COPIES_PREFIX,
   copyKey,
@@ -38,7 +42,7 @@ export type { EtcdObserver } from './etcd-endpoints.ts';
 export type { EtcdOptions } from './etcd-metadata-store.ts';
 export { EVENTS_MAX, EVENT_BYTES_MAX, EVENT_PARTITIONS_MAX, appendEvent, listEvents } from './event-log.ts';
 export type { ClusterEvent } from './event-log.ts';
-export { RECORD_BYTES_MAX } from './json-codec.ts';
+export { RECORD_BYTES_MAX, encodeJson, parseJson } from './json-codec.ts';
 export type { Parsed } from './json-codec.ts';
 export { CLIENT_LOCK_TTL_MS_MAX, CLIENT_LOCK_TTL_MS_MIN, CLIENT_LOCK_WAIT_MS_MAX, ClientLocks } from './locks/client-locks.ts';
 export type { GrantedLock, ListedRequest, LockAsk } from './locks/client-locks.ts';

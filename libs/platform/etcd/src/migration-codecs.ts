@@ -65,6 +65,7 @@ const copySchema: z.ZodType<CopyJob> = z.object({
   targetId: z.string().min(1),
   partitionCount: count,
   cluster: sourceCluster.optional(),
+  takesPlaceOf: z.object({ name: z.string().min(1), id: z.string().min(1) }).optional(),
   tokens: tokenRange.optional(),
   // A job of an older coordinator does not have them.
   bytesPerSecond: count.default(0),

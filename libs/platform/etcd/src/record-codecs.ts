@@ -68,7 +68,7 @@ const nodeSpecSchema: z.ZodType<NodeSpec> = z.object({
 const word = z.number().int().min(0).max(2 ** 32 - 1);
 const token = z.object({ high: word, low: word });
 export const tokenRange: z.ZodType<TokenRange> = z.object({ start: token, end: token.optional() }).transform(({ start, end }) => ({ start, end }));
-export const sourceCluster: z.ZodType<SourceCluster> = z.object({ id: z.string().min(1), routers: z.array(z.string().min(1)).min(1), partitionCount: z.number().int().positive() });
+export const sourceCluster: z.ZodType<SourceCluster> = z.object({ id: z.string().min(1), routers: z.array(z.string().min(1)).min(1), partitionCount: z.number().int().positive(), archive: z.string().min(1).optional() });
 
 const keyspaceSchema: z.ZodType<KeyspaceSpec> = z
   .object({

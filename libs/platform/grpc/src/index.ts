@@ -1,3 +1,4 @@
+export { ByteRate } from './byte-rate.ts';
 export { CallContext } from './call-context.ts';
 export { callServerStream, callUnary, metadataOf } from './call.ts';
 export type { CallSettings, StreamSettings } from './call.ts';

@@ -37,7 +37,7 @@ export interface ServiceOptions<Config extends { readonly common: CommonConfig }
  */
 export async function runService<Config extends { readonly common: CommonConfig }>(options: ServiceOptions<Config>): Promise<void> {
   const config = parseOrExit(options);
-  const { id, log, shutdownMs, otlpEndpoint, traceRatio, hasMetrics } = config.common;
+  const { id, log, shutdownMs, otlpEndpoint, traceRatio, tracesPerSecond, hasMetrics } = config.common;
   const logger = createLogger({ service: options.name, instanceId: id, ...log });
   const stopping = new AbortController();
   const hooks = new StopHooks();
@@ -50,7 +50,7 @@ export async function runService<Config extends { readonly common: CommonConfig 
   listenToSignals(logger, beginStop);
   listenToBugs(options.name, logger);
 
-  const telemetry = await startTelemetry({ service: options.name, instanceId: id, version: options.version, otlpEndpoint, traceRatio, hasMetrics });
+  const telemetry = await startTelemetry({ service: options.name, instanceId: id, version: options.version, otlpEndpoint, traceRatio, tracesPerSecond, hasMetrics });
   hooks.add('telemetry', () => telemetry.shutdown());
   const { signal } = stopping;
   try {

@@ -9,6 +9,7 @@ export { Repository } from './repository.ts';
 export type { RepositoryOptions, StoredManifest } from './repository.ts';
 export { LOCATION_RANGE, formatRepositoryLocation, openObjectStore, parseRepositoryLocation } from './repository-location.ts';
 export type { RepositoryLocation } from './repository-location.ts';
+export { progressKey, progressPrefix } from './repository-layout.ts';
 export { collectGarbage } from './sessions/collect-garbage.ts';
 export type { CollectOptions, CollectReport } from './sessions/collect-garbage.ts';
 export { removeArchives } from './sessions/remove-archives.ts';

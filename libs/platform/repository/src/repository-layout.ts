@@ -8,6 +8,8 @@ export const DOOMED_PREFIX = 'doomed/';
 export const FOSSILS_PREFIX = 'fossils/';
 export const COLLECTIONS_PREFIX = 'collections/';
 export const SUSPECTS_PREFIX = 'suspects/';
+/** How far jobs are that go on after a crash; of no meaning to anybody else. */
+export const PROGRESS_PREFIX = 'progress/';
 
 /** In the place of the manifest of a session that was revoked: whoever comes first to that place decides. */
 export const REVOKED = Buffer.from('REVOKED\n');
@@ -25,6 +27,8 @@ export const doomedKey = (archive: string, session: string): string => `${doomed
 export const fossilsPrefix = (collection: string): string => `${FOSSILS_PREFIX}${collection}/`;
 export const fossilKey = (collection: string, chunk: string): string => `${fossilsPrefix(collection)}${chunk}`;
 export const suspectKey = (chunk: string): string => `${SUSPECTS_PREFIX}${chunk}${RECORD}`;
+export const progressPrefix = (job: string): string => `${PROGRESS_PREFIX}${job}/`;
+export const progressKey = (job: string, part: string): string => `${progressPrefix(job)}${part}${RECORD}`;
 export const collectionKey = (collection: string): string => `${COLLECTIONS_PREFIX}${collection}${RECORD}`;
 
 /** What stands between prefix and ending; undefined for another key. */

@@ -19,12 +19,16 @@ export interface TelemetryOptions {
   readonly otlpEndpoint?: string | undefined;
   /** Share of requests without a traceparent that start a trace, 0 to 1. */
   readonly traceRatio: number;
+  /** Most traces that such requests start in a second. Default: no bound. */
+  readonly tracesPerSecond?: number;
   /** False: nothing is counted and requests for the metrics are answered 404. Default true. */
   readonly hasMetrics?: boolean;
   /** For tests: where spans go; `otlpEndpoint` is not used then. */
   readonly spanProcessors?: readonly SpanProcessor[];
   /** Uniform in [0, 1); decides what is sampled. Default Math.random. */
   readonly random?: () => number;
+  /** Monotonic, in ms. Default performance.now. */
+  readonly nowMs?: () => number;
 }
 
 /** The telemetry of one process, handed to whoever measures something. */
@@ -44,7 +48,7 @@ export interface Telemetry {
  * alone, which start sooner. Nothing is patched: docs/adr/0003-telemetry-by-hand.md.
  */
 export async function startTelemetry(options: TelemetryOptions): Promise<Telemetry> {
-  const { service, instanceId, version, otlpEndpoint, spanProcessors, traceRatio, hasMetrics = true, random = Math.random } = options;
+  const { service, instanceId, version, otlpEndpoint, spanProcessors, traceRatio, tracesPerSecond = Infinity, hasMetrics = true, random = Math.random, nowMs = performance.now.bind(performance) } = options;
   const resource = resourceFromAttributes({
     'service.name': `atoll-${service}`,
     'service.namespace': 'atoll',
@@ -57,7 +61,7 @@ export async function startTelemetry(options: TelemetryOptions): Promise<Telemet
   const sdk = exporting ?? startLocalSdk({ resource, metricReader, spanProcessors: spanProcessors ?? [] });
   const stopProcessMetrics = hasMetrics ? addProcessMetrics(metrics, options) : () => undefined;
   return {
-    tracing: new Tracing({ tracer: sdk.getTracer('atoll', version), ratio: traceRatio, random }),
+    tracing: new Tracing({ tracer: sdk.getTracer('atoll', version), ratio: traceRatio, perSecond: tracesPerSecond, random, nowMs }),
     metrics,
     createMeter: (name) => sdk.getMeter(name, version),
     handleMetricsRequest: hasMetrics ? (request, response) => metricReader.getMetricsRequestHandler(request, response) : answerOff,

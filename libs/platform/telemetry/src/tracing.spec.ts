@@ -30,6 +30,18 @@ describe('traceparent', () => {
   });
 });
 
+it('requests start as many traces in a second as they may, and a caller that traces is always followed', async () => {
+  let nowMs = 0;
+  const bounded = await startTelemetry({ service: 'spec', instanceId: 'spec-2', version: '0', traceRatio: 0.5, tracesPerSecond: 4, random: () => 0, nowMs: () => nowMs, spanProcessors: [] });
+  const started = (traceparent?: string): number => Array.from({ length: 100 }, () => bounded.tracing.startServerSpan('rpc', traceparent)).filter((span) => span !== undefined).length;
+  expect([started(), started(), started(SAMPLED)]).toEqual([4, 0, 100]);
+  nowMs += 500;
+  expect(started()).toBe(2);
+  nowMs += 60_000;
+  expect(started()).toBe(4);
+  await bounded.shutdown();
+});
+
 describe('tracing', () => {
   const exporter = new InMemorySpanExporter();
   let nextRandom = 0.5;

@@ -18,8 +18,12 @@ export interface TracingOptions {
   readonly tracer: Tracer;
   /** Share of requests without a `traceparent` that start a trace, 0 to 1. */
   readonly ratio: number;
+  /** Most traces that they start in a second; Infinity: no bound. */
+  readonly perSecond: number;
   /** Uniform in [0, 1). */
   readonly random: () => number;
+  /** Monotonic, in ms. */
+  readonly nowMs: () => number;
 }
 
 /**
@@ -31,17 +35,19 @@ export class Tracing {
   readonly #tracer: Tracer;
   readonly #ratio: number;
   readonly #random: () => number;
+  readonly #bound: RateBound;
 
-  constructor({ tracer, ratio, random }: TracingOptions) {
+  constructor({ tracer, ratio, perSecond, random, nowMs }: TracingOptions) {
     this.#tracer = tracer;
     this.#ratio = ratio;
     this.#random = random;
+    this.#bound = new RateBound(perSecond, nowMs);
   }
 
   /** Span of a request that arrived, or undefined when it is not sampled: the usual case, 10 to 20 ns. */
   startServerSpan(name: string, traceparent?: string): Span | undefined {
     if (traceparent === undefined) {
-      return this.#random() < this.#ratio ? this.#start(name, { kind: SpanKind.SERVER }, ROOT_CONTEXT) : undefined;
+      return this.#random() < this.#ratio && this.#bound.take() ? this.#start(name, { kind: SpanKind.SERVER }, ROOT_CONTEXT) : undefined;
     }
     // Most are not sampled: "...-00" is settled without parsing.
     if (traceparent.length === 55 && traceparent.endsWith('-00')) return undefined;
@@ -86,6 +92,31 @@ export class Tracing {
       { kind: kind ?? SpanKind.INTERNAL, ...(attributes && { attributes }), ...(startTime !== undefined && { startTime }) },
       context,
     );
+  }
+}
+
+/** A second's worth at once, and no more than `perSecond` in the long run (token bucket). */
+class RateBound {
+  readonly #perSecond: number;
+  readonly #nowMs: () => number;
+  #left: number;
+  #countedMs: number;
+
+  constructor(perSecond: number, nowMs: () => number) {
+    this.#perSecond = perSecond;
+    this.#nowMs = nowMs;
+    this.#left = perSecond;
+    this.#countedMs = nowMs();
+  }
+
+  take(): boolean {
+    if (this.#perSecond === Infinity) return true;
+    const nowMs = this.#nowMs();
+    this.#left = Math.min(this.#perSecond, this.#left + ((nowMs - this.#countedMs) / 1000) * this.#perSecond);
+    this.#countedMs = nowMs;
+    if (this.#left < 1) return false;
+    this.#left -= 1;
+    return true;
   }
 }
 

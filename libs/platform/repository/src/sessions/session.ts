@@ -1,6 +1,6 @@
 // Who works on a repository at this moment, told by an object in it: garbage collection and removal of archives look at these,
 // and at nothing that one process knows of another. docs/design/archive-format.md has the argument.
-import { encodeManifest, type ArchiveKey, type EncodedChunk, type Manifest } from '@atoll/core-archive';
+import { encodeManifest, type ArchiveKey, type ChunkRef, type EncodedChunk, type Manifest } from '@atoll/core-archive';
 import { AtollError } from '@atoll/core-errors';
 import { z } from 'zod';
 import type { ObjectStore } from '../object-store.ts';
@@ -88,8 +88,16 @@ export class Session {
   }
 
   /**
+   * Whether a chunk that an earlier session put is there, so that this one may rely on it as if it had put it: it looks for it, as
+   * `putChunk` does, after it was told.
+   */
+  async hasChunk({ id, storedBytes }: Pick<ChunkRef, 'id' | 'storedBytes'>): Promise<boolean> {
+    return !this.#suspects.has(id) && (await this.#store.stat(chunkKey(id)))?.bytes === storedBytes;
+  }
+
+  /**
    * The archive is there from now on, or not at all: its manifest is created in one step, and where the session was revoked before
-   * something stands in its place. Every chunk that it names was put by `putChunk` of this session.
+   * something stands in its place. Every chunk that it names was put by `putChunk` of this session, or found by its `hasChunk`.
    * @throws STALE_FENCING_TOKEN: somebody else holds the lock, or may; REPOSITORY_*
    */
   async publish(manifest: Manifest, key?: ArchiveKey): Promise<void> {

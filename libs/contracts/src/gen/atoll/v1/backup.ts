@@ -8,13 +8,324 @@ import {
   type ChannelCredentials,
   Client,
   type ClientOptions,
+  type ClientReadableStream,
   type ClientUnaryCall,
+  type handleServerStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+
+export const BackupJobKind = {
+  BACKUP_JOB_KIND_UNSPECIFIED: 0,
+  BACKUP_JOB_KIND_BACKUP: 1,
+  BACKUP_JOB_KIND_RESTORE: 2,
+  BACKUP_JOB_KIND_VERIFY: 3,
+  BACKUP_JOB_KIND_DRILL: 4,
+  BACKUP_JOB_KIND_DELETE: 5,
+  BACKUP_JOB_KIND_COLLECT: 6,
+} as const;
+
+export type BackupJobKind = typeof BackupJobKind[keyof typeof BackupJobKind];
+
+export namespace BackupJobKind {
+  export type BACKUP_JOB_KIND_UNSPECIFIED = typeof BackupJobKind.BACKUP_JOB_KIND_UNSPECIFIED;
+  export type BACKUP_JOB_KIND_BACKUP = typeof BackupJobKind.BACKUP_JOB_KIND_BACKUP;
+  export type BACKUP_JOB_KIND_RESTORE = typeof BackupJobKind.BACKUP_JOB_KIND_RESTORE;
+  export type BACKUP_JOB_KIND_VERIFY = typeof BackupJobKind.BACKUP_JOB_KIND_VERIFY;
+  export type BACKUP_JOB_KIND_DRILL = typeof BackupJobKind.BACKUP_JOB_KIND_DRILL;
+  export type BACKUP_JOB_KIND_DELETE = typeof BackupJobKind.BACKUP_JOB_KIND_DELETE;
+  export type BACKUP_JOB_KIND_COLLECT = typeof BackupJobKind.BACKUP_JOB_KIND_COLLECT;
+}
+
+export function backupJobKindFromJSON(object: any): BackupJobKind {
+  switch (object) {
+    case 0:
+    case "BACKUP_JOB_KIND_UNSPECIFIED":
+      return BackupJobKind.BACKUP_JOB_KIND_UNSPECIFIED;
+    case 1:
+    case "BACKUP_JOB_KIND_BACKUP":
+      return BackupJobKind.BACKUP_JOB_KIND_BACKUP;
+    case 2:
+    case "BACKUP_JOB_KIND_RESTORE":
+      return BackupJobKind.BACKUP_JOB_KIND_RESTORE;
+    case 3:
+    case "BACKUP_JOB_KIND_VERIFY":
+      return BackupJobKind.BACKUP_JOB_KIND_VERIFY;
+    case 4:
+    case "BACKUP_JOB_KIND_DRILL":
+      return BackupJobKind.BACKUP_JOB_KIND_DRILL;
+    case 5:
+    case "BACKUP_JOB_KIND_DELETE":
+      return BackupJobKind.BACKUP_JOB_KIND_DELETE;
+    case 6:
+    case "BACKUP_JOB_KIND_COLLECT":
+      return BackupJobKind.BACKUP_JOB_KIND_COLLECT;
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum BackupJobKind");
+  }
+}
+
+export function backupJobKindToJSON(object: BackupJobKind): string {
+  switch (object) {
+    case BackupJobKind.BACKUP_JOB_KIND_UNSPECIFIED:
+      return "BACKUP_JOB_KIND_UNSPECIFIED";
+    case BackupJobKind.BACKUP_JOB_KIND_BACKUP:
+      return "BACKUP_JOB_KIND_BACKUP";
+    case BackupJobKind.BACKUP_JOB_KIND_RESTORE:
+      return "BACKUP_JOB_KIND_RESTORE";
+    case BackupJobKind.BACKUP_JOB_KIND_VERIFY:
+      return "BACKUP_JOB_KIND_VERIFY";
+    case BackupJobKind.BACKUP_JOB_KIND_DRILL:
+      return "BACKUP_JOB_KIND_DRILL";
+    case BackupJobKind.BACKUP_JOB_KIND_DELETE:
+      return "BACKUP_JOB_KIND_DELETE";
+    case BackupJobKind.BACKUP_JOB_KIND_COLLECT:
+      return "BACKUP_JOB_KIND_COLLECT";
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum BackupJobKind");
+  }
+}
+
+export const BackupJobState = {
+  BACKUP_JOB_STATE_UNSPECIFIED: 0,
+  /** BACKUP_JOB_STATE_PENDING - Waits for its turn: of one kind there is one at a time. */
+  BACKUP_JOB_STATE_PENDING: 1,
+  BACKUP_JOB_STATE_RUNNING: 2,
+  /** BACKUP_JOB_STATE_CANCELLING - Takes back what it began. */
+  BACKUP_JOB_STATE_CANCELLING: 3,
+  BACKUP_JOB_STATE_SUCCEEDED: 4,
+  /** BACKUP_JOB_STATE_FAILED - `problem` says why. */
+  BACKUP_JOB_STATE_FAILED: 5,
+  BACKUP_JOB_STATE_CANCELLED: 6,
+} as const;
+
+export type BackupJobState = typeof BackupJobState[keyof typeof BackupJobState];
+
+export namespace BackupJobState {
+  export type BACKUP_JOB_STATE_UNSPECIFIED = typeof BackupJobState.BACKUP_JOB_STATE_UNSPECIFIED;
+  export type BACKUP_JOB_STATE_PENDING = typeof BackupJobState.BACKUP_JOB_STATE_PENDING;
+  export type BACKUP_JOB_STATE_RUNNING = typeof BackupJobState.BACKUP_JOB_STATE_RUNNING;
+  export type BACKUP_JOB_STATE_CANCELLING = typeof BackupJobState.BACKUP_JOB_STATE_CANCELLING;
+  export type BACKUP_JOB_STATE_SUCCEEDED = typeof BackupJobState.BACKUP_JOB_STATE_SUCCEEDED;
+  export type BACKUP_JOB_STATE_FAILED = typeof BackupJobState.BACKUP_JOB_STATE_FAILED;
+  export type BACKUP_JOB_STATE_CANCELLED = typeof BackupJobState.BACKUP_JOB_STATE_CANCELLED;
+}
+
+export function backupJobStateFromJSON(object: any): BackupJobState {
+  switch (object) {
+    case 0:
+    case "BACKUP_JOB_STATE_UNSPECIFIED":
+      return BackupJobState.BACKUP_JOB_STATE_UNSPECIFIED;
+    case 1:
+    case "BACKUP_JOB_STATE_PENDING":
+      return BackupJobState.BACKUP_JOB_STATE_PENDING;
+    case 2:
+    case "BACKUP_JOB_STATE_RUNNING":
+      return BackupJobState.BACKUP_JOB_STATE_RUNNING;
+    case 3:
+    case "BACKUP_JOB_STATE_CANCELLING":
+      return BackupJobState.BACKUP_JOB_STATE_CANCELLING;
+    case 4:
+    case "BACKUP_JOB_STATE_SUCCEEDED":
+      return BackupJobState.BACKUP_JOB_STATE_SUCCEEDED;
+    case 5:
+    case "BACKUP_JOB_STATE_FAILED":
+      return BackupJobState.BACKUP_JOB_STATE_FAILED;
+    case 6:
+    case "BACKUP_JOB_STATE_CANCELLED":
+      return BackupJobState.BACKUP_JOB_STATE_CANCELLED;
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum BackupJobState");
+  }
+}
+
+export function backupJobStateToJSON(object: BackupJobState): string {
+  switch (object) {
+    case BackupJobState.BACKUP_JOB_STATE_UNSPECIFIED:
+      return "BACKUP_JOB_STATE_UNSPECIFIED";
+    case BackupJobState.BACKUP_JOB_STATE_PENDING:
+      return "BACKUP_JOB_STATE_PENDING";
+    case BackupJobState.BACKUP_JOB_STATE_RUNNING:
+      return "BACKUP_JOB_STATE_RUNNING";
+    case BackupJobState.BACKUP_JOB_STATE_CANCELLING:
+      return "BACKUP_JOB_STATE_CANCELLING";
+    case BackupJobState.BACKUP_JOB_STATE_SUCCEEDED:
+      return "BACKUP_JOB_STATE_SUCCEEDED";
+    case BackupJobState.BACKUP_JOB_STATE_FAILED:
+      return "BACKUP_JOB_STATE_FAILED";
+    case BackupJobState.BACKUP_JOB_STATE_CANCELLED:
+      return "BACKUP_JOB_STATE_CANCELLED";
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum BackupJobState");
+  }
+}
+
+export const ArchiveKind = {
+  /** ARCHIVE_KIND_UNSPECIFIED - Same as FULL. */
+  ARCHIVE_KIND_UNSPECIFIED: 0,
+  ARCHIVE_KIND_FULL: 1,
+  /** ARCHIVE_KIND_INCREMENTAL - What changed since the cut of another archive. */
+  ARCHIVE_KIND_INCREMENTAL: 2,
+  /** ARCHIVE_KIND_LOG - The logs of the partitions; made by the service, not on request. */
+  ARCHIVE_KIND_LOG: 3,
+} as const;
+
+export type ArchiveKind = typeof ArchiveKind[keyof typeof ArchiveKind];
+
+export namespace ArchiveKind {
+  export type ARCHIVE_KIND_UNSPECIFIED = typeof ArchiveKind.ARCHIVE_KIND_UNSPECIFIED;
+  export type ARCHIVE_KIND_FULL = typeof ArchiveKind.ARCHIVE_KIND_FULL;
+  export type ARCHIVE_KIND_INCREMENTAL = typeof ArchiveKind.ARCHIVE_KIND_INCREMENTAL;
+  export type ARCHIVE_KIND_LOG = typeof ArchiveKind.ARCHIVE_KIND_LOG;
+}
+
+export function archiveKindFromJSON(object: any): ArchiveKind {
+  switch (object) {
+    case 0:
+    case "ARCHIVE_KIND_UNSPECIFIED":
+      return ArchiveKind.ARCHIVE_KIND_UNSPECIFIED;
+    case 1:
+    case "ARCHIVE_KIND_FULL":
+      return ArchiveKind.ARCHIVE_KIND_FULL;
+    case 2:
+    case "ARCHIVE_KIND_INCREMENTAL":
+      return ArchiveKind.ARCHIVE_KIND_INCREMENTAL;
+    case 3:
+    case "ARCHIVE_KIND_LOG":
+      return ArchiveKind.ARCHIVE_KIND_LOG;
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum ArchiveKind");
+  }
+}
+
+export function archiveKindToJSON(object: ArchiveKind): string {
+  switch (object) {
+    case ArchiveKind.ARCHIVE_KIND_UNSPECIFIED:
+      return "ARCHIVE_KIND_UNSPECIFIED";
+    case ArchiveKind.ARCHIVE_KIND_FULL:
+      return "ARCHIVE_KIND_FULL";
+    case ArchiveKind.ARCHIVE_KIND_INCREMENTAL:
+      return "ARCHIVE_KIND_INCREMENTAL";
+    case ArchiveKind.ARCHIVE_KIND_LOG:
+      return "ARCHIVE_KIND_LOG";
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum ArchiveKind");
+  }
+}
+
+/**
+ * What becomes of a keyspace that has the name under which something is restored. None of them touches it before everything else is
+ * there; it goes in one step.
+ */
+export const RestorePolicy = {
+  /** RESTORE_POLICY_UNSPECIFIED - Same as FAIL. */
+  RESTORE_POLICY_UNSPECIFIED: 0,
+  /** RESTORE_POLICY_FAIL - KEYSPACE_EXISTS, unless it is empty: then as REPLACE. It takes no writes while the restore runs. */
+  RESTORE_POLICY_FAIL: 1,
+  /** RESTORE_POLICY_REPLACE - Its name goes to what is restored, and it is deleted with all that it has. It takes no writes for the end of the restore. */
+  RESTORE_POLICY_REPLACE: 2,
+  /** RESTORE_POLICY_KEEP_NEWER - It stays, with all that it has; keys that it lacks are added, entry by entry, while it is served. */
+  RESTORE_POLICY_KEEP_NEWER: 3,
+} as const;
+
+export type RestorePolicy = typeof RestorePolicy[keyof typeof RestorePolicy];
+
+export namespace RestorePolicy {
+  export type RESTORE_POLICY_UNSPECIFIED = typeof RestorePolicy.RESTORE_POLICY_UNSPECIFIED;
+  export type RESTORE_POLICY_FAIL = typeof RestorePolicy.RESTORE_POLICY_FAIL;
+  export type RESTORE_POLICY_REPLACE = typeof RestorePolicy.RESTORE_POLICY_REPLACE;
+  export type RESTORE_POLICY_KEEP_NEWER = typeof RestorePolicy.RESTORE_POLICY_KEEP_NEWER;
+}
+
+export function restorePolicyFromJSON(object: any): RestorePolicy {
+  switch (object) {
+    case 0:
+    case "RESTORE_POLICY_UNSPECIFIED":
+      return RestorePolicy.RESTORE_POLICY_UNSPECIFIED;
+    case 1:
+    case "RESTORE_POLICY_FAIL":
+      return RestorePolicy.RESTORE_POLICY_FAIL;
+    case 2:
+    case "RESTORE_POLICY_REPLACE":
+      return RestorePolicy.RESTORE_POLICY_REPLACE;
+    case 3:
+    case "RESTORE_POLICY_KEEP_NEWER":
+      return RestorePolicy.RESTORE_POLICY_KEEP_NEWER;
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum RestorePolicy");
+  }
+}
+
+export function restorePolicyToJSON(object: RestorePolicy): string {
+  switch (object) {
+    case RestorePolicy.RESTORE_POLICY_UNSPECIFIED:
+      return "RESTORE_POLICY_UNSPECIFIED";
+    case RestorePolicy.RESTORE_POLICY_FAIL:
+      return "RESTORE_POLICY_FAIL";
+    case RestorePolicy.RESTORE_POLICY_REPLACE:
+      return "RESTORE_POLICY_REPLACE";
+    case RestorePolicy.RESTORE_POLICY_KEEP_NEWER:
+      return "RESTORE_POLICY_KEEP_NEWER";
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum RestorePolicy");
+  }
+}
+
+/** What begins by itself. */
+export const ScheduleAction = {
+  /** SCHEDULE_ACTION_UNSPECIFIED - Same as BACKUP. */
+  SCHEDULE_ACTION_UNSPECIFIED: 0,
+  SCHEDULE_ACTION_BACKUP: 1,
+  /** SCHEDULE_ACTION_VERIFY - Of the newest archive. */
+  SCHEDULE_ACTION_VERIFY: 2,
+  SCHEDULE_ACTION_DRILL: 3,
+} as const;
+
+export type ScheduleAction = typeof ScheduleAction[keyof typeof ScheduleAction];
+
+export namespace ScheduleAction {
+  export type SCHEDULE_ACTION_UNSPECIFIED = typeof ScheduleAction.SCHEDULE_ACTION_UNSPECIFIED;
+  export type SCHEDULE_ACTION_BACKUP = typeof ScheduleAction.SCHEDULE_ACTION_BACKUP;
+  export type SCHEDULE_ACTION_VERIFY = typeof ScheduleAction.SCHEDULE_ACTION_VERIFY;
+  export type SCHEDULE_ACTION_DRILL = typeof ScheduleAction.SCHEDULE_ACTION_DRILL;
+}
+
+export function scheduleActionFromJSON(object: any): ScheduleAction {
+  switch (object) {
+    case 0:
+    case "SCHEDULE_ACTION_UNSPECIFIED":
+      return ScheduleAction.SCHEDULE_ACTION_UNSPECIFIED;
+    case 1:
+    case "SCHEDULE_ACTION_BACKUP":
+      return ScheduleAction.SCHEDULE_ACTION_BACKUP;
+    case 2:
+    case "SCHEDULE_ACTION_VERIFY":
+      return ScheduleAction.SCHEDULE_ACTION_VERIFY;
+    case 3:
+    case "SCHEDULE_ACTION_DRILL":
+      return ScheduleAction.SCHEDULE_ACTION_DRILL;
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum ScheduleAction");
+  }
+}
+
+export function scheduleActionToJSON(object: ScheduleAction): string {
+  switch (object) {
+    case ScheduleAction.SCHEDULE_ACTION_UNSPECIFIED:
+      return "SCHEDULE_ACTION_UNSPECIFIED";
+    case ScheduleAction.SCHEDULE_ACTION_BACKUP:
+      return "SCHEDULE_ACTION_BACKUP";
+    case ScheduleAction.SCHEDULE_ACTION_VERIFY:
+      return "SCHEDULE_ACTION_VERIFY";
+    case ScheduleAction.SCHEDULE_ACTION_DRILL:
+      return "SCHEDULE_ACTION_DRILL";
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum ScheduleAction");
+  }
+}
 
 export interface GetRepositoryRequest {
 }
@@ -30,6 +341,423 @@ export interface GetRepositoryResponse {
   bytesFree: number;
   /** Time of the probe in milliseconds. */
   probeMs: number;
+}
+
+/** A backup, restore or check as one job, which goes on after a crash of the service that does it. */
+export interface BackupJob {
+  id: string;
+  kind: BackupJobKind;
+  state: BackupJobState;
+  /** What it does now, in a word of its kind; of a backup COPY, CUT and PUBLISH. */
+  phase: string;
+  /** The archive that it makes or reads; the first one of a DELETE; empty for a COLLECT. */
+  archive: string;
+  /** Empty: all. */
+  keyspaces: string[];
+  /** Milliseconds since the Unix epoch, by the service's clock; 0: not yet. */
+  createdAtMs: number;
+  startedAtMs: number;
+  endedAtMs: number;
+  progress:
+    | BackupProgress
+    | undefined;
+  /** Why it failed, or what it waits for at the moment; empty otherwise. */
+  problem: string;
+  /** Trace of the whole job, 32 hex digits; empty when it is not sampled. */
+  traceId: string;
+  /** What it came to, for people; empty before its end. */
+  summary: string;
+  /** How often another process, or the same one after a crash, went on with it. */
+  takeUps: number;
+  /** What it came to, by its kind; absent before its end. */
+  result:
+    | { $case: "backup"; value: BackupResult }
+    | { $case: "restore"; value: RestoreResult }
+    | { $case: "verify"; value: VerifyResult }
+    | { $case: "drill"; value: DrillResult }
+    | undefined;
+}
+
+export interface BackupProgress {
+  /** Keys and values. */
+  bytesDone: number;
+  /** An estimate until all partitions were read; 0: not known yet. */
+  bytesTotal: number;
+  entries: number;
+  partitionsDone: number;
+  partitionsTotal: number;
+  /** Over the last seconds. */
+  bytesPerSecond: number;
+  /** Until the end, as it goes now; absent while that cannot be told. */
+  remainingMs?: number | undefined;
+}
+
+export interface BackupResult {
+  archive:
+    | ArchiveInfo
+    | undefined;
+  /** Bytes that were written to the repository; the other chunks were there. */
+  writtenBytes: number;
+  /** Longest time for which writes were held back for the cut, in ms, and how many cuts it took until one held. */
+  holdMsMax: number;
+  cutAttempts: number;
+  /** Copying and cut, in ms. */
+  tookMs: number;
+  /** INCREMENTAL: partitions that were read whole, since the log behind the parent was gone. */
+  partitionsWhole: number;
+}
+
+export interface CreateBackupRequest {
+  /** Names the request, so that it can be repeated. Empty: made up. 1 to 64 characters of [A-Za-z0-9_-]. */
+  id: string;
+  kind: ArchiveKind;
+  /** Empty: all that there are, but copies that are being made. */
+  keyspaces: string[];
+  /** Name of the archive; empty: made up from kind and time. 1 to 128 characters of a-z, 0-9 and -. */
+  archive: string;
+  /** INCREMENTAL: the archive to go on from; empty: the newest one of the same keyspaces. */
+  parent: string;
+  /**
+   * Bound on what is read from all nodes together, in bytes of keys and values per second; 0: that of the service
+   * (BACKUP_BYTES_PER_SECOND).
+   */
+  bytesPerSecond: number;
+  /** The keyspaces take no writes from before the copy until the cut (KEYSPACE_FROZEN): the image is of one moment all through. */
+  offline: boolean;
+  /** Of zstd, 1 to 19; 0: not compressed; absent: that of the service (BACKUP_COMPRESSION_LEVEL). */
+  compressionLevel?: number | undefined;
+}
+
+export interface CreateBackupResponse {
+  job: BackupJob | undefined;
+}
+
+export interface RestoreBackupRequest {
+  /** As in CreateBackupRequest. */
+  id: string;
+  /** Empty: the newest one whose cut is not behind `at_ms`. */
+  archive: string;
+  /** Of those in the archive; empty: all. */
+  keyspaces: string[];
+  /** Name of what is made, with one keyspace; empty: as it was. */
+  target: string;
+  /** Only keys that begin with it; empty: all. */
+  prefix: Buffer;
+  /**
+   * Milliseconds since the Unix epoch; absent: the cut of the archive. Otherwise the last moment before it at which all
+   * partitions were held at once, unless `exact`: then what was written until then by each partition's time (R40).
+   */
+  atMs?: number | undefined;
+  exact: boolean;
+  /** Power of two; 0: as it was. And the settings of the keyspace otherwise; 0: as they were. */
+  partitionCount: number;
+  replicationFactor: number;
+  minInSync: number;
+  policy: RestorePolicy;
+  /** Bound over all nodes, in bytes of keys and values per second; 0: none. */
+  bytesPerSecond: number;
+}
+
+export interface RestoreBackupResponse {
+  job: BackupJob | undefined;
+}
+
+export interface RestoreResult {
+  /** That were read, FULL first. */
+  archives: string[];
+  /** The moment that was restored, in milliseconds since the Unix epoch. */
+  atMs: number;
+  keyspaces: RestoredKeyspace[];
+  tookMs: number;
+}
+
+export interface RestoredKeyspace {
+  /** In the archive. */
+  source: string;
+  /** Its own name now; clients know it as `name`, too. */
+  keyspace: string;
+  name: string;
+  /** That were written. */
+  entries: number;
+  /** That were compared by key, value and expiry with the archive, at the leaders, and were equal; with KEEP_NEWER: that were there. */
+  comparedEntries: number;
+  partitions: number;
+}
+
+export interface VerifyBackupRequest {
+  /** As in CreateBackupRequest. */
+  id: string;
+  archive: string;
+  /** Whether the bytes in the repository are those that were written, and nothing more: takes no key, and less time. */
+  bytesOnly: boolean;
+}
+
+export interface VerifyBackupResponse {
+  job: BackupJob | undefined;
+}
+
+export interface VerifyResult {
+  /** From the FULL to the archive. */
+  archives: string[];
+  chunks: number;
+  storedBytes: number;
+  /** That the archive holds at its cut, folded out of its chain and digested. */
+  entries: number;
+  /** Ranges whose digest is that of the manifest, and those whose manifest has none. */
+  rangesEqual: number;
+  rangesWithoutDigest: number;
+  /** The first 16 of them. */
+  damages: ArchiveDamage[];
+  damagesTotal: number;
+  tookMs: number;
+}
+
+export interface ArchiveDamage {
+  archive: string;
+  /** Both empty where all of the archive is meant. */
+  keyspace: string;
+  partition?:
+    | number
+    | undefined;
+  /** Empty where no single one is. */
+  chunk: string;
+  /** MISSING, TRUNCATED, ALTERED, MALFORMED; DIGEST: everything can be read, and is not what the partition held. */
+  damage: string;
+  problem: string;
+}
+
+export interface ListBackupJobsRequest {
+  /** Unspecified: of all kinds. */
+  kind: BackupJobKind;
+  /** Those that have not ended. */
+  active: boolean;
+}
+
+export interface ListBackupJobsResponse {
+  /** Newest first. */
+  jobs: BackupJob[];
+}
+
+export interface GetBackupJobRequest {
+  id: string;
+}
+
+export interface GetBackupJobResponse {
+  job: BackupJob | undefined;
+}
+
+export interface WatchBackupJobRequest {
+  id: string;
+  /** 100 to 60000; 0: 500. */
+  intervalMs: number;
+}
+
+export interface WatchBackupJobResponse {
+  job: BackupJob | undefined;
+}
+
+export interface CancelBackupJobRequest {
+  id: string;
+}
+
+export interface CancelBackupJobResponse {
+  job: BackupJob | undefined;
+}
+
+export interface ArchiveInfo {
+  id: string;
+  kind: ArchiveKind;
+  /** INCREMENTAL: what it goes on from. */
+  parent: string;
+  /** Moment of its cut: milliseconds since the Unix epoch. */
+  cutAtMs: number;
+  startedAtMs: number;
+  finishedAtMs: number;
+  clusterId: string;
+  /** Version of Atoll. */
+  writtenBy: string;
+  /** Of the key that it takes to read it; empty: none. */
+  keyId: string;
+  chunks: number;
+  /** In chunks: rows and entries of the log. A key may come more than once. */
+  entries: number;
+  /** Keys and values in chunks. */
+  contentBytes: number;
+  /** What the chunks take in the repository; other archives may share them. */
+  storedBytes: number;
+  keyspaces: ArchivedKeyspaceInfo[];
+  /** Why it cannot be read; the fields from 3 on are then empty. */
+  problem: string;
+}
+
+export interface ArchivedKeyspaceInfo {
+  name: string;
+  partitions: number;
+  /** Entries that it held at the cut, expired ones included; 0 in a LOG. */
+  entries: number;
+  contentBytes: number;
+  storedBytes: number;
+}
+
+export interface ListArchivesRequest {
+}
+
+export interface ListArchivesResponse {
+  /** Newest cut first. */
+  archives: ArchiveInfo[];
+}
+
+export interface GetArchiveRequest {
+  archive: string;
+}
+
+export interface GetArchiveResponse {
+  archive:
+    | ArchiveInfo
+    | undefined;
+  /** What has to be there to restore it: from the FULL to itself. */
+  chain: string[];
+}
+
+export interface DeleteArchiveRequest {
+  /** As in CreateBackupRequest. */
+  id: string;
+  /** 1 to 16. */
+  archives: string[];
+}
+
+export interface DeleteArchiveResponse {
+  job: BackupJob | undefined;
+}
+
+export interface CollectGarbageRequest {
+  /** As in CreateBackupRequest. */
+  id: string;
+  /** Also while somebody adds to the repository. */
+  besideWriters: boolean;
+  /** Chunks that are younger stay, in milliseconds; absent: one hour, so that a job that goes on after a crash finds what it put. */
+  chunkAgeMsMin?: number | undefined;
+}
+
+export interface CollectGarbageResponse {
+  job: BackupJob | undefined;
+}
+
+export interface DrillBackupRequest {
+  /** As in CreateBackupRequest. */
+  id: string;
+  /** Empty: the newest one. */
+  archive: string;
+  /** Of those in the archive; empty: all. */
+  keyspaces: string[];
+  /** Of the keyspaces for practice; 0: 1, which takes the least memory. */
+  replicationFactor: number;
+  /** Bound over all nodes on what is restored, in bytes of keys and values per second; 0: none. */
+  bytesPerSecond: number;
+}
+
+export interface DrillBackupResponse {
+  job: BackupJob | undefined;
+}
+
+export interface DrillResult {
+  archive: string;
+  /** Reading back, and what came of it. */
+  verify:
+    | VerifyResult
+    | undefined;
+  /** The keyspaces are those for practice, which are gone. */
+  restore: RestoreResult | undefined;
+  tookMs: number;
+}
+
+/**
+ * When backups begin by themselves, and which of them stay. Archives of the schedule NAME are called NAME-YYYYMMDD-HHMMSS, by the
+ * moment at which they were due.
+ */
+export interface BackupSchedule {
+  /** 1 to 48 characters of a-z, 0-9 and -. */
+  name: string;
+  /**
+   * Five fields of cron, in UTC: minute, hour, day of month, month, day of week. What was due while no service was on duty is made
+   * good once, with the latest moment.
+   */
+  cron: string;
+  /** So many INCREMENTALs between two FULLs, 0 to 1000; 0: all are FULL. */
+  incrementals: number;
+  /** As in CreateBackupRequest. */
+  keyspaces: string[];
+  bytesPerSecond: number;
+  retention:
+    | BackupRetention
+    | undefined;
+  /** Begins nothing. */
+  paused: boolean;
+  /**
+   * An alert goes off when its newest archive, or its last check or drill that succeeded, is older, in milliseconds, at least 60,000;
+   * 0: twice the longest time between two of the next 100 moments.
+   */
+  ageMsMax: number;
+  /** `incrementals` and `retention` belong to BACKUP alone, `keyspaces` and `bytes_per_second` not to VERIFY. */
+  action: ScheduleAction;
+}
+
+/**
+ * Which archives of a schedule stay: those that one of these rules names, and what they go on from. The newest one stays always. None
+ * at all: every archive stays.
+ */
+export interface BackupRetention {
+  /** The newest so many. */
+  count: number;
+  /** Those of up to so long ago, in milliseconds. */
+  ageMs: number;
+  /** The newest one of each of the last so many days, weeks (from Monday) and months, in UTC. */
+  days: number;
+  weeks: number;
+  months: number;
+}
+
+/** A schedule and what became of it. */
+export interface BackupScheduleState {
+  schedule:
+    | BackupSchedule
+    | undefined;
+  /** Milliseconds since the Unix epoch; 0: none. */
+  nextAtMs: number;
+  /** The moment that it has last begun a backup for. */
+  lastAtMs: number;
+  /** Of that; empty before the first. */
+  lastJob: string;
+  /** Cut of its newest archive, or end of its last check or drill that succeeded; 0: there is none. */
+  newestCutAtMs: number;
+  archives: number;
+  /** The newest archive is older than it should be. */
+  overdue: boolean;
+  /** Why it did not begin, or why archives were not removed; empty: nothing is wrong. */
+  problem: string;
+}
+
+export interface PutBackupScheduleRequest {
+  schedule: BackupSchedule | undefined;
+}
+
+export interface PutBackupScheduleResponse {
+  state: BackupScheduleState | undefined;
+}
+
+export interface ListBackupSchedulesRequest {
+}
+
+export interface ListBackupSchedulesResponse {
+  /** By name. */
+  schedules: BackupScheduleState[];
+}
+
+export interface DeleteBackupScheduleRequest {
+  name: string;
+}
+
+export interface DeleteBackupScheduleResponse {
 }
 
 function createBaseGetRepositoryRequest(): GetRepositoryRequest {
@@ -228,6 +956,5259 @@ export const GetRepositoryResponse: MessageFns<GetRepositoryResponse> = {
   },
 };
 
+function createBaseBackupJob(): BackupJob {
+  return {
+    id: "",
+    kind: 0,
+    state: 0,
+    phase: "",
+    archive: "",
+    keyspaces: [],
+    createdAtMs: 0,
+    startedAtMs: 0,
+    endedAtMs: 0,
+    progress: undefined,
+    problem: "",
+    traceId: "",
+    summary: "",
+    takeUps: 0,
+    result: undefined,
+  };
+}
+
+export const BackupJob: MessageFns<BackupJob> = {
+  encode(message: BackupJob, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.kind !== 0) {
+      writer.uint32(16).int32(message.kind);
+    }
+    if (message.state !== 0) {
+      writer.uint32(24).int32(message.state);
+    }
+    if (message.phase !== "") {
+      writer.uint32(34).string(message.phase);
+    }
+    if (message.archive !== "") {
+      writer.uint32(42).string(message.archive);
+    }
+    for (const v of message.keyspaces) {
+      writer.uint32(50).string(v!);
+    }
+    if (message.createdAtMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.createdAtMs)) !== BigInt(message.createdAtMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.createdAtMs) of type uint64 too large");
+      }
+      writer.uint32(56).uint64(BigInt(message.createdAtMs));
+    }
+    if (message.startedAtMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.startedAtMs)) !== BigInt(message.startedAtMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.startedAtMs) of type uint64 too large");
+      }
+      writer.uint32(64).uint64(BigInt(message.startedAtMs));
+    }
+    if (message.endedAtMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.endedAtMs)) !== BigInt(message.endedAtMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.endedAtMs) of type uint64 too large");
+      }
+      writer.uint32(72).uint64(BigInt(message.endedAtMs));
+    }
+    if (message.progress !== undefined) {
+      BackupProgress.encode(message.progress, writer.uint32(82).fork()).join();
+    }
+    if (message.problem !== "") {
+      writer.uint32(90).string(message.problem);
+    }
+    if (message.traceId !== "") {
+      writer.uint32(98).string(message.traceId);
+    }
+    if (message.summary !== "") {
+      writer.uint32(106).string(message.summary);
+    }
+    if (message.takeUps !== 0) {
+      writer.uint32(112).uint32(message.takeUps);
+    }
+    switch (message.result?.$case) {
+      case "backup":
+        BackupResult.encode(message.result.value, writer.uint32(162).fork()).join();
+        break;
+      case "restore":
+        RestoreResult.encode(message.result.value, writer.uint32(170).fork()).join();
+        break;
+      case "verify":
+        VerifyResult.encode(message.result.value, writer.uint32(178).fork()).join();
+        break;
+      case "drill":
+        DrillResult.encode(message.result.value, writer.uint32(186).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupJob {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupJob();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.kind = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.state = reader.int32() as any;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.phase = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.archive = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.keyspaces.push(reader.string());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.createdAtMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.startedAtMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.endedAtMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.progress = BackupProgress.decode(reader, reader.uint32());
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.traceId = reader.string();
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.summary = reader.string();
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.takeUps = reader.uint32();
+            continue;
+          }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.result = { $case: "backup", value: BackupResult.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 21: {
+            if (tag !== 170) {
+              break;
+            }
+
+            message.result = { $case: "restore", value: RestoreResult.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 22: {
+            if (tag !== 178) {
+              break;
+            }
+
+            message.result = { $case: "verify", value: VerifyResult.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 23: {
+            if (tag !== 186) {
+              break;
+            }
+
+            message.result = { $case: "drill", value: DrillResult.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BackupJob {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      kind: isSet(object.kind) ? backupJobKindFromJSON(object.kind) : 0,
+      state: isSet(object.state) ? backupJobStateFromJSON(object.state) : 0,
+      phase: isSet(object.phase) ? globalThis.String(object.phase) : "",
+      archive: isSet(object.archive) ? globalThis.String(object.archive) : "",
+      keyspaces: globalThis.Array.isArray(object?.keyspaces)
+        ? object.keyspaces.map((e: any) => globalThis.String(e))
+        : [],
+      createdAtMs: isSet(object.createdAtMs)
+        ? globalThis.Number(object.createdAtMs)
+        : isSet(object.created_at_ms)
+        ? globalThis.Number(object.created_at_ms)
+        : 0,
+      startedAtMs: isSet(object.startedAtMs)
+        ? globalThis.Number(object.startedAtMs)
+        : isSet(object.started_at_ms)
+        ? globalThis.Number(object.started_at_ms)
+        : 0,
+      endedAtMs: isSet(object.endedAtMs)
+        ? globalThis.Number(object.endedAtMs)
+        : isSet(object.ended_at_ms)
+        ? globalThis.Number(object.ended_at_ms)
+        : 0,
+      progress: isSet(object.progress) ? BackupProgress.fromJSON(object.progress) : undefined,
+      problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
+      traceId: isSet(object.traceId)
+        ? globalThis.String(object.traceId)
+        : isSet(object.trace_id)
+        ? globalThis.String(object.trace_id)
+        : "",
+      summary: isSet(object.summary) ? globalThis.String(object.summary) : "",
+      takeUps: isSet(object.takeUps)
+        ? globalThis.Number(object.takeUps)
+        : isSet(object.take_ups)
+        ? globalThis.Number(object.take_ups)
+        : 0,
+      result: isSet(object.backup)
+        ? { $case: "backup", value: BackupResult.fromJSON(object.backup) }
+        : isSet(object.restore)
+        ? { $case: "restore", value: RestoreResult.fromJSON(object.restore) }
+        : isSet(object.verify)
+        ? { $case: "verify", value: VerifyResult.fromJSON(object.verify) }
+        : isSet(object.drill)
+        ? { $case: "drill", value: DrillResult.fromJSON(object.drill) }
+        : undefined,
+    };
+  },
+
+  toJSON(message: BackupJob): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.kind !== 0) {
+      obj.kind = backupJobKindToJSON(message.kind);
+    }
+    if (message.state !== 0) {
+      obj.state = backupJobStateToJSON(message.state);
+    }
+    if (message.phase !== "") {
+      obj.phase = message.phase;
+    }
+    if (message.archive !== "") {
+      obj.archive = message.archive;
+    }
+    if (message.keyspaces?.length) {
+      obj.keyspaces = message.keyspaces;
+    }
+    if (message.createdAtMs !== 0) {
+      obj.createdAtMs = globalThis.Number(message.createdAtMs);
+    }
+    if (message.startedAtMs !== 0) {
+      obj.startedAtMs = globalThis.Number(message.startedAtMs);
+    }
+    if (message.endedAtMs !== 0) {
+      obj.endedAtMs = globalThis.Number(message.endedAtMs);
+    }
+    if (message.progress !== undefined) {
+      obj.progress = BackupProgress.toJSON(message.progress);
+    }
+    if (message.problem !== "") {
+      obj.problem = message.problem;
+    }
+    if (message.traceId !== "") {
+      obj.traceId = message.traceId;
+    }
+    if (message.summary !== "") {
+      obj.summary = message.summary;
+    }
+    if (message.takeUps !== 0) {
+      obj.takeUps = Math.round(message.takeUps);
+    }
+    if (message.result?.$case === "backup") {
+      obj.backup = BackupResult.toJSON(message.result.value);
+    } else if (message.result?.$case === "restore") {
+      obj.restore = RestoreResult.toJSON(message.result.value);
+    } else if (message.result?.$case === "verify") {
+      obj.verify = VerifyResult.toJSON(message.result.value);
+    } else if (message.result?.$case === "drill") {
+      obj.drill = DrillResult.toJSON(message.result.value);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<BackupJob>): BackupJob {
+    return BackupJob.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupJob>): BackupJob {
+    const message = createBaseBackupJob();
+    message.id = object.id ?? "";
+    message.kind = object.kind ?? 0;
+    message.state = object.state ?? 0;
+    message.phase = object.phase ?? "";
+    message.archive = object.archive ?? "";
+    message.keyspaces = object.keyspaces?.map((e) => e) || [];
+    message.createdAtMs = object.createdAtMs ?? 0;
+    message.startedAtMs = object.startedAtMs ?? 0;
+    message.endedAtMs = object.endedAtMs ?? 0;
+    message.progress = (object.progress !== undefined && object.progress !== null)
+      ? BackupProgress.fromPartial(object.progress)
+      : undefined;
+    message.problem = object.problem ?? "";
+    message.traceId = object.traceId ?? "";
+    message.summary = object.summary ?? "";
+    message.takeUps = object.takeUps ?? 0;
+    switch (object.result?.$case) {
+      case "backup": {
+        if (object.result?.value !== undefined && object.result?.value !== null) {
+          message.result = { $case: "backup", value: BackupResult.fromPartial(object.result.value) };
+        }
+        break;
+      }
+      case "restore": {
+        if (object.result?.value !== undefined && object.result?.value !== null) {
+          message.result = { $case: "restore", value: RestoreResult.fromPartial(object.result.value) };
+        }
+        break;
+      }
+      case "verify": {
+        if (object.result?.value !== undefined && object.result?.value !== null) {
+          message.result = { $case: "verify", value: VerifyResult.fromPartial(object.result.value) };
+        }
+        break;
+      }
+      case "drill": {
+        if (object.result?.value !== undefined && object.result?.value !== null) {
+          message.result = { $case: "drill", value: DrillResult.fromPartial(object.result.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBaseBackupProgress(): BackupProgress {
+  return {
+    bytesDone: 0,
+    bytesTotal: 0,
+    entries: 0,
+    partitionsDone: 0,
+    partitionsTotal: 0,
+    bytesPerSecond: 0,
+    remainingMs: undefined,
+  };
+}
+
+export const BackupProgress: MessageFns<BackupProgress> = {
+  encode(message: BackupProgress, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bytesDone !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytesDone)) !== BigInt(message.bytesDone)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytesDone) of type uint64 too large");
+      }
+      writer.uint32(8).uint64(BigInt(message.bytesDone));
+    }
+    if (message.bytesTotal !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytesTotal)) !== BigInt(message.bytesTotal)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytesTotal) of type uint64 too large");
+      }
+      writer.uint32(16).uint64(BigInt(message.bytesTotal));
+    }
+    if (message.entries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.entries)) !== BigInt(message.entries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.entries) of type uint64 too large");
+      }
+      writer.uint32(24).uint64(BigInt(message.entries));
+    }
+    if (message.partitionsDone !== 0) {
+      writer.uint32(32).uint32(message.partitionsDone);
+    }
+    if (message.partitionsTotal !== 0) {
+      writer.uint32(40).uint32(message.partitionsTotal);
+    }
+    if (message.bytesPerSecond !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytesPerSecond)) !== BigInt(message.bytesPerSecond)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytesPerSecond) of type uint64 too large");
+      }
+      writer.uint32(48).uint64(BigInt(message.bytesPerSecond));
+    }
+    if (message.remainingMs !== undefined) {
+      writer.uint32(57).double(message.remainingMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupProgress {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupProgress();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.bytesDone = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.bytesTotal = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.entries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.partitionsDone = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.partitionsTotal = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.bytesPerSecond = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 57) {
+              break;
+            }
+
+            message.remainingMs = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BackupProgress {
+    return {
+      bytesDone: isSet(object.bytesDone)
+        ? globalThis.Number(object.bytesDone)
+        : isSet(object.bytes_done)
+        ? globalThis.Number(object.bytes_done)
+        : 0,
+      bytesTotal: isSet(object.bytesTotal)
+        ? globalThis.Number(object.bytesTotal)
+        : isSet(object.bytes_total)
+        ? globalThis.Number(object.bytes_total)
+        : 0,
+      entries: isSet(object.entries) ? globalThis.Number(object.entries) : 0,
+      partitionsDone: isSet(object.partitionsDone)
+        ? globalThis.Number(object.partitionsDone)
+        : isSet(object.partitions_done)
+        ? globalThis.Number(object.partitions_done)
+        : 0,
+      partitionsTotal: isSet(object.partitionsTotal)
+        ? globalThis.Number(object.partitionsTotal)
+        : isSet(object.partitions_total)
+        ? globalThis.Number(object.partitions_total)
+        : 0,
+      bytesPerSecond: isSet(object.bytesPerSecond)
+        ? globalThis.Number(object.bytesPerSecond)
+        : isSet(object.bytes_per_second)
+        ? globalThis.Number(object.bytes_per_second)
+        : 0,
+      remainingMs: isSet(object.remainingMs)
+        ? globalThis.Number(object.remainingMs)
+        : isSet(object.remaining_ms)
+        ? globalThis.Number(object.remaining_ms)
+        : undefined,
+    };
+  },
+
+  toJSON(message: BackupProgress): unknown {
+    const obj: any = {};
+    if (message.bytesDone !== 0) {
+      obj.bytesDone = globalThis.Number(message.bytesDone);
+    }
+    if (message.bytesTotal !== 0) {
+      obj.bytesTotal = globalThis.Number(message.bytesTotal);
+    }
+    if (message.entries !== 0) {
+      obj.entries = globalThis.Number(message.entries);
+    }
+    if (message.partitionsDone !== 0) {
+      obj.partitionsDone = Math.round(message.partitionsDone);
+    }
+    if (message.partitionsTotal !== 0) {
+      obj.partitionsTotal = Math.round(message.partitionsTotal);
+    }
+    if (message.bytesPerSecond !== 0) {
+      obj.bytesPerSecond = globalThis.Number(message.bytesPerSecond);
+    }
+    if (message.remainingMs !== undefined) {
+      obj.remainingMs = floatToJson(message.remainingMs);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<BackupProgress>): BackupProgress {
+    return BackupProgress.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupProgress>): BackupProgress {
+    const message = createBaseBackupProgress();
+    message.bytesDone = object.bytesDone ?? 0;
+    message.bytesTotal = object.bytesTotal ?? 0;
+    message.entries = object.entries ?? 0;
+    message.partitionsDone = object.partitionsDone ?? 0;
+    message.partitionsTotal = object.partitionsTotal ?? 0;
+    message.bytesPerSecond = object.bytesPerSecond ?? 0;
+    message.remainingMs = object.remainingMs ?? undefined;
+    return message;
+  },
+};
+
+function createBaseBackupResult(): BackupResult {
+  return { archive: undefined, writtenBytes: 0, holdMsMax: 0, cutAttempts: 0, tookMs: 0, partitionsWhole: 0 };
+}
+
+export const BackupResult: MessageFns<BackupResult> = {
+  encode(message: BackupResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.archive !== undefined) {
+      ArchiveInfo.encode(message.archive, writer.uint32(10).fork()).join();
+    }
+    if (message.writtenBytes !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.writtenBytes)) !== BigInt(message.writtenBytes)) {
+        throw new globalThis.Error("value provided for field BigInt(message.writtenBytes) of type uint64 too large");
+      }
+      writer.uint32(16).uint64(BigInt(message.writtenBytes));
+    }
+    if (message.holdMsMax !== 0) {
+      writer.uint32(25).double(message.holdMsMax);
+    }
+    if (message.cutAttempts !== 0) {
+      writer.uint32(32).uint32(message.cutAttempts);
+    }
+    if (message.tookMs !== 0) {
+      writer.uint32(41).double(message.tookMs);
+    }
+    if (message.partitionsWhole !== 0) {
+      writer.uint32(48).uint32(message.partitionsWhole);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupResult {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupResult();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.archive = ArchiveInfo.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.writtenBytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.holdMsMax = reader.double();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.cutAttempts = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.tookMs = reader.double();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.partitionsWhole = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BackupResult {
+    return {
+      archive: isSet(object.archive) ? ArchiveInfo.fromJSON(object.archive) : undefined,
+      writtenBytes: isSet(object.writtenBytes)
+        ? globalThis.Number(object.writtenBytes)
+        : isSet(object.written_bytes)
+        ? globalThis.Number(object.written_bytes)
+        : 0,
+      holdMsMax: isSet(object.holdMsMax)
+        ? globalThis.Number(object.holdMsMax)
+        : isSet(object.hold_ms_max)
+        ? globalThis.Number(object.hold_ms_max)
+        : 0,
+      cutAttempts: isSet(object.cutAttempts)
+        ? globalThis.Number(object.cutAttempts)
+        : isSet(object.cut_attempts)
+        ? globalThis.Number(object.cut_attempts)
+        : 0,
+      tookMs: isSet(object.tookMs)
+        ? globalThis.Number(object.tookMs)
+        : isSet(object.took_ms)
+        ? globalThis.Number(object.took_ms)
+        : 0,
+      partitionsWhole: isSet(object.partitionsWhole)
+        ? globalThis.Number(object.partitionsWhole)
+        : isSet(object.partitions_whole)
+        ? globalThis.Number(object.partitions_whole)
+        : 0,
+    };
+  },
+
+  toJSON(message: BackupResult): unknown {
+    const obj: any = {};
+    if (message.archive !== undefined) {
+      obj.archive = ArchiveInfo.toJSON(message.archive);
+    }
+    if (message.writtenBytes !== 0) {
+      obj.writtenBytes = globalThis.Number(message.writtenBytes);
+    }
+    if (message.holdMsMax !== 0) {
+      obj.holdMsMax = floatToJson(message.holdMsMax);
+    }
+    if (message.cutAttempts !== 0) {
+      obj.cutAttempts = Math.round(message.cutAttempts);
+    }
+    if (message.tookMs !== 0) {
+      obj.tookMs = floatToJson(message.tookMs);
+    }
+    if (message.partitionsWhole !== 0) {
+      obj.partitionsWhole = Math.round(message.partitionsWhole);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<BackupResult>): BackupResult {
+    return BackupResult.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupResult>): BackupResult {
+    const message = createBaseBackupResult();
+    message.archive = (object.archive !== undefined && object.archive !== null)
+      ? ArchiveInfo.fromPartial(object.archive)
+      : undefined;
+    message.writtenBytes = object.writtenBytes ?? 0;
+    message.holdMsMax = object.holdMsMax ?? 0;
+    message.cutAttempts = object.cutAttempts ?? 0;
+    message.tookMs = object.tookMs ?? 0;
+    message.partitionsWhole = object.partitionsWhole ?? 0;
+    return message;
+  },
+};
+
+function createBaseCreateBackupRequest(): CreateBackupRequest {
+  return {
+    id: "",
+    kind: 0,
+    keyspaces: [],
+    archive: "",
+    parent: "",
+    bytesPerSecond: 0,
+    offline: false,
+    compressionLevel: undefined,
+  };
+}
+
+export const CreateBackupRequest: MessageFns<CreateBackupRequest> = {
+  encode(message: CreateBackupRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.kind !== 0) {
+      writer.uint32(16).int32(message.kind);
+    }
+    for (const v of message.keyspaces) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.archive !== "") {
+      writer.uint32(34).string(message.archive);
+    }
+    if (message.parent !== "") {
+      writer.uint32(42).string(message.parent);
+    }
+    if (message.bytesPerSecond !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytesPerSecond)) !== BigInt(message.bytesPerSecond)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytesPerSecond) of type uint64 too large");
+      }
+      writer.uint32(48).uint64(BigInt(message.bytesPerSecond));
+    }
+    if (message.offline !== false) {
+      writer.uint32(56).bool(message.offline);
+    }
+    if (message.compressionLevel !== undefined) {
+      writer.uint32(64).uint32(message.compressionLevel);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CreateBackupRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCreateBackupRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.kind = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keyspaces.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.archive = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.parent = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.bytesPerSecond = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.offline = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.compressionLevel = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CreateBackupRequest {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      kind: isSet(object.kind) ? archiveKindFromJSON(object.kind) : 0,
+      keyspaces: globalThis.Array.isArray(object?.keyspaces)
+        ? object.keyspaces.map((e: any) => globalThis.String(e))
+        : [],
+      archive: isSet(object.archive) ? globalThis.String(object.archive) : "",
+      parent: isSet(object.parent) ? globalThis.String(object.parent) : "",
+      bytesPerSecond: isSet(object.bytesPerSecond)
+        ? globalThis.Number(object.bytesPerSecond)
+        : isSet(object.bytes_per_second)
+        ? globalThis.Number(object.bytes_per_second)
+        : 0,
+      offline: isSet(object.offline) ? globalThis.Boolean(object.offline) : false,
+      compressionLevel: isSet(object.compressionLevel)
+        ? globalThis.Number(object.compressionLevel)
+        : isSet(object.compression_level)
+        ? globalThis.Number(object.compression_level)
+        : undefined,
+    };
+  },
+
+  toJSON(message: CreateBackupRequest): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.kind !== 0) {
+      obj.kind = archiveKindToJSON(message.kind);
+    }
+    if (message.keyspaces?.length) {
+      obj.keyspaces = message.keyspaces;
+    }
+    if (message.archive !== "") {
+      obj.archive = message.archive;
+    }
+    if (message.parent !== "") {
+      obj.parent = message.parent;
+    }
+    if (message.bytesPerSecond !== 0) {
+      obj.bytesPerSecond = globalThis.Number(message.bytesPerSecond);
+    }
+    if (message.offline !== false) {
+      obj.offline = message.offline;
+    }
+    if (message.compressionLevel !== undefined) {
+      obj.compressionLevel = Math.round(message.compressionLevel);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<CreateBackupRequest>): CreateBackupRequest {
+    return CreateBackupRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CreateBackupRequest>): CreateBackupRequest {
+    const message = createBaseCreateBackupRequest();
+    message.id = object.id ?? "";
+    message.kind = object.kind ?? 0;
+    message.keyspaces = object.keyspaces?.map((e) => e) || [];
+    message.archive = object.archive ?? "";
+    message.parent = object.parent ?? "";
+    message.bytesPerSecond = object.bytesPerSecond ?? 0;
+    message.offline = object.offline ?? false;
+    message.compressionLevel = object.compressionLevel ?? undefined;
+    return message;
+  },
+};
+
+function createBaseCreateBackupResponse(): CreateBackupResponse {
+  return { job: undefined };
+}
+
+export const CreateBackupResponse: MessageFns<CreateBackupResponse> = {
+  encode(message: CreateBackupResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.job !== undefined) {
+      BackupJob.encode(message.job, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CreateBackupResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCreateBackupResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.job = BackupJob.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CreateBackupResponse {
+    return { job: isSet(object.job) ? BackupJob.fromJSON(object.job) : undefined };
+  },
+
+  toJSON(message: CreateBackupResponse): unknown {
+    const obj: any = {};
+    if (message.job !== undefined) {
+      obj.job = BackupJob.toJSON(message.job);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<CreateBackupResponse>): CreateBackupResponse {
+    return CreateBackupResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CreateBackupResponse>): CreateBackupResponse {
+    const message = createBaseCreateBackupResponse();
+    message.job = (object.job !== undefined && object.job !== null) ? BackupJob.fromPartial(object.job) : undefined;
+    return message;
+  },
+};
+
+function createBaseRestoreBackupRequest(): RestoreBackupRequest {
+  return {
+    id: "",
+    archive: "",
+    keyspaces: [],
+    target: "",
+    prefix: Buffer.alloc(0),
+    atMs: undefined,
+    exact: false,
+    partitionCount: 0,
+    replicationFactor: 0,
+    minInSync: 0,
+    policy: 0,
+    bytesPerSecond: 0,
+  };
+}
+
+export const RestoreBackupRequest: MessageFns<RestoreBackupRequest> = {
+  encode(message: RestoreBackupRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.archive !== "") {
+      writer.uint32(18).string(message.archive);
+    }
+    for (const v of message.keyspaces) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.target !== "") {
+      writer.uint32(34).string(message.target);
+    }
+    if (message.prefix.length !== 0) {
+      writer.uint32(42).bytes(message.prefix);
+    }
+    if (message.atMs !== undefined) {
+      writer.uint32(49).double(message.atMs);
+    }
+    if (message.exact !== false) {
+      writer.uint32(56).bool(message.exact);
+    }
+    if (message.partitionCount !== 0) {
+      writer.uint32(64).uint32(message.partitionCount);
+    }
+    if (message.replicationFactor !== 0) {
+      writer.uint32(72).uint32(message.replicationFactor);
+    }
+    if (message.minInSync !== 0) {
+      writer.uint32(80).uint32(message.minInSync);
+    }
+    if (message.policy !== 0) {
+      writer.uint32(88).int32(message.policy);
+    }
+    if (message.bytesPerSecond !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytesPerSecond)) !== BigInt(message.bytesPerSecond)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytesPerSecond) of type uint64 too large");
+      }
+      writer.uint32(96).uint64(BigInt(message.bytesPerSecond));
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestoreBackupRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestoreBackupRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.archive = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keyspaces.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.target = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.prefix = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 6: {
+            if (tag !== 49) {
+              break;
+            }
+
+            message.atMs = reader.double();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.exact = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.partitionCount = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.replicationFactor = reader.uint32();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.minInSync = reader.uint32();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.policy = reader.int32() as any;
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.bytesPerSecond = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RestoreBackupRequest {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      archive: isSet(object.archive) ? globalThis.String(object.archive) : "",
+      keyspaces: globalThis.Array.isArray(object?.keyspaces)
+        ? object.keyspaces.map((e: any) => globalThis.String(e))
+        : [],
+      target: isSet(object.target) ? globalThis.String(object.target) : "",
+      prefix: isSet(object.prefix) ? Buffer.from(bytesFromBase64(object.prefix)) : Buffer.alloc(0),
+      atMs: isSet(object.atMs)
+        ? globalThis.Number(object.atMs)
+        : isSet(object.at_ms)
+        ? globalThis.Number(object.at_ms)
+        : undefined,
+      exact: isSet(object.exact) ? globalThis.Boolean(object.exact) : false,
+      partitionCount: isSet(object.partitionCount)
+        ? globalThis.Number(object.partitionCount)
+        : isSet(object.partition_count)
+        ? globalThis.Number(object.partition_count)
+        : 0,
+      replicationFactor: isSet(object.replicationFactor)
+        ? globalThis.Number(object.replicationFactor)
+        : isSet(object.replication_factor)
+        ? globalThis.Number(object.replication_factor)
+        : 0,
+      minInSync: isSet(object.minInSync)
+        ? globalThis.Number(object.minInSync)
+        : isSet(object.min_in_sync)
+        ? globalThis.Number(object.min_in_sync)
+        : 0,
+      policy: isSet(object.policy) ? restorePolicyFromJSON(object.policy) : 0,
+      bytesPerSecond: isSet(object.bytesPerSecond)
+        ? globalThis.Number(object.bytesPerSecond)
+        : isSet(object.bytes_per_second)
+        ? globalThis.Number(object.bytes_per_second)
+        : 0,
+    };
+  },
+
+  toJSON(message: RestoreBackupRequest): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.archive !== "") {
+      obj.archive = message.archive;
+    }
+    if (message.keyspaces?.length) {
+      obj.keyspaces = message.keyspaces;
+    }
+    if (message.target !== "") {
+      obj.target = message.target;
+    }
+    if (message.prefix.length !== 0) {
+      obj.prefix = base64FromBytes(message.prefix);
+    }
+    if (message.atMs !== undefined) {
+      obj.atMs = floatToJson(message.atMs);
+    }
+    if (message.exact !== false) {
+      obj.exact = message.exact;
+    }
+    if (message.partitionCount !== 0) {
+      obj.partitionCount = Math.round(message.partitionCount);
+    }
+    if (message.replicationFactor !== 0) {
+      obj.replicationFactor = Math.round(message.replicationFactor);
+    }
+    if (message.minInSync !== 0) {
+      obj.minInSync = Math.round(message.minInSync);
+    }
+    if (message.policy !== 0) {
+      obj.policy = restorePolicyToJSON(message.policy);
+    }
+    if (message.bytesPerSecond !== 0) {
+      obj.bytesPerSecond = globalThis.Number(message.bytesPerSecond);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RestoreBackupRequest>): RestoreBackupRequest {
+    return RestoreBackupRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RestoreBackupRequest>): RestoreBackupRequest {
+    const message = createBaseRestoreBackupRequest();
+    message.id = object.id ?? "";
+    message.archive = object.archive ?? "";
+    message.keyspaces = object.keyspaces?.map((e) => e) || [];
+    message.target = object.target ?? "";
+    message.prefix = object.prefix ?? Buffer.alloc(0);
+    message.atMs = object.atMs ?? undefined;
+    message.exact = object.exact ?? false;
+    message.partitionCount = object.partitionCount ?? 0;
+    message.replicationFactor = object.replicationFactor ?? 0;
+    message.minInSync = object.minInSync ?? 0;
+    message.policy = object.policy ?? 0;
+    message.bytesPerSecond = object.bytesPerSecond ?? 0;
+    return message;
+  },
+};
+
+function createBaseRestoreBackupResponse(): RestoreBackupResponse {
+  return { job: undefined };
+}
+
+export const RestoreBackupResponse: MessageFns<RestoreBackupResponse> = {
+  encode(message: RestoreBackupResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.job !== undefined) {
+      BackupJob.encode(message.job, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestoreBackupResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestoreBackupResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.job = BackupJob.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RestoreBackupResponse {
+    return { job: isSet(object.job) ? BackupJob.fromJSON(object.job) : undefined };
+  },
+
+  toJSON(message: RestoreBackupResponse): unknown {
+    const obj: any = {};
+    if (message.job !== undefined) {
+      obj.job = BackupJob.toJSON(message.job);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RestoreBackupResponse>): RestoreBackupResponse {
+    return RestoreBackupResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RestoreBackupResponse>): RestoreBackupResponse {
+    const message = createBaseRestoreBackupResponse();
+    message.job = (object.job !== undefined && object.job !== null) ? BackupJob.fromPartial(object.job) : undefined;
+    return message;
+  },
+};
+
+function createBaseRestoreResult(): RestoreResult {
+  return { archives: [], atMs: 0, keyspaces: [], tookMs: 0 };
+}
+
+export const RestoreResult: MessageFns<RestoreResult> = {
+  encode(message: RestoreResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.archives) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.atMs !== 0) {
+      writer.uint32(17).double(message.atMs);
+    }
+    for (const v of message.keyspaces) {
+      RestoredKeyspace.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.tookMs !== 0) {
+      writer.uint32(33).double(message.tookMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestoreResult {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestoreResult();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.archives.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.atMs = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keyspaces.push(RestoredKeyspace.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.tookMs = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RestoreResult {
+    return {
+      archives: globalThis.Array.isArray(object?.archives) ? object.archives.map((e: any) => globalThis.String(e)) : [],
+      atMs: isSet(object.atMs)
+        ? globalThis.Number(object.atMs)
+        : isSet(object.at_ms)
+        ? globalThis.Number(object.at_ms)
+        : 0,
+      keyspaces: globalThis.Array.isArray(object?.keyspaces)
+        ? object.keyspaces.map((e: any) => RestoredKeyspace.fromJSON(e))
+        : [],
+      tookMs: isSet(object.tookMs)
+        ? globalThis.Number(object.tookMs)
+        : isSet(object.took_ms)
+        ? globalThis.Number(object.took_ms)
+        : 0,
+    };
+  },
+
+  toJSON(message: RestoreResult): unknown {
+    const obj: any = {};
+    if (message.archives?.length) {
+      obj.archives = message.archives;
+    }
+    if (message.atMs !== 0) {
+      obj.atMs = floatToJson(message.atMs);
+    }
+    if (message.keyspaces?.length) {
+      obj.keyspaces = message.keyspaces.map((e) => RestoredKeyspace.toJSON(e));
+    }
+    if (message.tookMs !== 0) {
+      obj.tookMs = floatToJson(message.tookMs);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RestoreResult>): RestoreResult {
+    return RestoreResult.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RestoreResult>): RestoreResult {
+    const message = createBaseRestoreResult();
+    message.archives = object.archives?.map((e) => e) || [];
+    message.atMs = object.atMs ?? 0;
+    message.keyspaces = object.keyspaces?.map((e) => RestoredKeyspace.fromPartial(e)) || [];
+    message.tookMs = object.tookMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseRestoredKeyspace(): RestoredKeyspace {
+  return { source: "", keyspace: "", name: "", entries: 0, comparedEntries: 0, partitions: 0 };
+}
+
+export const RestoredKeyspace: MessageFns<RestoredKeyspace> = {
+  encode(message: RestoredKeyspace, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.source !== "") {
+      writer.uint32(10).string(message.source);
+    }
+    if (message.keyspace !== "") {
+      writer.uint32(18).string(message.keyspace);
+    }
+    if (message.name !== "") {
+      writer.uint32(26).string(message.name);
+    }
+    if (message.entries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.entries)) !== BigInt(message.entries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.entries) of type uint64 too large");
+      }
+      writer.uint32(32).uint64(BigInt(message.entries));
+    }
+    if (message.comparedEntries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.comparedEntries)) !== BigInt(message.comparedEntries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.comparedEntries) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.comparedEntries));
+    }
+    if (message.partitions !== 0) {
+      writer.uint32(48).uint32(message.partitions);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestoredKeyspace {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestoredKeyspace();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.source = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.entries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.comparedEntries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.partitions = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RestoredKeyspace {
+    return {
+      source: isSet(object.source) ? globalThis.String(object.source) : "",
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      entries: isSet(object.entries) ? globalThis.Number(object.entries) : 0,
+      comparedEntries: isSet(object.comparedEntries)
+        ? globalThis.Number(object.comparedEntries)
+        : isSet(object.compared_entries)
+        ? globalThis.Number(object.compared_entries)
+        : 0,
+      partitions: isSet(object.partitions) ? globalThis.Number(object.partitions) : 0,
+    };
+  },
+
+  toJSON(message: RestoredKeyspace): unknown {
+    const obj: any = {};
+    if (message.source !== "") {
+      obj.source = message.source;
+    }
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.entries !== 0) {
+      obj.entries = globalThis.Number(message.entries);
+    }
+    if (message.comparedEntries !== 0) {
+      obj.comparedEntries = globalThis.Number(message.comparedEntries);
+    }
+    if (message.partitions !== 0) {
+      obj.partitions = Math.round(message.partitions);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RestoredKeyspace>): RestoredKeyspace {
+    return RestoredKeyspace.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RestoredKeyspace>): RestoredKeyspace {
+    const message = createBaseRestoredKeyspace();
+    message.source = object.source ?? "";
+    message.keyspace = object.keyspace ?? "";
+    message.name = object.name ?? "";
+    message.entries = object.entries ?? 0;
+    message.comparedEntries = object.comparedEntries ?? 0;
+    message.partitions = object.partitions ?? 0;
+    return message;
+  },
+};
+
+function createBaseVerifyBackupRequest(): VerifyBackupRequest {
+  return { id: "", archive: "", bytesOnly: false };
+}
+
+export const VerifyBackupRequest: MessageFns<VerifyBackupRequest> = {
+  encode(message: VerifyBackupRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.archive !== "") {
+      writer.uint32(18).string(message.archive);
+    }
+    if (message.bytesOnly !== false) {
+      writer.uint32(24).bool(message.bytesOnly);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VerifyBackupRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVerifyBackupRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.archive = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.bytesOnly = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): VerifyBackupRequest {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      archive: isSet(object.archive) ? globalThis.String(object.archive) : "",
+      bytesOnly: isSet(object.bytesOnly)
+        ? globalThis.Boolean(object.bytesOnly)
+        : isSet(object.bytes_only)
+        ? globalThis.Boolean(object.bytes_only)
+        : false,
+    };
+  },
+
+  toJSON(message: VerifyBackupRequest): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.archive !== "") {
+      obj.archive = message.archive;
+    }
+    if (message.bytesOnly !== false) {
+      obj.bytesOnly = message.bytesOnly;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<VerifyBackupRequest>): VerifyBackupRequest {
+    return VerifyBackupRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<VerifyBackupRequest>): VerifyBackupRequest {
+    const message = createBaseVerifyBackupRequest();
+    message.id = object.id ?? "";
+    message.archive = object.archive ?? "";
+    message.bytesOnly = object.bytesOnly ?? false;
+    return message;
+  },
+};
+
+function createBaseVerifyBackupResponse(): VerifyBackupResponse {
+  return { job: undefined };
+}
+
+export const VerifyBackupResponse: MessageFns<VerifyBackupResponse> = {
+  encode(message: VerifyBackupResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.job !== undefined) {
+      BackupJob.encode(message.job, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VerifyBackupResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVerifyBackupResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.job = BackupJob.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): VerifyBackupResponse {
+    return { job: isSet(object.job) ? BackupJob.fromJSON(object.job) : undefined };
+  },
+
+  toJSON(message: VerifyBackupResponse): unknown {
+    const obj: any = {};
+    if (message.job !== undefined) {
+      obj.job = BackupJob.toJSON(message.job);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<VerifyBackupResponse>): VerifyBackupResponse {
+    return VerifyBackupResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<VerifyBackupResponse>): VerifyBackupResponse {
+    const message = createBaseVerifyBackupResponse();
+    message.job = (object.job !== undefined && object.job !== null) ? BackupJob.fromPartial(object.job) : undefined;
+    return message;
+  },
+};
+
+function createBaseVerifyResult(): VerifyResult {
+  return {
+    archives: [],
+    chunks: 0,
+    storedBytes: 0,
+    entries: 0,
+    rangesEqual: 0,
+    rangesWithoutDigest: 0,
+    damages: [],
+    damagesTotal: 0,
+    tookMs: 0,
+  };
+}
+
+export const VerifyResult: MessageFns<VerifyResult> = {
+  encode(message: VerifyResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.archives) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.chunks !== 0) {
+      writer.uint32(16).uint32(message.chunks);
+    }
+    if (message.storedBytes !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.storedBytes)) !== BigInt(message.storedBytes)) {
+        throw new globalThis.Error("value provided for field BigInt(message.storedBytes) of type uint64 too large");
+      }
+      writer.uint32(24).uint64(BigInt(message.storedBytes));
+    }
+    if (message.entries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.entries)) !== BigInt(message.entries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.entries) of type uint64 too large");
+      }
+      writer.uint32(32).uint64(BigInt(message.entries));
+    }
+    if (message.rangesEqual !== 0) {
+      writer.uint32(40).uint32(message.rangesEqual);
+    }
+    if (message.rangesWithoutDigest !== 0) {
+      writer.uint32(48).uint32(message.rangesWithoutDigest);
+    }
+    for (const v of message.damages) {
+      ArchiveDamage.encode(v!, writer.uint32(58).fork()).join();
+    }
+    if (message.damagesTotal !== 0) {
+      writer.uint32(64).uint32(message.damagesTotal);
+    }
+    if (message.tookMs !== 0) {
+      writer.uint32(73).double(message.tookMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): VerifyResult {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseVerifyResult();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.archives.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.chunks = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.storedBytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.entries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.rangesEqual = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.rangesWithoutDigest = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.damages.push(ArchiveDamage.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.damagesTotal = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 73) {
+              break;
+            }
+
+            message.tookMs = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): VerifyResult {
+    return {
+      archives: globalThis.Array.isArray(object?.archives) ? object.archives.map((e: any) => globalThis.String(e)) : [],
+      chunks: isSet(object.chunks) ? globalThis.Number(object.chunks) : 0,
+      storedBytes: isSet(object.storedBytes)
+        ? globalThis.Number(object.storedBytes)
+        : isSet(object.stored_bytes)
+        ? globalThis.Number(object.stored_bytes)
+        : 0,
+      entries: isSet(object.entries) ? globalThis.Number(object.entries) : 0,
+      rangesEqual: isSet(object.rangesEqual)
+        ? globalThis.Number(object.rangesEqual)
+        : isSet(object.ranges_equal)
+        ? globalThis.Number(object.ranges_equal)
+        : 0,
+      rangesWithoutDigest: isSet(object.rangesWithoutDigest)
+        ? globalThis.Number(object.rangesWithoutDigest)
+        : isSet(object.ranges_without_digest)
+        ? globalThis.Number(object.ranges_without_digest)
+        : 0,
+      damages: globalThis.Array.isArray(object?.damages)
+        ? object.damages.map((e: any) => ArchiveDamage.fromJSON(e))
+        : [],
+      damagesTotal: isSet(object.damagesTotal)
+        ? globalThis.Number(object.damagesTotal)
+        : isSet(object.damages_total)
+        ? globalThis.Number(object.damages_total)
+        : 0,
+      tookMs: isSet(object.tookMs)
+        ? globalThis.Number(object.tookMs)
+        : isSet(object.took_ms)
+        ? globalThis.Number(object.took_ms)
+        : 0,
+    };
+  },
+
+  toJSON(message: VerifyResult): unknown {
+    const obj: any = {};
+    if (message.archives?.length) {
+      obj.archives = message.archives;
+    }
+    if (message.chunks !== 0) {
+      obj.chunks = Math.round(message.chunks);
+    }
+    if (message.storedBytes !== 0) {
+      obj.storedBytes = globalThis.Number(message.storedBytes);
+    }
+    if (message.entries !== 0) {
+      obj.entries = globalThis.Number(message.entries);
+    }
+    if (message.rangesEqual !== 0) {
+      obj.rangesEqual = Math.round(message.rangesEqual);
+    }
+    if (message.rangesWithoutDigest !== 0) {
+      obj.rangesWithoutDigest = Math.round(message.rangesWithoutDigest);
+    }
+    if (message.damages?.length) {
+      obj.damages = message.damages.map((e) => ArchiveDamage.toJSON(e));
+    }
+    if (message.damagesTotal !== 0) {
+      obj.damagesTotal = Math.round(message.damagesTotal);
+    }
+    if (message.tookMs !== 0) {
+      obj.tookMs = floatToJson(message.tookMs);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<VerifyResult>): VerifyResult {
+    return VerifyResult.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<VerifyResult>): VerifyResult {
+    const message = createBaseVerifyResult();
+    message.archives = object.archives?.map((e) => e) || [];
+    message.chunks = object.chunks ?? 0;
+    message.storedBytes = object.storedBytes ?? 0;
+    message.entries = object.entries ?? 0;
+    message.rangesEqual = object.rangesEqual ?? 0;
+    message.rangesWithoutDigest = object.rangesWithoutDigest ?? 0;
+    message.damages = object.damages?.map((e) => ArchiveDamage.fromPartial(e)) || [];
+    message.damagesTotal = object.damagesTotal ?? 0;
+    message.tookMs = object.tookMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseArchiveDamage(): ArchiveDamage {
+  return { archive: "", keyspace: "", partition: undefined, chunk: "", damage: "", problem: "" };
+}
+
+export const ArchiveDamage: MessageFns<ArchiveDamage> = {
+  encode(message: ArchiveDamage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.archive !== "") {
+      writer.uint32(10).string(message.archive);
+    }
+    if (message.keyspace !== "") {
+      writer.uint32(18).string(message.keyspace);
+    }
+    if (message.partition !== undefined) {
+      writer.uint32(24).uint32(message.partition);
+    }
+    if (message.chunk !== "") {
+      writer.uint32(34).string(message.chunk);
+    }
+    if (message.damage !== "") {
+      writer.uint32(42).string(message.damage);
+    }
+    if (message.problem !== "") {
+      writer.uint32(50).string(message.problem);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ArchiveDamage {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseArchiveDamage();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.archive = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.chunk = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.damage = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ArchiveDamage {
+    return {
+      archive: isSet(object.archive) ? globalThis.String(object.archive) : "",
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      partition: isSet(object.partition) ? globalThis.Number(object.partition) : undefined,
+      chunk: isSet(object.chunk) ? globalThis.String(object.chunk) : "",
+      damage: isSet(object.damage) ? globalThis.String(object.damage) : "",
+      problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
+    };
+  },
+
+  toJSON(message: ArchiveDamage): unknown {
+    const obj: any = {};
+    if (message.archive !== "") {
+      obj.archive = message.archive;
+    }
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.partition !== undefined) {
+      obj.partition = Math.round(message.partition);
+    }
+    if (message.chunk !== "") {
+      obj.chunk = message.chunk;
+    }
+    if (message.damage !== "") {
+      obj.damage = message.damage;
+    }
+    if (message.problem !== "") {
+      obj.problem = message.problem;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ArchiveDamage>): ArchiveDamage {
+    return ArchiveDamage.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ArchiveDamage>): ArchiveDamage {
+    const message = createBaseArchiveDamage();
+    message.archive = object.archive ?? "";
+    message.keyspace = object.keyspace ?? "";
+    message.partition = object.partition ?? undefined;
+    message.chunk = object.chunk ?? "";
+    message.damage = object.damage ?? "";
+    message.problem = object.problem ?? "";
+    return message;
+  },
+};
+
+function createBaseListBackupJobsRequest(): ListBackupJobsRequest {
+  return { kind: 0, active: false };
+}
+
+export const ListBackupJobsRequest: MessageFns<ListBackupJobsRequest> = {
+  encode(message: ListBackupJobsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kind !== 0) {
+      writer.uint32(8).int32(message.kind);
+    }
+    if (message.active !== false) {
+      writer.uint32(16).bool(message.active);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListBackupJobsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListBackupJobsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.kind = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.active = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListBackupJobsRequest {
+    return {
+      kind: isSet(object.kind) ? backupJobKindFromJSON(object.kind) : 0,
+      active: isSet(object.active) ? globalThis.Boolean(object.active) : false,
+    };
+  },
+
+  toJSON(message: ListBackupJobsRequest): unknown {
+    const obj: any = {};
+    if (message.kind !== 0) {
+      obj.kind = backupJobKindToJSON(message.kind);
+    }
+    if (message.active !== false) {
+      obj.active = message.active;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListBackupJobsRequest>): ListBackupJobsRequest {
+    return ListBackupJobsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListBackupJobsRequest>): ListBackupJobsRequest {
+    const message = createBaseListBackupJobsRequest();
+    message.kind = object.kind ?? 0;
+    message.active = object.active ?? false;
+    return message;
+  },
+};
+
+function createBaseListBackupJobsResponse(): ListBackupJobsResponse {
+  return { jobs: [] };
+}
+
+export const ListBackupJobsResponse: MessageFns<ListBackupJobsResponse> = {
+  encode(message: ListBackupJobsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.jobs) {
+      BackupJob.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListBackupJobsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListBackupJobsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobs.push(BackupJob.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListBackupJobsResponse {
+    return { jobs: globalThis.Array.isArray(object?.jobs) ? object.jobs.map((e: any) => BackupJob.fromJSON(e)) : [] };
+  },
+
+  toJSON(message: ListBackupJobsResponse): unknown {
+    const obj: any = {};
+    if (message.jobs?.length) {
+      obj.jobs = message.jobs.map((e) => BackupJob.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListBackupJobsResponse>): ListBackupJobsResponse {
+    return ListBackupJobsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListBackupJobsResponse>): ListBackupJobsResponse {
+    const message = createBaseListBackupJobsResponse();
+    message.jobs = object.jobs?.map((e) => BackupJob.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseGetBackupJobRequest(): GetBackupJobRequest {
+  return { id: "" };
+}
+
+export const GetBackupJobRequest: MessageFns<GetBackupJobRequest> = {
+  encode(message: GetBackupJobRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetBackupJobRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetBackupJobRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetBackupJobRequest {
+    return { id: isSet(object.id) ? globalThis.String(object.id) : "" };
+  },
+
+  toJSON(message: GetBackupJobRequest): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetBackupJobRequest>): GetBackupJobRequest {
+    return GetBackupJobRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetBackupJobRequest>): GetBackupJobRequest {
+    const message = createBaseGetBackupJobRequest();
+    message.id = object.id ?? "";
+    return message;
+  },
+};
+
+function createBaseGetBackupJobResponse(): GetBackupJobResponse {
+  return { job: undefined };
+}
+
+export const GetBackupJobResponse: MessageFns<GetBackupJobResponse> = {
+  encode(message: GetBackupJobResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.job !== undefined) {
+      BackupJob.encode(message.job, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetBackupJobResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetBackupJobResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.job = BackupJob.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetBackupJobResponse {
+    return { job: isSet(object.job) ? BackupJob.fromJSON(object.job) : undefined };
+  },
+
+  toJSON(message: GetBackupJobResponse): unknown {
+    const obj: any = {};
+    if (message.job !== undefined) {
+      obj.job = BackupJob.toJSON(message.job);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetBackupJobResponse>): GetBackupJobResponse {
+    return GetBackupJobResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetBackupJobResponse>): GetBackupJobResponse {
+    const message = createBaseGetBackupJobResponse();
+    message.job = (object.job !== undefined && object.job !== null) ? BackupJob.fromPartial(object.job) : undefined;
+    return message;
+  },
+};
+
+function createBaseWatchBackupJobRequest(): WatchBackupJobRequest {
+  return { id: "", intervalMs: 0 };
+}
+
+export const WatchBackupJobRequest: MessageFns<WatchBackupJobRequest> = {
+  encode(message: WatchBackupJobRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.intervalMs !== 0) {
+      writer.uint32(16).uint32(message.intervalMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchBackupJobRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchBackupJobRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.intervalMs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WatchBackupJobRequest {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      intervalMs: isSet(object.intervalMs)
+        ? globalThis.Number(object.intervalMs)
+        : isSet(object.interval_ms)
+        ? globalThis.Number(object.interval_ms)
+        : 0,
+    };
+  },
+
+  toJSON(message: WatchBackupJobRequest): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.intervalMs !== 0) {
+      obj.intervalMs = Math.round(message.intervalMs);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<WatchBackupJobRequest>): WatchBackupJobRequest {
+    return WatchBackupJobRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchBackupJobRequest>): WatchBackupJobRequest {
+    const message = createBaseWatchBackupJobRequest();
+    message.id = object.id ?? "";
+    message.intervalMs = object.intervalMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseWatchBackupJobResponse(): WatchBackupJobResponse {
+  return { job: undefined };
+}
+
+export const WatchBackupJobResponse: MessageFns<WatchBackupJobResponse> = {
+  encode(message: WatchBackupJobResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.job !== undefined) {
+      BackupJob.encode(message.job, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchBackupJobResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchBackupJobResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.job = BackupJob.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WatchBackupJobResponse {
+    return { job: isSet(object.job) ? BackupJob.fromJSON(object.job) : undefined };
+  },
+
+  toJSON(message: WatchBackupJobResponse): unknown {
+    const obj: any = {};
+    if (message.job !== undefined) {
+      obj.job = BackupJob.toJSON(message.job);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<WatchBackupJobResponse>): WatchBackupJobResponse {
+    return WatchBackupJobResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchBackupJobResponse>): WatchBackupJobResponse {
+    const message = createBaseWatchBackupJobResponse();
+    message.job = (object.job !== undefined && object.job !== null) ? BackupJob.fromPartial(object.job) : undefined;
+    return message;
+  },
+};
+
+function createBaseCancelBackupJobRequest(): CancelBackupJobRequest {
+  return { id: "" };
+}
+
+export const CancelBackupJobRequest: MessageFns<CancelBackupJobRequest> = {
+  encode(message: CancelBackupJobRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CancelBackupJobRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCancelBackupJobRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CancelBackupJobRequest {
+    return { id: isSet(object.id) ? globalThis.String(object.id) : "" };
+  },
+
+  toJSON(message: CancelBackupJobRequest): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<CancelBackupJobRequest>): CancelBackupJobRequest {
+    return CancelBackupJobRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CancelBackupJobRequest>): CancelBackupJobRequest {
+    const message = createBaseCancelBackupJobRequest();
+    message.id = object.id ?? "";
+    return message;
+  },
+};
+
+function createBaseCancelBackupJobResponse(): CancelBackupJobResponse {
+  return { job: undefined };
+}
+
+export const CancelBackupJobResponse: MessageFns<CancelBackupJobResponse> = {
+  encode(message: CancelBackupJobResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.job !== undefined) {
+      BackupJob.encode(message.job, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CancelBackupJobResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCancelBackupJobResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.job = BackupJob.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CancelBackupJobResponse {
+    return { job: isSet(object.job) ? BackupJob.fromJSON(object.job) : undefined };
+  },
+
+  toJSON(message: CancelBackupJobResponse): unknown {
+    const obj: any = {};
+    if (message.job !== undefined) {
+      obj.job = BackupJob.toJSON(message.job);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<CancelBackupJobResponse>): CancelBackupJobResponse {
+    return CancelBackupJobResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CancelBackupJobResponse>): CancelBackupJobResponse {
+    const message = createBaseCancelBackupJobResponse();
+    message.job = (object.job !== undefined && object.job !== null) ? BackupJob.fromPartial(object.job) : undefined;
+    return message;
+  },
+};
+
+function createBaseArchiveInfo(): ArchiveInfo {
+  return {
+    id: "",
+    kind: 0,
+    parent: "",
+    cutAtMs: 0,
+    startedAtMs: 0,
+    finishedAtMs: 0,
+    clusterId: "",
+    writtenBy: "",
+    keyId: "",
+    chunks: 0,
+    entries: 0,
+    contentBytes: 0,
+    storedBytes: 0,
+    keyspaces: [],
+    problem: "",
+  };
+}
+
+export const ArchiveInfo: MessageFns<ArchiveInfo> = {
+  encode(message: ArchiveInfo, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.kind !== 0) {
+      writer.uint32(16).int32(message.kind);
+    }
+    if (message.parent !== "") {
+      writer.uint32(26).string(message.parent);
+    }
+    if (message.cutAtMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.cutAtMs)) !== BigInt(message.cutAtMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.cutAtMs) of type uint64 too large");
+      }
+      writer.uint32(32).uint64(BigInt(message.cutAtMs));
+    }
+    if (message.startedAtMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.startedAtMs)) !== BigInt(message.startedAtMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.startedAtMs) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.startedAtMs));
+    }
+    if (message.finishedAtMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.finishedAtMs)) !== BigInt(message.finishedAtMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.finishedAtMs) of type uint64 too large");
+      }
+      writer.uint32(48).uint64(BigInt(message.finishedAtMs));
+    }
+    if (message.clusterId !== "") {
+      writer.uint32(58).string(message.clusterId);
+    }
+    if (message.writtenBy !== "") {
+      writer.uint32(66).string(message.writtenBy);
+    }
+    if (message.keyId !== "") {
+      writer.uint32(74).string(message.keyId);
+    }
+    if (message.chunks !== 0) {
+      writer.uint32(80).uint32(message.chunks);
+    }
+    if (message.entries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.entries)) !== BigInt(message.entries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.entries) of type uint64 too large");
+      }
+      writer.uint32(88).uint64(BigInt(message.entries));
+    }
+    if (message.contentBytes !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.contentBytes)) !== BigInt(message.contentBytes)) {
+        throw new globalThis.Error("value provided for field BigInt(message.contentBytes) of type uint64 too large");
+      }
+      writer.uint32(96).uint64(BigInt(message.contentBytes));
+    }
+    if (message.storedBytes !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.storedBytes)) !== BigInt(message.storedBytes)) {
+        throw new globalThis.Error("value provided for field BigInt(message.storedBytes) of type uint64 too large");
+      }
+      writer.uint32(104).uint64(BigInt(message.storedBytes));
+    }
+    for (const v of message.keyspaces) {
+      ArchivedKeyspaceInfo.encode(v!, writer.uint32(114).fork()).join();
+    }
+    if (message.problem !== "") {
+      writer.uint32(122).string(message.problem);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ArchiveInfo {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseArchiveInfo();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.kind = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.parent = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.cutAtMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.startedAtMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.finishedAtMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.clusterId = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.writtenBy = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.keyId = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.chunks = reader.uint32();
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.entries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.contentBytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.storedBytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.keyspaces.push(ArchivedKeyspaceInfo.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ArchiveInfo {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      kind: isSet(object.kind) ? archiveKindFromJSON(object.kind) : 0,
+      parent: isSet(object.parent) ? globalThis.String(object.parent) : "",
+      cutAtMs: isSet(object.cutAtMs)
+        ? globalThis.Number(object.cutAtMs)
+        : isSet(object.cut_at_ms)
+        ? globalThis.Number(object.cut_at_ms)
+        : 0,
+      startedAtMs: isSet(object.startedAtMs)
+        ? globalThis.Number(object.startedAtMs)
+        : isSet(object.started_at_ms)
+        ? globalThis.Number(object.started_at_ms)
+        : 0,
+      finishedAtMs: isSet(object.finishedAtMs)
+        ? globalThis.Number(object.finishedAtMs)
+        : isSet(object.finished_at_ms)
+        ? globalThis.Number(object.finished_at_ms)
+        : 0,
+      clusterId: isSet(object.clusterId)
+        ? globalThis.String(object.clusterId)
+        : isSet(object.cluster_id)
+        ? globalThis.String(object.cluster_id)
+        : "",
+      writtenBy: isSet(object.writtenBy)
+        ? globalThis.String(object.writtenBy)
+        : isSet(object.written_by)
+        ? globalThis.String(object.written_by)
+        : "",
+      keyId: isSet(object.keyId)
+        ? globalThis.String(object.keyId)
+        : isSet(object.key_id)
+        ? globalThis.String(object.key_id)
+        : "",
+      chunks: isSet(object.chunks) ? globalThis.Number(object.chunks) : 0,
+      entries: isSet(object.entries) ? globalThis.Number(object.entries) : 0,
+      contentBytes: isSet(object.contentBytes)
+        ? globalThis.Number(object.contentBytes)
+        : isSet(object.content_bytes)
+        ? globalThis.Number(object.content_bytes)
+        : 0,
+      storedBytes: isSet(object.storedBytes)
+        ? globalThis.Number(object.storedBytes)
+        : isSet(object.stored_bytes)
+        ? globalThis.Number(object.stored_bytes)
+        : 0,
+      keyspaces: globalThis.Array.isArray(object?.keyspaces)
+        ? object.keyspaces.map((e: any) => ArchivedKeyspaceInfo.fromJSON(e))
+        : [],
+      problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
+    };
+  },
+
+  toJSON(message: ArchiveInfo): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.kind !== 0) {
+      obj.kind = archiveKindToJSON(message.kind);
+    }
+    if (message.parent !== "") {
+      obj.parent = message.parent;
+    }
+    if (message.cutAtMs !== 0) {
+      obj.cutAtMs = globalThis.Number(message.cutAtMs);
+    }
+    if (message.startedAtMs !== 0) {
+      obj.startedAtMs = globalThis.Number(message.startedAtMs);
+    }
+    if (message.finishedAtMs !== 0) {
+      obj.finishedAtMs = globalThis.Number(message.finishedAtMs);
+    }
+    if (message.clusterId !== "") {
+      obj.clusterId = message.clusterId;
+    }
+    if (message.writtenBy !== "") {
+      obj.writtenBy = message.writtenBy;
+    }
+    if (message.keyId !== "") {
+      obj.keyId = message.keyId;
+    }
+    if (message.chunks !== 0) {
+      obj.chunks = Math.round(message.chunks);
+    }
+    if (message.entries !== 0) {
+      obj.entries = globalThis.Number(message.entries);
+    }
+    if (message.contentBytes !== 0) {
+      obj.contentBytes = globalThis.Number(message.contentBytes);
+    }
+    if (message.storedBytes !== 0) {
+      obj.storedBytes = globalThis.Number(message.storedBytes);
+    }
+    if (message.keyspaces?.length) {
+      obj.keyspaces = message.keyspaces.map((e) => ArchivedKeyspaceInfo.toJSON(e));
+    }
+    if (message.problem !== "") {
+      obj.problem = message.problem;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ArchiveInfo>): ArchiveInfo {
+    return ArchiveInfo.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ArchiveInfo>): ArchiveInfo {
+    const message = createBaseArchiveInfo();
+    message.id = object.id ?? "";
+    message.kind = object.kind ?? 0;
+    message.parent = object.parent ?? "";
+    message.cutAtMs = object.cutAtMs ?? 0;
+    message.startedAtMs = object.startedAtMs ?? 0;
+    message.finishedAtMs = object.finishedAtMs ?? 0;
+    message.clusterId = object.clusterId ?? "";
+    message.writtenBy = object.writtenBy ?? "";
+    message.keyId = object.keyId ?? "";
+    message.chunks = object.chunks ?? 0;
+    message.entries = object.entries ?? 0;
+    message.contentBytes = object.contentBytes ?? 0;
+    message.storedBytes = object.storedBytes ?? 0;
+    message.keyspaces = object.keyspaces?.map((e) => ArchivedKeyspaceInfo.fromPartial(e)) || [];
+    message.problem = object.problem ?? "";
+    return message;
+  },
+};
+
+function createBaseArchivedKeyspaceInfo(): ArchivedKeyspaceInfo {
+  return { name: "", partitions: 0, entries: 0, contentBytes: 0, storedBytes: 0 };
+}
+
+export const ArchivedKeyspaceInfo: MessageFns<ArchivedKeyspaceInfo> = {
+  encode(message: ArchivedKeyspaceInfo, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.partitions !== 0) {
+      writer.uint32(16).uint32(message.partitions);
+    }
+    if (message.entries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.entries)) !== BigInt(message.entries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.entries) of type uint64 too large");
+      }
+      writer.uint32(24).uint64(BigInt(message.entries));
+    }
+    if (message.contentBytes !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.contentBytes)) !== BigInt(message.contentBytes)) {
+        throw new globalThis.Error("value provided for field BigInt(message.contentBytes) of type uint64 too large");
+      }
+      writer.uint32(32).uint64(BigInt(message.contentBytes));
+    }
+    if (message.storedBytes !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.storedBytes)) !== BigInt(message.storedBytes)) {
+        throw new globalThis.Error("value provided for field BigInt(message.storedBytes) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.storedBytes));
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ArchivedKeyspaceInfo {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseArchivedKeyspaceInfo();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.partitions = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.entries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.contentBytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.storedBytes = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ArchivedKeyspaceInfo {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      partitions: isSet(object.partitions) ? globalThis.Number(object.partitions) : 0,
+      entries: isSet(object.entries) ? globalThis.Number(object.entries) : 0,
+      contentBytes: isSet(object.contentBytes)
+        ? globalThis.Number(object.contentBytes)
+        : isSet(object.content_bytes)
+        ? globalThis.Number(object.content_bytes)
+        : 0,
+      storedBytes: isSet(object.storedBytes)
+        ? globalThis.Number(object.storedBytes)
+        : isSet(object.stored_bytes)
+        ? globalThis.Number(object.stored_bytes)
+        : 0,
+    };
+  },
+
+  toJSON(message: ArchivedKeyspaceInfo): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.partitions !== 0) {
+      obj.partitions = Math.round(message.partitions);
+    }
+    if (message.entries !== 0) {
+      obj.entries = globalThis.Number(message.entries);
+    }
+    if (message.contentBytes !== 0) {
+      obj.contentBytes = globalThis.Number(message.contentBytes);
+    }
+    if (message.storedBytes !== 0) {
+      obj.storedBytes = globalThis.Number(message.storedBytes);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ArchivedKeyspaceInfo>): ArchivedKeyspaceInfo {
+    return ArchivedKeyspaceInfo.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ArchivedKeyspaceInfo>): ArchivedKeyspaceInfo {
+    const message = createBaseArchivedKeyspaceInfo();
+    message.name = object.name ?? "";
+    message.partitions = object.partitions ?? 0;
+    message.entries = object.entries ?? 0;
+    message.contentBytes = object.contentBytes ?? 0;
+    message.storedBytes = object.storedBytes ?? 0;
+    return message;
+  },
+};
+
+function createBaseListArchivesRequest(): ListArchivesRequest {
+  return {};
+}
+
+export const ListArchivesRequest: MessageFns<ListArchivesRequest> = {
+  encode(_: ListArchivesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListArchivesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListArchivesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): ListArchivesRequest {
+    return {};
+  },
+
+  toJSON(_: ListArchivesRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListArchivesRequest>): ListArchivesRequest {
+    return ListArchivesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ListArchivesRequest>): ListArchivesRequest {
+    const message = createBaseListArchivesRequest();
+    return message;
+  },
+};
+
+function createBaseListArchivesResponse(): ListArchivesResponse {
+  return { archives: [] };
+}
+
+export const ListArchivesResponse: MessageFns<ListArchivesResponse> = {
+  encode(message: ListArchivesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.archives) {
+      ArchiveInfo.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListArchivesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListArchivesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.archives.push(ArchiveInfo.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListArchivesResponse {
+    return {
+      archives: globalThis.Array.isArray(object?.archives)
+        ? object.archives.map((e: any) => ArchiveInfo.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: ListArchivesResponse): unknown {
+    const obj: any = {};
+    if (message.archives?.length) {
+      obj.archives = message.archives.map((e) => ArchiveInfo.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListArchivesResponse>): ListArchivesResponse {
+    return ListArchivesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListArchivesResponse>): ListArchivesResponse {
+    const message = createBaseListArchivesResponse();
+    message.archives = object.archives?.map((e) => ArchiveInfo.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseGetArchiveRequest(): GetArchiveRequest {
+  return { archive: "" };
+}
+
+export const GetArchiveRequest: MessageFns<GetArchiveRequest> = {
+  encode(message: GetArchiveRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.archive !== "") {
+      writer.uint32(10).string(message.archive);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetArchiveRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetArchiveRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.archive = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetArchiveRequest {
+    return { archive: isSet(object.archive) ? globalThis.String(object.archive) : "" };
+  },
+
+  toJSON(message: GetArchiveRequest): unknown {
+    const obj: any = {};
+    if (message.archive !== "") {
+      obj.archive = message.archive;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetArchiveRequest>): GetArchiveRequest {
+    return GetArchiveRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetArchiveRequest>): GetArchiveRequest {
+    const message = createBaseGetArchiveRequest();
+    message.archive = object.archive ?? "";
+    return message;
+  },
+};
+
+function createBaseGetArchiveResponse(): GetArchiveResponse {
+  return { archive: undefined, chain: [] };
+}
+
+export const GetArchiveResponse: MessageFns<GetArchiveResponse> = {
+  encode(message: GetArchiveResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.archive !== undefined) {
+      ArchiveInfo.encode(message.archive, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.chain) {
+      writer.uint32(18).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetArchiveResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetArchiveResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.archive = ArchiveInfo.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.chain.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetArchiveResponse {
+    return {
+      archive: isSet(object.archive) ? ArchiveInfo.fromJSON(object.archive) : undefined,
+      chain: globalThis.Array.isArray(object?.chain) ? object.chain.map((e: any) => globalThis.String(e)) : [],
+    };
+  },
+
+  toJSON(message: GetArchiveResponse): unknown {
+    const obj: any = {};
+    if (message.archive !== undefined) {
+      obj.archive = ArchiveInfo.toJSON(message.archive);
+    }
+    if (message.chain?.length) {
+      obj.chain = message.chain;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetArchiveResponse>): GetArchiveResponse {
+    return GetArchiveResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetArchiveResponse>): GetArchiveResponse {
+    const message = createBaseGetArchiveResponse();
+    message.archive = (object.archive !== undefined && object.archive !== null)
+      ? ArchiveInfo.fromPartial(object.archive)
+      : undefined;
+    message.chain = object.chain?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseDeleteArchiveRequest(): DeleteArchiveRequest {
+  return { id: "", archives: [] };
+}
+
+export const DeleteArchiveRequest: MessageFns<DeleteArchiveRequest> = {
+  encode(message: DeleteArchiveRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    for (const v of message.archives) {
+      writer.uint32(18).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteArchiveRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteArchiveRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.archives.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DeleteArchiveRequest {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      archives: globalThis.Array.isArray(object?.archives) ? object.archives.map((e: any) => globalThis.String(e)) : [],
+    };
+  },
+
+  toJSON(message: DeleteArchiveRequest): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.archives?.length) {
+      obj.archives = message.archives;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DeleteArchiveRequest>): DeleteArchiveRequest {
+    return DeleteArchiveRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DeleteArchiveRequest>): DeleteArchiveRequest {
+    const message = createBaseDeleteArchiveRequest();
+    message.id = object.id ?? "";
+    message.archives = object.archives?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseDeleteArchiveResponse(): DeleteArchiveResponse {
+  return { job: undefined };
+}
+
+export const DeleteArchiveResponse: MessageFns<DeleteArchiveResponse> = {
+  encode(message: DeleteArchiveResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.job !== undefined) {
+      BackupJob.encode(message.job, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteArchiveResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteArchiveResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.job = BackupJob.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DeleteArchiveResponse {
+    return { job: isSet(object.job) ? BackupJob.fromJSON(object.job) : undefined };
+  },
+
+  toJSON(message: DeleteArchiveResponse): unknown {
+    const obj: any = {};
+    if (message.job !== undefined) {
+      obj.job = BackupJob.toJSON(message.job);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DeleteArchiveResponse>): DeleteArchiveResponse {
+    return DeleteArchiveResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DeleteArchiveResponse>): DeleteArchiveResponse {
+    const message = createBaseDeleteArchiveResponse();
+    message.job = (object.job !== undefined && object.job !== null) ? BackupJob.fromPartial(object.job) : undefined;
+    return message;
+  },
+};
+
+function createBaseCollectGarbageRequest(): CollectGarbageRequest {
+  return { id: "", besideWriters: false, chunkAgeMsMin: undefined };
+}
+
+export const CollectGarbageRequest: MessageFns<CollectGarbageRequest> = {
+  encode(message: CollectGarbageRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.besideWriters !== false) {
+      writer.uint32(16).bool(message.besideWriters);
+    }
+    if (message.chunkAgeMsMin !== undefined) {
+      writer.uint32(25).double(message.chunkAgeMsMin);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CollectGarbageRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCollectGarbageRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.besideWriters = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.chunkAgeMsMin = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CollectGarbageRequest {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      besideWriters: isSet(object.besideWriters)
+        ? globalThis.Boolean(object.besideWriters)
+        : isSet(object.beside_writers)
+        ? globalThis.Boolean(object.beside_writers)
+        : false,
+      chunkAgeMsMin: isSet(object.chunkAgeMsMin)
+        ? globalThis.Number(object.chunkAgeMsMin)
+        : isSet(object.chunk_age_ms_min)
+        ? globalThis.Number(object.chunk_age_ms_min)
+        : undefined,
+    };
+  },
+
+  toJSON(message: CollectGarbageRequest): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.besideWriters !== false) {
+      obj.besideWriters = message.besideWriters;
+    }
+    if (message.chunkAgeMsMin !== undefined) {
+      obj.chunkAgeMsMin = floatToJson(message.chunkAgeMsMin);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<CollectGarbageRequest>): CollectGarbageRequest {
+    return CollectGarbageRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CollectGarbageRequest>): CollectGarbageRequest {
+    const message = createBaseCollectGarbageRequest();
+    message.id = object.id ?? "";
+    message.besideWriters = object.besideWriters ?? false;
+    message.chunkAgeMsMin = object.chunkAgeMsMin ?? undefined;
+    return message;
+  },
+};
+
+function createBaseCollectGarbageResponse(): CollectGarbageResponse {
+  return { job: undefined };
+}
+
+export const CollectGarbageResponse: MessageFns<CollectGarbageResponse> = {
+  encode(message: CollectGarbageResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.job !== undefined) {
+      BackupJob.encode(message.job, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CollectGarbageResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCollectGarbageResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.job = BackupJob.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): CollectGarbageResponse {
+    return { job: isSet(object.job) ? BackupJob.fromJSON(object.job) : undefined };
+  },
+
+  toJSON(message: CollectGarbageResponse): unknown {
+    const obj: any = {};
+    if (message.job !== undefined) {
+      obj.job = BackupJob.toJSON(message.job);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<CollectGarbageResponse>): CollectGarbageResponse {
+    return CollectGarbageResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CollectGarbageResponse>): CollectGarbageResponse {
+    const message = createBaseCollectGarbageResponse();
+    message.job = (object.job !== undefined && object.job !== null) ? BackupJob.fromPartial(object.job) : undefined;
+    return message;
+  },
+};
+
+function createBaseDrillBackupRequest(): DrillBackupRequest {
+  return { id: "", archive: "", keyspaces: [], replicationFactor: 0, bytesPerSecond: 0 };
+}
+
+export const DrillBackupRequest: MessageFns<DrillBackupRequest> = {
+  encode(message: DrillBackupRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.archive !== "") {
+      writer.uint32(18).string(message.archive);
+    }
+    for (const v of message.keyspaces) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.replicationFactor !== 0) {
+      writer.uint32(32).uint32(message.replicationFactor);
+    }
+    if (message.bytesPerSecond !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytesPerSecond)) !== BigInt(message.bytesPerSecond)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytesPerSecond) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.bytesPerSecond));
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrillBackupRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrillBackupRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.archive = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keyspaces.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.replicationFactor = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.bytesPerSecond = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DrillBackupRequest {
+    return {
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      archive: isSet(object.archive) ? globalThis.String(object.archive) : "",
+      keyspaces: globalThis.Array.isArray(object?.keyspaces)
+        ? object.keyspaces.map((e: any) => globalThis.String(e))
+        : [],
+      replicationFactor: isSet(object.replicationFactor)
+        ? globalThis.Number(object.replicationFactor)
+        : isSet(object.replication_factor)
+        ? globalThis.Number(object.replication_factor)
+        : 0,
+      bytesPerSecond: isSet(object.bytesPerSecond)
+        ? globalThis.Number(object.bytesPerSecond)
+        : isSet(object.bytes_per_second)
+        ? globalThis.Number(object.bytes_per_second)
+        : 0,
+    };
+  },
+
+  toJSON(message: DrillBackupRequest): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.archive !== "") {
+      obj.archive = message.archive;
+    }
+    if (message.keyspaces?.length) {
+      obj.keyspaces = message.keyspaces;
+    }
+    if (message.replicationFactor !== 0) {
+      obj.replicationFactor = Math.round(message.replicationFactor);
+    }
+    if (message.bytesPerSecond !== 0) {
+      obj.bytesPerSecond = globalThis.Number(message.bytesPerSecond);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DrillBackupRequest>): DrillBackupRequest {
+    return DrillBackupRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DrillBackupRequest>): DrillBackupRequest {
+    const message = createBaseDrillBackupRequest();
+    message.id = object.id ?? "";
+    message.archive = object.archive ?? "";
+    message.keyspaces = object.keyspaces?.map((e) => e) || [];
+    message.replicationFactor = object.replicationFactor ?? 0;
+    message.bytesPerSecond = object.bytesPerSecond ?? 0;
+    return message;
+  },
+};
+
+function createBaseDrillBackupResponse(): DrillBackupResponse {
+  return { job: undefined };
+}
+
+export const DrillBackupResponse: MessageFns<DrillBackupResponse> = {
+  encode(message: DrillBackupResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.job !== undefined) {
+      BackupJob.encode(message.job, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrillBackupResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrillBackupResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.job = BackupJob.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DrillBackupResponse {
+    return { job: isSet(object.job) ? BackupJob.fromJSON(object.job) : undefined };
+  },
+
+  toJSON(message: DrillBackupResponse): unknown {
+    const obj: any = {};
+    if (message.job !== undefined) {
+      obj.job = BackupJob.toJSON(message.job);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DrillBackupResponse>): DrillBackupResponse {
+    return DrillBackupResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DrillBackupResponse>): DrillBackupResponse {
+    const message = createBaseDrillBackupResponse();
+    message.job = (object.job !== undefined && object.job !== null) ? BackupJob.fromPartial(object.job) : undefined;
+    return message;
+  },
+};
+
+function createBaseDrillResult(): DrillResult {
+  return { archive: "", verify: undefined, restore: undefined, tookMs: 0 };
+}
+
+export const DrillResult: MessageFns<DrillResult> = {
+  encode(message: DrillResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.archive !== "") {
+      writer.uint32(10).string(message.archive);
+    }
+    if (message.verify !== undefined) {
+      VerifyResult.encode(message.verify, writer.uint32(18).fork()).join();
+    }
+    if (message.restore !== undefined) {
+      RestoreResult.encode(message.restore, writer.uint32(26).fork()).join();
+    }
+    if (message.tookMs !== 0) {
+      writer.uint32(33).double(message.tookMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrillResult {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrillResult();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.archive = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.verify = VerifyResult.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.restore = RestoreResult.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.tookMs = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DrillResult {
+    return {
+      archive: isSet(object.archive) ? globalThis.String(object.archive) : "",
+      verify: isSet(object.verify) ? VerifyResult.fromJSON(object.verify) : undefined,
+      restore: isSet(object.restore) ? RestoreResult.fromJSON(object.restore) : undefined,
+      tookMs: isSet(object.tookMs)
+        ? globalThis.Number(object.tookMs)
+        : isSet(object.took_ms)
+        ? globalThis.Number(object.took_ms)
+        : 0,
+    };
+  },
+
+  toJSON(message: DrillResult): unknown {
+    const obj: any = {};
+    if (message.archive !== "") {
+      obj.archive = message.archive;
+    }
+    if (message.verify !== undefined) {
+      obj.verify = VerifyResult.toJSON(message.verify);
+    }
+    if (message.restore !== undefined) {
+      obj.restore = RestoreResult.toJSON(message.restore);
+    }
+    if (message.tookMs !== 0) {
+      obj.tookMs = floatToJson(message.tookMs);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DrillResult>): DrillResult {
+    return DrillResult.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DrillResult>): DrillResult {
+    const message = createBaseDrillResult();
+    message.archive = object.archive ?? "";
+    message.verify = (object.verify !== undefined && object.verify !== null)
+      ? VerifyResult.fromPartial(object.verify)
+      : undefined;
+    message.restore = (object.restore !== undefined && object.restore !== null)
+      ? RestoreResult.fromPartial(object.restore)
+      : undefined;
+    message.tookMs = object.tookMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseBackupSchedule(): BackupSchedule {
+  return {
+    name: "",
+    cron: "",
+    incrementals: 0,
+    keyspaces: [],
+    bytesPerSecond: 0,
+    retention: undefined,
+    paused: false,
+    ageMsMax: 0,
+    action: 0,
+  };
+}
+
+export const BackupSchedule: MessageFns<BackupSchedule> = {
+  encode(message: BackupSchedule, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.cron !== "") {
+      writer.uint32(18).string(message.cron);
+    }
+    if (message.incrementals !== 0) {
+      writer.uint32(24).uint32(message.incrementals);
+    }
+    for (const v of message.keyspaces) {
+      writer.uint32(34).string(v!);
+    }
+    if (message.bytesPerSecond !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.bytesPerSecond)) !== BigInt(message.bytesPerSecond)) {
+        throw new globalThis.Error("value provided for field BigInt(message.bytesPerSecond) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.bytesPerSecond));
+    }
+    if (message.retention !== undefined) {
+      BackupRetention.encode(message.retention, writer.uint32(50).fork()).join();
+    }
+    if (message.paused !== false) {
+      writer.uint32(56).bool(message.paused);
+    }
+    if (message.ageMsMax !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.ageMsMax)) !== BigInt(message.ageMsMax)) {
+        throw new globalThis.Error("value provided for field BigInt(message.ageMsMax) of type uint64 too large");
+      }
+      writer.uint32(64).uint64(BigInt(message.ageMsMax));
+    }
+    if (message.action !== 0) {
+      writer.uint32(72).int32(message.action);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupSchedule {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupSchedule();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.cron = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.incrementals = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.keyspaces.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.bytesPerSecond = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.retention = BackupRetention.decode(reader, reader.uint32());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.paused = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.ageMsMax = longToNumber(reader.uint64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.action = reader.int32() as any;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BackupSchedule {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      cron: isSet(object.cron) ? globalThis.String(object.cron) : "",
+      incrementals: isSet(object.incrementals) ? globalThis.Number(object.incrementals) : 0,
+      keyspaces: globalThis.Array.isArray(object?.keyspaces)
+        ? object.keyspaces.map((e: any) => globalThis.String(e))
+        : [],
+      bytesPerSecond: isSet(object.bytesPerSecond)
+        ? globalThis.Number(object.bytesPerSecond)
+        : isSet(object.bytes_per_second)
+        ? globalThis.Number(object.bytes_per_second)
+        : 0,
+      retention: isSet(object.retention) ? BackupRetention.fromJSON(object.retention) : undefined,
+      paused: isSet(object.paused) ? globalThis.Boolean(object.paused) : false,
+      ageMsMax: isSet(object.ageMsMax)
+        ? globalThis.Number(object.ageMsMax)
+        : isSet(object.age_ms_max)
+        ? globalThis.Number(object.age_ms_max)
+        : 0,
+      action: isSet(object.action) ? scheduleActionFromJSON(object.action) : 0,
+    };
+  },
+
+  toJSON(message: BackupSchedule): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.cron !== "") {
+      obj.cron = message.cron;
+    }
+    if (message.incrementals !== 0) {
+      obj.incrementals = Math.round(message.incrementals);
+    }
+    if (message.keyspaces?.length) {
+      obj.keyspaces = message.keyspaces;
+    }
+    if (message.bytesPerSecond !== 0) {
+      obj.bytesPerSecond = globalThis.Number(message.bytesPerSecond);
+    }
+    if (message.retention !== undefined) {
+      obj.retention = BackupRetention.toJSON(message.retention);
+    }
+    if (message.paused !== false) {
+      obj.paused = message.paused;
+    }
+    if (message.ageMsMax !== 0) {
+      obj.ageMsMax = globalThis.Number(message.ageMsMax);
+    }
+    if (message.action !== 0) {
+      obj.action = scheduleActionToJSON(message.action);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<BackupSchedule>): BackupSchedule {
+    return BackupSchedule.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupSchedule>): BackupSchedule {
+    const message = createBaseBackupSchedule();
+    message.name = object.name ?? "";
+    message.cron = object.cron ?? "";
+    message.incrementals = object.incrementals ?? 0;
+    message.keyspaces = object.keyspaces?.map((e) => e) || [];
+    message.bytesPerSecond = object.bytesPerSecond ?? 0;
+    message.retention = (object.retention !== undefined && object.retention !== null)
+      ? BackupRetention.fromPartial(object.retention)
+      : undefined;
+    message.paused = object.paused ?? false;
+    message.ageMsMax = object.ageMsMax ?? 0;
+    message.action = object.action ?? 0;
+    return message;
+  },
+};
+
+function createBaseBackupRetention(): BackupRetention {
+  return { count: 0, ageMs: 0, days: 0, weeks: 0, months: 0 };
+}
+
+export const BackupRetention: MessageFns<BackupRetention> = {
+  encode(message: BackupRetention, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.count !== 0) {
+      writer.uint32(8).uint32(message.count);
+    }
+    if (message.ageMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.ageMs)) !== BigInt(message.ageMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.ageMs) of type uint64 too large");
+      }
+      writer.uint32(16).uint64(BigInt(message.ageMs));
+    }
+    if (message.days !== 0) {
+      writer.uint32(24).uint32(message.days);
+    }
+    if (message.weeks !== 0) {
+      writer.uint32(32).uint32(message.weeks);
+    }
+    if (message.months !== 0) {
+      writer.uint32(40).uint32(message.months);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupRetention {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupRetention();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.count = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.ageMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.days = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.weeks = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.months = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BackupRetention {
+    return {
+      count: isSet(object.count) ? globalThis.Number(object.count) : 0,
+      ageMs: isSet(object.ageMs)
+        ? globalThis.Number(object.ageMs)
+        : isSet(object.age_ms)
+        ? globalThis.Number(object.age_ms)
+        : 0,
+      days: isSet(object.days) ? globalThis.Number(object.days) : 0,
+      weeks: isSet(object.weeks) ? globalThis.Number(object.weeks) : 0,
+      months: isSet(object.months) ? globalThis.Number(object.months) : 0,
+    };
+  },
+
+  toJSON(message: BackupRetention): unknown {
+    const obj: any = {};
+    if (message.count !== 0) {
+      obj.count = Math.round(message.count);
+    }
+    if (message.ageMs !== 0) {
+      obj.ageMs = globalThis.Number(message.ageMs);
+    }
+    if (message.days !== 0) {
+      obj.days = Math.round(message.days);
+    }
+    if (message.weeks !== 0) {
+      obj.weeks = Math.round(message.weeks);
+    }
+    if (message.months !== 0) {
+      obj.months = Math.round(message.months);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<BackupRetention>): BackupRetention {
+    return BackupRetention.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupRetention>): BackupRetention {
+    const message = createBaseBackupRetention();
+    message.count = object.count ?? 0;
+    message.ageMs = object.ageMs ?? 0;
+    message.days = object.days ?? 0;
+    message.weeks = object.weeks ?? 0;
+    message.months = object.months ?? 0;
+    return message;
+  },
+};
+
+function createBaseBackupScheduleState(): BackupScheduleState {
+  return {
+    schedule: undefined,
+    nextAtMs: 0,
+    lastAtMs: 0,
+    lastJob: "",
+    newestCutAtMs: 0,
+    archives: 0,
+    overdue: false,
+    problem: "",
+  };
+}
+
+export const BackupScheduleState: MessageFns<BackupScheduleState> = {
+  encode(message: BackupScheduleState, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.schedule !== undefined) {
+      BackupSchedule.encode(message.schedule, writer.uint32(10).fork()).join();
+    }
+    if (message.nextAtMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.nextAtMs)) !== BigInt(message.nextAtMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.nextAtMs) of type uint64 too large");
+      }
+      writer.uint32(16).uint64(BigInt(message.nextAtMs));
+    }
+    if (message.lastAtMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.lastAtMs)) !== BigInt(message.lastAtMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.lastAtMs) of type uint64 too large");
+      }
+      writer.uint32(24).uint64(BigInt(message.lastAtMs));
+    }
+    if (message.lastJob !== "") {
+      writer.uint32(34).string(message.lastJob);
+    }
+    if (message.newestCutAtMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.newestCutAtMs)) !== BigInt(message.newestCutAtMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.newestCutAtMs) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.newestCutAtMs));
+    }
+    if (message.archives !== 0) {
+      writer.uint32(48).uint32(message.archives);
+    }
+    if (message.overdue !== false) {
+      writer.uint32(56).bool(message.overdue);
+    }
+    if (message.problem !== "") {
+      writer.uint32(66).string(message.problem);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupScheduleState {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupScheduleState();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.schedule = BackupSchedule.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.nextAtMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.lastAtMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.lastJob = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.newestCutAtMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.archives = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.overdue = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BackupScheduleState {
+    return {
+      schedule: isSet(object.schedule) ? BackupSchedule.fromJSON(object.schedule) : undefined,
+      nextAtMs: isSet(object.nextAtMs)
+        ? globalThis.Number(object.nextAtMs)
+        : isSet(object.next_at_ms)
+        ? globalThis.Number(object.next_at_ms)
+        : 0,
+      lastAtMs: isSet(object.lastAtMs)
+        ? globalThis.Number(object.lastAtMs)
+        : isSet(object.last_at_ms)
+        ? globalThis.Number(object.last_at_ms)
+        : 0,
+      lastJob: isSet(object.lastJob)
+        ? globalThis.String(object.lastJob)
+        : isSet(object.last_job)
+        ? globalThis.String(object.last_job)
+        : "",
+      newestCutAtMs: isSet(object.newestCutAtMs)
+        ? globalThis.Number(object.newestCutAtMs)
+        : isSet(object.newest_cut_at_ms)
+        ? globalThis.Number(object.newest_cut_at_ms)
+        : 0,
+      archives: isSet(object.archives) ? globalThis.Number(object.archives) : 0,
+      overdue: isSet(object.overdue) ? globalThis.Boolean(object.overdue) : false,
+      problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
+    };
+  },
+
+  toJSON(message: BackupScheduleState): unknown {
+    const obj: any = {};
+    if (message.schedule !== undefined) {
+      obj.schedule = BackupSchedule.toJSON(message.schedule);
+    }
+    if (message.nextAtMs !== 0) {
+      obj.nextAtMs = globalThis.Number(message.nextAtMs);
+    }
+    if (message.lastAtMs !== 0) {
+      obj.lastAtMs = globalThis.Number(message.lastAtMs);
+    }
+    if (message.lastJob !== "") {
+      obj.lastJob = message.lastJob;
+    }
+    if (message.newestCutAtMs !== 0) {
+      obj.newestCutAtMs = globalThis.Number(message.newestCutAtMs);
+    }
+    if (message.archives !== 0) {
+      obj.archives = Math.round(message.archives);
+    }
+    if (message.overdue !== false) {
+      obj.overdue = message.overdue;
+    }
+    if (message.problem !== "") {
+      obj.problem = message.problem;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<BackupScheduleState>): BackupScheduleState {
+    return BackupScheduleState.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupScheduleState>): BackupScheduleState {
+    const message = createBaseBackupScheduleState();
+    message.schedule = (object.schedule !== undefined && object.schedule !== null)
+      ? BackupSchedule.fromPartial(object.schedule)
+      : undefined;
+    message.nextAtMs = object.nextAtMs ?? 0;
+    message.lastAtMs = object.lastAtMs ?? 0;
+    message.lastJob = object.lastJob ?? "";
+    message.newestCutAtMs = object.newestCutAtMs ?? 0;
+    message.archives = object.archives ?? 0;
+    message.overdue = object.overdue ?? false;
+    message.problem = object.problem ?? "";
+    return message;
+  },
+};
+
+function createBasePutBackupScheduleRequest(): PutBackupScheduleRequest {
+  return { schedule: undefined };
+}
+
+export const PutBackupScheduleRequest: MessageFns<PutBackupScheduleRequest> = {
+  encode(message: PutBackupScheduleRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.schedule !== undefined) {
+      BackupSchedule.encode(message.schedule, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PutBackupScheduleRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePutBackupScheduleRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.schedule = BackupSchedule.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PutBackupScheduleRequest {
+    return { schedule: isSet(object.schedule) ? BackupSchedule.fromJSON(object.schedule) : undefined };
+  },
+
+  toJSON(message: PutBackupScheduleRequest): unknown {
+    const obj: any = {};
+    if (message.schedule !== undefined) {
+      obj.schedule = BackupSchedule.toJSON(message.schedule);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<PutBackupScheduleRequest>): PutBackupScheduleRequest {
+    return PutBackupScheduleRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PutBackupScheduleRequest>): PutBackupScheduleRequest {
+    const message = createBasePutBackupScheduleRequest();
+    message.schedule = (object.schedule !== undefined && object.schedule !== null)
+      ? BackupSchedule.fromPartial(object.schedule)
+      : undefined;
+    return message;
+  },
+};
+
+function createBasePutBackupScheduleResponse(): PutBackupScheduleResponse {
+  return { state: undefined };
+}
+
+export const PutBackupScheduleResponse: MessageFns<PutBackupScheduleResponse> = {
+  encode(message: PutBackupScheduleResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.state !== undefined) {
+      BackupScheduleState.encode(message.state, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PutBackupScheduleResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePutBackupScheduleResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.state = BackupScheduleState.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PutBackupScheduleResponse {
+    return { state: isSet(object.state) ? BackupScheduleState.fromJSON(object.state) : undefined };
+  },
+
+  toJSON(message: PutBackupScheduleResponse): unknown {
+    const obj: any = {};
+    if (message.state !== undefined) {
+      obj.state = BackupScheduleState.toJSON(message.state);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<PutBackupScheduleResponse>): PutBackupScheduleResponse {
+    return PutBackupScheduleResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PutBackupScheduleResponse>): PutBackupScheduleResponse {
+    const message = createBasePutBackupScheduleResponse();
+    message.state = (object.state !== undefined && object.state !== null)
+      ? BackupScheduleState.fromPartial(object.state)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseListBackupSchedulesRequest(): ListBackupSchedulesRequest {
+  return {};
+}
+
+export const ListBackupSchedulesRequest: MessageFns<ListBackupSchedulesRequest> = {
+  encode(_: ListBackupSchedulesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListBackupSchedulesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListBackupSchedulesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): ListBackupSchedulesRequest {
+    return {};
+  },
+
+  toJSON(_: ListBackupSchedulesRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListBackupSchedulesRequest>): ListBackupSchedulesRequest {
+    return ListBackupSchedulesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ListBackupSchedulesRequest>): ListBackupSchedulesRequest {
+    const message = createBaseListBackupSchedulesRequest();
+    return message;
+  },
+};
+
+function createBaseListBackupSchedulesResponse(): ListBackupSchedulesResponse {
+  return { schedules: [] };
+}
+
+export const ListBackupSchedulesResponse: MessageFns<ListBackupSchedulesResponse> = {
+  encode(message: ListBackupSchedulesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.schedules) {
+      BackupScheduleState.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListBackupSchedulesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListBackupSchedulesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.schedules.push(BackupScheduleState.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListBackupSchedulesResponse {
+    return {
+      schedules: globalThis.Array.isArray(object?.schedules)
+        ? object.schedules.map((e: any) => BackupScheduleState.fromJSON(e))
+        : [],
+    };
+  },
+
+  toJSON(message: ListBackupSchedulesResponse): unknown {
+    const obj: any = {};
+    if (message.schedules?.length) {
+      obj.schedules = message.schedules.map((e) => BackupScheduleState.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListBackupSchedulesResponse>): ListBackupSchedulesResponse {
+    return ListBackupSchedulesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListBackupSchedulesResponse>): ListBackupSchedulesResponse {
+    const message = createBaseListBackupSchedulesResponse();
+    message.schedules = object.schedules?.map((e) => BackupScheduleState.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseDeleteBackupScheduleRequest(): DeleteBackupScheduleRequest {
+  return { name: "" };
+}
+
+export const DeleteBackupScheduleRequest: MessageFns<DeleteBackupScheduleRequest> = {
+  encode(message: DeleteBackupScheduleRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteBackupScheduleRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteBackupScheduleRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DeleteBackupScheduleRequest {
+    return { name: isSet(object.name) ? globalThis.String(object.name) : "" };
+  },
+
+  toJSON(message: DeleteBackupScheduleRequest): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DeleteBackupScheduleRequest>): DeleteBackupScheduleRequest {
+    return DeleteBackupScheduleRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DeleteBackupScheduleRequest>): DeleteBackupScheduleRequest {
+    const message = createBaseDeleteBackupScheduleRequest();
+    message.name = object.name ?? "";
+    return message;
+  },
+};
+
+function createBaseDeleteBackupScheduleResponse(): DeleteBackupScheduleResponse {
+  return {};
+}
+
+export const DeleteBackupScheduleResponse: MessageFns<DeleteBackupScheduleResponse> = {
+  encode(_: DeleteBackupScheduleResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DeleteBackupScheduleResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDeleteBackupScheduleResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): DeleteBackupScheduleResponse {
+    return {};
+  },
+
+  toJSON(_: DeleteBackupScheduleResponse): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<DeleteBackupScheduleResponse>): DeleteBackupScheduleResponse {
+    return DeleteBackupScheduleResponse.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<DeleteBackupScheduleResponse>): DeleteBackupScheduleResponse {
+    const message = createBaseDeleteBackupScheduleResponse();
+    return message;
+  },
+};
+
 /** Archives of the cluster's data on independent storage. */
 export type BackupService = typeof BackupService;
 export const BackupService = {
@@ -242,11 +6223,227 @@ export const BackupService = {
       Buffer.from(GetRepositoryResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetRepositoryResponse => GetRepositoryResponse.decode(value),
   },
+  /**
+   * Begins an archive of all keyspaces or of some, as they are at one moment, and answers at once. Repeated with the same
+   * id it answers with the job that stands.
+   */
+  createBackup: {
+    path: "/atoll.v1.Backup/CreateBackup" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CreateBackupRequest): Buffer => Buffer.from(CreateBackupRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CreateBackupRequest => CreateBackupRequest.decode(value),
+    responseSerialize: (value: CreateBackupResponse): Buffer =>
+      Buffer.from(CreateBackupResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CreateBackupResponse => CreateBackupResponse.decode(value),
+  },
+  /** Begins to bring back what an archive has, as it was at its cut or at a later moment, and answers at once. */
+  restoreBackup: {
+    path: "/atoll.v1.Backup/RestoreBackup" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RestoreBackupRequest): Buffer => Buffer.from(RestoreBackupRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RestoreBackupRequest => RestoreBackupRequest.decode(value),
+    responseSerialize: (value: RestoreBackupResponse): Buffer =>
+      Buffer.from(RestoreBackupResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RestoreBackupResponse => RestoreBackupResponse.decode(value),
+  },
+  /**
+   * Begins to read back everything that it takes to restore an archive, and answers at once. The job fails where anything is
+   * damaged, and tells where.
+   */
+  verifyBackup: {
+    path: "/atoll.v1.Backup/VerifyBackup" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: VerifyBackupRequest): Buffer => Buffer.from(VerifyBackupRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): VerifyBackupRequest => VerifyBackupRequest.decode(value),
+    responseSerialize: (value: VerifyBackupResponse): Buffer =>
+      Buffer.from(VerifyBackupResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): VerifyBackupResponse => VerifyBackupResponse.decode(value),
+  },
+  /** Jobs of all kinds. Any backup service of the cluster answers; the one that holds the cluster's lock does the work. */
+  listBackupJobs: {
+    path: "/atoll.v1.Backup/ListBackupJobs" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListBackupJobsRequest): Buffer =>
+      Buffer.from(ListBackupJobsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListBackupJobsRequest => ListBackupJobsRequest.decode(value),
+    responseSerialize: (value: ListBackupJobsResponse): Buffer =>
+      Buffer.from(ListBackupJobsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListBackupJobsResponse => ListBackupJobsResponse.decode(value),
+  },
+  getBackupJob: {
+    path: "/atoll.v1.Backup/GetBackupJob" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetBackupJobRequest): Buffer => Buffer.from(GetBackupJobRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetBackupJobRequest => GetBackupJobRequest.decode(value),
+    responseSerialize: (value: GetBackupJobResponse): Buffer =>
+      Buffer.from(GetBackupJobResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetBackupJobResponse => GetBackupJobResponse.decode(value),
+  },
+  /** The job at once, and again whenever it changes; ends when the job has ended. */
+  watchBackupJob: {
+    path: "/atoll.v1.Backup/WatchBackupJob" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: WatchBackupJobRequest): Buffer =>
+      Buffer.from(WatchBackupJobRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WatchBackupJobRequest => WatchBackupJobRequest.decode(value),
+    responseSerialize: (value: WatchBackupJobResponse): Buffer =>
+      Buffer.from(WatchBackupJobResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WatchBackupJobResponse => WatchBackupJobResponse.decode(value),
+  },
+  /** Asks a job to end and to leave nothing behind. One that has ended stays as it is. */
+  cancelBackupJob: {
+    path: "/atoll.v1.Backup/CancelBackupJob" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CancelBackupJobRequest): Buffer =>
+      Buffer.from(CancelBackupJobRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CancelBackupJobRequest => CancelBackupJobRequest.decode(value),
+    responseSerialize: (value: CancelBackupJobResponse): Buffer =>
+      Buffer.from(CancelBackupJobResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CancelBackupJobResponse => CancelBackupJobResponse.decode(value),
+  },
+  listArchives: {
+    path: "/atoll.v1.Backup/ListArchives" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListArchivesRequest): Buffer => Buffer.from(ListArchivesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListArchivesRequest => ListArchivesRequest.decode(value),
+    responseSerialize: (value: ListArchivesResponse): Buffer =>
+      Buffer.from(ListArchivesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListArchivesResponse => ListArchivesResponse.decode(value),
+  },
+  getArchive: {
+    path: "/atoll.v1.Backup/GetArchive" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetArchiveRequest): Buffer => Buffer.from(GetArchiveRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetArchiveRequest => GetArchiveRequest.decode(value),
+    responseSerialize: (value: GetArchiveResponse): Buffer => Buffer.from(GetArchiveResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetArchiveResponse => GetArchiveResponse.decode(value),
+  },
+  /**
+   * Begins a job that removes archives: all of them, or none where another archive or a job needs one. Chunks that nobody needs
+   * any more go with the next collection.
+   */
+  deleteArchive: {
+    path: "/atoll.v1.Backup/DeleteArchive" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DeleteArchiveRequest): Buffer => Buffer.from(DeleteArchiveRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DeleteArchiveRequest => DeleteArchiveRequest.decode(value),
+    responseSerialize: (value: DeleteArchiveResponse): Buffer =>
+      Buffer.from(DeleteArchiveResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DeleteArchiveResponse => DeleteArchiveResponse.decode(value),
+  },
+  /** Begins a job that removes chunks that no archive needs. */
+  collectGarbage: {
+    path: "/atoll.v1.Backup/CollectGarbage" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: CollectGarbageRequest): Buffer =>
+      Buffer.from(CollectGarbageRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): CollectGarbageRequest => CollectGarbageRequest.decode(value),
+    responseSerialize: (value: CollectGarbageResponse): Buffer =>
+      Buffer.from(CollectGarbageResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): CollectGarbageResponse => CollectGarbageResponse.decode(value),
+  },
+  /**
+   * Begins a restore for practice: the archive is read back and compared with its cut, restored into keyspaces of their own, compared
+   * there with what was read, timed, and removed again.
+   */
+  drillBackup: {
+    path: "/atoll.v1.Backup/DrillBackup" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DrillBackupRequest): Buffer => Buffer.from(DrillBackupRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DrillBackupRequest => DrillBackupRequest.decode(value),
+    responseSerialize: (value: DrillBackupResponse): Buffer => Buffer.from(DrillBackupResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DrillBackupResponse => DrillBackupResponse.decode(value),
+  },
+  /** Backups that begin by themselves. Putting one that there is changes it; what it has done stays. */
+  putBackupSchedule: {
+    path: "/atoll.v1.Backup/PutBackupSchedule" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PutBackupScheduleRequest): Buffer =>
+      Buffer.from(PutBackupScheduleRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PutBackupScheduleRequest => PutBackupScheduleRequest.decode(value),
+    responseSerialize: (value: PutBackupScheduleResponse): Buffer =>
+      Buffer.from(PutBackupScheduleResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PutBackupScheduleResponse => PutBackupScheduleResponse.decode(value),
+  },
+  listBackupSchedules: {
+    path: "/atoll.v1.Backup/ListBackupSchedules" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListBackupSchedulesRequest): Buffer =>
+      Buffer.from(ListBackupSchedulesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListBackupSchedulesRequest => ListBackupSchedulesRequest.decode(value),
+    responseSerialize: (value: ListBackupSchedulesResponse): Buffer =>
+      Buffer.from(ListBackupSchedulesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListBackupSchedulesResponse => ListBackupSchedulesResponse.decode(value),
+  },
+  /** Its archives stay. */
+  deleteBackupSchedule: {
+    path: "/atoll.v1.Backup/DeleteBackupSchedule" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DeleteBackupScheduleRequest): Buffer =>
+      Buffer.from(DeleteBackupScheduleRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DeleteBackupScheduleRequest => DeleteBackupScheduleRequest.decode(value),
+    responseSerialize: (value: DeleteBackupScheduleResponse): Buffer =>
+      Buffer.from(DeleteBackupScheduleResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DeleteBackupScheduleResponse => DeleteBackupScheduleResponse.decode(value),
+  },
 } as const;
 
 export interface BackupServer extends UntypedServiceImplementation {
   /** Checks the place where archives are kept, by writing and reading back a probe file. */
   getRepository: handleUnaryCall<GetRepositoryRequest, GetRepositoryResponse>;
+  /**
+   * Begins an archive of all keyspaces or of some, as they are at one moment, and answers at once. Repeated with the same
+   * id it answers with the job that stands.
+   */
+  createBackup: handleUnaryCall<CreateBackupRequest, CreateBackupResponse>;
+  /** Begins to bring back what an archive has, as it was at its cut or at a later moment, and answers at once. */
+  restoreBackup: handleUnaryCall<RestoreBackupRequest, RestoreBackupResponse>;
+  /**
+   * Begins to read back everything that it takes to restore an archive, and answers at once. The job fails where anything is
+   * damaged, and tells where.
+   */
+  verifyBackup: handleUnaryCall<VerifyBackupRequest, VerifyBackupResponse>;
+  /** Jobs of all kinds. Any backup service of the cluster answers; the one that holds the cluster's lock does the work. */
+  listBackupJobs: handleUnaryCall<ListBackupJobsRequest, ListBackupJobsResponse>;
+  getBackupJob: handleUnaryCall<GetBackupJobRequest, GetBackupJobResponse>;
+  /** The job at once, and again whenever it changes; ends when the job has ended. */
+  watchBackupJob: handleServerStreamingCall<WatchBackupJobRequest, WatchBackupJobResponse>;
+  /** Asks a job to end and to leave nothing behind. One that has ended stays as it is. */
+  cancelBackupJob: handleUnaryCall<CancelBackupJobRequest, CancelBackupJobResponse>;
+  listArchives: handleUnaryCall<ListArchivesRequest, ListArchivesResponse>;
+  getArchive: handleUnaryCall<GetArchiveRequest, GetArchiveResponse>;
+  /**
+   * Begins a job that removes archives: all of them, or none where another archive or a job needs one. Chunks that nobody needs
+   * any more go with the next collection.
+   */
+  deleteArchive: handleUnaryCall<DeleteArchiveRequest, DeleteArchiveResponse>;
+  /** Begins a job that removes chunks that no archive needs. */
+  collectGarbage: handleUnaryCall<CollectGarbageRequest, CollectGarbageResponse>;
+  /**
+   * Begins a restore for practice: the archive is read back and compared with its cut, restored into keyspaces of their own, compared
+   * there with what was read, timed, and removed again.
+   */
+  drillBackup: handleUnaryCall<DrillBackupRequest, DrillBackupResponse>;
+  /** Backups that begin by themselves. Putting one that there is changes it; what it has done stays. */
+  putBackupSchedule: handleUnaryCall<PutBackupScheduleRequest, PutBackupScheduleResponse>;
+  listBackupSchedules: handleUnaryCall<ListBackupSchedulesRequest, ListBackupSchedulesResponse>;
+  /** Its archives stay. */
+  deleteBackupSchedule: handleUnaryCall<DeleteBackupScheduleRequest, DeleteBackupScheduleResponse>;
 }
 
 export interface BackupClient extends Client {
@@ -266,6 +6463,248 @@ export interface BackupClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetRepositoryResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * Begins an archive of all keyspaces or of some, as they are at one moment, and answers at once. Repeated with the same
+   * id it answers with the job that stands.
+   */
+  createBackup(
+    request: CreateBackupRequest,
+    callback: (error: ServiceError | null, response: CreateBackupResponse) => void,
+  ): ClientUnaryCall;
+  createBackup(
+    request: CreateBackupRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CreateBackupResponse) => void,
+  ): ClientUnaryCall;
+  createBackup(
+    request: CreateBackupRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CreateBackupResponse) => void,
+  ): ClientUnaryCall;
+  /** Begins to bring back what an archive has, as it was at its cut or at a later moment, and answers at once. */
+  restoreBackup(
+    request: RestoreBackupRequest,
+    callback: (error: ServiceError | null, response: RestoreBackupResponse) => void,
+  ): ClientUnaryCall;
+  restoreBackup(
+    request: RestoreBackupRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RestoreBackupResponse) => void,
+  ): ClientUnaryCall;
+  restoreBackup(
+    request: RestoreBackupRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RestoreBackupResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Begins to read back everything that it takes to restore an archive, and answers at once. The job fails where anything is
+   * damaged, and tells where.
+   */
+  verifyBackup(
+    request: VerifyBackupRequest,
+    callback: (error: ServiceError | null, response: VerifyBackupResponse) => void,
+  ): ClientUnaryCall;
+  verifyBackup(
+    request: VerifyBackupRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: VerifyBackupResponse) => void,
+  ): ClientUnaryCall;
+  verifyBackup(
+    request: VerifyBackupRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: VerifyBackupResponse) => void,
+  ): ClientUnaryCall;
+  /** Jobs of all kinds. Any backup service of the cluster answers; the one that holds the cluster's lock does the work. */
+  listBackupJobs(
+    request: ListBackupJobsRequest,
+    callback: (error: ServiceError | null, response: ListBackupJobsResponse) => void,
+  ): ClientUnaryCall;
+  listBackupJobs(
+    request: ListBackupJobsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListBackupJobsResponse) => void,
+  ): ClientUnaryCall;
+  listBackupJobs(
+    request: ListBackupJobsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListBackupJobsResponse) => void,
+  ): ClientUnaryCall;
+  getBackupJob(
+    request: GetBackupJobRequest,
+    callback: (error: ServiceError | null, response: GetBackupJobResponse) => void,
+  ): ClientUnaryCall;
+  getBackupJob(
+    request: GetBackupJobRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetBackupJobResponse) => void,
+  ): ClientUnaryCall;
+  getBackupJob(
+    request: GetBackupJobRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetBackupJobResponse) => void,
+  ): ClientUnaryCall;
+  /** The job at once, and again whenever it changes; ends when the job has ended. */
+  watchBackupJob(
+    request: WatchBackupJobRequest,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<WatchBackupJobResponse>;
+  watchBackupJob(
+    request: WatchBackupJobRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<WatchBackupJobResponse>;
+  /** Asks a job to end and to leave nothing behind. One that has ended stays as it is. */
+  cancelBackupJob(
+    request: CancelBackupJobRequest,
+    callback: (error: ServiceError | null, response: CancelBackupJobResponse) => void,
+  ): ClientUnaryCall;
+  cancelBackupJob(
+    request: CancelBackupJobRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CancelBackupJobResponse) => void,
+  ): ClientUnaryCall;
+  cancelBackupJob(
+    request: CancelBackupJobRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CancelBackupJobResponse) => void,
+  ): ClientUnaryCall;
+  listArchives(
+    request: ListArchivesRequest,
+    callback: (error: ServiceError | null, response: ListArchivesResponse) => void,
+  ): ClientUnaryCall;
+  listArchives(
+    request: ListArchivesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListArchivesResponse) => void,
+  ): ClientUnaryCall;
+  listArchives(
+    request: ListArchivesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListArchivesResponse) => void,
+  ): ClientUnaryCall;
+  getArchive(
+    request: GetArchiveRequest,
+    callback: (error: ServiceError | null, response: GetArchiveResponse) => void,
+  ): ClientUnaryCall;
+  getArchive(
+    request: GetArchiveRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetArchiveResponse) => void,
+  ): ClientUnaryCall;
+  getArchive(
+    request: GetArchiveRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetArchiveResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Begins a job that removes archives: all of them, or none where another archive or a job needs one. Chunks that nobody needs
+   * any more go with the next collection.
+   */
+  deleteArchive(
+    request: DeleteArchiveRequest,
+    callback: (error: ServiceError | null, response: DeleteArchiveResponse) => void,
+  ): ClientUnaryCall;
+  deleteArchive(
+    request: DeleteArchiveRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DeleteArchiveResponse) => void,
+  ): ClientUnaryCall;
+  deleteArchive(
+    request: DeleteArchiveRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DeleteArchiveResponse) => void,
+  ): ClientUnaryCall;
+  /** Begins a job that removes chunks that no archive needs. */
+  collectGarbage(
+    request: CollectGarbageRequest,
+    callback: (error: ServiceError | null, response: CollectGarbageResponse) => void,
+  ): ClientUnaryCall;
+  collectGarbage(
+    request: CollectGarbageRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: CollectGarbageResponse) => void,
+  ): ClientUnaryCall;
+  collectGarbage(
+    request: CollectGarbageRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: CollectGarbageResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Begins a restore for practice: the archive is read back and compared with its cut, restored into keyspaces of their own, compared
+   * there with what was read, timed, and removed again.
+   */
+  drillBackup(
+    request: DrillBackupRequest,
+    callback: (error: ServiceError | null, response: DrillBackupResponse) => void,
+  ): ClientUnaryCall;
+  drillBackup(
+    request: DrillBackupRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DrillBackupResponse) => void,
+  ): ClientUnaryCall;
+  drillBackup(
+    request: DrillBackupRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DrillBackupResponse) => void,
+  ): ClientUnaryCall;
+  /** Backups that begin by themselves. Putting one that there is changes it; what it has done stays. */
+  putBackupSchedule(
+    request: PutBackupScheduleRequest,
+    callback: (error: ServiceError | null, response: PutBackupScheduleResponse) => void,
+  ): ClientUnaryCall;
+  putBackupSchedule(
+    request: PutBackupScheduleRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PutBackupScheduleResponse) => void,
+  ): ClientUnaryCall;
+  putBackupSchedule(
+    request: PutBackupScheduleRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PutBackupScheduleResponse) => void,
+  ): ClientUnaryCall;
+  listBackupSchedules(
+    request: ListBackupSchedulesRequest,
+    callback: (error: ServiceError | null, response: ListBackupSchedulesResponse) => void,
+  ): ClientUnaryCall;
+  listBackupSchedules(
+    request: ListBackupSchedulesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListBackupSchedulesResponse) => void,
+  ): ClientUnaryCall;
+  listBackupSchedules(
+    request: ListBackupSchedulesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListBackupSchedulesResponse) => void,
+  ): ClientUnaryCall;
+  /** Its archives stay. */
+  deleteBackupSchedule(
+    request: DeleteBackupScheduleRequest,
+    callback: (error: ServiceError | null, response: DeleteBackupScheduleResponse) => void,
+  ): ClientUnaryCall;
+  deleteBackupSchedule(
+    request: DeleteBackupScheduleRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DeleteBackupScheduleResponse) => void,
+  ): ClientUnaryCall;
+  deleteBackupSchedule(
+    request: DeleteBackupScheduleRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DeleteBackupScheduleResponse) => void,
+  ): ClientUnaryCall;
 }
 
 export const BackupClient = makeGenericClientConstructor(BackupService, "atoll.v1.Backup") as unknown as {
@@ -273,6 +6712,18 @@ export const BackupClient = makeGenericClientConstructor(BackupService, "atoll.v
   service: typeof BackupService;
   serviceName: string;
 };
+
+function bytesFromBase64(b64: string): Uint8Array {
+  return Uint8Array.from(globalThis.Buffer.from(b64, "base64"));
+}
+
+function base64FromBytes(arr: Uint8Array): string {
+  return globalThis.Buffer.from(arr).toString("base64");
+}
+
+function floatToJson(value: number | null | undefined): number | string | null | undefined {
+  return typeof value === "number" && !globalThis.Number.isFinite(value) ? globalThis.String(value) : value;
+}
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | bigint | undefined;
 

@@ -87,6 +87,8 @@ export interface DescribeSourceResponse {
     | undefined;
   /** Those whose leaders answered in time. */
   partitions: SourcePartition[];
+  /** The source is an archive, in these words for people, and a backup service serves it in the place of a router; empty otherwise. */
+  archive: string;
 }
 
 export interface SourcePartition {
@@ -374,7 +376,7 @@ export const DescribeSourceRequest: MessageFns<DescribeSourceRequest> = {
 };
 
 function createBaseDescribeSourceResponse(): DescribeSourceResponse {
-  return { clusterId: "", keyspaceId: "", keyspace: undefined, partitions: [] };
+  return { clusterId: "", keyspaceId: "", keyspace: undefined, partitions: [], archive: "" };
 }
 
 export const DescribeSourceResponse: MessageFns<DescribeSourceResponse> = {
@@ -390,6 +392,9 @@ export const DescribeSourceResponse: MessageFns<DescribeSourceResponse> = {
     }
     for (const v of message.partitions) {
       SourcePartition.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.archive !== "") {
+      writer.uint32(42).string(message.archive);
     }
     return writer;
   },
@@ -439,6 +444,14 @@ export const DescribeSourceResponse: MessageFns<DescribeSourceResponse> = {
             message.partitions.push(SourcePartition.decode(reader, reader.uint32()));
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.archive = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -467,6 +480,7 @@ export const DescribeSourceResponse: MessageFns<DescribeSourceResponse> = {
       partitions: globalThis.Array.isArray(object?.partitions)
         ? object.partitions.map((e: any) => SourcePartition.fromJSON(e))
         : [],
+      archive: isSet(object.archive) ? globalThis.String(object.archive) : "",
     };
   },
 
@@ -484,6 +498,9 @@ export const DescribeSourceResponse: MessageFns<DescribeSourceResponse> = {
     if (message.partitions?.length) {
       obj.partitions = message.partitions.map((e) => SourcePartition.toJSON(e));
     }
+    if (message.archive !== "") {
+      obj.archive = message.archive;
+    }
     return obj;
   },
 
@@ -498,6 +515,7 @@ export const DescribeSourceResponse: MessageFns<DescribeSourceResponse> = {
       ? Keyspace.fromPartial(object.keyspace)
       : undefined;
     message.partitions = object.partitions?.map((e) => SourcePartition.fromPartial(e)) || [];
+    message.archive = object.archive ?? "";
     return message;
   },
 };
@@ -3053,7 +3071,8 @@ export const CopyProof: MessageFns<CopyProof> = {
 /**
  * Copying a keyspace into another one of other partitions (R37). Leaders of partitions of the copy open the streams, so that
  * data flows from server to client (R26). Storage nodes serve FollowSource and GetCopies; routers that offer their
- * keyspaces to other clusters (ROUTER_COPY_SOURCES) serve FollowSource and DescribeSource.
+ * keyspaces to other clusters (ROUTER_COPY_SOURCES) serve FollowSource and DescribeSource. A backup service that restores serves
+ * an archive like a keyspace that nobody writes to: DescribeSource, FollowSource, HoldSource, SettleHold.
  */
 export type CopyService = typeof CopyService;
 export const CopyService = {

@@ -346,6 +346,12 @@ export interface CopyState {
   /** As in StartMigrationRequest. */
   tokenFrom: bigint;
   tokenTo: bigint;
+  /**
+   * The archive that is restored, with the keyspace in it, and the keyspace whose name the copy takes when it is cut over; both
+   * empty otherwise. `source_routers` is then the backup service.
+   */
+  sourceArchive: string;
+  takesPlaceOf: string;
 }
 
 /** One partition of a migration. */
@@ -466,6 +472,11 @@ export interface CopyTarget {
    * factor of 1 or 2 and 2 above.
    */
   minInSync: number;
+  /**
+   * Only where the source is an archive: a keyspace whose name the copy takes as well when it is cut over, and which is deleted
+   * then. Empty: none.
+   */
+  takesPlaceOf: string;
 }
 
 export interface StartMigrationResponse {
@@ -1114,6 +1125,8 @@ function createBaseCopyState(): CopyState {
     sourceRouters: [],
     tokenFrom: 0n,
     tokenTo: 0n,
+    sourceArchive: "",
+    takesPlaceOf: "",
   };
 }
 
@@ -1167,6 +1180,12 @@ export const CopyState: MessageFns<CopyState> = {
         throw new globalThis.Error("value provided for field message.tokenTo of type fixed64 too large");
       }
       writer.uint32(105).fixed64(message.tokenTo);
+    }
+    if (message.sourceArchive !== "") {
+      writer.uint32(114).string(message.sourceArchive);
+    }
+    if (message.takesPlaceOf !== "") {
+      writer.uint32(122).string(message.takesPlaceOf);
     }
     return writer;
   },
@@ -1298,6 +1317,22 @@ export const CopyState: MessageFns<CopyState> = {
             message.tokenTo = reader.fixed64() as bigint;
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.sourceArchive = reader.string();
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.takesPlaceOf = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1353,6 +1388,16 @@ export const CopyState: MessageFns<CopyState> = {
         ? BigInt(object.token_from)
         : 0n,
       tokenTo: isSet(object.tokenTo) ? BigInt(object.tokenTo) : isSet(object.token_to) ? BigInt(object.token_to) : 0n,
+      sourceArchive: isSet(object.sourceArchive)
+        ? globalThis.String(object.sourceArchive)
+        : isSet(object.source_archive)
+        ? globalThis.String(object.source_archive)
+        : "",
+      takesPlaceOf: isSet(object.takesPlaceOf)
+        ? globalThis.String(object.takesPlaceOf)
+        : isSet(object.takes_place_of)
+        ? globalThis.String(object.takes_place_of)
+        : "",
     };
   },
 
@@ -1397,6 +1442,12 @@ export const CopyState: MessageFns<CopyState> = {
     if (message.tokenTo !== 0n) {
       obj.tokenTo = message.tokenTo.toString();
     }
+    if (message.sourceArchive !== "") {
+      obj.sourceArchive = message.sourceArchive;
+    }
+    if (message.takesPlaceOf !== "") {
+      obj.takesPlaceOf = message.takesPlaceOf;
+    }
     return obj;
   },
 
@@ -1418,6 +1469,8 @@ export const CopyState: MessageFns<CopyState> = {
     message.sourceRouters = object.sourceRouters?.map((e) => e) || [];
     message.tokenFrom = (object.tokenFrom !== undefined && object.tokenFrom !== null) ? BigInt(object.tokenFrom) : 0n;
     message.tokenTo = (object.tokenTo !== undefined && object.tokenTo !== null) ? BigInt(object.tokenTo) : 0n;
+    message.sourceArchive = object.sourceArchive ?? "";
+    message.takesPlaceOf = object.takesPlaceOf ?? "";
     return message;
   },
 };
@@ -2348,7 +2401,7 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
 };
 
 function createBaseCopyTarget(): CopyTarget {
-  return { name: "", partitionCount: 0, replicationFactor: 0, minInSync: 0 };
+  return { name: "", partitionCount: 0, replicationFactor: 0, minInSync: 0, takesPlaceOf: "" };
 }
 
 export const CopyTarget: MessageFns<CopyTarget> = {
@@ -2364,6 +2417,9 @@ export const CopyTarget: MessageFns<CopyTarget> = {
     }
     if (message.minInSync !== 0) {
       writer.uint32(32).uint32(message.minInSync);
+    }
+    if (message.takesPlaceOf !== "") {
+      writer.uint32(42).string(message.takesPlaceOf);
     }
     return writer;
   },
@@ -2413,6 +2469,14 @@ export const CopyTarget: MessageFns<CopyTarget> = {
             message.minInSync = reader.uint32();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.takesPlaceOf = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2443,6 +2507,11 @@ export const CopyTarget: MessageFns<CopyTarget> = {
         : isSet(object.min_in_sync)
         ? globalThis.Number(object.min_in_sync)
         : 0,
+      takesPlaceOf: isSet(object.takesPlaceOf)
+        ? globalThis.String(object.takesPlaceOf)
+        : isSet(object.takes_place_of)
+        ? globalThis.String(object.takes_place_of)
+        : "",
     };
   },
 
@@ -2460,6 +2529,9 @@ export const CopyTarget: MessageFns<CopyTarget> = {
     if (message.minInSync !== 0) {
       obj.minInSync = Math.round(message.minInSync);
     }
+    if (message.takesPlaceOf !== "") {
+      obj.takesPlaceOf = message.takesPlaceOf;
+    }
     return obj;
   },
 
@@ -2472,6 +2544,7 @@ export const CopyTarget: MessageFns<CopyTarget> = {
     message.partitionCount = object.partitionCount ?? 0;
     message.replicationFactor = object.replicationFactor ?? 0;
     message.minInSync = object.minInSync ?? 0;
+    message.takesPlaceOf = object.takesPlaceOf ?? "";
     return message;
   },
 };

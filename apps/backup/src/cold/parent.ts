@@ -1,0 +1,42 @@
+// What an increment goes on from.
+import type { ArchivePosition, Manifest } from '@atoll/core-archive';
+import { AtollError } from '@atoll/core-errors';
+import type { KeyspaceSpec } from '@atoll/core-membership';
+import type { Repository } from '@atoll/platform-repository';
+
+export interface ParentAsk {
+  /** Empty: the newest archive of this cluster that has all of the keyspaces. */
+  readonly parent: string;
+  readonly clusterId: string;
+  readonly keyspaces: readonly KeyspaceSpec[];
+  /** That is being made. */
+  readonly archive: string;
+}
+
+/** @throws ARCHIVE_NOT_FOUND, INVALID_ARGUMENT for one that cannot be gone on from, ARCHIVE_*, REPOSITORY_* */
+export async function findParent(repository: Repository, { parent, clusterId, keyspaces, archive }: ParentAsk): Promise<Manifest> {
+  if (parent !== '') {
+    const manifest = await repository.readManifest(parent);
+    if (manifest.kind === 'LOG') throw unfit(`${parent} is a log, and says nothing by itself`);
+    if (manifest.clusterId !== clusterId) throw unfit(`${parent} is of cluster ${manifest.clusterId}`);
+    return manifest;
+  }
+  let newest: Manifest | undefined;
+  for (const stored of await repository.listManifests()) {
+    if (stored.archive === archive) continue;
+    const manifest = await repository.readListed(stored);
+    if (manifest === undefined || manifest.kind === 'LOG' || manifest.clusterId !== clusterId) continue;
+    const hasAll = keyspaces.every(({ id }) => manifest.keyspaces.some((archived) => archived.id === id));
+    if (hasAll && manifest.barriers[0]!.atMs > (newest?.barriers[0]!.atMs ?? 0)) newest = manifest;
+  }
+  if (newest === undefined) throw new AtollError('ARCHIVE_NOT_FOUND', 'parent: no archive has these keyspaces, so there is nothing to go on from: make a FULL one first', { metadata: { field: 'parent' } });
+  return newest;
+}
+
+/** Where the parent ended; undefined: it has nothing of this keyspace. */
+export function sinceOf(parent: Manifest, keyspace: KeyspaceSpec, partition: number): { readonly position: ArchivePosition; readonly generation: { readonly counter: number; readonly id: string } } | undefined {
+  const range = parent.keyspaces.find(({ id }) => id === keyspace.id)?.ranges.find((one) => one.partition === partition);
+  return range && { position: range.upTo, generation: range.generation };
+}
+
+const unfit = (why: string): AtollError => new AtollError('INVALID_ARGUMENT', `parent: ${why}`, { metadata: { field: 'parent' } });

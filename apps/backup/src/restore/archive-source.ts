@@ -1,0 +1,189 @@
+// An archive at a moment as a source of COPY (R37): it answers what a router of another cluster would. Nothing is ever written to it,
+// so its place is one for good, how far a reader is is the next hash alone, and to hold it still takes nothing.
+import type { CopyCheck, CopyOrigin, FollowSourceRequest, FollowSourceResponse, FrozenPartition, SourcePartition } from '@atoll/contracts/atoll/v1/copy';
+import { foldPartition, type ArchivedKeyspace, type FoldedEntry, type RestorePlan, type RestoreSource, type RestoreStep } from '@atoll/core-archive';
+import { invalidArgument, type AtollError } from '@atoll/core-errors';
+import { createKeyspaceSpec, type KeyspaceSpec } from '@atoll/core-membership';
+import { checkPartitionCount, holdsToken, partitionOfToken, tokenOfKey } from '@atoll/core-placement';
+import { KIB, MIB, hashOfHalves, type Hash64 } from '@atoll/core-runtime';
+import { FIRST_HASH, entryContentHash } from '@atoll/core-store';
+import { toTokenRange } from '@atoll/platform-wire';
+
+/** A message; one value may be larger. */
+const SLICE = { entriesMax: 1000, bytesMax: 256 * KIB };
+/** What increments and logs may take in memory, for each stream. */
+const OVERLAY_BYTES_MAX = 32 * MIB;
+/** Entries that expire so soon are not compared: the copy removes them by its own time (R23). */
+const EXPIRING_MS = 60_000;
+/** What a store needs for an entry beside its key and value; a guess on the safe side. */
+const ENTRY_OVERHEAD_BYTES = 128;
+
+export interface ArchiveSourceOptions {
+  /** For one restore of one keyspace: readers name it. */
+  readonly id: string;
+  /** As a keyspace: lower-case letters, digits, - and _. */
+  readonly name: string;
+  /** For people. */
+  readonly title: string;
+  readonly archived: ArchivedKeyspace;
+  readonly plan: RestorePlan;
+  /** Only keys that begin with it. */
+  readonly prefix: Buffer;
+  readonly read: (step: RestoreStep, next: RestoreStep | undefined) => Promise<Buffer>;
+}
+
+export class ArchiveSource {
+  readonly id: string;
+  readonly name: string;
+  readonly title: string;
+  /** As the archived one, under this source's name. */
+  readonly spec: KeyspaceSpec;
+  /** What stands in the place of a cluster's id. */
+  readonly clusterId: string;
+  /** Keys and values that were sent, and entries; what is sent again counts again. */
+  sentBytes = 0;
+  sentEntries = 0;
+  /** Why it cannot be read, for good; undefined while it can. */
+  failure: AtollError | undefined;
+  readonly plan: RestorePlan;
+  readonly #options: ArchiveSourceOptions;
+  readonly #sources: ReadonlyMap<number, RestoreSource>;
+
+  /** Throws INVALID_ARGUMENT where the settings in the archive are none that this version knows. */
+  constructor(options: ArchiveSourceOptions) {
+    const { id, name, title, archived, plan } = options;
+    this.#options = options;
+    this.id = id;
+    this.name = name;
+    this.title = title;
+    this.plan = plan;
+    this.clusterId = `archive-${id}`;
+    const { settings, partitionCount } = archived;
+    const gone = { copyOf: undefined, cutOver: undefined, aliases: undefined, movedTo: undefined, freeze: undefined };
+    this.spec = createKeyspaceSpec({ ...settings, ...gone, name, id, partitionCount });
+    this.#sources = new Map(plan.groups.flatMap(({ sources }) => sources.map((source) => [source.partition, source] as const)));
+  }
+
+  /** Latest time of its partitions: what has expired by then stays so. */
+  get timeMs(): number {
+    return Math.max(0, ...[...this.#sources.values()].map(({ timeMs }) => timeMs));
+  }
+
+  /** Keys and values, about. */
+  get contentBytes(): number {
+    return this.#sizes().reduce((sum, { bytes, entries }) => sum + bytes - entries * ENTRY_OVERHEAD_BYTES, 0);
+  }
+
+  /** What its partitions will take in memory, as far as the archive tells; nothing of a part of the keys. */
+  sizes(): SourcePartition[] {
+    return this.#options.prefix.length > 0 ? [] : this.#sizes();
+  }
+
+  #sizes(): SourcePartition[] {
+    return this.#options.archived.ranges.map(({ partition, digest, contentBytes, chunks, generation }) => {
+      const written = chunks.reduce((sum, chunk) => sum + chunk.entries, 0);
+      // A key that was written again and again is there once.
+      const entries = digest?.entries ?? written;
+      const bytes = Math.ceil((written === 0 ? 0 : (contentBytes / written) * entries) + entries * ENTRY_OVERHEAD_BYTES);
+      return { partition, bytes, entries, generation: generation.counter };
+    });
+  }
+
+  /** Every partition stands still where it is. */
+  frozen(): FrozenPartition[] {
+    return Array.from({ length: this.spec.partitionCount }, (_, partition) => ({ partition, barrier: this.#place(partition), timeMs: this.#sources.get(partition)?.timeMs ?? 0 }));
+  }
+
+  /** The reader has everything, and nothing new will come. */
+  still({ partition }: Pick<FollowSourceRequest, 'partition'>): FollowSourceResponse {
+    const { atMs } = this.plan;
+    const origin = this.#place(partition);
+    return { changes: [], origin, stampMs: atMs, nextHigh: undefined, nextLow: undefined, headSeq: origin.seq, headStampMs: atMs, restart: '', check: undefined, sliceBytes: 0 };
+  }
+
+  /**
+   * What a reader lacks, and behind each sub-range what it must hold then; in the end nothing is left and all of it has been compared.
+   * `nowMs`: the wall clock. Throws INVALID_ARGUMENT, ARCHIVE_DAMAGED, ARCHIVE_KEY_WRONG, REPOSITORY_*.
+   */
+  async *follow(request: FollowSourceRequest, nowMs: () => number): AsyncGenerator<FollowSourceResponse, void, undefined> {
+    const belongs = this.#ownership(request);
+    const source = this.#sources.get(request.partition);
+    if (request.partition >= this.spec.partitionCount) throw invalidArgument('partition', `must be below ${this.spec.partitionCount}, is ${request.partition}`);
+    const place = this.#place(request.partition);
+    const { origin } = request;
+    if (origin !== undefined && (origin.generation !== place.generation || origin.seq !== place.seq)) {
+      return yield { ...this.still(request), origin: undefined, restart: 'WATCH_RESET' };
+    }
+    const next = origin === undefined ? FIRST_HASH : hashOfHalves(request.nextHigh, request.nextLow);
+    if (source === undefined) return yield { ...this.still(request), check: checkOf([], FIRST_HASH, undefined, nowMs()) };
+    // A reader that comes with a place has not compared what it has: that is of each leader anew.
+    const isWhole = next !== undefined && next.high === 0 && next.low === 0;
+    if (next !== undefined) yield* this.#read(request, source, { belongs, from: next, isSent: true, isCompared: isWhole, nowMs });
+    if (!isWhole) yield* this.#read(request, source, { belongs, from: FIRST_HASH, isSent: false, isCompared: true, nowMs });
+  }
+
+  async *#read(request: FollowSourceRequest, source: RestoreSource, how: Reading): AsyncGenerator<FollowSourceResponse, void, undefined> {
+    const { belongs, isSent, isCompared, nowMs } = how;
+    let { from } = how;
+    for await (const { entries, next } of foldPartition({ source, read: this.#options.read, belongs, from, overlayBytesMax: OVERLAY_BYTES_MAX, slice: SLICE })) {
+      // By the partition's own time they had expired: nothing brings them back (I7).
+      const held = entries.filter(({ expiresAtMs }) => expiresAtMs === 0 || expiresAtMs > source.timeMs);
+      const sliceBytes = isSent ? held.reduce((sum, { key, value }) => sum + key.length + value.length, 0) : 0;
+      if (isSent) {
+        this.sentBytes += sliceBytes;
+        this.sentEntries += held.length;
+      }
+      yield {
+        ...this.still(request),
+        changes: isSent ? held.map(({ key, value, expiresAtMs }) => ({ key, value, expiresAtMs })) : [],
+        nextHigh: isSent ? next?.high : undefined,
+        nextLow: isSent ? next?.low : undefined,
+        check: isCompared ? checkOf(held, from, next, nowMs()) : undefined,
+        sliceBytes,
+      };
+      from = next ?? from;
+    }
+  }
+
+  /** The place behind everything. */
+  #place(partition: number): CopyOrigin {
+    const source = this.#sources.get(partition);
+    if (source === undefined) return { generation: 1, epoch: 1, seq: 0 };
+    const { upTo } = source;
+    return { generation: source.generation, epoch: 1, seq: Math.floor('seq' in upTo ? upTo.seq : upTo.atMs) };
+  }
+
+  #ownership({ targetPartition, targetPartitionCount, tokenFrom, tokenTo }: FollowSourceRequest): (key: Uint8Array) => boolean {
+    const { prefix } = this.#options;
+    checkPartitionCount(targetPartitionCount);
+    if (targetPartition >= targetPartitionCount) throw invalidArgument('target_partition', `must be below ${targetPartitionCount}, is ${targetPartition}`);
+    const range = toTokenRange({ start: 'token_from', end: 'token_to' }, tokenFrom, tokenTo);
+    return (key) => {
+      if (prefix.length > 0 && prefix.compare(key, 0, Math.min(prefix.length, key.length)) !== 0) return false;
+      const token = tokenOfKey(key);
+      return partitionOfToken(token, targetPartitionCount) === targetPartition && holdsToken(range, token);
+    };
+  }
+}
+
+interface Reading {
+  readonly belongs: (key: Uint8Array) => boolean;
+  readonly from: Hash64;
+  /** Entries go with it; else the reader has them. */
+  readonly isSent: boolean;
+  readonly isCompared: boolean;
+  readonly nowMs: () => number;
+}
+
+function checkOf(held: readonly FoldedEntry[], from: Hash64, to: Hash64 | undefined, nowMs: number): CopyCheck {
+  const expiringByMs = nowMs + EXPIRING_MS;
+  let [entries, sumHigh, sumLow] = [0, 0, 0];
+  for (const { hash, value, expiresAtMs } of held) {
+    if (expiresAtMs > 0 && expiresAtMs <= expiringByMs) continue;
+    const { high, low } = entryContentHash(hash, value, expiresAtMs);
+    entries += 1;
+    sumHigh = (sumHigh + high) >>> 0;
+    sumLow = (sumLow + low) >>> 0;
+  }
+  return { fromHigh: from.high, fromLow: from.low, toHigh: to?.high, toLow: to?.low, expiringByMs, entries, sumHigh, sumLow };
+}
