@@ -42,7 +42,7 @@ export function doctorCommand(io: Io, setExitCode: SetExitCode): Command {
     .addOption(jsonOption())
     .addHelpText('after', '\nEnds with 0 when there is no problem (warnings may be there), with 1 when there is one, or what --wait waits for did not come, with 3 when nothing answers at all.')
     .action(async (flags: Flags & { wait?: number }) => {
-      const { survey, findings, settled } = flags.wait === undefined ? await look(io, flags) : await untilSettled(io, flags, flags.wait);
+      const { survey, findings, settled } = flags.wait === undefined ? await examine(io, flags) : await untilSettled(io, flags, flags.wait);
       if (isSilent(survey)) setExitCode(EXIT_CODE.unavailable);
       else if (findings.some(({ level }) => level === 'problem') || (flags.wait !== undefined && !settled)) setExitCode(EXIT_CODE.failed);
       if (flags.json) return printJson(io, { findings, checks: CHECKS, services: survey.services.map(({ target, problem, clock }) => ({ ...target, httpAddress: target.httpAddress ?? null, problem: problem ?? null, clockOffsetMs: clock?.offsetMs ?? null })), etcd: survey.etcd });
@@ -56,7 +56,7 @@ interface Diagnosis {
   readonly settled: boolean;
 }
 
-async function look(io: Io, flags: Flags): Promise<Diagnosis> {
+async function examine(io: Io, flags: Flags): Promise<Diagnosis> {
   const survey = await takeSurvey(io, flags);
   const findings = diagnose(survey);
   return { survey, findings, settled: isSettled(survey, findings) };
@@ -66,7 +66,7 @@ async function look(io: Io, flags: Flags): Promise<Diagnosis> {
 async function untilSettled(io: Io, flags: Flags, waitMs: number): Promise<Diagnosis> {
   const deadlineMs = performance.now() + waitMs;
   for (let told = ''; ; ) {
-    const diagnosis = await look(io, flags);
+    const diagnosis = await examine(io, flags);
     if (diagnosis.settled || performance.now() >= deadlineMs) return diagnosis;
     const checks = [...new Set(diagnosis.findings.map(({ check }) => check))].join(', ');
     if (checks !== told) note(io, `waiting: ${checks}`);
