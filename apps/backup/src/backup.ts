@@ -21,6 +21,8 @@ import { restoreBackup } from './handlers/restore-backup.ts';
 import { JobDesk } from './jobs/job-desk.ts';
 import { jobKinds } from './jobs/job-kinds.ts';
 import { startJobs } from './jobs/job-service.ts';
+import { addLogArchiveMetrics } from './log-archive/log-archive-metrics.ts';
+import { LogArchiver } from './log-archive/log-archiver.ts';
 import { RepositoryAccess } from './repository/repository-access.ts';
 import { ArchiveSources, copyDefinition, copyHandlers } from './restore/archive-sources.ts';
 import { SharedProbe } from './repository/shared-probe.ts';
@@ -61,6 +63,8 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
   const schedules = new ScheduleStore(store);
   const scheduler = new Scheduler({ schedules, desk, archives, logger, nowMs: () => Date.now() });
   addScheduleMetrics(telemetry.metrics, scheduler);
+  const archiver = new LogArchiver({ access, defaults: config.jobs, logs: config.logs, logger });
+  addLogArchiveMetrics(telemetry.metrics, archiver, () => desk.runner !== undefined);
   const probe = new SharedProbe({ location: config.repository, s3: config.s3, timeoutMs: config.probeMs });
   const grpc = createGrpcServer({ telemetry, logger });
   const service: BackupServer = {
@@ -118,6 +122,7 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     logger,
     telemetry,
     scheduler,
+    archiver,
   });
   logger.info({ address: formatAddress(address), http: http && formatAddress(http.address), repository: formatRepositoryLocation(config.repository) }, 'listening');
   return {

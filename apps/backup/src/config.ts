@@ -3,6 +3,7 @@ import {
   COMMON_PREFIX,
   COMMON_RELATIONS,
   bytes,
+  choice,
   commonSettings,
   defineSetting,
   durationMs,
@@ -44,6 +45,10 @@ export const SETTINGS = {
   BACKUP_COMPRESSION_LEVEL: integer({ min: 0, max: 19, default: '1', description: 'Of zstd; 0: archives are not compressed. Higher takes less room and more processor time.' }),
   BACKUP_PARTITIONS_AT_ONCE: integer({ min: 1, max: 64, default: '4', description: 'Partitions that a job reads or writes side by side. Each takes about 16 MiB of memory.' }),
   BACKUP_CACHE_BYTES: bytes({ min: 8 * MIB, max: 64 * GIB, default: '256MiB', description: 'Chunks of archives that are kept in memory while they are restored: partitions that are filled side by side read the same ones.' }),
+  BACKUP_LOG_ARCHIVING: choice(['on', 'off'], { default: 'off', description: 'on: the logs of all partitions go to the repository all the time, so that a restore can lead to any moment between two backups (R40).' }),
+  BACKUP_LOG_INTERVAL_MS: durationMs({ min: 500, max: 600_000, default: '2500ms', description: 'How often logs go to the repository: what was written for longer than this and the time that it takes is safe there.' }),
+  BACKUP_LOG_BARRIER_MS: durationMs({ min: 1000, max: 3_600_000, default: '30s', description: 'How often all partitions are held at one moment while logs are archived: a restore to a moment rounds to one of these unless it is meant exactly. Writes wait for some milliseconds each time.' }),
+  BACKUP_LOG_KEEP_MS: durationMs({ min: 60_000, max: 366 * 24 * 3_600_000, default: '168h', description: 'Archived logs that ended longer ago are removed, and so are those before the oldest backup.' }),
   BACKUP_BARRIER_HOLD_MS: durationMs({ min: 20, max: 10_000, default: '250ms', description: 'For at most so long writes wait while all partitions are brought to one moment (R39); a cut that takes longer is void and tried again.' }),
 };
 
@@ -57,6 +62,15 @@ export interface Config {
   readonly keys: { readonly file: string | undefined; readonly text: string | undefined };
   readonly cacheBytes: number;
   readonly jobs: JobDefaults;
+  readonly logs: LogArchiving;
+}
+
+/** The archiving of logs, all the time. */
+export interface LogArchiving {
+  readonly isOn: boolean;
+  readonly intervalMs: number;
+  readonly barrierMs: number;
+  readonly keepMs: number;
 }
 
 /** Of jobs that do not say otherwise. */
@@ -81,6 +95,7 @@ export function parseConfig(env: Env): Config {
     lockTtlMs: values.BACKUP_LOCK_TTL_MS,
     keys: { file: values.BACKUP_ARCHIVE_KEYS_FILE, text: values.BACKUP_ARCHIVE_KEYS },
     cacheBytes: values.BACKUP_CACHE_BYTES,
+    logs: { isOn: values.BACKUP_LOG_ARCHIVING === 'on', intervalMs: values.BACKUP_LOG_INTERVAL_MS, barrierMs: values.BACKUP_LOG_BARRIER_MS, keepMs: values.BACKUP_LOG_KEEP_MS },
     jobs: {
       bytesPerSecond: values.BACKUP_BYTES_PER_SECOND,
       compressionLevel: values.BACKUP_COMPRESSION_LEVEL,

@@ -203,6 +203,10 @@ export class DevCluster {
     return (await this.#ask((admin) => callUnary(admin, 'unfreezeKeyspace', { name, reopenMoved }, { deadlineMs: CALL_MS }))).keyspace!;
   }
 
+  async keyspaces(): Promise<Keyspace[]> {
+    return (await this.#ask((admin) => callUnary(admin, 'listKeyspaces', {}, { deadlineMs: ASK_MS }))).keyspaces;
+  }
+
   async keyspace(name: string): Promise<Keyspace> {
     return (await this.#ask((admin) => callUnary(admin, 'getKeyspace', { name }, { deadlineMs: ASK_MS }))).keyspace!;
   }

@@ -10,10 +10,14 @@ export interface Marker {
   readonly stampMs: number;
 }
 
-/** One partition on its way into an archive. */
-export interface RangeJob {
+/** A partition of which something is asked. */
+export interface RangeName {
   readonly keyspace: KeyspaceSpec;
   readonly partition: number;
+}
+
+/** One partition on its way into an archive. */
+export interface RangeJob extends RangeName {
   readonly writer: RangeWriter;
   /** INCREMENTAL: where the parent ended; undefined where the range is read whole. */
   since: { readonly position: ArchivePosition; readonly generation: Marker['generation'] } | undefined;

@@ -13,6 +13,7 @@ import { toArchiveInfo } from '../jobs/job-messages.ts';
 import { patiently } from '../jobs/patience.ts';
 import type { RepositoryAccess } from '../repository/repository-access.ts';
 import type { RangeJob } from './archived-range.ts';
+import { settingsOf } from './archived-settings.ts';
 import type { BackupAsk } from './backup-ask.ts';
 import { BackupRanges } from './backup-ranges.ts';
 import { takeCut, type Cut } from './cut.ts';
@@ -214,11 +215,6 @@ function keyspacesOf(run: JobRun): readonly KeyspaceSpec[] {
     return keyspace;
   });
   return [...new Set(found)];
-}
-
-/** What a restore makes the keyspace with. */
-function settingsOf({ copyOf: _copyOf, cutOver: _cutOver, freeze: _freeze, movedTo: _movedTo, aliases: _aliases, ...settings }: KeyspaceSpec): Readonly<Record<string, unknown>> {
-  return settings;
 }
 
 async function resume(run: JobRun, ranges: readonly RangeJob[], progress: SavedProgress, session: Session): Promise<void> {

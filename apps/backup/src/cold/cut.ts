@@ -5,23 +5,23 @@ import type { ArchivePartition } from '@atoll/contracts/atoll/v1/archive';
 import { callUnary } from '@atoll/platform-grpc';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { traceparentOf } from '@atoll/platform-telemetry';
-import type { Marker, RangeJob } from './archived-range.ts';
+import type { Marker, RangeJob, RangeName } from './archived-range.ts';
 import type { NodeClients } from './node-clients.ts';
 
 /** Left to the answer beside the hold itself. */
 const ANSWER_MS = 2000;
 
-export interface Cut {
+export interface Cut<R extends RangeName = RangeJob> {
   readonly id: string;
   /** Wall clock of this service while all partitions were held. */
   readonly atMs: number;
   /** From the first marker asked for to the last release. */
   readonly holdMs: number;
-  readonly markers: ReadonlyMap<RangeJob, Marker>;
+  readonly markers: ReadonlyMap<R, Marker>;
 }
 
-export interface CutOptions {
-  readonly ranges: readonly RangeJob[];
+export interface CutOptions<R extends RangeName> {
+  readonly ranges: readonly R[];
   readonly view: ClusterView;
   readonly clients: NodeClients;
   readonly holdMs: number;
@@ -29,14 +29,14 @@ export interface CutOptions {
 }
 
 /** The cut, or why it is void: then it may be tried again. Does not throw but for the signal. */
-export async function takeCut({ ranges, view, clients, holdMs, signal }: CutOptions): Promise<Cut | { readonly problem: string }> {
+export async function takeCut<R extends RangeName>({ ranges, view, clients, holdMs, signal }: CutOptions<R>): Promise<Cut<R> | { readonly problem: string }> {
   const id = randomUUID();
   const { clusterId } = view;
   const groups = byLeader(ranges, view);
   if ('problem' in groups) return groups;
   const traceparent = traceparentOf();
   const startMs = performance.now();
-  const markers = new Map<RangeJob, Marker>();
+  const markers = new Map<R, Marker>();
   const problems: string[] = [];
   await Promise.all(
     groups.map(async ({ address, members, partitions }) => {
@@ -73,14 +73,14 @@ export async function takeCut({ ranges, view, clients, holdMs, signal }: CutOpti
   return { id, atMs, holdMs: tookMs, markers };
 }
 
-interface Group {
+interface Group<R> {
   readonly address: string;
-  readonly members: readonly RangeJob[];
+  readonly members: readonly R[];
   readonly partitions: ArchivePartition[];
 }
 
-function byLeader(ranges: readonly RangeJob[], view: ClusterView): readonly Group[] | { readonly problem: string } {
-  const groups = new Map<string, { address: string; members: RangeJob[]; partitions: ArchivePartition[] }>();
+function byLeader<R extends RangeName>(ranges: readonly R[], view: ClusterView): readonly Group<R>[] | { readonly problem: string } {
+  const groups = new Map<string, { address: string; members: R[]; partitions: ArchivePartition[] }>();
   for (const range of ranges) {
     const { keyspace, partition } = range;
     const leader = view.partition(keyspace.name, partition)?.record.leader;

@@ -4,7 +4,7 @@ import { CHUNK_PLAIN_BYTES, ContentTally, encodeChunk, type ArchiveCodec, type C
 import type { ArchivePlace, ReadPartitionResponse } from '@atoll/contracts/atoll/v1/archive';
 import { compactLog, summarizeRun } from '@atoll/core-replication';
 import { MIB, keyHash, type Hash64 } from '@atoll/core-runtime';
-import { decodeRows, encodeRows } from '@atoll/core-store';
+import { encodeRows, walkRows } from '@atoll/core-store';
 
 /** Log of an increment that is made one: so much of it is kept in memory. */
 const WINDOW_BYTES = 16 * MIB;
@@ -139,11 +139,16 @@ export class RangeWriter {
 
   #takeRows(rows: Buffer, count: number): number {
     const content = rows.length - count * ROW_HEADER_BYTES;
-    const decoded = decodeRows(rows);
     const tally = this.#tally;
-    if (tally !== undefined) for (const { key, value, expiresAtMs } of decoded) tally.add(keyHash(key), value, expiresAtMs);
-    this.#rows.first ??= keyHash(decoded[0]!.key);
-    this.#rows.last = keyHash(decoded.at(-1)!.key);
+    let first: Buffer | undefined;
+    let last: Buffer | undefined;
+    walkRows(rows, (key, value, expiresAtMs) => {
+      first ??= key;
+      last = key;
+      tally?.add(keyHash(key), value, expiresAtMs);
+    });
+    this.#rows.first ??= keyHash(first!);
+    this.#rows.last = keyHash(last!);
     this.#rows.bytes.push(rows);
     this.#rows.size += rows.length;
     this.#rows.entries += count;

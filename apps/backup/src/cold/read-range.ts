@@ -1,12 +1,12 @@
 // Reads one partition from whichever replica has it: followers first, so that leaders are left to clients, and another one from the
 // same place when a node dies.
-import type { ReadPartitionResponse } from '@atoll/contracts/atoll/v1/archive';
+import type { ArchivePlace, ReadPartitionResponse } from '@atoll/contracts/atoll/v1/archive';
 import { AtollError, isAtollError, type ErrorReason } from '@atoll/core-errors';
 import type { Member } from '@atoll/core-membership';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { callServerStream } from '@atoll/platform-grpc';
 import { traceparentOf } from '@atoll/platform-telemetry';
-import type { Marker, RangeJob } from './archived-range.ts';
+import type { Marker, RangeName } from './archived-range.ts';
 import type { NodeClients } from './node-clients.ts';
 
 /** A stream that brings nothing for so long is given up: a large value at the least rate of a busy node takes half of it. */
@@ -16,7 +16,7 @@ const SILENT_MS = 60_000;
 const OF_ONE_REPLICA: ReadonlySet<ErrorReason> = new Set(['PEER_UNAVAILABLE', 'REPLICA_NOT_READY', 'REPLICA_UNKNOWN', 'OVERLOADED', 'SHUTTING_DOWN', 'DEADLINE_EXCEEDED', 'CANCELLED', 'METADATA_UNAVAILABLE', 'SNAPSHOT_GONE']);
 
 export interface ReadRangeOptions {
-  readonly range: RangeJob;
+  readonly range: RangeName & { readonly writer: { readonly place: ArchivePlace | undefined } };
   readonly view: ClusterView;
   readonly clients: NodeClients;
   /** Nothing behind it is read; undefined: to the end of what is committed. */
@@ -53,7 +53,7 @@ export async function readRange(options: ReadRangeOptions): Promise<ReadPartitio
 }
 
 /** Of followers in sync, by turns, then the leader; of all others none. */
-function addressesOf({ keyspace, partition }: RangeJob, view: ClusterView): readonly string[] {
+function addressesOf({ keyspace, partition }: RangeName, view: ClusterView): readonly string[] {
   const record = view.partition(keyspace.name, partition)?.record;
   if (record === undefined) return [];
   const { leader, inSync } = record;

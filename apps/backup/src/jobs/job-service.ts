@@ -4,6 +4,7 @@ import { openClusterView, type ClusterView, type MetadataStore } from '@atoll/pl
 import { waitFor } from '@atoll/platform-lifecycle';
 import type { Logger, Telemetry } from '@atoll/platform-telemetry';
 import type { RepositoryAccess } from '../repository/repository-access.ts';
+import type { LogArchiver } from '../log-archive/log-archiver.ts';
 import type { Scheduler } from '../schedules/scheduler.ts';
 import { serveDuty } from './duty.ts';
 import type { JobDesk } from './job-desk.ts';
@@ -26,6 +27,7 @@ export interface JobServiceOptions {
   readonly telemetry: Pick<Telemetry, 'tracing' | 'metrics'>;
   /** Begins backups that are due. */
   readonly scheduler?: Pick<Scheduler, 'work' | 'forgetArchives'>;
+  readonly archiver?: Pick<LogArchiver, 'work' | 'forgetCuts'>;
 }
 
 export interface JobService {
@@ -35,7 +37,7 @@ export interface JobService {
   stop(): Promise<void>;
 }
 
-export function startJobs({ store, clusterId, desk, kinds, access, owner, lockTtlMs, logger, telemetry, scheduler }: JobServiceOptions): JobService {
+export function startJobs({ store, clusterId, desk, kinds, access, owner, lockTtlMs, logger, telemetry, scheduler, archiver }: JobServiceOptions): JobService {
   const stopping = new AbortController();
   const { signal } = stopping;
   const metrics = new JobMetrics(telemetry.metrics, () => desk.runner !== undefined);
@@ -56,11 +58,12 @@ export function startJobs({ store, clusterId, desk, kinds, access, owner, lockTt
         const onEnded = (job: JobRecord): void => {
           metrics.ended(job);
           scheduler?.forgetArchives();
+          archiver?.forgetCuts();
         };
         const runner = new JobRunner({ jobs: desk.jobs, kinds, duty, logger, tracing: telemetry.tracing, onEnded });
         desk.runner = runner;
         try {
-          await Promise.all([runner.work(), scheduler?.work(duty)]);
+          await Promise.all([runner.work(), scheduler?.work(duty), archiver?.work(duty)]);
         } finally {
           desk.runner = undefined;
         }

@@ -69,8 +69,9 @@ export class ArchiveSource {
     return Math.max(0, ...[...this.#sources.values()].map(({ timeMs }) => timeMs));
   }
 
-  /** Keys and values, about. */
+  /** Keys and values, about; 0 where that is not known. */
   get contentBytes(): number {
+    if (this.#options.prefix.length > 0) return 0;
     return this.#sizes().reduce((sum, { bytes, entries }) => sum + bytes - entries * ENTRY_OVERHEAD_BYTES, 0);
   }
 

@@ -1,10 +1,10 @@
-import type { ChunkRef } from '@atoll/core-archive';
+import { sliceOf, type ChunkRef } from '@atoll/core-archive';
 
 /** Chunks that are fetched and unpacked at a time. */
 const READS_MAX = 8;
 
 export interface ChunkCacheOptions {
-  /** Content of a chunk. */
+  /** All of the content of a chunk. */
   readonly read: (chunk: ChunkRef) => Promise<Buffer>;
   /** Of content that is kept for who asks next; what is being read counts as much as it will take. */
   readonly bytesMax: number;
@@ -35,7 +35,7 @@ export class ChunkCache {
   async take(chunk: ChunkRef, next?: ChunkRef): Promise<Buffer> {
     const content = this.#get(chunk);
     if (next !== undefined && this.#bytes + next.plainBytes <= this.#options.bytesMax) this.#get(next).catch(() => undefined);
-    return content;
+    return sliceOf(await content, chunk);
   }
 
   /** Bytes that it holds. */

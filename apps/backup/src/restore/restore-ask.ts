@@ -8,7 +8,7 @@ import { checkArchiveId } from '../handlers/archives.ts';
 /** Bytes of a prefix: the record of a job has to stay small. */
 const PREFIX_BYTES_MAX = 1024;
 
-export type Policy = 'FAIL' | 'REPLACE' | 'KEEP_NEWER';
+export type Policy = 'FAIL' | 'REPLACE';
 
 /** What a restore was asked for, beside its archive and keyspaces: `ask` of its job. 0 and empty: as it was. */
 export interface RestoreAsk {
@@ -30,7 +30,6 @@ const POLICIES: Readonly<Record<number, Policy>> = {
   [RestorePolicy.RESTORE_POLICY_UNSPECIFIED]: 'FAIL',
   [RestorePolicy.RESTORE_POLICY_FAIL]: 'FAIL',
   [RestorePolicy.RESTORE_POLICY_REPLACE]: 'REPLACE',
-  [RestorePolicy.RESTORE_POLICY_KEEP_NEWER]: 'KEEP_NEWER',
 };
 
 /** Throws INVALID_ARGUMENT that names the field. */
@@ -48,8 +47,7 @@ export function toRestoreAsk(request: RestoreBackupRequest): RestoreAsk {
   if (replicationFactor > REPLICATION_FACTOR_MAX) throw invalidArgument('replication_factor', `must be at most ${REPLICATION_FACTOR_MAX}, is ${replicationFactor}`);
   const policy = POLICIES[request.policy];
   if (policy === undefined) throw invalidArgument('policy', `${request.policy} is no policy that this service knows`);
-  if (policy === 'REPLACE' && prefix.length > 0) throw invalidArgument('policy', 'REPLACE would remove the keys that do not begin with the prefix: restore to another name, or with KEEP_NEWER');
-  if (policy === 'KEEP_NEWER') throw invalidArgument('policy', 'KEEP_NEWER is not there yet: restore to another name');
+  if (policy === 'REPLACE' && prefix.length > 0) throw invalidArgument('policy', 'REPLACE would remove the keys that do not begin with the prefix: restore to another name');
   return { target, prefix: prefix.toString('base64'), atMs, exact, partitionCount, replicationFactor, minInSync, policy, bytesPerSecond };
 }
 

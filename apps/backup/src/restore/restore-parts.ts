@@ -73,7 +73,7 @@ export function migrationRequest(id: string, sourceName: string, routers: readon
     fullVerify: false,
     dryRun: false,
     shards: 0,
-    target: { name: part.keyspace, partitionCount: ask.partitionCount, replicationFactor: ask.replicationFactor, minInSync: ask.minInSync, takesPlaceOf: part.takesPlaceOf },
+    target: { name: part.keyspace, partitionCount: ask.partitionCount, replicationFactor: ask.replicationFactor, minInSync: ask.minInSync, takesPlaceOf: part.takesPlaceOf || undefined },
     sourceRouters: [...routers],
     tokenFrom: 0n,
     tokenTo: 0n,

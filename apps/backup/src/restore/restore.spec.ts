@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { credentials } from '@grpc/grpc-js';
+import type { RestoreBackupRequest } from '@atoll/contracts/atoll/v1/backup';
 import { CopyClient, CopyService, FollowSourceResponse, type FollowSourceRequest } from '@atoll/contracts/atoll/v1/copy';
 import type { ChunkRef } from '@atoll/core-archive';
 import { partitionOfToken, sourcePartitionsOf, tokenOfKey } from '@atoll/core-placement';
@@ -54,7 +55,7 @@ async function sourceOf(fields: { readonly prefix?: string; readonly read?: (chu
   });
 }
 
-const request = (fields: Partial<FollowSourceRequest> = {}): FollowSourceRequest => ({ clusterId: 'archive-job.0', keyspace: 'restore-x-0', keyspaceId: 'job.0', partition: 0, targetPartition: 0, targetPartitionCount: PARTITIONS, tokenFrom: 0n, tokenTo: 0n, ...fields });
+const request = (fields: Partial<FollowSourceRequest> = {}): FollowSourceRequest => ({ clusterId: 'archive-job.0', keyspace: 'restore-x-0', keyspaceId: 'job.0', partition: 0, targetPartition: 0, targetPartitionCount: PARTITIONS, origin: undefined, tokenFrom: 0n, tokenTo: 0n, ...fields });
 
 async function follow(source: ArchiveSource, asked: Partial<FollowSourceRequest>, nowMs = CUT_MS): Promise<FollowSourceResponse[]> {
   const messages: FollowSourceResponse[] = [];
@@ -178,8 +179,8 @@ describe('chunks that are read for a restore', () => {
 });
 
 describe('what a restore is asked for', () => {
-  const asked = { id: '', archive: 'full', keyspaces: ['orders'], target: '', prefix: Buffer.alloc(0), exact: false, partitionCount: 0, replicationFactor: 0, minInSync: 0, policy: 0, bytesPerSecond: 0 };
-  it.each([
+  const asked = { id: '', archive: 'full', keyspaces: ['orders'], target: '', prefix: Buffer.alloc(0), exact: false, partitionCount: 0, replicationFactor: 0, minInSync: 0, policy: 0 as const, bytesPerSecond: 0 };
+  it.each<[string, Partial<RestoreBackupRequest>]>([
     ['archive', { archive: '' }],
     ['archive', { archive: 'No' }],
     ['keyspaces', { keyspaces: ['a', 'a'] }],
@@ -190,7 +191,7 @@ describe('what a restore is asked for', () => {
     ['at_ms', { atMs: -1 }],
     ['partition_count', { partitionCount: 3 }],
     ['replication_factor', { replicationFactor: 9 }],
-    ['policy', { policy: 77 }],
+    ['policy', { policy: 77 as never }],
     ['policy', { policy: 2, prefix: Buffer.from('a') }],
   ])('is refused by the name of the field %s', (field, fields) => {
     expect(() => toRestoreAsk({ ...asked, ...fields })).toThrow(expect.objectContaining({ reason: 'INVALID_ARGUMENT', metadata: expect.objectContaining({ field }) }));

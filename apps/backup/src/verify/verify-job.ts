@@ -2,9 +2,10 @@
 // its digest compared with that of the cut. What is damaged is told by archive, partition and chunk, and whoever has the content
 // of a damaged chunk next writes it again.
 import type { ArchiveDamage, VerifyResult } from '@atoll/contracts/atoll/v1/backup';
-import { ContentTally, checkKey, foldPartition, isSameContent, planRestore, type ArchivedKeyspace, type ArchivedRange, type ChunkRef, type Manifest, type RestoreSource } from '@atoll/core-archive';
+import { ContentTally, checkKey, foldPartition, isSameContent, planRestore, sliceOf, type ArchivedKeyspace, type ArchivedRange, type ChunkRef, type Manifest, type RestoreSource } from '@atoll/core-archive';
 import { AtollError, isAtollError } from '@atoll/core-errors';
 import { KIB, MIB } from '@atoll/core-runtime';
+import { entryVersionHash } from '@atoll/core-store';
 import { Session, type Repository } from '@atoll/platform-repository';
 import { JobFailed, type JobKind, type JobOutcome, type JobRun } from '../jobs/job-kind.ts';
 import { mayPass, patiently } from '../jobs/patience.ts';
@@ -143,8 +144,9 @@ class Verification {
 
   async #foldPartition(last: Manifest, { name, ranges }: ArchivedKeyspace, source: RestoreSource): Promise<void> {
     const { partition } = source;
-    const { digest } = ranges.find((range) => range.partition === partition)!;
+    const { digest, versions } = ranges.find((range) => range.partition === partition)!;
     const tally = new ContentTally();
+    const versionTally = new ContentTally();
     let at: Place = { archive: last.id, keyspace: name, partition };
     try {
       const read = (step: RestoreSource['steps'][number]): Promise<Buffer> => {
@@ -152,7 +154,10 @@ class Verification {
         return this.#content(step.chunk);
       };
       for await (const { entries } of foldPartition({ source, read, belongs: () => true, overlayBytesMax: OVERLAY_BYTES_MAX, slice: SLICE })) {
-        for (const { hash, value, expiresAtMs } of entries) tally.add(hash, value, expiresAtMs);
+        for (const { hash, value, expiresAtMs, version } of entries) {
+          tally.add(hash, value, expiresAtMs);
+          versionTally.addHash(entryVersionHash(hash, version, expiresAtMs));
+        }
       }
     } catch (error) {
       await this.#noteChunk(at, error);
@@ -161,9 +166,10 @@ class Verification {
     this.#run.meter.partitionsDone += 1;
     this.#entries += tally.entries;
     this.#run.meter.entries = this.#entries;
-    if (digest === undefined) this.#rangesWithoutDigest += 1;
-    else if (isSameContent(tally, digest)) this.#rangesEqual += 1;
-    else this.#note({ archive: last.id, keyspace: name, partition }, 'DIGEST', `its ${tally.entries} entries are not the ${digest.entries} that the partition held`);
+    const held = digest ?? versions;
+    if (held === undefined) this.#rangesWithoutDigest += 1;
+    else if ((digest === undefined || isSameContent(tally, digest)) && (versions === undefined || isSameContent(versionTally, versions))) this.#rangesEqual += 1;
+    else this.#note({ archive: last.id, keyspace: name, partition }, 'DIGEST', `its ${tally.entries} entries are not the ${held.entries} that the partition held`);
   }
 
   async #readAll(manifest: Manifest, keyspace: string, range: ArchivedRange): Promise<void> {
@@ -194,7 +200,7 @@ class Verification {
     });
     if (isNew) this.#run.meter.bytesDone += chunk.plainBytes;
     if (content.kind !== chunk.kind) throw new AtollError('ARCHIVE_DAMAGED', `chunk ${chunk.id}: is ${content.kind}, and the manifest says ${chunk.kind}`, { metadata: { object: `chunk ${chunk.id}`, damage: 'MALFORMED' } });
-    return content.plain;
+    return this.isBytesOnly ? content.plain : sliceOf(content.plain, chunk);
   }
 
   async #noteChunk(at: Place, error: unknown): Promise<void> {

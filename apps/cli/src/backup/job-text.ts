@@ -1,5 +1,5 @@
 // Jobs and archives as people read them, and as programs do: with --json every field is there, enums by name without prefix.
-import { BackupJobState, archiveKindToJSON, backupJobKindToJSON, backupJobStateToJSON, type ArchiveInfo, type BackupJob } from '@atoll/contracts/atoll/v1/backup';
+import { BackupJobState, archiveKindToJSON, backupJobKindToJSON, backupJobStateToJSON, type ArchiveDamage, type ArchiveInfo, type BackupJob } from '@atoll/contracts/atoll/v1/backup';
 import { bar } from '../output/bar.ts';
 import { bytesText, durationText } from '../output/quantities.ts';
 import { renderTable } from '../output/table.ts';
@@ -48,13 +48,23 @@ export function jobText(job: BackupJob, nowMs: number): string {
     ...(job.takeUps === 0 ? [] : [['taken up', `${job.takeUps} times`] as [string, string]]),
     ...(job.summary === '' ? [] : [['result', job.summary] as [string, string]]),
     ...(job.result?.$case !== 'backup' ? [] : [['writes waited', `${job.result.value.holdMsMax} ms for the cut, of ${job.result.value.cutAttempts} attempts`] as [string, string]]),
+    ...damageLines(job).map((text): [string, string] => ['damage', text]),
     ...(job.traceId === '' ? [] : [['trace', job.traceId] as [string, string]]),
     ...(job.problem === '' ? [] : [['problem', job.problem] as [string, string]]),
   ];
   return lines(rows);
 }
 
-/** `[####....]  42%  COPY  12 of 64 partitions  1.2 GiB of 2.9 GiB  80.0 MiB/s  21s left`. */
+/** What a check found, one line each. */
+export function damageLines({ result }: BackupJob): string[] {
+  if (result?.$case !== 'verify') return [];
+  const { damages, damagesTotal } = result.value;
+  const lineOf = ({ archive, keyspace, partition, chunk, damage, problem }: ArchiveDamage): string =>
+    `${damage} ${[archive, keyspace, partition === undefined ? '' : `partition ${partition}`, chunk === '' ? '' : `chunk ${chunk}`].filter((text) => text !== '').join(', ')}: ${problem}`;
+  return [...damages.map(lineOf), ...(damagesTotal > damages.length ? [`and ${damagesTotal - damages.length} more`] : [])];
+}
+
+/** `[####....  42%  COPY  12 of 64 partitions  1.2 GiB of 2.9 GiB  80.0 MiB/s  21s left`. */
 export function progressLine(job: BackupJob): string {
   const { bytesDone = 0, bytesTotal = 0, bytesPerSecond = 0, remainingMs } = job.progress ?? {};
   const share = hasEnded(job) && job.state === BackupJobState.BACKUP_JOB_STATE_SUCCEEDED ? 1 : bytesTotal > 0 ? Math.min(bytesDone / bytesTotal, 1) : 0;

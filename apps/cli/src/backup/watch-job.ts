@@ -6,7 +6,7 @@ import { RedrawnLines } from '../output/redrawn-lines.ts';
 import { printable } from '../output/table.ts';
 import { durationText } from '../output/quantities.ts';
 import { followJob } from './backup-connection.ts';
-import { jobJson, kindName, progressLine, stateName } from './job-text.ts';
+import { damageLines, jobJson, kindName, progressLine, stateName } from './job-text.ts';
 
 /** Longest time for which a watch looks for a backup service: another one takes the job up within the ttl of the lock. */
 export const WATCH_PATIENCE_MS = 60_000;
@@ -54,5 +54,6 @@ export async function watchJob(io: Io, setExitCode: SetExitCode, { addresses, id
   if (job.state !== BackupJobState.BACKUP_JOB_STATE_SUCCEEDED) setExitCode(EXIT_CODE.failed);
   if (json) return;
   print(io, printable(`${id} ${stateName(job)} in ${durationText(job.endedAtMs - (job.startedAtMs || job.endedAtMs))}${job.summary === '' ? '' : `: ${job.summary}`}`));
+  for (const line of damageLines(job)) print(io, printable(line));
   if (job.problem !== '') note(io, printable(`atoll: ${job.problem}`));
 }

@@ -70,6 +70,6 @@ function copyRequest(source: string, target: string, { id, partitions, replicati
     dryRun: dryRun === true,
     sourceRouters: [...(fromCluster ?? [])],
     ...tokenFields(range),
-    target: { name: target, partitionCount: partitions ?? 0, replicationFactor: replicationFactor ?? 0, minInSync: minInSync ?? 0, takesPlaceOf: '' },
+    target: { name: target, partitionCount: partitions ?? 0, replicationFactor: replicationFactor ?? 0, minInSync: minInSync ?? 0 },
   };
 }

@@ -51,7 +51,7 @@ afterAll(async () => {
 });
 
 const SOURCE = createKeyspaceSpec({ name: 'orders', id: 'far1', partitionCount: 16, replicationFactor: 3, defaultTtlMs: 5000, eviction: 'NONE' });
-const told = (changes: Partial<DescribeSourceResponse> = {}): DescribeSourceResponse => ({ clusterId: 'elsewhere', keyspaceId: SOURCE.id, keyspace: toKeyspaceMessage(SOURCE), partitions: [], ...changes });
+const told = (changes: Partial<DescribeSourceResponse> = {}): DescribeSourceResponse => ({ clusterId: 'elsewhere', keyspaceId: SOURCE.id, keyspace: toKeyspaceMessage(SOURCE), partitions: [], archive: '', ...changes });
 const TARGET = { name: 'orders', partitionCount: 32, replicationFactor: 2, minInSync: 0 };
 const routers = (): string[] => [first.address, second.address];
 const start = (fields: Partial<StartMigrationRequest> = {}) => callUnary(running.admin, 'startMigration', ask({ id: 'c', method: MigrationMethod.MIGRATION_METHOD_COPY, keyspace: 'orders', target: TARGET, sourceRouters: routers(), ...fields }), DEADLINE);
@@ -84,6 +84,8 @@ describe(`copies of a keyspace of another cluster (seed ${SEED})`, () => {
     { title: 'routers of this very cluster', given: () => ((first.answer = () => told({ clusterId: ownId })), (second.answer = first.answer)), reason: 'INVALID_ARGUMENT', field: 'source_routers', message: 'belongs to this very cluster' },
     { title: 'an answer without a keyspace', given: () => ((first.answer = () => told({ keyspace: undefined })), (second.answer = first.answer)), reason: 'INVALID_ARGUMENT', field: 'source_routers', message: 'is not understood' },
     { title: 'a keyspace that is a copy itself', given: () => ((first.answer = () => told({ keyspace: { ...toKeyspaceMessage(SOURCE), copyOf: 'older' } })), (second.answer = first.answer)), reason: 'INVALID_ARGUMENT', field: 'keyspace', message: 'itself being copied, from older' },
+    { title: 'a place to take, of a copy that is no restore', fields: () => ({ target: { ...TARGET, takesPlaceOf: 'default' } }), reason: 'INVALID_ARGUMENT', field: 'target.takes_place_of', message: 'belongs to a restore of an archive' },
+    { title: 'a place of nobody', fields: () => ({ target: { ...TARGET, takesPlaceOf: 'none' } }), given: () => ((first.answer = () => told({ archive: 'full/orders' })), (second.answer = first.answer)), reason: 'KEYSPACE_NOT_FOUND', field: 'keyspace', message: 'none' },
     { title: 'a target that there is', fields: () => ({ target: { ...TARGET, name: 'default' } }), reason: 'KEYSPACE_EXISTS', field: 'target.name', message: 'default' },
   ])('$title: $reason, naming $field; nothing is written', async ({ fields, given, reason, field, message }) => {
     given?.();
@@ -130,6 +132,20 @@ describe(`copies of a keyspace of another cluster (seed ${SEED})`, () => {
     expect(stored('orders')!.copyOf!.firstGeneration).toBe(7 + 2 ** 16);
     await callUnary(running.admin, 'cancelMigration', { id: 'big' }, DEADLINE);
     await eventuallyShown(running.admin, 'big', 'it ends', hasEnded);
+  });
+
+  it('of an archive says so, is asked of a backup service, and keeps whose place it takes until it has it', async () => {
+    first.answer = () => told({ clusterId: 'archive-x', archive: 'full/orders' });
+    second.answer = first.answer;
+    const target = { ...TARGET, name: 'default-x', takesPlaceOf: 'default' };
+    const { migration } = await start({ id: 'r', target });
+    expect(migration).toMatchObject({ description: 'restore full/orders to default-x, in the place of default', copy: { sourceArchive: 'full/orders', takesPlaceOf: 'default' } });
+    expect(stored('default-x')!.copyOf!.cluster).toMatchObject({ id: 'archive-x', archive: 'full/orders' });
+    // Two cannot take one place.
+    expect(await failureOf(start({ id: 's', target: { ...target, name: 'default-y' } }))).toMatchObject({ reason: 'MIGRATION_CONFLICT', metadata: { field: 'target.takes_place_of' } });
+    await callUnary(running.admin, 'cancelMigration', { id: 'r' }, DEADLINE);
+    await eventuallyShown(running.admin, 'r', 'it ends', hasEnded);
+    expect(stored('default')).toBeDefined();
   });
 
   it('a keyspace of this cluster that has the name of the source may go, the copy may not', async () => {

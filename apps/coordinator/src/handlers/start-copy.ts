@@ -88,10 +88,10 @@ async function findSource(context: AdminContext, { keyspace, sourceRouters }: St
 }
 
 /** The keyspace whose place the copy is to take; undefined where none is named. */
-function retiring(context: AdminContext, name: string, cluster: SourceCluster | undefined): { readonly name: string; readonly id: string } | undefined {
+function retiring(context: AdminContext, name: string | undefined, cluster: SourceCluster | undefined): { readonly name: string; readonly id: string } | undefined {
   const { view, term } = requireTerm(context);
   const field = 'target.takes_place_of';
-  if (name === '') return undefined;
+  if (name === undefined) return undefined;
   if (cluster?.archive === undefined) throw invalidArgument(field, 'belongs to a restore of an archive: a copy of a keyspace takes the place of its source');
   const present = resolveKeyspace(view.keyspaces(), name);
   if (present === undefined || term.keyspaces.isDeleting(present.id)) throw keyspaceNotFound(name);

@@ -96,6 +96,16 @@ export function checkChunk(codec: ArchiveCodec, id: string, bytes: Buffer, store
   if (bytes.length !== announcedBytes(bytes)) throw archiveDamaged(object, 'MALFORMED', `announces ${announcedBytes(bytes)} bytes and has ${bytes.length}`);
 }
 
+/**
+ * What a manifest means of the content of a chunk; a view.
+ * @throws ARCHIVE_DAMAGED (MALFORMED)
+ */
+export function sliceOf(plain: Buffer, { id, plainBytes, slice }: { readonly id: string; readonly plainBytes: number; readonly slice?: { readonly offset: number } | undefined }): Buffer {
+  if (slice === undefined) return plain;
+  if (slice.offset + plainBytes > plain.length) throw archiveDamaged(`chunk ${id}`, 'MALFORMED', `has ${plain.length} bytes of content, and a slice ends at ${slice.offset + plainBytes}`);
+  return plain.subarray(slice.offset, slice.offset + plainBytes);
+}
+
 /** By its own header, if that much is there. */
 const announcedBytes = (bytes: Buffer): number => CHUNK_HEADER_BYTES + (bytes.length < CHUNK_HEADER_BYTES ? 0 : bytes.readUInt32LE(AT_BODY_BYTES));
 

@@ -27,6 +27,11 @@ export class ContentTally implements ContentDigest {
     this.#take(entryContentHash(hash, value, expiresAtMs), -1);
   }
 
+  /** Of a hash that the caller has: digests of versions sum up alike. */
+  addHash(hash: Hash64): void {
+    this.#take(hash, 1);
+  }
+
   addAll({ entries, sum }: ContentDigest): void {
     this.entries += entries;
     this.sum.high = (this.sum.high + sum.high) >>> 0;

@@ -5,7 +5,7 @@ export { foldPartition } from './fold/fold-partition.ts';
 export type { FoldOptions, FoldedEntry, FoldedSlice } from './fold/fold-partition.ts';
 export { ARCHIVE_SECRET_BYTES, deriveArchiveKey } from './archive-key.ts';
 export type { ArchiveKey } from './archive-key.ts';
-export { CHUNK_HEADER_BYTES, CHUNK_PLAIN_BYTES, CHUNK_PLAIN_BYTES_MAX, checkChunk, decodeChunk, encodeChunk, isChunkId } from './chunk.ts';
+export { CHUNK_HEADER_BYTES, CHUNK_PLAIN_BYTES, CHUNK_PLAIN_BYTES_MAX, checkChunk, decodeChunk, encodeChunk, isChunkId, sliceOf } from './chunk.ts';
 export type { ChunkKind, ChunkSettings, DecodedChunk, EncodedChunk } from './chunk.ts';
 export { ContentTally, NO_CONTENT, isSameContent } from './content-digest.ts';
 export type { ContentDigest } from './content-digest.ts';

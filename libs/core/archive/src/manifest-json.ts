@@ -9,7 +9,8 @@ import type { ContentDigest } from './content-digest.ts';
 import type { ArchivedRange, ChunkRef, Manifest } from './manifest.ts';
 
 /** Names of what a reader must know to make sense of a manifest, beyond format 1.0. */
-const FEATURES: ReadonlySet<string> = new Set();
+/** `slices`: chunks that several ranges share. */
+const FEATURES: ReadonlySet<string> = new Set(['slices']);
 
 const ARCHIVE_ID = /^[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?$/;
 
@@ -36,9 +37,11 @@ const chunkSchema = z
     plainBytes: count.max(CHUNK_PLAIN_BYTES_MAX),
     entries: count,
     deletes: count,
+    slice: z.object({ offset: count }).optional(),
     hashes: z.object({ first: hash, last: hash }).optional(),
     log: z.object({ firstSeq: count, lastSeq: count, firstMs: time, lastMs: time }).optional(),
   })
+  .refine(({ kind, slice, plainBytes }) => slice === undefined || (kind === 'LOG' && slice.offset + plainBytes <= CHUNK_PLAIN_BYTES_MAX), 'is no slice of a chunk of log')
   .refine(({ kind, hashes, log }) => (kind === 'ROWS' ? hashes !== undefined : log !== undefined), 'does not say what it covers');
 
 const rangeSchema = z.object({
@@ -88,7 +91,8 @@ export function toJson(manifest: Manifest): unknown {
     versions: ofDigest(versions),
     chunks: chunks.map(ofChunk),
   });
-  return { requires: [...FEATURES], ...manifest, keyspaces: manifest.keyspaces.map(({ ranges, ...keyspace }) => ({ ...keyspace, ranges: ranges.map(ofRange) })) };
+  const isSliced = manifest.keyspaces.some(({ ranges }) => ranges.some(({ chunks }) => chunks.some(({ slice }) => slice !== undefined)));
+  return { requires: isSliced ? ['slices'] : [], ...manifest, keyspaces: manifest.keyspaces.map(({ ranges, ...keyspace }) => ({ ...keyspace, ranges: ranges.map(ofRange) })) };
 }
 
 /** @throws ARCHIVE_TOO_NEW, ARCHIVE_DAMAGED (MALFORMED) that names the field */

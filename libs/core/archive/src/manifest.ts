@@ -27,6 +27,8 @@ export interface ChunkRef {
   readonly entries: number;
   /** Rows that tell of a delete. */
   readonly deletes: number;
+  /** Of the content only this is meant: the chunk holds log of other partitions as well. `plainBytes` is its length. */
+  readonly slice?: { readonly offset: number } | undefined;
   /** ROWS: key hashes of the first and of the last row. */
   readonly hashes?: { readonly first: Hash64; readonly last: Hash64 } | undefined;
   /** LOG: seqs and times of the first and of the last entry. */
@@ -116,18 +118,22 @@ export interface ManifestTotals {
   readonly storedBytes: number;
 }
 
-/** A chunk that is named twice counts twice. */
+/** What a chunk takes counts once, however often it is named. */
 export function totalsOf({ keyspaces }: Pick<Manifest, 'keyspaces'>): ManifestTotals {
   const ranges = keyspaces.flatMap((keyspace) => keyspace.ranges);
+  const seen = new Set<string>();
   const totals = { ranges: ranges.length, chunks: 0, entries: 0, deletes: 0, contentBytes: 0, plainBytes: 0, storedBytes: 0 };
   for (const { contentBytes, chunks } of ranges) {
     totals.contentBytes += contentBytes;
     for (const chunk of chunks) {
-      totals.chunks += 1;
+      if (!seen.has(chunk.id)) {
+        seen.add(chunk.id);
+        totals.chunks += 1;
+        totals.storedBytes += chunk.storedBytes;
+      }
       totals.entries += chunk.entries;
       totals.deletes += chunk.deletes;
       totals.plainBytes += chunk.plainBytes;
-      totals.storedBytes += chunk.storedBytes;
     }
   }
   return totals;

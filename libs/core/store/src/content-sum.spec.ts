@@ -1,6 +1,7 @@
 import { SeededRandom, keyHash, MIB } from '@atoll/core-runtime';
 import { CONTENT_RANGE_COUNTS, ContentSum, contentRange, leafOfRange } from './content-sum.ts';
 import { DIGEST_LEAVES, leafOf, leafRange } from './entry-digest.ts';
+import { entryVersionHash } from './entry-version-hash.ts';
 import { PartitionStore } from './partition-store.ts';
 import { StoreMemory } from './store-memory.ts';
 
@@ -42,6 +43,20 @@ describe(`the content of a sub-range (R34; seed ${SEED})`, () => {
       entries += sum.entries;
     }
     expect(entries).toBe(ENTRIES);
+  });
+
+  it('of versions is what the entries add up to, one by one, for who has them and no store', () => {
+    const store = openStore();
+    put(store, 'late', Buffer.from('x'), { expiresAtMs: 1_795_000_000_123, version: { generation: 7, epoch: 8, seq: 2 ** 40 + 5 } });
+    const sums = [0, 0];
+    for (const entry of store.readRange({ high: 0, low: 0 }, undefined, { ...EVERYTHING, entriesMax: ENTRIES + 1 }).entries) {
+      const { high, low } = entryVersionHash(entry.hash, entry.version, entry.expiresAtMs);
+      sums[0] = (sums[0]! + high) >>> 0;
+      sums[1] = (sums[1]! + low) >>> 0;
+    }
+    const { leaves } = store.digest();
+    const held = [0, 1].map((lane) => leaves.filter((_, index) => index % 2 === lane).reduce((sum, leaf) => (sum + leaf) >>> 0, 0));
+    expect(sums).toEqual(held);
   });
 
   it.each(CONTENT_RANGE_COUNTS)('cut into %i covers every entry once, each in the leaf that it names', (count) => {

@@ -71,6 +71,17 @@ export function decodeRows(rows: Buffer, { mayDelete = false }: { readonly mayDe
   return entries;
 }
 
+/** Hands key, value and expiry of each row to `take`, as views: for who looks at rows that pass by and keeps none. They are whole rows. */
+export function walkRows(rows: Buffer, take: (key: Buffer, value: Buffer, expiresAtMs: number) => void): void {
+  for (let at = 0; at < rows.length; ) {
+    const keyAt = at + HEADER_BYTES;
+    const valueAt = keyAt + (rows.readUInt16LE(at + 22) & (DELETED - 1));
+    const expiresAtMs = rows.readDoubleLE(at + 14);
+    at = valueAt + rows.readUInt32LE(at + 24);
+    take(rows.subarray(keyAt, valueAt), rows.subarray(valueAt, at), expiresAtMs);
+  }
+}
+
 /** A view of a small part would keep all rows in memory for as long as the store has the value. */
 function valueOf(rows: Buffer, from: number, to: number): Buffer {
   const view = rows.subarray(from, to);

@@ -28,6 +28,7 @@ export { CONTENT_RANGE_COUNTS, ContentSum, contentRange, leafOfRange } from './c
 export { isExpired } from './expiry-plan.ts';
 export type { ExpiryLimits, ExpiryPlan } from './expiry-plan.ts';
 export { VICTIMS_MAX } from './victim-picker.ts';
-export { decodeRows, encodeRows } from './entry-rows.ts';
+export { decodeRows, encodeRows, walkRows } from './entry-rows.ts';
 export type { EntryRow, RowSource } from './entry-rows.ts';
 export { entryContentHash } from './entry-content-hash.ts';
+export { entryVersionHash } from './entry-version-hash.ts';

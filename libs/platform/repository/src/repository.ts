@@ -90,7 +90,7 @@ export class Repository {
     return bytes === undefined || bytes.equals(REVOKED) ? undefined : this.decodeManifest(stored, bytes);
   }
 
-  /** @throws ARCHIVE_DAMAGED (MISSING and others) that names the chunk, ARCHIVE_KEY_WRONG, ARCHIVE_TOO_NEW */
+  /** All of its content, also where a manifest means a slice. @throws ARCHIVE_DAMAGED (MISSING and others) that names the chunk, ARCHIVE_KEY_WRONG, ARCHIVE_TOO_NEW */
   async readChunk({ id, storedBytes }: Pick<ChunkRef, 'id' | 'storedBytes'>): Promise<DecodedChunk> {
     return decodeChunk(this.codec, id, await this.#fetch(id), this.keys, storedBytes);
   }

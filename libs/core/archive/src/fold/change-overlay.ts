@@ -1,7 +1,8 @@
-// What chunks behind the first rows of a chain say of the keys of one interval of hashes: the last word on each of them.
+// What chunks behind the first rows of a chain say of the keys of one interval of hashes: the last word on each of them, by version. In
+// which order they say it is of no matter, nor how often.
 import { decodeEntry, entryBytesAt } from '@atoll/core-replication';
 import { compareHash, keyHash, type Hash64 } from '@atoll/core-runtime';
-import { decodeRows, type EntryVersion } from '@atoll/core-store';
+import { compareVersion, decodeRows, type EntryVersion } from '@atoll/core-store';
 import { archiveDamaged } from '../archive-errors.ts';
 import type { RestoreSource, RestoreStep } from '../restore-plan.ts';
 import { ExpiryMarks } from './expiry-marks.ts';
@@ -21,7 +22,6 @@ export interface ChangedKey {
   readonly value: Buffer | undefined;
   readonly expiresAtMs: number;
   readonly version: EntryVersion;
-  readonly order: number;
 }
 
 /** What a key takes here beside its bytes and those of its value; a guess on the safe side. */
@@ -38,10 +38,10 @@ export interface OverlayOptions {
 export class ChangeOverlay {
   readonly #options: OverlayOptions;
   readonly #changed = new Map<string, ChangedKey>();
+  readonly #outdated = new Set<ChangedKey>();
   readonly #expiries = new ExpiryMarks();
   #interval: HashInterval;
   #bytes = 0;
-  #order = 0;
 
   constructor(options: OverlayOptions) {
     this.#options = options;
@@ -67,15 +67,23 @@ export class ChangeOverlay {
     }
   }
 
-  /** Whether the key has a word here, and whether an entry from before all steps is gone by an expiry. */
-  hides(key: Uint8Array, hash: Hash64, expiresAtMs: number): boolean {
-    return this.#changed.has(textOf(key)) || this.#expiries.removes(hash, expiresAtMs, 0);
+  /** Whether a row is gone, or replaced by what is here; what it is newer than is forgotten. */
+  hides(key: Uint8Array, hash: Hash64, { expiresAtMs, version }: { readonly expiresAtMs: number; readonly version: EntryVersion }): boolean {
+    const changed = this.#changed.get(textOf(key));
+    if (changed !== undefined && compareVersion(changed.version, version) >= 0) return true;
+    if (changed !== undefined) this.#outdated.add(changed);
+    return this.#expiries.removes(hash, expiresAtMs, this.#orderOf(version));
+  }
+
+  /** Whether a row that was seen is newer. */
+  isOutdated(changed: ChangedKey): boolean {
+    return this.#outdated.has(changed);
   }
 
   /** Keys that are there, in the order of their hashes. */
   present(): readonly ChangedKey[] {
     return [...this.#changed.values()]
-      .filter(({ value, hash, expiresAtMs, order }) => value !== undefined && !this.#expiries.removes(hash, expiresAtMs, order))
+      .filter(({ value, hash, expiresAtMs, version }) => value !== undefined && !this.#expiries.removes(hash, expiresAtMs, this.#orderOf(version)))
       .sort((a, b) => compareHash(a.hash, b.hash));
   }
 
@@ -94,7 +102,7 @@ export class ChangeOverlay {
       for (const key of evicted) this.#note(key, undefined, 0, version);
       if (operation.kind === 'put') this.#note(operation.key, operation.value, operation.expiresAtMs, version);
       else if (operation.kind === 'delete') this.#note(operation.key, undefined, 0, version);
-      else if (operation.kind === 'expire') this.#expiries.add(operation, (this.#order += 1));
+      else if (operation.kind === 'expire') this.#expiries.add(operation, seq);
     }
   }
 
@@ -103,12 +111,18 @@ export class ChangeOverlay {
     if (!isWithin(this.#interval, hash) || !this.#options.belongs(key)) return;
     const text = textOf(key);
     const former = this.#changed.get(text);
+    if (former !== undefined && compareVersion(former.version, version) > 0) return;
     if (former !== undefined) this.#bytes -= weightOf(former);
     // Copies: views would keep whole chunks in memory.
-    const changed = { key: Buffer.from(key), hash, value: value && Buffer.from(value), expiresAtMs, version, order: (this.#order += 1) };
+    const changed = { key: Buffer.from(key), hash, value: value && Buffer.from(value), expiresAtMs, version };
     this.#changed.set(text, changed);
     this.#bytes += weightOf(changed);
     if (this.#bytes > this.#options.bytesMax) this.#narrow();
+  }
+
+  /** Of what an earlier generation left, all expiries are later. */
+  #orderOf({ generation, seq }: EntryVersion): number {
+    return generation < this.#options.generation ? -1 : seq;
   }
 
   /** Leaves the upper half of the interval for later. One that cannot be cut stays as it is, whatever it takes. */

@@ -28,18 +28,18 @@ export class ExpiryMarks {
   #segments: readonly Segment[] | undefined;
   #joinAt = JOIN_MARKS;
 
-  /** `order` grows from call to call. */
+  /** `order`: the seq of its entry. */
   add(mark: ExpiryMark, order: number): void {
     this.#marks.push({ ...mark, order });
     this.#segments = undefined;
     if (this.#marks.length < this.#joinAt) return;
     // What later marks have covered is forgotten: a log of days has many that say the same.
     const segments = segmentsOf(this.#marks);
-    this.#marks = segments.flatMap(({ from, mark: latest }, index) => (latest === undefined ? [] : [{ from, to: segments[index + 1]?.from, ...latest }])).sort((a, b) => a.order - b.order);
+    this.#marks = segments.flatMap(({ from, mark: latest }, index) => (latest === undefined ? [] : [{ from, to: segments[index + 1]?.from, ...latest }]));
     this.#joinAt = Math.max(JOIN_MARKS, 2 * this.#marks.length);
   }
 
-  /** Whether an entry that came to be at `order` is gone by a later mark. */
+  /** Whether an entry that came to be at the seq `order` is gone by a later mark. */
   removes(hash: Hash64, expiresAtMs: number, order: number): boolean {
     if (expiresAtMs <= 0 || this.#marks.length === 0) return false;
     const mark = this.#segmentOf(hash)?.mark;
@@ -70,7 +70,7 @@ function segmentsOf(marks: readonly OrderedMark[]): readonly Segment[] {
     while (next[at] !== at) at = next[at] = next[next[at]!]!;
     return at;
   };
-  for (const { from, to, order, watermarkMs } of [...marks].reverse()) {
+  for (const { from, to, order, watermarkMs } of [...marks].sort((a, b) => b.order - a.order)) {
     const end = to === undefined ? starts.length : indexOf(starts, to);
     for (let at = unpaintedFrom(indexOf(starts, from)); at < end; at = unpaintedFrom(at)) {
       painted[at] = { order, watermarkMs };

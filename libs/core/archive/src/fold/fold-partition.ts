@@ -12,7 +12,7 @@
 import { compareHash, keyHash, type Hash64 } from '@atoll/core-runtime';
 import { FIRST_HASH, decodeRows, type EntryRow, type EntryVersion } from '@atoll/core-store';
 import type { RestoreSource, RestoreStep } from '../restore-plan.ts';
-import { ChangeOverlay, isWithin, malformed, type HashInterval } from './change-overlay.ts';
+import { ChangeOverlay, isWithin, malformed, type ChangedKey, type HashInterval } from './change-overlay.ts';
 
 export interface FoldedEntry {
   readonly key: Buffer;
@@ -94,23 +94,22 @@ async function* merge(options: FoldOptions, rows: readonly RestoreStep[], overla
       const hash = keyHash(row.key);
       if (!isWithin(interval, hash) || !options.belongs(row.key)) continue;
       for (; at < changed.length && compareHash(changed[at]!.hash, hash) < 0; at += 1) {
-        const { value } = changed[at]!;
-        const full = slices.add({ ...changed[at]!, value: value! });
+        const full = overlay.isOutdated(changed[at]!) ? undefined : slices.add(entryOf(changed[at]!));
         if (full !== undefined) yield full;
       }
-      if (overlay.hides(row.key, hash, row.expiresAtMs)) continue;
+      if (overlay.hides(row.key, hash, row)) continue;
       const full = slices.add({ key: viewOf(row.key), hash, value: viewOf(row.value), expiresAtMs: row.expiresAtMs, version: row.version });
       if (full !== undefined) yield full;
     }
   }
   for (; at < changed.length; at += 1) {
-    const { value } = changed[at]!;
-    const full = slices.add({ ...changed[at]!, value: value! });
+    const full = overlay.isOutdated(changed[at]!) ? undefined : slices.add(entryOf(changed[at]!));
     if (full !== undefined) yield full;
   }
   yield slices.end(interval.to);
 }
 
+const entryOf = ({ key, hash, value, expiresAtMs, version }: ChangedKey): FoldedEntry => ({ key, hash, value: value!, expiresAtMs, version });
 const viewOf = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 function rowsOf(step: RestoreStep, plain: Buffer): readonly EntryRow[] {

@@ -227,8 +227,6 @@ export const RestorePolicy = {
   RESTORE_POLICY_FAIL: 1,
   /** RESTORE_POLICY_REPLACE - Its name goes to what is restored, and it is deleted with all that it has. It takes no writes for the end of the restore. */
   RESTORE_POLICY_REPLACE: 2,
-  /** RESTORE_POLICY_KEEP_NEWER - It stays, with all that it has; keys that it lacks are added, entry by entry, while it is served. */
-  RESTORE_POLICY_KEEP_NEWER: 3,
 } as const;
 
 export type RestorePolicy = typeof RestorePolicy[keyof typeof RestorePolicy];
@@ -237,7 +235,6 @@ export namespace RestorePolicy {
   export type RESTORE_POLICY_UNSPECIFIED = typeof RestorePolicy.RESTORE_POLICY_UNSPECIFIED;
   export type RESTORE_POLICY_FAIL = typeof RestorePolicy.RESTORE_POLICY_FAIL;
   export type RESTORE_POLICY_REPLACE = typeof RestorePolicy.RESTORE_POLICY_REPLACE;
-  export type RESTORE_POLICY_KEEP_NEWER = typeof RestorePolicy.RESTORE_POLICY_KEEP_NEWER;
 }
 
 export function restorePolicyFromJSON(object: any): RestorePolicy {
@@ -251,9 +248,6 @@ export function restorePolicyFromJSON(object: any): RestorePolicy {
     case 2:
     case "RESTORE_POLICY_REPLACE":
       return RestorePolicy.RESTORE_POLICY_REPLACE;
-    case 3:
-    case "RESTORE_POLICY_KEEP_NEWER":
-      return RestorePolicy.RESTORE_POLICY_KEEP_NEWER;
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum RestorePolicy");
   }
@@ -267,8 +261,6 @@ export function restorePolicyToJSON(object: RestorePolicy): string {
       return "RESTORE_POLICY_FAIL";
     case RestorePolicy.RESTORE_POLICY_REPLACE:
       return "RESTORE_POLICY_REPLACE";
-    case RestorePolicy.RESTORE_POLICY_KEEP_NEWER:
-      return "RESTORE_POLICY_KEEP_NEWER";
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum RestorePolicy");
   }
@@ -479,7 +471,7 @@ export interface RestoredKeyspace {
   name: string;
   /** That were written. */
   entries: number;
-  /** That were compared by key, value and expiry with the archive, at the leaders, and were equal; with KEEP_NEWER: that were there. */
+  /** That were compared by key, value and expiry with the archive, at the leaders, and were equal. */
   comparedEntries: number;
   partitions: number;
 }

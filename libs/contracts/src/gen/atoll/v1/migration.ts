@@ -474,9 +474,9 @@ export interface CopyTarget {
   minInSync: number;
   /**
    * Only where the source is an archive: a keyspace whose name the copy takes as well when it is cut over, and which is deleted
-   * then. Empty: none.
+   * then. Absent: none.
    */
-  takesPlaceOf: string;
+  takesPlaceOf?: string | undefined;
 }
 
 export interface StartMigrationResponse {
@@ -2401,7 +2401,7 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
 };
 
 function createBaseCopyTarget(): CopyTarget {
-  return { name: "", partitionCount: 0, replicationFactor: 0, minInSync: 0, takesPlaceOf: "" };
+  return { name: "", partitionCount: 0, replicationFactor: 0, minInSync: 0, takesPlaceOf: undefined };
 }
 
 export const CopyTarget: MessageFns<CopyTarget> = {
@@ -2418,7 +2418,7 @@ export const CopyTarget: MessageFns<CopyTarget> = {
     if (message.minInSync !== 0) {
       writer.uint32(32).uint32(message.minInSync);
     }
-    if (message.takesPlaceOf !== "") {
+    if (message.takesPlaceOf !== undefined) {
       writer.uint32(42).string(message.takesPlaceOf);
     }
     return writer;
@@ -2511,7 +2511,7 @@ export const CopyTarget: MessageFns<CopyTarget> = {
         ? globalThis.String(object.takesPlaceOf)
         : isSet(object.takes_place_of)
         ? globalThis.String(object.takes_place_of)
-        : "",
+        : undefined,
     };
   },
 
@@ -2529,7 +2529,7 @@ export const CopyTarget: MessageFns<CopyTarget> = {
     if (message.minInSync !== 0) {
       obj.minInSync = Math.round(message.minInSync);
     }
-    if (message.takesPlaceOf !== "") {
+    if (message.takesPlaceOf !== undefined) {
       obj.takesPlaceOf = message.takesPlaceOf;
     }
     return obj;
@@ -2544,7 +2544,7 @@ export const CopyTarget: MessageFns<CopyTarget> = {
     message.partitionCount = object.partitionCount ?? 0;
     message.replicationFactor = object.replicationFactor ?? 0;
     message.minInSync = object.minInSync ?? 0;
-    message.takesPlaceOf = object.takesPlaceOf ?? "";
+    message.takesPlaceOf = object.takesPlaceOf ?? undefined;
     return message;
   },
 };

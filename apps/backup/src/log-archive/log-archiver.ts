@@ -1,0 +1,260 @@
+// The logs of all partitions go to the repository all the time, so that a restore can lead to any moment between two cuts (R40). Every
+// round reads what is new of each partition and publishes it as an archive of its own; every so often a round ends at a barrier, at
+// which all partitions are held at once. What is published is safe from the loss of the whole cluster.
+//
+// A round that fails is done again from where the repository ends: nothing is kept in mind that is not there. Where a node has dropped
+// log before it was read, or the data of a partition began anew, there is a gap: behind it a restore needs a newer cut.
+import { AtollError, isAtollError } from '@atoll/core-errors';
+import { MIB } from '@atoll/core-runtime';
+import { Session, type Repository } from '@atoll/platform-repository';
+import type { Logger } from '@atoll/platform-telemetry';
+import { settingsOf } from '../cold/archived-settings.ts';
+import { takeCut, type Cut } from '../cold/cut.ts';
+import { NodeClients } from '../cold/node-clients.ts';
+import { readRange } from '../cold/read-range.ts';
+import type { JobDefaults, LogArchiving } from '../config.ts';
+import type { Duty } from '../jobs/duty.ts';
+import type { RepositoryAccess } from '../repository/repository-access.ts';
+import { goesOnFrom, placeOf, readLogs, type CutPlace } from './log-archives.ts';
+import { mergeLogs, removeOldLogs } from './log-merge.ts';
+import { keyOf, LogRange, type LogPlace, type LogRun } from './log-range.ts';
+import { writeSegment, type SegmentRange } from './log-segment.ts';
+
+/** Read of one partition in one round: what is left is read in the next one. */
+const RUN_BYTES_MAX = 8 * MIB;
+/** Of all partitions; the round ends early then. */
+const ROUND_BYTES_MAX = 64 * MIB;
+const SIDE_BY_SIDE = 16;
+/** Archives of log are made fewer, and old ones removed, so often. */
+const TIDY_MS = 60_000;
+
+export interface LogArchiverOptions {
+  readonly access: RepositoryAccess;
+  readonly defaults: JobDefaults;
+  readonly logs: LogArchiving;
+  readonly logger: Logger;
+}
+
+/** How it stands, for whoever asks. */
+export interface LogArchivingState {
+  readonly isOn: boolean;
+  /** Wall clock: what was acknowledged before is restored whatever is lost now. Undefined: it is not known, or there is no cut yet. */
+  readonly recoveryPointMs: number | undefined;
+  /** Partitions whose log goes on from no cut: a restore to a moment needs a newer one. */
+  readonly detached: number;
+  /** Since this process is on duty. */
+  readonly gaps: number;
+  /** Why the last round failed; empty: it did not. */
+  readonly problem: string;
+}
+
+export class LogArchiver {
+  readonly #options: LogArchiverOptions;
+  #places = new Map<string, LogPlace>();
+  #cuts: ReadonlyMap<string, CutPlace> = new Map();
+  #isKnown = false;
+  /** Wall clock of the beginning of the last round that came to an end. */
+  #archivedMs: number | undefined;
+  #ranges: readonly LogRange[] = [];
+  #barrierMs = Number.NEGATIVE_INFINITY;
+  #tidyMs = Number.NEGATIVE_INFINITY;
+  #gaps = 0;
+  #problem = '';
+  #number = 0;
+
+  constructor(options: LogArchiverOptions) {
+    this.#options = options;
+  }
+
+  get state(): LogArchivingState {
+    const { isOn } = this.#options.logs;
+    const detached = this.#ranges.filter(({ keyspace, partition, place }) => place === undefined || !goesOnFrom(place, this.#cuts.get(keyOf(keyspace.id, partition)))).length;
+    const cutMs = this.#ranges.length === 0 ? undefined : Math.min(...this.#ranges.map(({ keyspace, partition }) => this.#cuts.get(keyOf(keyspace.id, partition))?.atMs ?? Number.NEGATIVE_INFINITY));
+    const recoveryPointMs = detached === 0 && this.#ranges.length > 0 ? this.#archivedMs : cutMs !== undefined && Number.isFinite(cutMs) ? cutMs : undefined;
+    return { isOn, recoveryPointMs, detached, gaps: this.#gaps, problem: this.#problem };
+  }
+
+  /** There may be another cut. */
+  forgetCuts(): void {
+    this.#isKnown = false;
+  }
+
+  /** Until the duty ends. Never rejects. */
+  async work(duty: Duty): Promise<void> {
+    const { logs, logger } = this.#options;
+    if (!logs.isOn) return;
+    const ended = Promise.withResolvers<void>();
+    duty.signal.addEventListener('abort', () => ended.resolve(), { once: true });
+    if (duty.signal.aborted) ended.resolve();
+    this.forgetCuts();
+    const clients = new NodeClients();
+    while (!duty.signal.aborted) {
+      const startMs = performance.now();
+      try {
+        await this.#round(duty, clients);
+        if (this.#problem !== '') logger.info('logs are archived again');
+        this.#problem = '';
+      } catch (err) {
+        if (duty.signal.aborted) break;
+        this.#isKnown = false;
+        if (this.#problem !== (err as Error).message) logger.warn({ err }, 'logs are not archived');
+        this.#problem = (err as Error).message;
+      }
+      let timer: NodeJS.Timeout | undefined;
+      const pauseMs = Math.max(logs.intervalMs / 10, logs.intervalMs - (performance.now() - startMs));
+      await Promise.race([ended.promise, new Promise<void>((done) => (timer = setTimeout(done, pauseMs)))]);
+      clearTimeout(timer);
+    }
+    clients.close();
+    this.#ranges = [];
+    this.#archivedMs = undefined;
+  }
+
+  async #round(duty: Duty, clients: NodeClients): Promise<void> {
+    const { logs, defaults } = this.#options;
+    const repository = await duty.repository();
+    const startedAtMs = Date.now();
+    if (!this.#isKnown) await this.#learn(repository, duty);
+    const ranges = this.#rangesOf(duty);
+    this.#ranges = ranges;
+    const isDue = performance.now() - this.#barrierMs >= logs.barrierMs || ranges.some(({ place }) => place === undefined);
+    let cut: Cut<LogRange> | undefined;
+    if (isDue) {
+      const taken = await takeCut({ ranges, view: duty.view, clients, holdMs: defaults.barrierHoldMs, signal: duty.signal });
+      if ('problem' in taken) throw new AtollError('PARTITION_UNAVAILABLE', `no barrier: ${taken.problem}`);
+      cut = taken;
+    }
+    const runs = await this.#read(ranges, duty, { clients, cut });
+    // Only if every partition was read to the barrier is it one.
+    const isWhole = cut !== undefined && runs.length === ranges.filter(({ place }) => place !== undefined).length && runs.every(({ barrierSeq }) => barrierSeq !== undefined);
+    const news = runs.filter(({ bytes }) => bytes > 0);
+    if (news.length > 0) await this.#publish(news, { repository, duty, startedAtMs, barrier: isWhole ? cut : undefined });
+    if (isWhole) this.#barrierMs = performance.now();
+    // Whoever has no log yet begins at the barrier.
+    for (const range of ranges) {
+      const marker = range.place === undefined ? cut?.markers.get(range) : undefined;
+      if (marker !== undefined) this.#places.set(keyOf(range.keyspace.id, range.partition), { generation: marker.generation, position: marker.position, timeMs: marker.stampMs, since: marker.position });
+    }
+    if (!isDue || isWhole) this.#archivedMs = startedAtMs;
+    if (performance.now() - this.#tidyMs < TIDY_MS) return;
+    this.#tidyMs = performance.now();
+    await this.#tidy(repository, duty);
+  }
+
+  async #learn(repository: Repository, duty: Duty): Promise<void> {
+    const { places, cuts } = await readLogs(repository, duty.view.clusterId);
+    // What this process knows of partitions without log in the repository yet goes on from where it began.
+    for (const [key, place] of places) {
+      const own = this.#places.get(key);
+      if (own === undefined || own.generation.id !== place.generation.id || own.position.seq <= place.position.seq) this.#places.set(key, place);
+    }
+    for (const [key, cut] of cuts) if (!this.#places.has(key)) this.#places.set(key, placeOf(cut));
+    this.#cuts = cuts;
+    this.#isKnown = true;
+  }
+
+  #rangesOf({ view }: Duty): readonly LogRange[] {
+    const ranges: LogRange[] = [];
+    for (const keyspace of view.keyspaces().values()) {
+      if (keyspace.copyOf !== undefined || keyspace.freeze?.movedTo !== undefined || keyspace.movedTo !== undefined) continue;
+      for (let partition = 0; partition < keyspace.partitionCount; partition += 1) ranges.push(new LogRange(keyspace, partition, this.#places.get(keyOf(keyspace.id, partition))));
+    }
+    return ranges;
+  }
+
+  async #read(ranges: readonly LogRange[], duty: Duty, { clients, cut }: { readonly clients: NodeClients; readonly cut: Cut<LogRange> | undefined }): Promise<readonly LogRun[]> {
+    const left = ranges.filter(({ place }) => place !== undefined);
+    const runs: LogRun[] = [];
+    let total = 0;
+    const work = async (): Promise<void> => {
+      for (let range = left.shift(); range !== undefined && total < ROUND_BYTES_MAX; range = left.shift()) {
+        const run = await this.#readOne(range, duty, { clients, cut });
+        if (run === undefined) continue;
+        total += run.bytes;
+        runs.push(run);
+      }
+    };
+    const results = await Promise.allSettled(Array.from({ length: SIDE_BY_SIDE }, work));
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    return runs;
+  }
+
+  /** Undefined: there is a gap, and the partition goes on from a cut behind it, or begins anew at the next barrier. */
+  async #readOne(range: LogRange, { view, signal }: Duty, { clients, cut }: { readonly clients: NodeClients; readonly cut: Cut<LogRange> | undefined }): Promise<LogRun | undefined> {
+    const { keyspace, partition } = range;
+    const from = range.place!;
+    const marker = cut?.markers.get(range);
+    const runs: Buffer[] = [];
+    let bytes = 0;
+    let upTo = from.position;
+    const enough = new Error('enough for one round');
+    try {
+      const end = await readRange({
+        range,
+        view,
+        clients,
+        upTo: marker,
+        signal,
+        take: async ({ log, place, end: isEnd }) => {
+          if (log.length > 0) runs.push(Buffer.from(log));
+          bytes += log.length;
+          upTo = place!.position!;
+          if (bytes >= RUN_BYTES_MAX && !isEnd) throw enough;
+        },
+      });
+      return { range, from, runs, bytes, upTo, timeMs: end.stampMs, barrierSeq: marker?.position.seq };
+    } catch (error) {
+      if (error === enough) return { range, from, runs, bytes, upTo, timeMs: from.timeMs, barrierSeq: undefined };
+      if (!isAtollError(error) || error.reason !== 'SNAPSHOT_GONE') throw error;
+      this.#gaps += 1;
+      const key = keyOf(keyspace.id, partition);
+      const next = this.#cuts.get(key);
+      if (next !== undefined && next.generation.counter >= from.generation.counter && next.position.seq > from.position.seq) this.#places.set(key, placeOf(next));
+      else this.#places.delete(key);
+      this.#options.logger.warn({ keyspace: keyspace.name, partition, position: from.position, err: error }, 'log was dropped before it was archived: a restore to a moment behind it needs a newer backup');
+      return undefined;
+    }
+  }
+
+  async #publish(runs: readonly LogRun[], { repository, duty, startedAtMs, barrier }: { readonly repository: Repository; readonly duty: Duty; readonly startedAtMs: number; readonly barrier: Cut<LogRange> | undefined }): Promise<void> {
+    const { access, defaults } = this.#options;
+    this.#number += 1;
+    const id = `log-0-${startedAtMs}-${duty.lock.fencingToken}-${this.#number}`;
+    const session = await Session.begin({ repository, id: duty.nextSession(), purpose: 'WRITE', archive: id, uses: [], owner: 'archiving of logs', startedAtMs, isHeld: () => duty.lock.isHeld() });
+    try {
+      const ranges = runs.map(({ range: { keyspace, partition }, from, runs: own, upTo, timeMs, barrierSeq }): SegmentRange => ({
+        keyspace: { name: keyspace.name, id: keyspace.id, partitionCount: keyspace.partitionCount, settings: settingsOf(keyspace) },
+        partition,
+        generation: from.generation,
+        after: from.position,
+        upTo,
+        firstMs: from.timeMs,
+        lastMs: Math.max(from.timeMs, timeMs),
+        barriers: barrier === undefined ? [] : [{ id: barrier.id, seq: barrierSeq! }],
+        runs: own,
+      }));
+      const barriers = barrier === undefined ? [] : [{ id: barrier.id, atMs: barrier.atMs }];
+      const name = { id, clusterId: duty.view.clusterId, session: session.id, startedAtMs, finishedAtMs: Date.now(), barriers };
+      const chunks = { level: defaults.compressionLevel, key: access.key };
+      const manifest = await writeSegment(ranges, name, { codec: repository.codec, chunks, put: (chunk) => session.putChunk(chunk), signal: duty.signal });
+      await session.publish(manifest, access.key);
+    } finally {
+      await session.end().catch(() => undefined);
+    }
+    for (const { range, from, upTo, timeMs } of runs) this.#places.set(keyOf(range.keyspace.id, range.partition), { ...from, position: upTo, timeMs: Math.max(from.timeMs, timeMs) });
+  }
+
+  /** What fails here is tried again: nothing depends on it but the number of archives. */
+  async #tidy(repository: Repository, duty: Duty): Promise<void> {
+    const { access, defaults, logs, logger } = this.#options;
+    try {
+      const known = await readLogs(repository, duty.view.clusterId);
+      this.#cuts = known.cuts;
+      await removeOldLogs(repository, known, { by: () => duty.nextSession(), keptSinceMs: Date.now() - logs.keepMs });
+      await mergeLogs(repository, known, { duty, chunks: { level: defaults.compressionLevel, key: access.key }, key: access.key });
+    } catch (err) {
+      duty.signal.throwIfAborted();
+      logger.warn({ err }, 'archives of log are not tidied up');
+    }
+  }
+}

@@ -1,0 +1,235 @@
+// Cold backups of a cluster that is written to, with every process that takes part killed in the middle (R39). What an archive says is
+// read back chunk by chunk and compared with what clients know.
+import { join } from 'node:path';
+import { jest } from '@jest/globals';
+import { credentials } from '@grpc/grpc-js';
+import { isAtollError, type AtollClient } from '@atoll/client';
+import { ArchiveKind, BackupClient, BackupJobState, type BackupJob, type CreateBackupRequest } from '@atoll/contracts/atoll/v1/backup';
+import { foldPartition, planRestore } from '@atoll/core-archive';
+import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
+import { eventually, freePort } from '@atoll/platform-etcd/testing';
+import { Repository, listSessions, nodeArchiveCodec, openFileObjectStore } from '@atoll/platform-repository';
+import { DevCluster, START_MS, STOP_MS, type DevProcess } from './dev-cluster.ts';
+import { startService, type RunningService } from './service-process.ts';
+
+jest.setTimeout(180_000);
+
+const JOB_MS = 90_000;
+const CALL = { deadlineMs: 15_000 };
+const LONG = { deadlineMs: 40_000 };
+/** Of the keyspace that takes some seconds to be read. */
+const LARGE_KEYS = 800;
+const LARGE_BYTES = 16_384;
+const SLOWLY = 2_500_000;
+const PAIRS = 12;
+
+let cluster: DevCluster;
+let backup: BackupClient;
+let client: AtollClient;
+beforeAll(async () => {
+  cluster = await DevCluster.start({ nodes: 3, env: { BACKUP_LOCK_TTL_MS: '2s' } });
+  backup = new BackupClient(cluster.up.backups[0]!.address, credentials.createInsecure(), createChannelOptions());
+  client = cluster.client({ deadlineMs: 30_000 });
+  await cluster.createKeyspace({ name: 'pairs', partitionCount: 16, replicationFactor: 2, minInSync: 1 });
+  await cluster.createKeyspace({ name: 'large', partitionCount: 8, replicationFactor: 2, minInSync: 1 });
+  const values = Array.from({ length: LARGE_KEYS }, (_, index) => ({ key: `large-${index}`, value: Buffer.alloc(LARGE_BYTES, `value ${index} `) }));
+  for (let at = 0; at < LARGE_KEYS; at += 100) await client.setMany(values.slice(at, at + 100), { keyspace: 'large', ...LONG });
+}, START_MS);
+afterAll(async () => {
+  backup?.close();
+  await cluster?.stop();
+}, STOP_MS);
+
+const request = (changes: Partial<CreateBackupRequest>): CreateBackupRequest => ({ id: '', kind: ArchiveKind.ARCHIVE_KIND_FULL, keyspaces: [], archive: '', parent: '', bytesPerSecond: 0, offline: false, compressionLevel: undefined, ...changes });
+
+async function begin(changes: Partial<CreateBackupRequest>, by = backup): Promise<BackupJob> {
+  return (await callUnary(by, 'createBackup', request(changes), CALL)).job!;
+}
+
+async function stateOf({ id }: BackupJob, by = backup): Promise<BackupJob | undefined> {
+  return callUnary(by, 'getBackupJob', { id }, CALL).then(
+    ({ job }) => job,
+    (error: unknown) => {
+      if (isAtollError(error) && ['PEER_UNAVAILABLE', 'METADATA_UNAVAILABLE', 'DEADLINE_EXCEEDED', 'SHUTTING_DOWN'].includes(error.reason)) return undefined;
+      throw error;
+    },
+  );
+}
+
+const until = (job: BackupJob, what: string, isSo: (job: BackupJob) => boolean, by = backup): Promise<unknown> =>
+  eventually(`the job ${what}`, async () => {
+    const state = await stateOf(job, by);
+    return state !== undefined && isSo(state);
+  }, JOB_MS);
+
+async function ended(job: BackupJob, by = backup): Promise<BackupJob> {
+  await until(job, 'has ended', ({ endedAtMs }) => endedAtMs > 0, by);
+  return (await stateOf(job, by))!;
+}
+
+async function succeeded(job: BackupJob, by = backup): Promise<BackupJob> {
+  const end = await ended(job, by);
+  expect({ state: end.state, problem: end.problem }).toEqual({ state: BackupJobState.BACKUP_JOB_STATE_SUCCEEDED, problem: '' });
+  return end;
+}
+
+/** Some partitions were read, and what was read of them is saved; others were not. */
+const isUnderWay = ({ progress }: BackupJob): boolean => (progress?.partitionsDone ?? 0) >= 3;
+
+/** At once: asking the supervisor takes as long as the rest of a job. */
+const strike = ({ pid }: DevProcess): void => void process.kill(pid!, 'SIGKILL');
+
+async function openRepository(): Promise<Repository> {
+  return Repository.open({ store: await openFileObjectStore(join(cluster.dataDir, 'backup')), codec: nodeArchiveCodec }, { newId: 'x', nowMs: 0 });
+}
+
+/** What an archive and those that it goes on from say of a keyspace. */
+async function restored(archive: string, keyspace: string): Promise<Map<string, string>> {
+  const repository = await openRepository();
+  const manifests = await Promise.all((await repository.listManifests()).map((stored) => repository.readListed(stored)));
+  const last = manifests.find((manifest) => manifest?.id === archive)!.keyspaces.find(({ name }) => name === keyspace)!;
+  const plan = planRestore({ manifests: manifests.filter((manifest) => manifest !== undefined), archive, keyspace, targetPartitions: last.partitionCount });
+  const entries = new Map<string, string>();
+  for (const source of plan.groups.flatMap(({ sources }) => sources)) {
+    const read = async (step: (typeof source.steps)[number]): Promise<Buffer> => (await repository.readChunk(step.chunk)).plain;
+    let count = 0;
+    for await (const slice of foldPartition({ source, read, belongs: () => true, overlayBytesMax: 1e8, slice: { entriesMax: 1000, bytesMax: 1e7 } })) {
+      for (const { key, value } of slice.entries) {
+        entries.set(key.toString(), value.toString());
+        count += 1;
+      }
+    }
+    const range = last.ranges.find(({ partition }) => partition === source.partition)!;
+    // What replicas said that they held at the marker.
+    if (range.versions !== undefined) expect({ partition: source.partition, count }).toEqual({ partition: source.partition, count: range.versions.entries });
+  }
+  return entries;
+}
+
+async function held(keyspace: string): Promise<Map<string, string>> {
+  const entries = new Map<string, string>();
+  for await (const { key, value } of client.scan({ keyspace })) entries.set(key.toString(), value.toString());
+  return entries;
+}
+
+/** Increments A, waits for the answer, then B, over and over: in no moment is B above A, or A more than one above B. */
+class PairWriter {
+  readonly acknowledged = new Map<string, number>();
+  readonly #stop = new AbortController();
+  readonly #writing: Promise<unknown>;
+
+  constructor() {
+    this.#writing = Promise.all(Array.from({ length: PAIRS }, (_, pair) => this.#write(pair)));
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#writing;
+  }
+
+  async #write(pair: number): Promise<void> {
+    for (let round = 1; !this.#stop.signal.aborted; round += 1) {
+      for (const side of ['a', 'b']) await this.#increment(`${side}-${pair}`);
+      await client.set(`last-${pair}-${round % 50}`, String(round), { keyspace: 'pairs', ttlMs: 3000 });
+      if (round % 3 === 0) await client.delete(`last-${pair}-${(round * 7) % 50}`, { keyspace: 'pairs' });
+    }
+  }
+
+  async #increment(key: string): Promise<void> {
+    const { value } = await client.increment(key, 1, { keyspace: 'pairs' });
+    this.acknowledged.set(key, Number(value));
+  }
+}
+
+function expectConsistent(entries: ReadonlyMap<string, string>, before: ReadonlyMap<string, number>): void {
+  for (let pair = 0; pair < PAIRS; pair += 1) {
+    const [a, b] = [Number(entries.get(`a-${pair}`) ?? 0), Number(entries.get(`b-${pair}`) ?? 0)];
+    expect([a - b === 0 || a - b === 1, pair, a, b]).toEqual([true, pair, a, b]);
+    // Whatever was acknowledged before it was asked for is in it.
+    expect(a).toBeGreaterThanOrEqual(before.get(`a-${pair}`) ?? 0);
+    expect(b).toBeGreaterThanOrEqual(before.get(`b-${pair}`) ?? 0);
+  }
+}
+
+it('cuts are consistent over partitions while clients write; increments go on from them, to the very state that clients read', async () => {
+  const writer = new PairWriter();
+  await eventually('every pair was written', () => writer.acknowledged.size === 2 * PAIRS);
+  let parent = '';
+  for (const kind of [ArchiveKind.ARCHIVE_KIND_FULL, ArchiveKind.ARCHIVE_KIND_INCREMENTAL, ArchiveKind.ARCHIVE_KIND_INCREMENTAL]) {
+    const before = new Map(writer.acknowledged);
+    const job = await succeeded(await begin({ kind, keyspaces: ['pairs'] }));
+    expect(job.result?.value).toMatchObject({ archive: { kind, parent }, partitionsWhole: 0 });
+    expectConsistent(await restored(job.archive, 'pairs'), before);
+    parent = job.archive;
+  }
+  await writer.stop();
+  await eventually('what has a time to live is gone', async () => [...(await held('pairs')).keys()].every((key) => !key.startsWith('last-')), 30_000);
+  const last = await succeeded(await begin({ kind: ArchiveKind.ARCHIVE_KIND_INCREMENTAL, keyspaces: ['pairs'] }));
+  const now = await held('pairs');
+  const inArchive = await restored(last.archive, 'pairs');
+  // What has expired and was not removed yet is in both, and shown by none.
+  for (const key of inArchive.keys()) if (key.startsWith('last-')) inArchive.delete(key);
+  expect(inArchive).toEqual(now);
+});
+
+describe('a backup that takes some seconds', () => {
+  let second: RunningService;
+  let other: BackupClient;
+  beforeAll(async () => {
+    const address = `127.0.0.1:${await freePort()}`;
+    const settings = { ATOLL_ID: 'backup-2', ATOLL_LISTEN: address, ATOLL_HTTP_LISTEN: 'off', ATOLL_ETCD: cluster.up.etcd, BACKUP_REPOSITORY: join(cluster.dataDir, 'backup'), BACKUP_LOCK_TTL_MS: '2s' };
+    second = startService('backup', settings);
+    other = new BackupClient(address, credentials.createInsecure(), createChannelOptions());
+    await eventually('the second service answers', () => callUnary(other, 'listBackupJobs', { kind: 0, active: false }, CALL).then(() => true, () => false), 30_000);
+  }, START_MS);
+  afterAll(async () => {
+    other?.close();
+    await second?.stop();
+  });
+
+  it('goes on in another service when that on duty is killed, with what it had', async () => {
+    const job = await begin({ keyspaces: ['large'], bytesPerSecond: SLOWLY });
+    // Any service takes the request and tells of it; one does it.
+    expect((await begin({ id: job.id, keyspaces: ['large'] }, other)).id).toBe(job.id);
+    await until(job, 'is under way', isUnderWay);
+    strike(cluster.process('backup-1'));
+    const end = await succeeded(job, other);
+    expect(end.takeUps).toBe(1);
+    const { value } = end.result!;
+    expect('writtenBytes' in value && value.writtenBytes).toBeLessThan(('archive' in value && value.archive?.storedBytes) || 0);
+    expect(await restored(end.archive, 'large')).toEqual(await held('large'));
+    await cluster.startProcess('backup-1');
+  });
+
+  it('goes on from other replicas when a node is killed, and over an outage of etcd', async () => {
+    const job = await begin({ keyspaces: ['large'], bytesPerSecond: SLOWLY }, other);
+    await until(job, 'is under way', isUnderWay, other);
+    strike(cluster.process('node-3'));
+    strike(cluster.up.etcdProcess);
+    await cluster.startProcess('etcd');
+    const end = await succeeded(job, other);
+    expect(await restored(end.archive, 'large')).toEqual(await held('large'));
+    await cluster.startProcess('node-3');
+    await cluster.untilRedundant('large');
+  });
+
+  it('that is offline has its keyspace frozen, and thawed also where its service died; one that is cancelled leaves nothing', async () => {
+    const job = await begin({ keyspaces: ['large'], bytesPerSecond: SLOWLY, offline: true }, other);
+    await until(job, 'is under way', isUnderWay, other);
+    const refusal = await client.set('large-0', 'x', { keyspace: 'large' }).catch((error: unknown) => error);
+    expect(refusal).toMatchObject({ reason: 'KEYSPACE_FROZEN' });
+    await callUnary(other, 'cancelBackupJob', { id: job.id }, CALL);
+    expect((await ended(job, other)).state).toBe(BackupJobState.BACKUP_JOB_STATE_CANCELLED);
+    await client.set('large-0', 'x', { keyspace: 'large' });
+    const { archives } = await callUnary(other, 'listArchives', {}, CALL);
+    expect(archives.map(({ id }) => id)).not.toContain(job.archive);
+    const repository = await openRepository();
+    expect(await listSessions(repository)).toEqual([]);
+    const again = await begin({ keyspaces: ['large'], offline: true }, other);
+    const end = await succeeded(again, other);
+    const manifest = await repository.readManifest(end.archive);
+    // Nothing was written meanwhile, so rows alone make it up, and its digests are known.
+    expect(manifest.keyspaces[0]!.ranges.every(({ digest, chunks }) => digest !== undefined && chunks.every(({ kind }) => kind === 'ROWS'))).toBe(true);
+    await client.set('large-0', 'y', { keyspace: 'large' });
+  });
+});
