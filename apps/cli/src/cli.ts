@@ -26,9 +26,19 @@ Exit codes: 0 done; 1 failed or not found; 2 wrong usage or configuration; 3 not
 /** Runs one command line (without the program's name) and tells the exit code. Never rejects. */
 export async function runCli(args: readonly string[], io: Io): Promise<ExitCode> {
   let exitCode: ExitCode = EXIT_CODE.ok;
-  const setExitCode = (code: ExitCode): void => {
+  const program = createProgram(io, (code) => {
     exitCode = code;
-  };
+  });
+  try {
+    await program.parseAsync(args, { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    return explain(error, io);
+  }
+}
+
+/** All commands; nothing is run. */
+export function createProgram(io: Io, setExitCode: (code: ExitCode) => void): Command {
   const program = new Command('atoll').description('a distributed cache: clusters on this machine, data and administration').addHelpText('after', HELP);
   program.enablePositionalOptions();
   program.commandsGroup('Local clusters:');
@@ -48,12 +58,7 @@ export async function runCli(args: readonly string[], io: Io): Promise<ExitCode>
     command.configureOutput({ writeOut: (text) => io.stdout.write(text), writeErr: (text) => io.stderr.write(text) });
     command.showHelpAfterError('(--help tells more)');
   }
-  try {
-    await program.parseAsync(args, { from: 'user' });
-    return exitCode;
-  } catch (error) {
-    return explain(error, io);
-  }
+  return program;
 }
 
 function explain(error: unknown, io: Io): ExitCode {
