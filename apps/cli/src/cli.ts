@@ -1,6 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { clusterCommand, eventsCommand, nodesCommand, partitionsCommand } from './commands/admin.ts';
-import { restoreCommand, verifyArchiveCommand } from './commands/backup-restore.ts';
+import { drillCommand, restoreCommand, verifyArchiveCommand } from './commands/backup-restore.ts';
 import { scheduleCommand } from './commands/backup-schedule.ts';
 import { backupCommand } from './commands/backup.ts';
 import { dataCommands } from './commands/data.ts';
@@ -35,7 +35,7 @@ export async function runCli(args: readonly string[], io: Io): Promise<ExitCode>
   program.commandsGroup('Data:');
   for (const command of dataCommands(io, setExitCode)) program.addCommand(command);
   program.commandsGroup('Administration:');
-  for (const command of [clusterCommand(io).enablePositionalOptions().addCommand(recoverMetadataCommand(io, setExitCode)), nodesCommand(io).enablePositionalOptions().addCommand(replaceCommand(io, setExitCode)), nodeCommand(io, setExitCode), partitionsCommand(io).enablePositionalOptions().addCommand(transferCommand(io, setExitCode)).addCommand(recoverCommand(io, setExitCode)), ringCommand(io), keyspaceCommand(io), lockCommand(io, setExitCode), eventsCommand(io), verifyCommand(io, setExitCode), syncCommand(io, setExitCode), migrateCommand(io, setExitCode), rebalanceCommand(io, setExitCode), backupCommand(io, setExitCode).addCommand(restoreCommand(io, setExitCode)).addCommand(verifyArchiveCommand(io, setExitCode)).addCommand(scheduleCommand(io))]) {
+  for (const command of [clusterCommand(io).enablePositionalOptions().addCommand(recoverMetadataCommand(io, setExitCode)), nodesCommand(io).enablePositionalOptions().addCommand(replaceCommand(io, setExitCode)), nodeCommand(io, setExitCode), partitionsCommand(io).enablePositionalOptions().addCommand(transferCommand(io, setExitCode)).addCommand(recoverCommand(io, setExitCode)), ringCommand(io), keyspaceCommand(io), lockCommand(io, setExitCode), eventsCommand(io), verifyCommand(io, setExitCode), syncCommand(io, setExitCode), migrateCommand(io, setExitCode), rebalanceCommand(io, setExitCode), backupCommand(io, setExitCode).addCommand(restoreCommand(io, setExitCode)).addCommand(verifyArchiveCommand(io, setExitCode)).addCommand(drillCommand(io, setExitCode)).addCommand(scheduleCommand(io))]) {
     program.addCommand(command);
   }
   program.commandsGroup('When something is wrong:');
