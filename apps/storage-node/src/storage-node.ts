@@ -8,7 +8,7 @@ import { AtollError, isAtollError } from '@atoll/core-errors';
 import { hasReplica, namesText, stopRiskOf, type NodeRecord, type StopRisk } from '@atoll/core-membership';
 import type { ClockReading } from '@atoll/core-replication';
 import { randomHex, toNodeId, type Random } from '@atoll/core-runtime';
-import { formatAddress, type Address } from '@atoll/platform-config';
+import { formatAddress, reachableAt, type Address } from '@atoll/platform-config';
 import { registerNode, type ClusterChange, type ClusterView, type GuardedMetadataStore, type MetadataStore, type NodeRegistration } from '@atoll/platform-etcd';
 import { callUnary, createChannelOptions, createGrpcServer } from '@atoll/platform-grpc';
 import { connectMetadata, guardMetadata, openCluster } from '@atoll/platform-lifecycle';
@@ -157,7 +157,7 @@ export async function startStorageNode(options: StorageNodeOptions): Promise<Sto
       turn,
       events,
       latency,
-      httpAddress: http === undefined ? '' : formatAddress(http.address),
+      httpAddress: http === undefined ? '' : formatAddress(reachableAt(http.address, advertised.host)),
       advertised: formatAddress(advertised),
       onFatal: (error) => failed.reject(error),
     });
@@ -269,7 +269,7 @@ class RunningNode {
       watches: new Watches({ host, operations, metrics: telemetry.metrics, watchesMax: config.watchesMax }),
       heartbeats: this.#heartbeats,
       snapshots: new SnapshotSender({ syncsMax: config.syncsMax, host, clusterId, throttle: this.#throttle, metrics: telemetry.metrics }),
-      copies: new Copies({ host, view, clusterId, incarnation, metrics: telemetry.metrics, tracing: telemetry.tracing, logger, random: uniform }),
+      copies: new Copies({ host, view, clusterId, incarnation, metrics: telemetry.metrics, tracing: telemetry.tracing, logger, random: uniform, onDiscards: (hosted, report) => this.#discards.resynced(hosted, report) }),
       copySource: new CopySource({ host, clusterId, throttle: this.#throttle }),
       archiveSource: new ArchiveSource({ host, clusterId, throttle: this.#throttle }),
       transfers: new TransferHandlers({ host, incarnation, fence, throttle: this.#throttle, snapshots: this.#snapshots }),
