@@ -5,6 +5,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
+/** None that a release has. */
+const VERSION = '9.8.7-spec';
+
 const workspace = fileURLToPath(new URL('..', import.meta.url));
 
 describe('a bundle', () => {
@@ -15,7 +18,7 @@ describe('a bundle', () => {
     // Inside the workspace, where node_modules is found.
     mkdirSync(join(workspace, 'dist'), { recursive: true });
     directory = mkdtempSync(join(workspace, 'dist', 'bundle-spec-'));
-    const { status, stderr } = spawnSync(process.execPath, ['tools/bundle.ts', 'apps/storage-node', directory], { cwd: workspace, encoding: 'utf8' });
+    const { status, stderr } = spawnSync(process.execPath, ['tools/bundle.ts', 'apps/storage-node', directory, VERSION], { cwd: workspace, encoding: 'utf8' });
     if (status !== 0 || stderr !== '') throw new Error(`the bundle could not be made: ${stderr}`);
   });
   afterAll(() => {
@@ -31,7 +34,7 @@ describe('a bundle', () => {
     expect(existsSync(join(directory, 'descriptor.binpb'))).toBe(true);
   });
 
-  it('starts, serves its probes, waits for etcd and stops', async () => {
+  it('starts, serves its probes, says which version it is, waits for etcd and stops', async () => {
     // Port 1 of this host refuses connections, so etcd is away for good.
     const env = { PATH: process.env.PATH, ATOLL_ETCD: 'http://127.0.0.1:1', ATOLL_LISTEN: '127.0.0.1:0', ATOLL_HTTP_LISTEN: '127.0.0.1:0', ATOLL_LOG_FORMAT: 'json' };
     child = spawn(process.execPath, [join(directory, 'main.mjs')], { env });
@@ -49,6 +52,7 @@ describe('a bundle', () => {
     expect(`${seen.at(-1)}${complaints}`).toContain('waiting for etcd');
     expect((await fetch(`http://${http}/healthz`)).status).toBe(200);
     expect((await fetch(`http://${http}/readyz`)).status).toBe(503);
+    expect(await (await fetch(`http://${http}/metrics`)).text()).toContain(`version="${VERSION}"`);
     child.kill('SIGTERM');
     expect(await ended).toEqual([0, null]);
   });

@@ -1,4 +1,4 @@
-// Links and paths in the documents lead somewhere.
+// Links and paths in the documents lead somewhere, and what they do with Docker Compose is done to services that are there.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
@@ -23,8 +23,23 @@ function missing(file: string): string[] {
   ];
 }
 
+const COMPOSE = /docker compose (?:--profile [\w-]+ )?(?:up|stop|restart|start|kill|rm|run|exec|logs|ps|pause|unpause)(?: [^\n`;|)#&]*)?/g;
+const services = new Set(Array.from(readFileSync(join(root, 'infra/compose/docker-compose.yml'), 'utf8').split(/^services:$/m)[1]!.split(/^volumes:$/m)[0]!.matchAll(/^ {2}([a-z0-9-]+):$/gm), ([, name = '']) => name));
+
+/** Words that look like services, `storage-node-9`, and are none of the compose file. */
+function unknownServices(file: string): string[] {
+  const commands = Array.from(readFileSync(join(root, file), 'utf8').matchAll(COMPOSE), ([command]) => command);
+  return commands.flatMap((command) => (command.match(/(?<= )(?:etcd|storage-node|coordinator|router|backup)(?:-\w+)?(?= |$)/g) ?? []).filter((name) => !services.has(name)).map((name) => `${name} in: ${command}`));
+}
+
 describe('the documents', () => {
   it.each(documents)('%s names only what is there', (file) => {
     expect(missing(file)).toEqual([]);
+    expect(unknownServices(file)).toEqual([]);
+  });
+
+  it('name services of the compose file', () => {
+    expect(services).toContain('storage-node-4');
+    expect(documents.flatMap((file) => readFileSync(join(root, file), 'utf8').match(COMPOSE) ?? []).length).toBeGreaterThan(30);
   });
 });

@@ -316,6 +316,22 @@ export const ALERTS: readonly Alert[] = [
     cases: gaugeCases(`atoll_backup_schedule_overdue{${BACKUP},schedule="nightly"}`, { good: 0, bad: 1, minutes: 5 }),
   },
   {
+    name: 'AtollRecoveryPointLag',
+    expr: 'max by (keyspace) (atoll_backup_recovery_point_lag_seconds) > 60',
+    for: '5m',
+    severity: 'critical',
+    summary: 'If the cluster were lost now, the last {{ $value | humanizeDuration }} of {{ $labels.keyspace }} would be gone.',
+    cases: gaugeCases(`atoll_backup_recovery_point_lag_seconds{${BACKUP},keyspace="orders"}`, { good: 3, bad: 400, minutes: 5 }),
+  },
+  {
+    name: 'AtollLogDetached',
+    expr: 'max by (keyspace) (atoll_backup_log_detached_partitions) > 0',
+    for: '1h',
+    severity: 'warning',
+    summary: '{{ $value }} partitions of {{ $labels.keyspace }} can be restored to no moment since their last backup: their log goes on from none.',
+    cases: gaugeCases(`atoll_backup_log_detached_partitions{${BACKUP},keyspace="orders"}`, { good: 0, bad: 4, minutes: 60 }),
+  },
+  {
     name: 'AtollBackupJobFailed',
     expr: 'sum by (kind) (increase(atoll_backup_jobs_total{state="FAILED"}[1h])) > 0',
     for: '0s',

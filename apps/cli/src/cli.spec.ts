@@ -1,12 +1,14 @@
 import { Server, ServerCredentials } from '@grpc/grpc-js';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
 import { AdminService, Keyspace, Partition, type AdminServer } from '@atoll/contracts/atoll/v1/admin';
 import { AtollError } from '@atoll/core-errors';
 import { toServiceError } from '@atoll/platform-grpc';
-import { runCli } from './cli.ts';
+import type { Command } from 'commander';
+import { createProgram, runCli } from './cli.ts';
 import { identityOf } from './dev/process-identity.ts';
 import { planStorageNodes } from './dev/layout.ts';
 import { STATE_FORMAT, writeState } from './dev/state-file.ts';
@@ -167,5 +169,43 @@ describe('atoll', () => {
       expect(await run(['nodes', '--data-dir', 'c', '--json'])).toEqual({ code: 0, out: '{\n  "nodes": []\n}\n', err: '' });
       expect(await run(['dev', 'status', '--data-dir', 'c'])).toMatchObject({ code: 3, err: expect.stringContaining('the supervisor does not answer') });
     });
+  });
+});
+
+describe('the documents', () => {
+  const root = fileURLToPath(new URL('../../..', import.meta.url));
+  const documents = globSync(['README.md', 'docs/operating/**/*.md', 'infra/**/*.md', 'apps/*/README.md'], { cwd: root });
+  const program = createProgram({ stdin: Readable.from([]), stdout: new Writable(), stderr: new Writable(), env: {}, cwd: root }, () => undefined);
+
+  /** Behind `atoll` in a block of code or in code within a line. */
+  function commandLines(file: string): string[] {
+    const text = readFileSync(join(root, file), 'utf8');
+    const [...blocks] = text.matchAll(/^```\n([\s\S]*?)^```$/gm);
+    const inText = [...text.replace(/^```\n[\s\S]*?^```$/gm, '').matchAll(/`atoll ([a-z][^`\n]*)`/g)];
+    const inBlocks = blocks.flatMap(([, block = '']) => [...block.matchAll(/(?:^\$ |^| {2}|\$\(|&& |do |until |while |run -s )atoll (?:-- )?([a-z][^\n;&)<]*)/gm)]);
+    return [...inText, ...inBlocks].map(([, line = '']) => line.replace(/\s{2,}.*|#.*| \| .*/, ''));
+  }
+
+  /** A word where a command should stand, or an option that the command has not; `pause|resume` are two commands. */
+  function unknownIn(line: string): string[] {
+    let commands: readonly Command[] = [program];
+    for (const word of line.split(/\s+/)) {
+      const children = commands.flatMap((command) => command.commands);
+      if (children.length === 0 || !/^[a-z][a-z|-]*$/.test(word)) break;
+      const found = word.split('|').map((name) => children.filter((child) => child.name() === name));
+      if (found.some((each) => each.length === 0)) return [word];
+      commands = found.flat();
+    }
+    const options = Array.from(line.matchAll(/(?<=^|[\s[|])--[a-z][a-z-]*/g), ([option]) => option);
+    return options.filter((option) => option !== '--help' && !commands.some((command) => command.options.some(({ long }) => long === option)));
+  }
+
+  it.each(documents)('%s names only commands and options that are there', (file) => {
+    const unknown = commandLines(file).flatMap((line) => unknownIn(line).map((word) => `${word} in: atoll ${line}`));
+    expect(unknown).toEqual([]);
+  });
+
+  it('name enough of them', () => {
+    expect(documents.flatMap(commandLines).length).toBeGreaterThan(100);
   });
 });

@@ -1,6 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { clusterCommand, eventsCommand, nodesCommand, partitionsCommand } from './commands/admin.ts';
-import { restoreCommand, verifyArchiveCommand } from './commands/backup-restore.ts';
+import { drillCommand, restoreCommand, verifyArchiveCommand } from './commands/backup-restore.ts';
 import { scheduleCommand } from './commands/backup-schedule.ts';
 import { backupCommand } from './commands/backup.ts';
 import { dataCommands } from './commands/data.ts';
@@ -26,9 +26,19 @@ Exit codes: 0 done; 1 failed or not found; 2 wrong usage or configuration; 3 not
 /** Runs one command line (without the program's name) and tells the exit code. Never rejects. */
 export async function runCli(args: readonly string[], io: Io): Promise<ExitCode> {
   let exitCode: ExitCode = EXIT_CODE.ok;
-  const setExitCode = (code: ExitCode): void => {
+  const program = createProgram(io, (code) => {
     exitCode = code;
-  };
+  });
+  try {
+    await program.parseAsync(args, { from: 'user' });
+    return exitCode;
+  } catch (error) {
+    return explain(error, io);
+  }
+}
+
+/** All commands; nothing is run. */
+export function createProgram(io: Io, setExitCode: (code: ExitCode) => void): Command {
   const program = new Command('atoll').description('a distributed cache: clusters on this machine, data and administration').addHelpText('after', HELP);
   program.enablePositionalOptions();
   program.commandsGroup('Local clusters:');
@@ -36,7 +46,9 @@ export async function runCli(args: readonly string[], io: Io): Promise<ExitCode>
   program.commandsGroup('Data:');
   for (const command of dataCommands(io, setExitCode)) program.addCommand(command);
   program.commandsGroup('Administration:');
-  for (const command of [clusterCommand(io).enablePositionalOptions().addCommand(recoverMetadataCommand(io, setExitCode)), nodesCommand(io).enablePositionalOptions().addCommand(replaceCommand(io, setExitCode)), nodeCommand(io, setExitCode), partitionsCommand(io).enablePositionalOptions().addCommand(transferCommand(io, setExitCode)).addCommand(recoverCommand(io, setExitCode)), ringCommand(io), keyspaceCommand(io), lockCommand(io, setExitCode), eventsCommand(io), verifyCommand(io, setExitCode), syncCommand(io, setExitCode), migrateCommand(io, setExitCode), rebalanceCommand(io, setExitCode), backupCommand(io, setExitCode).addCommand(restoreCommand(io, setExitCode)).addCommand(verifyArchiveCommand(io, setExitCode)).addCommand(scheduleCommand(io)).addCommand(standbyCommand(io, setExitCode))]) {
+  const backup = backupCommand(io, setExitCode);
+  for (const command of [restoreCommand(io, setExitCode), verifyArchiveCommand(io, setExitCode), drillCommand(io, setExitCode), scheduleCommand(io), standbyCommand(io, setExitCode)]) backup.addCommand(command);
+  for (const command of [clusterCommand(io).enablePositionalOptions().addCommand(recoverMetadataCommand(io, setExitCode)), nodesCommand(io).enablePositionalOptions().addCommand(replaceCommand(io, setExitCode)), nodeCommand(io, setExitCode), partitionsCommand(io).enablePositionalOptions().addCommand(transferCommand(io, setExitCode)).addCommand(recoverCommand(io, setExitCode)), ringCommand(io), keyspaceCommand(io), lockCommand(io, setExitCode), eventsCommand(io), verifyCommand(io, setExitCode), syncCommand(io, setExitCode), migrateCommand(io, setExitCode), rebalanceCommand(io, setExitCode), backup]) {
     program.addCommand(command);
   }
   program.commandsGroup('When something is wrong:');
@@ -46,12 +58,7 @@ export async function runCli(args: readonly string[], io: Io): Promise<ExitCode>
     command.configureOutput({ writeOut: (text) => io.stdout.write(text), writeErr: (text) => io.stderr.write(text) });
     command.showHelpAfterError('(--help tells more)');
   }
-  try {
-    await program.parseAsync(args, { from: 'user' });
-    return exitCode;
-  } catch (error) {
-    return explain(error, io);
-  }
+  return program;
 }
 
 function explain(error: unknown, io: Io): ExitCode {

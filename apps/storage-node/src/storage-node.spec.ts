@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Ack } from '@atoll/contracts/atoll/v1/cache';
-import { keyspaceKey, partitionKey } from '@atoll/platform-etcd';
+import { keyspaceKey, nodeKey, partitionKey } from '@atoll/platform-etcd';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { NodeWorld, failureOf } from './testing/node-world.ts';
 
@@ -64,6 +64,11 @@ describe(`the life of storage nodes (seed ${SEED})`, () => {
     await world.createKeyspace({}, [a]);
     expect((await a.set('k', 'v')).applied).toBe(true);
     expect((await failureOf(a.digest('default', 7))).reason).toBe('REPLICA_UNKNOWN');
+  });
+
+  it('tells others an HTTP address that they reach, also where it listens on every interface, as in a container', async () => {
+    const a = await world.start('a', { env: { ATOLL_LISTEN: '0.0.0.0:0', ATOLL_ADVERTISE: '127.0.0.1:0', ATOLL_HTTP_LISTEN: '0.0.0.0:0' } });
+    expect(world.etcd.get(nodeKey('a'))?.value).toContain(`"httpAddress":"127.0.0.1:${a.node.httpAddress!.port}"`);
   });
 
   it('gives memory back when a keyspace is deleted, and keeps nothing of it for one of the same name', async () => {

@@ -8,7 +8,7 @@ import { AtollError, isAtollError } from '@atoll/core-errors';
 import { hasReplica, namesText, stopRiskOf, type NodeRecord, type StopRisk } from '@atoll/core-membership';
 import type { ClockReading } from '@atoll/core-replication';
 import { randomHex, toNodeId, type Random } from '@atoll/core-runtime';
-import { formatAddress, type Address } from '@atoll/platform-config';
+import { formatAddress, reachableAt, type Address } from '@atoll/platform-config';
 import { registerNode, type ClusterChange, type ClusterView, type GuardedMetadataStore, type MetadataStore, type NodeRegistration } from '@atoll/platform-etcd';
 import { callUnary, createChannelOptions, createGrpcServer } from '@atoll/platform-grpc';
 import { connectMetadata, guardMetadata, openCluster } from '@atoll/platform-lifecycle';
@@ -157,7 +157,7 @@ export async function startStorageNode(options: StorageNodeOptions): Promise<Sto
       turn,
       events,
       latency,
-      httpAddress: http === undefined ? '' : formatAddress(http.address),
+      httpAddress: http === undefined ? '' : formatAddress(reachableAt(http.address, advertised.host)),
       advertised: formatAddress(advertised),
       onFatal: (error) => failed.reject(error),
     });

@@ -1,14 +1,17 @@
 // The dashboards and alerts of infra beside a running cluster: every panel has its series, and alerts fire at the faults
 // that they are for. The second part needs a Prometheus.
-import { cp, readFile, readdir, rm } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { jest } from '@jest/globals';
+import { Durability } from '@atoll/contracts/atoll/v1/admin';
 import { eventually, itWith } from '@atoll/platform-etcd/testing';
+import { changeKeyInLog } from './damaged-log.ts';
 import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
 import { Load } from './load.ts';
 import { Prometheus, hasPrometheus, type Target } from './prometheus.ts';
 import { ROOT, runCommand } from './run-command.ts';
+import { ownAddresses, startService } from './service-process.ts';
 
 jest.setTimeout(180_000);
 
@@ -18,11 +21,18 @@ const POLL_MS = 300;
 /** What an operation at a busy machine may set off without any fault, once the waiting times are cut. */
 const OF_THE_MACHINE = new Set(['AtollEventLoopLag', 'AtollLatencyHigh', 'AtollEtcdSlow', 'AtollReplicationLag', 'AtollOverloaded', 'AtollInstanceDown']);
 const RATE_INTERVAL = '1m';
+/** A copy that is this far behind sets its alert off; nothing of it is cut. */
+const COPY_LAG_MS = 90_000;
+/** Small enough to be filled, large enough for a log. */
+const DISK_BYTES = 64 * 2 ** 20;
+const canMount = process.platform === 'linux' && process.getuid?.() === 0;
 const itWithTool = itWith(hasPrometheus, 'Prometheus is not installed (PROMETHEUS_BIN names one)');
 
 let cluster: DevCluster;
 let prometheus: Prometheus | undefined;
 let load: Load;
+/** A router of another version, whose clock is wrong: it runs while its alerts are played. */
+let stranger: Record<string, string>;
 
 const etcdDir = (): string => join(cluster.dataDir, 'etcd');
 const etcdBackup = (): string => join(cluster.dataDir, 'etcd-backup');
@@ -35,7 +45,7 @@ async function atoll(...args: readonly string[]): Promise<void> {
 const targets = (): Target[] => {
   const of = (job: string, processes: readonly { id: string; httpAddress: string }[]): Target[] => processes.map(({ id, httpAddress }) => ({ job, instance: id, address: httpAddress }));
   const { coordinators, storageNodes, routers, backups, etcd } = cluster.up;
-  return [...of('coordinator', coordinators), ...of('storage-node', storageNodes), ...of('router', routers), ...of('backup', backups), { job: 'etcd', instance: 'etcd', address: new URL(etcd).host }];
+  return [{ job: 'router', instance: 'stranger', address: stranger['ATOLL_HTTP_LISTEN']! }, ...of('coordinator', coordinators), ...of('storage-node', storageNodes), ...of('router', routers), ...of('backup', backups), { job: 'etcd', instance: 'etcd', address: new URL(etcd).host }];
 };
 
 /** As `eventually`, for conditions of which one asks Prometheus. */
@@ -63,10 +73,13 @@ async function recordings(): Promise<Map<string, string>> {
 
 beforeAll(async () => {
   cluster = await DevCluster.start({ nodes: 3, env: { ROUTER_OPERATIONS_MAX: '300', ROUTER_STREAM_WINDOW_OPERATIONS: '200' } });
+  stranger = { ...(await ownAddresses()), ATOLL_ID: 'stranger', ATOLL_ETCD: cluster.up.etcd };
   if (hasPrometheus) prometheus = await Prometheus.start(targets());
   await cluster.createKeyspace({ name: 'strict', partitionCount: 16, replicationFactor: 2, minInSync: 2 });
   await cluster.createKeyspace({ name: 'single', partitionCount: 16, replicationFactor: 1 });
   // 1 GiB times so little: some 100 KiB for each node, and nothing is evicted.
+  await cluster.createKeyspace({ name: 'kept', partitionCount: 1, replicationFactor: 2, durability: Durability.DURABILITY_SYNC });
+  for (const name of ['doomed', 'standing']) await cluster.createKeyspace({ name, partitionCount: 4, replicationFactor: 1 });
   await cluster.createKeyspace({ name: 'small', partitionCount: 1, memoryShare: 0.0001, eviction: 2 });
   load = new Load({ client: cluster.client(), seed: SEED, pauseMs: 20 }).start();
   await load.progress();
@@ -148,6 +161,77 @@ describe('alerts', () => {
     expect(await loud()).toEqual([]);
   };
 
+  const values = (count: number): { key: string; value: Buffer }[] => Array.from({ length: count }, (_, index) => ({ key: `k${index}`, value: Buffer.alloc(20_000) }));
+  const firesNow = async (alert: string, withinMs = FIRES_MS): Promise<void> => {
+    await eventually(`${alert} fires`, async () => (await prometheus!.firing()).includes(alert) || pause(POLL_MS, false), withinMs);
+  };
+
+  itWithTool('replicas that differ: the log of a node was damaged where no checksum shows it', async () => {
+    const client = cluster.client({ keyspace: 'kept' });
+    await client.set('right', 'value');
+    await cluster.untilRedundant('kept');
+    const { leader, inSync } = (await cluster.partitions('kept'))[0]!;
+    const follower = inSync.find((node) => node !== leader)!;
+    await cluster.terminate(follower);
+    expect(changeKeyInLog(join(cluster.dataDir, 'nodes', follower), 'right', 'wrong')).toBeGreaterThan(0);
+    await cluster.startProcess(follower);
+    await cluster.untilRedundant('kept');
+    await expect(atoll('verify', '--keyspace', 'kept', '--report-only')).rejects.toThrow('ended with 1');
+    await firesNow('AtollReplicasDiffer');
+    // What the runbook says.
+    await atoll('sync', '--keyspace', 'kept');
+    await atoll('verify', '--keyspace', 'kept', '--report-only');
+    await cluster.untilRedundant();
+  });
+
+  itWithTool('another version, and a clock that is wrong', async () => {
+    await mkdir(join(ROOT, 'dist'), { recursive: true });
+    const directory = await mkdtemp(join(ROOT, 'dist', 'stranger-'));
+    const { code, stderr } = await runCommand(process.execPath, ['tools/bundle.ts', 'apps/router', directory, '0.0.1-spec']);
+    if (code !== 0) throw new Error(stderr);
+    const ahead = 'const now = Date.now; Date.now = () => now() + 10_000;';
+    const router = startService('router', stranger, { nodeArgs: ['--import', `data:text/javascript,${encodeURIComponent(ahead)}`], program: join(directory, 'main.mjs') });
+    try {
+      await firesNow('AtollVersionsMixed');
+      await firesNow('AtollClockSkew');
+      expect((await prometheus!.query('ALERTS{alertname="AtollClockSkew",alertstate="firing"}')).map(({ labels }) => labels['instance'])).toEqual(['stranger']);
+    } finally {
+      await router.stop();
+      await rm(directory, { recursive: true, force: true });
+    }
+  });
+
+  itWithTool('a migration whose keyspace is deleted beneath it', async () => {
+    const [source, target] = [(await cluster.partitions('doomed'))[0]!.leader, 'node-3'];
+    const to = source === target ? 'node-1' : target;
+    await cluster.client({ keyspace: 'doomed' }).setMany(values(200), { deadlineMs: 10_000 });
+    await cluster.startMigration({ id: 'beneath', keyspace: 'doomed', from: source, to, bytesPerSecond: 1024 });
+    await cluster.deleteKeyspace('doomed');
+    await firesNow('AtollMigrationFailed');
+  });
+
+  itWith(hasPrometheus && canMount, 'a disk of its own needs Prometheus, and root on Linux')('a disk that is nearly full', async () => {
+    const disk = join(cluster.dataDir, 'nodes', 'node-3');
+    const must = async (file: string, ...args: readonly string[]): Promise<void> => {
+      const { code, stderr } = await runCommand(file, args);
+      if (code !== 0) throw new Error(`${file}: ${stderr}`);
+    };
+    await cluster.terminate('node-3');
+    await must('mount', '-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'tmpfs', disk);
+    try {
+      await cluster.startProcess('node-3');
+      await writeFile(join(disk, 'somebody-elses'), Buffer.alloc(DISK_BYTES * 0.93));
+      await firesNow('AtollDiskSpaceLow');
+      await rm(join(disk, 'somebody-elses'));
+      await fallSilent('AtollDiskSpaceLow');
+    } finally {
+      await cluster.terminate('node-3');
+      await must('umount', disk);
+    }
+    await cluster.startProcess('node-3');
+    await cluster.untilRedundant();
+  });
+
   itWithTool('a migration, or a copy, that is paused', async () => {
     const isPaused = async (): Promise<boolean> => (await prometheus!.firing()).includes('AtollMigrationPaused');
     await atoll('migrate', 'pause', 'copied');
@@ -182,17 +266,29 @@ describe('alerts', () => {
     await fallSilent('AtollNodeDown', 'AtollPartitionsWithoutLeader', 'AtollWritesRefused');
   });
 
-  itWithTool('a follower that stands still', async () => {
+  itWithTool('a node that stands still: its followers lag, a copy of what it leads alone is behind, a migration to it moves nothing', async () => {
+    const { leader } = (await cluster.partitions('standing')).find((partition) => partition.leader !== 'node-2')!;
+    await cluster.client({ keyspace: 'standing' }).setMany(values(400), { deadlineMs: 10_000 });
+    await cluster.startMigration({ id: 'stuck', keyspace: 'standing', from: leader, to: 'node-2', bytesPerSecond: 1024 });
+    await atoll('migrate', 'copy', 'single', 'behind', '--id', 'behind');
+    await eventually('the copy follows', async () => (await prometheus!.query('atoll_copy_lag_seconds{keyspace="behind"}')).length > 0 || pause(POLL_MS, false), FIRES_MS);
     await cluster.pause('node-2');
     await fire('AtollReplicationLag');
+    await firesNow('AtollMigrationStuck');
+    await firesNow('AtollCopyLag', COPY_LAG_MS);
     await cluster.resume('node-2');
+    await cluster.cancelMigration('stuck');
+    await cluster.cancelMigration('behind');
     await cluster.untilRedundant();
     await fallSilent('AtollReplicationLag', 'AtollPartitionsUnderReplicated');
   });
 
-  itWithTool('a process that gets no CPU for most of the time', async () => {
+  itWithTool('a router that gets no CPU for most of the time, and clients that wait for it', async () => {
     const { pid } = (await cluster.status()).routers[0]!;
-    await whileStuttering(pid!, { stopMs: 250, goMs: 100 }, () => fire('AtollEventLoopLag'));
+    await whileStuttering(pid!, { stopMs: 400, goMs: 100 }, async () => {
+      await fire('AtollEventLoopLag');
+      await firesNow('AtollLatencyHigh');
+    });
   });
 
   itWithTool('nodes that die again and again', async () => {

@@ -47,9 +47,9 @@ export interface RunningService {
   stop(): Promise<void>;
 }
 
-/** Starts a service by itself, with these settings and no others. */
-export function startService(service: Service, settings: Readonly<Record<string, string>>): RunningService {
-  const child = spawn(process.execPath, [join(ROOT, 'apps', service, 'src/main.ts')], {
+/** Starts a service by itself, with these settings and no others. `nodeArgs` stand before its program, `program` is that of the source tree. */
+export function startService(service: Service, settings: Readonly<Record<string, string>>, { nodeArgs = [], program = join(ROOT, 'apps', service, 'src/main.ts') }: { readonly nodeArgs?: readonly string[]; readonly program?: string } = {}): RunningService {
+  const child = spawn(process.execPath, [...nodeArgs, program], {
     cwd: ROOT,
     env: { PATH: process.env['PATH'], ...settings },
     stdio: process.env['KEEP_CLUSTER_DATA'] === undefined ? 'ignore' : 'inherit',

@@ -12,6 +12,9 @@ import { jsonOption, timeoutOption, tokenText, wholeNumber } from './options.ts'
 /** Partitions named in a line. */
 const PARTITIONS_SHOWN_MAX = 3;
 
+/** Beside the state of a node. */
+const WANTED_TEXTS: Readonly<Record<string, readonly string[]>> = { DRAINING: ['draining'], REMOVED: ['removed'] };
+
 export type AdminFlags = ConnectionFlags & { readonly json?: boolean };
 
 /** A command that asks the coordinator: the options that all of them have. */
@@ -68,7 +71,7 @@ export function nodesCommand(io: Io): Command {
           node.address,
           node.zone,
           node.weight,
-          [String(shown[index]?.['state']), ...(node.wanted === 'DRAINING' ? ['draining'] : [])].join(' '),
+          [String(shown[index]?.['state']), ...(WANTED_TEXTS[node.wanted] ?? [])].join(' '),
           durationText(node.stateMs),
           node.leaders,
           node.replicas,

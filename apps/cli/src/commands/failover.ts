@@ -45,7 +45,7 @@ export function nodeCommand(io: Io, setExitCode: SetExitCode): Command {
       }
       if (state !== undefined && flags.undo !== true) for (const warning of lastInSyncText(state)) note(io, `${node}: ${warning}`);
       if (flags.json) return printJson(io, { node: state === undefined ? undefined : nodeJson(state) });
-      const what = flags.undo === true ? 'is wanted again' : 'is drained';
+      const what = flags.undo === true ? 'is wanted again' : heldBy(state) > 0 ? 'is being drained' : 'is drained';
       print(io, `${node} ${what}: it leads ${state?.leaders ?? 0} partitions and holds ${state?.replicas ?? 0} replicas`);
     });
   const remove = adminCommand('remove', 'forget a node that is stopped and holds nothing any more')

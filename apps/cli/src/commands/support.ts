@@ -10,7 +10,7 @@ import { EXIT_CODE } from '../exit-code.ts';
 import { note, print, printJson, type Io } from '../io.ts';
 import { RedrawnLines } from '../output/redrawn-lines.ts';
 import { bundleFiles } from '../support/debug-bundle.ts';
-import { CHECKS, diagnose, type Finding } from '../support/diagnose.ts';
+import { CHECKS, diagnose, isSettled, type Finding } from '../support/diagnose.ts';
 import { takeSurvey, type Survey, type SurveyFlags } from '../support/survey.ts';
 import { packTar } from '../support/tar.ts';
 import { topLines, topRows, type Look } from '../support/top-table.ts';
@@ -29,22 +29,50 @@ function surveyCommand(name: string, description: string): Command {
     .addOption(clusterDirOption());
 }
 
+/** Pause between two looks of `doctor --wait`. */
+const SETTLE_POLL_MS = 1000;
+
 /** Longest wait for each answer: those who are silent are many when it is needed. */
 const eachTimeoutOption = (): Option => timeoutOption().default(5000, '5s');
 
 export function doctorCommand(io: Io, setExitCode: SetExitCode): Command {
   return surveyCommand('doctor', 'look for what is wrong, and say what to do: clocks, etcd, versions, nodes, redundancy, memory, disk, settings, jobs')
     .addOption(eachTimeoutOption())
+    .addOption(new Option('--wait <duration>', 'ask again, at most so long, until the next process may be restarted: no problem, every service ready, no node stopped').argParser(durationMsOption))
     .addOption(jsonOption())
-    .addHelpText('after', '\nEnds with 0 when there is no problem (warnings may be there), with 1 when there is one, with 3 when nothing answers at all.')
-    .action(async (flags: Flags) => {
-      const survey = await takeSurvey(io, flags);
-      const findings = diagnose(survey);
+    .addHelpText('after', '\nEnds with 0 when there is no problem (warnings may be there), with 1 when there is one, or what --wait waits for did not come, with 3 when nothing answers at all.')
+    .action(async (flags: Flags & { wait?: number }) => {
+      const { survey, findings, settled } = flags.wait === undefined ? await examine(io, flags) : await untilSettled(io, flags, flags.wait);
       if (isSilent(survey)) setExitCode(EXIT_CODE.unavailable);
-      else if (findings.some(({ level }) => level === 'problem')) setExitCode(EXIT_CODE.failed);
+      else if (findings.some(({ level }) => level === 'problem') || (flags.wait !== undefined && !settled)) setExitCode(EXIT_CODE.failed);
       if (flags.json) return printJson(io, { findings, checks: CHECKS, services: survey.services.map(({ target, problem, clock }) => ({ ...target, httpAddress: target.httpAddress ?? null, problem: problem ?? null, clockOffsetMs: clock?.offsetMs ?? null })), etcd: survey.etcd });
       for (const line of findingLines(findings, survey)) print(io, line);
     });
+}
+
+interface Diagnosis {
+  readonly survey: Survey;
+  readonly findings: readonly Finding[];
+  readonly settled: boolean;
+}
+
+async function examine(io: Io, flags: Flags): Promise<Diagnosis> {
+  const survey = await takeSurvey(io, flags);
+  const findings = diagnose(survey);
+  return { survey, findings, settled: isSettled(survey, findings) };
+}
+
+/** The last look, settled or not. Tells on stderr which checks it waits for, whenever they change. */
+async function untilSettled(io: Io, flags: Flags, waitMs: number): Promise<Diagnosis> {
+  const deadlineMs = performance.now() + waitMs;
+  for (let told = ''; ; ) {
+    const diagnosis = await examine(io, flags);
+    if (diagnosis.settled || performance.now() >= deadlineMs) return diagnosis;
+    const checks = [...new Set(diagnosis.findings.map(({ check }) => check))].join(', ');
+    if (checks !== told) note(io, `waiting: ${checks}`);
+    told = checks;
+    await delay(Math.min(SETTLE_POLL_MS, Math.max(0, deadlineMs - performance.now())));
+  }
 }
 
 const isSilent = ({ services, etcd, cluster }: Survey): boolean => cluster.value === undefined && services.every(({ problem }) => problem !== undefined) && etcd.every(({ problem }) => problem !== undefined);

@@ -2,7 +2,7 @@
 import { Durability, NodeState, type Keyspace, type Node } from '@atoll/contracts/atoll/v1/admin';
 import { MigrationState } from '@atoll/contracts/atoll/v1/migration';
 import { bytesText, durationText } from '../output/quantities.ts';
-import type { ServiceReading } from './services.ts';
+import { isExpected, type ServiceReading } from './services.ts';
 import type { Survey } from './survey.ts';
 
 export const CHECKS = ['coordinator', 'etcd', 'reachable', 'ready', 'versions', 'clocks', 'nodes', 'redundancy', 'memory', 'disk', 'settings', 'jobs', 'backup'] as const;
@@ -56,8 +56,13 @@ interface Note {
 const nameOf = ({ target }: ServiceReading): string => (target.name === target.address ? `${target.role} ${target.address}` : `${target.name} (${target.address})`);
 const answering = ({ services }: Survey): ServiceReading[] => services.filter(({ problem }) => problem === undefined);
 const named = (names: readonly string[]): string => `${names.slice(0, NAMED_MAX).join(', ')}${names.length > NAMED_MAX ? ` and ${names.length - NAMED_MAX} more` : ''}`;
-/** Nodes that left on purpose, or were removed, are missed by nobody. */
-const isExpected = ({ state, wanted }: Node): boolean => state !== NodeState.NODE_STATE_LEFT && wanted !== 'REMOVED';
+/** Stopped on purpose, and nobody has said that it is not to come back. */
+const isStopped = ({ state, wanted }: Node): boolean => state === NodeState.NODE_STATE_LEFT && wanted === 'UP';
+
+/** Whether the next process may be restarted: nothing is wrong, everybody is ready, and no node is missing. */
+export function isSettled(survey: Survey, findings: readonly Finding[]): boolean {
+  return findings.every(({ level }) => level !== 'problem') && survey.services.every(({ ready }) => ready) && !(survey.nodes.value ?? []).some(isStopped);
+}
 
 function checkCoordinator({ cluster, services }: Survey, note: Note): void {
   if (cluster.problem !== undefined) {
@@ -111,6 +116,7 @@ function checkClocks(survey: Survey, note: Note): void {
 
 function checkNodes({ nodes }: Survey, note: Note): void {
   for (const node of nodes.value ?? []) {
+    if (isStopped(node)) note.warning(`${node.id} was stopped ${durationText(node.stateMs)} ago`, `start it again; if it is not to come back: atoll node drain ${node.id}, then atoll node remove ${node.id}`);
     if (!isExpected(node)) continue;
     if (node.state === NodeState.NODE_STATE_DOWN) note.problem(`${node.id} is DOWN for ${durationText(node.stateMs)}: ${node.reason}`, `start it again; or atoll nodes replace ${node.id} NEW; or, when its data is gone for good, atoll node remove ${node.id} --data-is-lost`);
     else if (node.state === NodeState.NODE_STATE_SUSPECT) note.warning(`${node.id} is suspected: ${node.reason}`, 'look at its machine: it does not answer heartbeats in time');

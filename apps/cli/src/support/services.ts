@@ -1,7 +1,7 @@
 // Which processes a cluster has, and how each of them is asked over HTTP. The coordinator knows the storage nodes; of the
 // others those are asked that the options, the environment or the data directory name.
-import type { Node } from '@atoll/contracts/atoll/v1/admin';
-import { HTTP_PORT_OFFSET, formatAddress, parseAddress, type ShownSettings } from '@atoll/platform-config';
+import { NodeState, type Node } from '@atoll/contracts/atoll/v1/admin';
+import { HTTP_PORT_OFFSET, formatAddress, parseAddress, reachableAt, type ShownSettings } from '@atoll/platform-config';
 import { messageOf } from '../cli-error.ts';
 import { MetricsText } from './metrics-text.ts';
 
@@ -41,7 +41,14 @@ export function httpAddressOf(address: string): string | undefined {
 
 export const toTarget = (role: ServiceRole, address: string): ServiceTarget => ({ role, name: address, address, httpAddress: httpAddressOf(address) });
 
-export const nodeTarget = (node: Pick<Node, 'id' | 'address' | 'httpAddress'>): ServiceTarget => ({ role: 'storage-node', name: node.id, address: node.address, httpAddress: node.httpAddress === '' ? undefined : node.httpAddress });
+/** Nodes that left on purpose, or were removed, are missed by nobody. */
+export const isExpected = ({ state, wanted }: Pick<Node, 'state' | 'wanted'>): boolean => state !== NodeState.NODE_STATE_LEFT && wanted !== 'REMOVED';
+
+export function nodeTarget({ id, address, httpAddress }: Pick<Node, 'id' | 'address' | 'httpAddress'>): ServiceTarget {
+  const [grpc, http] = [parseAddress(address), parseAddress(httpAddress)];
+  // Nodes up to 0.1.0 told where they listen, which may be 0.0.0.0.
+  return { role: 'storage-node', name: id, address, httpAddress: http === undefined ? undefined : formatAddress(grpc === undefined ? http : reachableAt(http, grpc.host)) };
+}
 
 /** Asks for metrics, readiness and settings. Never rejects. */
 export async function readService(target: ServiceTarget, timeoutMs: number): Promise<ServiceReading> {

@@ -1,12 +1,12 @@
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { GetClusterResponse, Keyspace, Node, NodeState, Partition } from '@atoll/contracts/atoll/v1/admin';
 import { Migration, MigrationState } from '@atoll/contracts/atoll/v1/migration';
-import { runCollected } from '../testing/run-cli.ts';
+import { FakeCoordinator, runCollected } from '../testing/run-cli.ts';
 import { bundleFiles } from './debug-bundle.ts';
-import { diagnose, type Check } from './diagnose.ts';
+import { diagnose, isSettled, type Check } from './diagnose.ts';
 import { MetricsText, quantileBetween } from './metrics-text.ts';
 import { redactJson, redactText } from './redact.ts';
-import type { ServiceReading, ServiceRole } from './services.ts';
+import { nodeTarget, type ServiceReading, type ServiceRole } from './services.ts';
 import type { Survey } from './survey.ts';
 import { packTar } from './tar.ts';
 import { topRows } from './top-table.ts';
@@ -59,6 +59,7 @@ describe('atoll doctor', () => {
     ['another version', { services: [...healthy.services.slice(0, 4), otherVersion()] }, 'warning', 'versions', /0\.1\.0: .*0\.2\.0: router-1/],
     ['a clock', withService(service('storage-node', 'node-2', { clock: { offsetMs: -4000, errorMs: 10 } })), 'problem', 'clocks', /node-2.*4\.0 s behind/],
     ['a node that is down', { nodes: { value: [node('node-1'), node('node-2', { state: NodeState.NODE_STATE_DOWN, reason: 'refused', stateMs: 5000 })] } }, 'problem', 'nodes', /node-2 is DOWN for 5s: refused/],
+    ['a node that somebody stopped and left', { nodes: { value: [node('node-1'), node('node-2', { state: NodeState.NODE_STATE_LEFT, wanted: 'UP', stateMs: 90_000 })] } }, 'warning', 'nodes', /node-2 was stopped 1m30s ago/],
     ['partitions without a leader', { partitions: { value: [partition(7, '', ['node-1', 'node-2'])] } }, 'problem', 'redundancy', /no leader: default\/7/],
     ['partitions without a second replica', { partitions: { value: [partition(7, 'node-1', ['node-1'])] } }, 'problem', 'redundancy', /no second replica.*default\/7/],
     ['more replicas than nodes', { keyspaces: { value: [Keyspace.fromPartial({ name: 'k', replicationFactor: 3, minInSync: 2 })] } }, 'warning', 'redundancy', /k wants 3 replicas, and 2 nodes/],
@@ -82,14 +83,44 @@ describe('atoll doctor', () => {
     expect(found.filter((finding) => finding.check === check)).toHaveLength(1);
   });
 
+  it('has the next process restarted when nothing is wrong, everybody is ready, and no node is stopped but those that are drained', () => {
+    const settled = (survey: Partial<Survey>): boolean => isSettled({ ...healthy, ...survey }, diagnose({ ...healthy, ...survey }));
+    const stopped = (wanted: string): Partial<Survey> => ({ nodes: { value: [node('node-1'), node('node-2', { state: NodeState.NODE_STATE_LEFT, wanted })] } });
+    expect(settled({})).toBe(true);
+    expect(settled({ keyspaces: { value: [Keyspace.fromPartial({ name: 'k', replicationFactor: 1 })] } })).toBe(true);
+    expect(settled(stopped('DRAINING'))).toBe(true);
+    expect(settled(stopped('UP'))).toBe(false);
+    expect(settled(withService(service('storage-node', 'node-1', { ready: false, reasons: ['too few replicas are in sync of default/1'] })))).toBe(false);
+    expect(settled({ partitions: { value: [partition(7, '', ['node-1', 'node-2'])] } })).toBe(false);
+  });
+
+  it.each([
+    ['0.0.0.0:8410', 'node-1:8410'],
+    ['[::]:8410', 'node-1:8410'],
+    ['10.0.0.7:9999', '10.0.0.7:9999'],
+    ['', undefined],
+  ])('asks a node in a container, which listens at %j, at %j', (httpAddress, asked) => {
+    expect(nodeTarget({ id: 'n', address: 'node-1:7410', httpAddress }).httpAddress).toBe(asked);
+  });
+
   it('takes clocks that are all wrong alike for its own', () => {
     const services = healthy.services.map((reading) => ({ ...reading, clock: { offsetMs: 60_000, errorMs: 1 } }));
     expect(diagnose({ ...healthy, services })).toMatchObject([{ level: 'warning', check: 'clocks', advice: expect.stringContaining('this machine') }]);
   });
 
-  it('ends with 3 when nothing answers', async () => {
+  it('asks no node that left on purpose or was removed: nobody misses them', async () => {
+    const nodes = [node('stays', { address: '127.0.0.1:1' }), node('drained', { state: NodeState.NODE_STATE_LEFT, wanted: 'DRAINING' }), node('removed', { state: NodeState.NODE_STATE_DOWN, wanted: 'REMOVED' })];
+    const coordinator = await FakeCoordinator.start({ listNodes: (_call, reply) => reply(null, { nodes }) });
     const nowhere = '127.0.0.1:1';
-    const { code, out } = await runCollected(['doctor', '--coordinator', nowhere, '--router', nowhere, '--backup', nowhere, '--etcd', nowhere, '--timeout', '2s']);
+    const { out } = await runCollected(['doctor', '--json', '--coordinator', coordinator.address, '--router', nowhere, '--backup', nowhere, '--etcd', nowhere, '--timeout', '2s']);
+    coordinator.stop();
+    const asked = (JSON.parse(out) as { services: { role: string; name: string }[] }).services.filter(({ role }) => role === 'storage-node').map(({ name }) => name);
+    expect(asked).toEqual(['stays']);
+  });
+
+  it.each([[[]], [['--wait', '1500ms']]])('ends with 3 when nothing answers, %j', async (options) => {
+    const nowhere = '127.0.0.1:1';
+    const { code, out } = await runCollected(['doctor', '--coordinator', nowhere, '--router', nowhere, '--backup', nowhere, '--etcd', nowhere, '--timeout', '2s', ...options]);
     expect(code).toBe(3);
     expect(out).toContain('PROBLEM  coordinator: no coordinator answers');
   });

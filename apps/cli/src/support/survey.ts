@@ -12,7 +12,7 @@ import { backupAddresses, coordinatorAddresses, routerAddresses, type Connection
 import { etcdPorts, HOST } from '../dev/ports.ts';
 import { readState } from '../dev/state-file.ts';
 import type { Io } from '../io.ts';
-import { nodeTarget, readService, reasonOf, toTarget, type ServiceReading } from './services.ts';
+import { isExpected, nodeTarget, readService, reasonOf, toTarget, type ServiceReading } from './services.ts';
 
 export interface SurveyFlags extends ConnectionFlags {
   readonly backup?: string;
@@ -65,7 +65,7 @@ export async function takeSurvey(io: Io, flags: SurveyFlags, { isBrief = false }
     askMuch(async (client, settings) => (await callUnary(client, 'listEvents', { limit: EVENTS_MAX, kind: '' }, settings)).events),
     Promise.all((isBrief ? [] : backups).map(async (address) => ({ address, answer: await askRepository(address, flags.timeout) }))),
   ]);
-  const targets = [...coordinators.map((address) => toTarget('coordinator', address)), ...(nodes.value ?? []).map(nodeTarget), ...routers.map((address) => toTarget('router', address)), ...backups.map((address) => toTarget('backup', address))];
+  const targets = [...coordinators.map((address) => toTarget('coordinator', address)), ...(nodes.value ?? []).filter(isExpected).map(nodeTarget), ...routers.map((address) => toTarget('router', address)), ...backups.map((address) => toTarget('backup', address))];
   const services = await Promise.all(targets.map((target) => readService(target, flags.timeout)));
   const etcd = await Promise.all(etcdEndpoints(io, flags, services).map((endpoint) => readEtcd(endpoint, flags.timeout)));
   return { cluster, nodes, partitions, keyspaces, migrations, events, repositories, services, etcd };

@@ -217,7 +217,7 @@ export class NodeWorld {
     const logger = createLogger({ service: 'storage-node', instanceId: id, level: process.env['SPEC_LOG'] === '1' ? 'debug' : 'silent', format: 'json' });
     const store = new InMemoryMetadataStore({ etcd: this.etcd });
     if (isEtcdAway) store.goAway();
-    const node = await startStorageNode({ config: { ...config, httpListen: undefined }, logger, telemetry, store, random: new SeededRandom(this.#random.nextUint32()), ...(readClocks !== undefined && { readClocks }) });
+    const node = await startStorageNode({ config: { ...config, httpListen: env.ATOLL_HTTP_LISTEN === undefined ? undefined : config.httpListen }, logger, telemetry, store, random: new SeededRandom(this.#random.nextUint32()), ...(readClocks !== undefined && { readClocks }) });
     gate?.leadTo(node.address);
     const started = new WorldNode({ id, node, store, telemetry });
     this.#stops.push(() => started.stop(500));

@@ -24,3 +24,8 @@ export function formatAddress({ host, port }: Address): string {
 export function isWildcard({ host }: Address): boolean {
   return host === '0.0.0.0' || host === '::' || host === '*';
 }
+
+/** Where others reach what listens at `address` on a machine that they know as `host`: 0.0.0.0 is an address of nobody. */
+export function reachableAt(address: Address, host: string): Address {
+  return isWildcard(address) ? { host, port: address.port } : address;
+}

@@ -1,4 +1,4 @@
-export { formatAddress, isWildcard, parseAddress } from './address.ts';
+export { formatAddress, isWildcard, parseAddress, reachableAt } from './address.ts';
 export type { Address } from './address.ts';
 export { COMMON_PREFIX, COMMON_RELATIONS, HTTP_PORT_OFFSET, commonSettings, toCommonConfig } from './common-settings.ts';
 export type { CommonConfig, CommonSettings, LogLevel } from './common-settings.ts';
