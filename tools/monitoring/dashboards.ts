@@ -196,6 +196,7 @@ const MIGRATION: Dashboard = {
       panels: [
         graph('Lag of copies', 's', 'How old the state of the source is that a copy holds.', { '{{instance}} {{keyspace}}': 'atoll_copy_lag_seconds' }, { alarm: 30 }),
         graph('Lag of copies in entries', 'short', 'Entries of the source that a copy has yet to apply.', { '{{instance}} {{keyspace}}': 'atoll_copy_lag_entries' }),
+        graph('Lag of standbys', 's', 'How old the state of the primary is that a standby holds; it grows while the primary is away.', { '{{keyspace}}': 'max by (keyspace) (atoll_standby_lag_seconds)' }, { alarm: 10 }),
         graph('Begun anew', 'short', 'Partitions of copies whose source could not be followed on.', { '{{instance}}': `increase(atoll_copy_restarts_total${I})` }),
         graph('Read by other clusters', 'Bps', 'Through the routers of this one.', { '{{instance}}': `rate(atoll_router_copy_bytes_total${I})` }),
       ],

@@ -12,6 +12,7 @@ import { watchEtcd } from './etcd-watchdog.ts';
 import { collectGarbage, deleteArchive, getArchive, listArchives } from './handlers/archives.ts';
 import { createBackup } from './handlers/create-backup.ts';
 import { drillBackup } from './handlers/drill-backup.ts';
+import { toLogArchiving } from './handlers/log-archiving.ts';
 import { getRepository } from './handlers/get-repository.ts';
 import { cancelBackupJob, getBackupJob, listBackupJobs, watchBackupJob } from './handlers/jobs.ts';
 import { deleteBackupSchedule, listBackupSchedules, putBackupSchedule } from './handlers/schedules.ts';
@@ -64,7 +65,7 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
   const scheduler = new Scheduler({ schedules, desk, archives, logger, nowMs: () => Date.now() });
   addScheduleMetrics(telemetry.metrics, scheduler);
   const archiver = new LogArchiver({ access, defaults: config.jobs, logs: config.logs, logger });
-  addLogArchiveMetrics(telemetry.metrics, archiver, () => desk.runner !== undefined);
+  addLogArchiveMetrics(telemetry.metrics, archiver);
   const probe = new SharedProbe({ location: config.repository, s3: config.s3, timeoutMs: config.probeMs });
   const grpc = createGrpcServer({ telemetry, logger });
   const service: BackupServer = {
@@ -83,6 +84,7 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     collectGarbage: grpc.handlers.unary(BackupService.collectGarbage, (request) => collectGarbage(desk, request)),
     putBackupSchedule: grpc.handlers.unary(BackupService.putBackupSchedule, (request) => putBackupSchedule({ schedules, archives }, request)),
     listBackupSchedules: grpc.handlers.unary(BackupService.listBackupSchedules, () => listBackupSchedules({ schedules, archives })),
+    getLogArchiving: grpc.handlers.unary(BackupService.getLogArchiving, async () => toLogArchiving(archiver.state, desk.runner !== undefined)),
     deleteBackupSchedule: grpc.handlers.unary(BackupService.deleteBackupSchedule, (request) => deleteBackupSchedule({ schedules, archives }, request)),
   };
   grpc.server.addService(BackupService, service);

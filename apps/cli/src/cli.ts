@@ -1,6 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { clusterCommand, eventsCommand, nodesCommand, partitionsCommand } from './commands/admin.ts';
-import { restoreCommand, verifyArchiveCommand } from './commands/backup-restore.ts';
+import { drillCommand, restoreCommand, verifyArchiveCommand } from './commands/backup-restore.ts';
 import { scheduleCommand } from './commands/backup-schedule.ts';
 import { backupCommand } from './commands/backup.ts';
 import { dataCommands } from './commands/data.ts';
@@ -13,6 +13,7 @@ import { rebalanceCommand } from './commands/rebalance.ts';
 import { recoverMetadataCommand } from './commands/recover-metadata.ts';
 import { replaceCommand } from './commands/replace.ts';
 import { ringCommand } from './commands/ring.ts';
+import { standbyCommand } from './commands/standby.ts';
 import { debugCommand, doctorCommand, topCommand } from './commands/support.ts';
 import { syncCommand, verifyCommand } from './commands/verify.ts';
 import { EXIT_CODE, type ExitCode } from './exit-code.ts';
@@ -45,7 +46,9 @@ export function createProgram(io: Io, setExitCode: (code: ExitCode) => void): Co
   program.commandsGroup('Data:');
   for (const command of dataCommands(io, setExitCode)) program.addCommand(command);
   program.commandsGroup('Administration:');
-  for (const command of [clusterCommand(io).enablePositionalOptions().addCommand(recoverMetadataCommand(io, setExitCode)), nodesCommand(io).enablePositionalOptions().addCommand(replaceCommand(io, setExitCode)), nodeCommand(io, setExitCode), partitionsCommand(io).enablePositionalOptions().addCommand(transferCommand(io, setExitCode)).addCommand(recoverCommand(io, setExitCode)), ringCommand(io), keyspaceCommand(io), lockCommand(io, setExitCode), eventsCommand(io), verifyCommand(io, setExitCode), syncCommand(io, setExitCode), migrateCommand(io, setExitCode), rebalanceCommand(io, setExitCode), backupCommand(io, setExitCode).addCommand(restoreCommand(io, setExitCode)).addCommand(verifyArchiveCommand(io, setExitCode)).addCommand(scheduleCommand(io))]) {
+  const backup = backupCommand(io, setExitCode);
+  for (const command of [restoreCommand(io, setExitCode), verifyArchiveCommand(io, setExitCode), drillCommand(io, setExitCode), scheduleCommand(io), standbyCommand(io, setExitCode)]) backup.addCommand(command);
+  for (const command of [clusterCommand(io).enablePositionalOptions().addCommand(recoverMetadataCommand(io, setExitCode)), nodesCommand(io).enablePositionalOptions().addCommand(replaceCommand(io, setExitCode)), nodeCommand(io, setExitCode), partitionsCommand(io).enablePositionalOptions().addCommand(transferCommand(io, setExitCode)).addCommand(recoverCommand(io, setExitCode)), ringCommand(io), keyspaceCommand(io), lockCommand(io, setExitCode), eventsCommand(io), verifyCommand(io, setExitCode), syncCommand(io, setExitCode), migrateCommand(io, setExitCode), rebalanceCommand(io, setExitCode), backup]) {
     program.addCommand(command);
   }
   program.commandsGroup('When something is wrong:');

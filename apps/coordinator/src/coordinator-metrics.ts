@@ -1,3 +1,4 @@
+import { StandbyState, type StandbyStatus } from '@atoll/contracts/atoll/v1/standby';
 import { NODE_VERDICT_STATES, type DecisionKind, type NodeVerdictState } from '@atoll/core-membership';
 import type { CopyJob } from '@atoll/core-migration';
 import type { Metrics } from '@atoll/platform-telemetry';
@@ -21,7 +22,7 @@ export interface CoordinatorMetrics extends VerifyMetrics {
 /** `read*` are called when somebody asks for the metrics. */
 export function createCoordinatorMetrics(
   metrics: Metrics,
-  read: { readonly isElected: () => boolean; readonly nodeStates: () => readonly NodeVerdictState[]; readonly health: () => PartitionHealth; readonly migrations: () => MigrationStore | undefined; readonly copies: () => readonly CopyJob[] },
+  read: { readonly isElected: () => boolean; readonly nodeStates: () => readonly NodeVerdictState[]; readonly health: () => PartitionHealth; readonly migrations: () => MigrationStore | undefined; readonly copies: () => readonly CopyJob[]; readonly standbys?: () => readonly StandbyStatus[] },
 ): CoordinatorMetrics {
   const decisions = metrics.counterFamily('atoll_coordinator_decisions_total', ['kind'], { description: 'Decisions written to etcd.' });
   for (const kind of Object.keys(DECISIONS)) decisions.with(kind);
@@ -45,6 +46,16 @@ export function createCoordinatorMetrics(
   metrics.gaugeFamily('atoll_cluster_epochs', { description: 'Sum of the epochs of a keyspace: how often leaderships were given.' }, () =>
     Array.from(health().epochs, ([keyspace, value]) => ({ labels: { keyspace }, value })),
   );
+  const following = sharedInTurn(() => (read.standbys?.() ?? []).filter(({ state }) => state !== StandbyState.STANDBY_STATE_PROMOTED));
+  const shown = (of: (standby: StandbyStatus) => number | undefined) => () =>
+    following().flatMap((standby) => {
+      const value = of(standby);
+      return value === undefined ? [] : [{ labels: { keyspace: standby.keyspace }, value }];
+    });
+  metrics.gaugeFamily('atoll_standby_lag_seconds', { description: 'How old the state of its primary is that a standby holds; it grows while the primary is away.', unit: 's' }, shown(({ lagMs }) => lagMs && lagMs / 1000));
+  metrics.gaugeFamily('atoll_standby_lag_entries', { description: 'Log entries of its primary that a standby has yet to apply.' }, shown(({ lagSeq }) => lagSeq));
+  metrics.gaugeFamily('atoll_standby_following', { description: '1 while a standby has all keys and follows its primary.' }, shown(({ state }) => (state === StandbyState.STANDBY_STATE_FOLLOWING ? 1 : 0)));
+  metrics.gauge('atoll_standby_primaries_not_fenced', { description: 'Keyspaces that were promoted without their primary, which was not told yet.' }, () => (read.standbys?.() ?? []).filter(({ promotion }) => promotion?.primaryFenced === false).length);
   const migration = createMigrationMetrics(metrics, { jobs: () => read.migrations()?.jobs() ?? [], operators: () => read.migrations()?.operators() ?? [], copies: read.copies });
   return { ...createVerifyMetrics(metrics), migration, decided: (kind) => decisions.with(kind).add() };
 }

@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { AdminService } from '@atoll/contracts/atoll/v1/admin';
 import { CopyService } from '@atoll/contracts/atoll/v1/copy';
 import { LocksService } from '@atoll/contracts/atoll/v1/locks';
+import { StandbyService } from '@atoll/contracts/atoll/v1/standby';
 import { randomHex, type Clock, type Random } from '@atoll/core-runtime';
 import { formatAddress, type Address } from '@atoll/platform-config';
 import { ClientLocks, RECOVERY_COMMAND, appendEvent, campaign, type ClusterView, type Election, type MetadataStore } from '@atoll/platform-etcd';
@@ -20,6 +21,7 @@ import { describeNode, type NodeHealth } from './domain/node-state.ts';
 import { countHealth } from './domain/partition-health.ts';
 import { Events } from './events.ts';
 import { addLocksService } from './locks-service.ts';
+import { addStandbyService } from './standby-service.ts';
 import { TermOfOffice } from './term-of-office.ts';
 
 export interface CoordinatorOptions {
@@ -86,16 +88,18 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     health: () => countHealth({ keyspaces: view?.keyspaces().values() ?? [], recordsOf: (name) => view?.partitions(name) ?? [], nodes: view?.nodes() ?? new Map() }),
     migrations: () => heldTerm()?.migrations.store,
     copies: () => heldTerm()?.copies.store.jobs() ?? [],
+    standbys: () => heldTerm()?.copies.standbys.all() ?? [],
   });
 
   const grpc = createGrpcServer({ telemetry, logger });
   const context: AdminContext = { id: common.id, store, random, view: () => view, term: heldTerm, judge };
   addAdminService(grpc.server, grpc.handlers, context);
   addCopyService(grpc.server, grpc.handlers, context);
+  addStandbyService(grpc.server, grpc.handlers, context);
   const locks = new ClientLocks(store);
   addLocksService(grpc.server, grpc.handlers, { locks, random, view: () => view, requireSound: () => store.requireSound() });
   telemetry.metrics.gauge('atoll_coordinator_lock_waiters', { description: 'Lock requests that wait through this process.' }, () => locks.waiterCount);
-  const health = addStandardServices(grpc.server, { services: [AdminService, LocksService, CopyService] });
+  const health = addStandardServices(grpc.server, { services: [AdminService, LocksService, CopyService, StandbyService] });
   let http: HttpEndpoint | undefined;
   let address: Address;
   try {

@@ -18,6 +18,8 @@ const KINDS = [
   'KEYSPACE_UNFROZEN', 'KEYSPACE_MOVED', 'REPLICA_REPAIRED', 'REPLICA_DIFFERS',
   'REPLICAS_CONTESTED', 'MIGRATION_BEGAN', 'MIGRATION_SUCCEEDED', 'MIGRATION_FAILED', 'MIGRATION_CANCELLED', 'CUT_OVER_BEGAN',
   'CUT_OVER_GIVEN_UP',
+  'STANDBY_PROMOTED',
+  'PRIMARY_FENCED',
 ] as const;
 
 type EventKind = (typeof KINDS)[number];
@@ -151,6 +153,20 @@ export class Events {
     const message = `migration ${id}: ${problem}; ${source} is written to as before`;
     this.#logger.warn({ migration: id, keyspace: source }, message);
     this.#tell({ kind: 'CUT_OVER_GIVEN_UP', keyspace: source, message });
+  }
+
+  /** Without its primary: what is known to be missing. */
+  standbyPromoted({ id, target, cluster, promotion }: CopyJob): void {
+    const { missingKnown = 0, ageMs = 0, unknown = 0, incomplete = 0 } = promotion ?? {};
+    const message = `standby ${target} was promoted without its primary in cluster ${cluster?.id ?? ''}: its state was up to ${ageMs} ms old, ${missingKnown} log entries are known to be missing, nothing is known of ${unknown} partitions, ${incomplete} lacked keys`;
+    this.#logger.warn({ migration: id, keyspace: target, missingKnown, ageMs, unknown, incomplete }, message);
+    this.#tell({ kind: 'STANDBY_PROMOTED', keyspace: target, message });
+  }
+
+  primaryFenced({ id, source, target, cluster }: CopyJob): void {
+    const message = `${source} of cluster ${cluster?.id ?? ''}, the former primary of ${target}, takes no writes any more`;
+    this.#logger.info({ migration: id, keyspace: target }, message);
+    this.#tell({ kind: 'PRIMARY_FENCED', keyspace: target, message });
   }
 
   keyspaceCreated(keyspace: string): void {

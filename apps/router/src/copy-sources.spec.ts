@@ -50,7 +50,13 @@ describe('copies by other clusters through a router (R37)', () => {
     await startWorld({});
     await expect(callUnary(client, 'describeSource', { keyspace: '' }, DEADLINE)).rejects.toMatchObject({ reason: 'COPY_NOT_OFFERED' });
     expect(await reasonOf(follow())).toBe('COPY_NOT_OFFERED');
+    await expect(callUnary(client, 'listSources', {}, DEADLINE)).rejects.toMatchObject({ reason: 'COPY_NOT_OFFERED' });
     expect(world.node(0).follows).toEqual([]);
+  });
+
+  it('names the keyspaces that there are', async () => {
+    await startWorld();
+    expect(await callUnary(client, 'listSources', {}, DEADLINE)).toEqual({ clusterId: 'test-cluster', keyspaces: ['default'] });
   });
 
   it('tells the cluster, the id and the settings of a keyspace', async () => {
@@ -82,6 +88,7 @@ describe('copies by other clusters through a router (R37)', () => {
     await startWorld({ env: { ROUTER_COPY_SOURCES: 'on', ROUTER_COPY_CUT_OVERS: 'on' } });
     await expect(hold('other')).rejects.toMatchObject({ reason: 'WRONG_CLUSTER' });
     await expect(callUnary(client, 'settleHold', { clusterId: 'test-cluster', keyspace: 'default', keyspaceId: 'ks1', hold: 'h', move: false }, DEADLINE)).rejects.toMatchObject({ reason: 'NOT_COORDINATOR' });
+    await expect(callUnary(client, 'fenceSource', { clusterId: 'other', keyspace: 'default', keyspaceId: 'ks1', toClusterId: 'far', toKeyspace: 'default' }, DEADLINE)).rejects.toMatchObject({ reason: 'WRONG_CLUSTER' });
   });
 
   it('passes on what the leader of the partition says, and its failures', async () => {

@@ -11,9 +11,9 @@ import { CopyService, type FollowSourceRequest } from '@atoll/contracts/atoll/v1
 import type { ClusterView } from '@atoll/platform-etcd';
 import { addStandardServices, type GrpcServer, type Health } from '@atoll/platform-grpc';
 import { OPERATION, streamTopology } from '@atoll/platform-wire';
-import { handleDescribeSource } from './handlers/describe-source.ts';
+import { handleDescribeSource, handleListSources } from './handlers/describe-source.ts';
 import { handleExecute } from './handlers/execute.ts';
-import { passHoldSource, passSettleHold } from './handlers/pass-hold.ts';
+import { passFenceSource, passHoldSource, passSettleHold } from './handlers/pass-hold.ts';
 import { handleFollowSource } from './handlers/follow-source.ts';
 import { handleDeleteMany, handleGetMany, handleSetMany } from './handlers/many.ts';
 import type { HandlerDeps } from './handlers/router-context.ts';
@@ -49,7 +49,7 @@ const service = {
 };
 
 /** What other clusters need to copy from this one. */
-const copyService = { followSource: { ...CopyService.followSource, responseSerialize: bytes }, describeSource: CopyService.describeSource, holdSource: CopyService.holdSource, settleHold: CopyService.settleHold };
+const copyService = { followSource: { ...CopyService.followSource, responseSerialize: bytes }, describeSource: CopyService.describeSource, holdSource: CopyService.holdSource, settleHold: CopyService.settleHold, listSources: CopyService.listSources, fenceSource: CopyService.fenceSource };
 
 export interface ServerOptions {
   readonly grpc: GrpcServer;
@@ -81,6 +81,8 @@ export function addServices({ grpc, deps, view, streamWindowOperations }: Server
     describeSource: handlers.unary(copyService.describeSource, (request, context) => handleDescribeSource(request, context, deps)),
     holdSource: handlers.unary(copyService.holdSource, (request, context) => passHoldSource(request, context, deps)),
     settleHold: handlers.unary(copyService.settleHold, (request, context) => passSettleHold(request, context, deps)),
+    listSources: handlers.unary(copyService.listSources, () => handleListSources(deps)),
+    fenceSource: handlers.unary(copyService.fenceSource, (request, context) => passFenceSource(request, context, deps)),
   });
   return addStandardServices(server, { services: [CacheService, CopyService] });
 }

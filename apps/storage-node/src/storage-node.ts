@@ -269,7 +269,7 @@ class RunningNode {
       watches: new Watches({ host, operations, metrics: telemetry.metrics, watchesMax: config.watchesMax }),
       heartbeats: this.#heartbeats,
       snapshots: new SnapshotSender({ syncsMax: config.syncsMax, host, clusterId, throttle: this.#throttle, metrics: telemetry.metrics }),
-      copies: new Copies({ host, view, clusterId, incarnation, metrics: telemetry.metrics, tracing: telemetry.tracing, logger, random: uniform }),
+      copies: new Copies({ host, view, clusterId, incarnation, metrics: telemetry.metrics, tracing: telemetry.tracing, logger, random: uniform, onDiscards: (hosted, report) => this.#discards.resynced(hosted, report) }),
       copySource: new CopySource({ host, clusterId, throttle: this.#throttle }),
       archiveSource: new ArchiveSource({ host, clusterId, throttle: this.#throttle }),
       transfers: new TransferHandlers({ host, incarnation, fence, throttle: this.#throttle, snapshots: this.#snapshots }),

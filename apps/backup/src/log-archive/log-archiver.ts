@@ -35,13 +35,18 @@ export interface LogArchiverOptions {
   readonly logger: Logger;
 }
 
+export interface KeyspaceLogs {
+  readonly keyspace: string;
+  /** Wall clock: what was acknowledged before is restored whatever is lost now. Undefined: not all of its partitions are in a backup. */
+  readonly recoveryPointMs: number | undefined;
+  /** Partitions whose log goes on from no backup: a restore to a moment needs a newer one. */
+  readonly detached: number;
+}
+
 /** How it stands, for whoever asks. */
 export interface LogArchivingState {
   readonly isOn: boolean;
-  /** Wall clock: what was acknowledged before is restored whatever is lost now. Undefined: it is not known, or there is no cut yet. */
-  readonly recoveryPointMs: number | undefined;
-  /** Partitions whose log goes on from no cut: a restore to a moment needs a newer one. */
-  readonly detached: number;
+  readonly keyspaces: readonly KeyspaceLogs[];
   /** Since this process is on duty. */
   readonly gaps: number;
   /** Why the last round failed; empty: it did not. */
@@ -67,11 +72,15 @@ export class LogArchiver {
   }
 
   get state(): LogArchivingState {
-    const { isOn } = this.#options.logs;
-    const detached = this.#ranges.filter(({ keyspace, partition, place }) => place === undefined || !goesOnFrom(place, this.#cuts.get(keyOf(keyspace.id, partition)))).length;
-    const cutMs = this.#ranges.length === 0 ? undefined : Math.min(...this.#ranges.map(({ keyspace, partition }) => this.#cuts.get(keyOf(keyspace.id, partition))?.atMs ?? Number.NEGATIVE_INFINITY));
-    const recoveryPointMs = detached === 0 && this.#ranges.length > 0 ? this.#archivedMs : cutMs !== undefined && Number.isFinite(cutMs) ? cutMs : undefined;
-    return { isOn, recoveryPointMs, detached, gaps: this.#gaps, problem: this.#problem };
+    const ranges = new Map<string, LogRange[]>();
+    for (const range of this.#ranges) ranges.set(range.keyspace.name, [...(ranges.get(range.keyspace.name) ?? []), range]);
+    const keyspaces = [...ranges].map(([keyspace, own]): KeyspaceLogs => {
+      const cuts = own.map((range) => this.#cuts.get(keyOf(range.keyspace.id, range.partition)));
+      const detached = own.filter(({ place }, index) => place === undefined || !goesOnFrom(place, cuts[index])).length;
+      const cutMs = Math.min(...cuts.map((cut) => cut?.atMs ?? Number.NEGATIVE_INFINITY));
+      return { keyspace, detached, recoveryPointMs: detached === 0 ? this.#archivedMs : Number.isFinite(cutMs) ? cutMs : undefined };
+    });
+    return { isOn: this.#options.logs.isOn, keyspaces, gaps: this.#gaps, problem: this.#problem };
   }
 
   /** There may be another cut. */

@@ -99,7 +99,7 @@ export class ArchiveSource {
   still({ partition }: Pick<FollowSourceRequest, 'partition'>): FollowSourceResponse {
     const { atMs } = this.plan;
     const origin = this.#place(partition);
-    return { changes: [], origin, stampMs: atMs, nextHigh: undefined, nextLow: undefined, headSeq: origin.seq, headStampMs: atMs, restart: '', check: undefined, sliceBytes: 0 };
+    return { changes: [], origin, stampMs: atMs, nextHigh: undefined, nextLow: undefined, headSeq: origin.seq, headStampMs: atMs, restart: '', check: undefined, sliceBytes: 0, replaced: [], former: undefined };
   }
 
   /**

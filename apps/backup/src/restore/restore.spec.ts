@@ -55,7 +55,7 @@ async function sourceOf(fields: { readonly prefix?: string; readonly read?: (chu
   });
 }
 
-const request = (fields: Partial<FollowSourceRequest> = {}): FollowSourceRequest => ({ clusterId: 'archive-job.0', keyspace: 'restore-x-0', keyspaceId: 'job.0', partition: 0, targetPartition: 0, targetPartitionCount: PARTITIONS, origin: undefined, tokenFrom: 0n, tokenTo: 0n, ...fields });
+const request = (fields: Partial<FollowSourceRequest> = {}): FollowSourceRequest => ({ clusterId: 'archive-job.0', keyspace: 'restore-x-0', keyspaceId: 'job.0', partition: 0, targetPartition: 0, targetPartitionCount: PARTITIONS, origin: undefined, tokenFrom: 0n, tokenTo: 0n, held: undefined, targetClusterId: '', targetKeyspaceId: '', ...fields });
 
 async function follow(source: ArchiveSource, asked: Partial<FollowSourceRequest>, nowMs = CUT_MS): Promise<FollowSourceResponse[]> {
   const messages: FollowSourceResponse[] = [];

@@ -20,7 +20,7 @@ export function jobJson(job: BackupJob): Record<string, unknown> {
     kind: kindName(job),
     state: stateName(job),
     progress: { ...job.progress, remainingMs: job.progress?.remainingMs ?? null },
-    result: result === undefined ? null : { kind: result.$case.toUpperCase(), ...result.value, ...('archive' in result.value && result.value.archive !== undefined && { archive: archiveJson(result.value.archive) }) },
+    result: result === undefined ? null : { kind: result.$case.toUpperCase(), ...result.value, ...(result.$case === 'backup' && result.value.archive !== undefined && { archive: archiveJson(result.value.archive) }) },
   };
 }
 

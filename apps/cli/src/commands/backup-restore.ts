@@ -71,6 +71,20 @@ export function verifyArchiveCommand(io: Io, setExitCode: SetExitCode): Command 
     });
 }
 
+export function drillCommand(io: Io, setExitCode: SetExitCode): Command {
+  return jobCommand('drill', 'restore an archive for practice: read back, restored under another name, compared, timed, and removed again')
+    .argument('[archive]', 'archive to restore (default: the newest one)')
+    .addOption(new Option('--keyspaces <names>', 'only these of the archive, with commas between them (default: all)').argParser(names))
+    .addOption(new Option('--replication-factor <count>', 'replicas per partition of what is made (default: 1)').argParser(wholeNumber(1, 7)))
+    .addOption(new Option('--bytes-per-second <bytes>', 'bound over all nodes: 50MB (default: none)').argParser(byteRate))
+    .action(async (archive: string | undefined, flags: JobFlags & Pick<RestoreFlags, 'keyspaces' | 'replicationFactor' | 'bytesPerSecond'>) => {
+      const { keyspaces = [], replicationFactor = 0, bytesPerSecond = 0 } = flags;
+      const request = { id: flags.id ?? newJobId('drill'), archive: archive ?? '', keyspaces, replicationFactor, bytesPerSecond };
+      const { job } = await askBackup(backupServices(io, flags), flags.timeout, (client, settings) => callUnary(client, 'drillBackup', request, settings));
+      await tellBegun(io, setExitCode, flags, job);
+    });
+}
+
 function moment(text: string): number {
   const atMs = /^\d{10,}$/.test(text) ? Number(text) : Date.parse(text);
   if (!Number.isFinite(atMs)) throw new InvalidArgumentError('It must be a time like 2026-11-22T10:00:00Z, or milliseconds since 1970.');

@@ -1,15 +1,12 @@
 import { Command, Option } from 'commander';
-import { credentials } from '@grpc/grpc-js';
-import { BackupClient, ScheduleAction, type BackupRetention, type BackupScheduleState } from '@atoll/contracts/atoll/v1/backup';
-import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
-import { backupAddress, backupOption, clusterDirOption } from '../connection/addresses.ts';
+import { ScheduleAction, type BackupRetention, type BackupScheduleState } from '@atoll/contracts/atoll/v1/backup';
+import { callUnary } from '@atoll/platform-grpc';
+import { askBackup } from '../backup/backup-connection.ts';
 import { print, printJson, type Io } from '../io.ts';
 import { durationText } from '../output/quantities.ts';
 import { renderTable } from '../output/table.ts';
-import type { AdminFlags } from './admin.ts';
-import { byteRate, durationMsOption, jsonOption, names, timeoutOption, wholeNumber } from './options.ts';
-
-type BackupFlags = AdminFlags & { readonly backup?: string };
+import { backupServices, backupSubcommand, type BackupFlags } from './backup.ts';
+import { byteRate, durationMsOption, names, wholeNumber } from './options.ts';
 
 interface SetFlags extends BackupFlags {
   readonly cron: string;
@@ -37,10 +34,8 @@ export function scheduleCommand(io: Io): Command {
     .addCommand(removeCommand(io));
 }
 
-const asked = (name: string, description: string): Command => new Command(name).description(description).addOption(backupOption()).addOption(clusterDirOption()).addOption(timeoutOption()).addOption(jsonOption());
-
 function setCommand(io: Io): Command {
-  return asked('set', 'make a schedule, or change one; what is not given has its default again')
+  return backupSubcommand('set', 'make a schedule, or change one; what is not given has its default again')
     .argument('<name>', '1 to 48 characters of a-z, 0-9 and -; its archives are called NAME-YYYYMMDD-HHMMSS')
     .addOption(new Option('--cron <expression>', 'minute, hour, day of month, month, day of week, in UTC').makeOptionMandatory())
     .addOption(new Option('--action <action>', 'backup; verify or drill: of the newest archive').choices(Object.keys(ACTIONS)).default('backup'))
@@ -58,15 +53,15 @@ function setCommand(io: Io): Command {
     .action(async (name: string, flags: SetFlags) => {
       const retention: BackupRetention = { count: flags.keep ?? 0, ageMs: flags.keepFor ?? 0, days: flags.keepDays ?? 0, weeks: flags.keepWeeks ?? 0, months: flags.keepMonths ?? 0 };
       const schedule = { name, cron: flags.cron, incrementals: flags.incrementals, keyspaces: [...(flags.keyspace ?? [])], bytesPerSecond: flags.bytesPerSecond ?? 0, retention, paused: flags.paused === true, ageMsMax: flags.maxAge ?? 0, action: ACTIONS[flags.action]! };
-      const { state } = await withBackup(io, flags, (client, settings) => callUnary(client, 'putBackupSchedule', { schedule }, settings));
+      const { state } = await askBackup(backupServices(io, flags), flags.timeout, (client, settings) => callUnary(client, 'putBackupSchedule', { schedule }, settings));
       if (flags.json) return printJson(io, state);
       print(io, state!.nextAtMs === 0 ? `${name} is paused` : `${name} begins at ${timeText(state!.nextAtMs)}`);
     });
 }
 
 function listCommand(io: Io): Command {
-  return asked('list', 'schedules, and what became of them').action(async (flags: BackupFlags) => {
-    const answer = await withBackup(io, flags, (client, settings) => callUnary(client, 'listBackupSchedules', {}, settings));
+  return backupSubcommand('list', 'schedules, and what became of them').action(async (flags: BackupFlags) => {
+    const answer = await askBackup(backupServices(io, flags), flags.timeout, (client, settings) => callUnary(client, 'listBackupSchedules', {}, settings));
     if (flags.json) return printJson(io, answer);
     const columns = [{ heading: 'SCHEDULE' }, { heading: 'ACTION' }, { heading: 'CRON' }, { heading: 'KEYSPACES' }, { heading: 'STAY' }, { heading: 'NEXT' }, { heading: 'NEWEST' }, { heading: 'ARCHIVES', align: 'right' as const }, { heading: 'PROBLEM' }];
     print(io, renderTable(columns, answer.schedules.map(row)));
@@ -74,22 +69,13 @@ function listCommand(io: Io): Command {
 }
 
 function removeCommand(io: Io): Command {
-  return asked('remove', 'end a schedule; its archives stay')
+  return backupSubcommand('remove', 'end a schedule; its archives stay')
     .argument('<name>')
     .action(async (name: string, flags: BackupFlags) => {
-      await withBackup(io, flags, (client, settings) => callUnary(client, 'deleteBackupSchedule', { name }, settings));
+      await askBackup(backupServices(io, flags), flags.timeout, (client, settings) => callUnary(client, 'deleteBackupSchedule', { name }, settings));
       if (flags.json) return printJson(io, { name });
       print(io, `${name} is removed; its archives stay`);
     });
-}
-
-async function withBackup<T>(io: Io, flags: BackupFlags, call: (client: BackupClient, settings: { readonly deadlineMs: number }) => Promise<T>): Promise<T> {
-  const client = new BackupClient(backupAddress(io, flags.backup, flags.dataDir), credentials.createInsecure(), createChannelOptions());
-  try {
-    return await call(client, { deadlineMs: flags.timeout });
-  } finally {
-    client.close();
-  }
 }
 
 function row({ schedule, nextAtMs, newestCutAtMs, archives, overdue, problem }: BackupScheduleState): (string | number)[] {

@@ -1,7 +1,7 @@
 // Archives of the cluster, and the jobs that make, read and remove them.
 import { randomBytes } from 'node:crypto';
 import { Command, Option } from 'commander';
-import { ArchiveKind, BackupJobKind, type BackupJob } from '@atoll/contracts/atoll/v1/backup';
+import { ArchiveKind, BackupJobKind, type BackupJob, type GetLogArchivingResponse } from '@atoll/contracts/atoll/v1/backup';
 import { callUnary } from '@atoll/platform-grpc';
 import { askBackup } from '../backup/backup-connection.ts';
 import { archiveJson, archiveText, archivesTable, jobJson, jobText, jobsTable, stateName } from '../backup/job-text.ts';
@@ -10,8 +10,8 @@ import { usageError } from '../cli-error.ts';
 import { backupAddresses, backupOption, clusterDirOption } from '../connection/addresses.ts';
 import { EXIT_CODE } from '../exit-code.ts';
 import { note, print, printJson, type Io } from '../io.ts';
-import { bytesText } from '../output/quantities.ts';
-import { printable } from '../output/table.ts';
+import { bytesText, durationText } from '../output/quantities.ts';
+import { printable, renderTable } from '../output/table.ts';
 import type { SetExitCode } from './dev.ts';
 import { byteRate, durationMsOption, jsonOption, names, requestId, timeoutOption, wholeNumber } from './options.ts';
 
@@ -33,6 +33,7 @@ export function backupCommand(io: Io, setExitCode: SetExitCode): Command {
     .addCommand(repositoryCommand(io, setExitCode))
     .addCommand(createCommand(io, setExitCode))
     .addCommand(listCommand(io))
+    .addCommand(logCommand(io, setExitCode))
     .addCommand(showCommand(io))
     .addCommand(jobsCommand(io))
     .addCommand(watchCommand(io, setExitCode))
@@ -118,10 +119,35 @@ function createCommand(io: Io, setExitCode: SetExitCode): Command {
 }
 
 function listCommand(io: Io): Command {
-  return backupSubcommand('list', 'archives, newest first').action(async (flags: BackupFlags) => {
+  return backupSubcommand('list', 'archives, newest first')
+    .addOption(new Option('--logs', 'those of log as well, which restores to a moment go by'))
+    .action(async (flags: BackupFlags & { logs?: boolean }) => {
     const { archives } = await askBackup(backupServices(io, flags), flags.timeout, (client, settings) => callUnary(client, 'listArchives', {}, settings));
-    if (flags.json) return printJson(io, { archives: archives.map(archiveJson) });
-    print(io, archivesTable(archives));
+    const shown = archives.filter(({ kind }) => flags.logs === true || kind !== ArchiveKind.ARCHIVE_KIND_LOG);
+    if (flags.json) return printJson(io, { archives: shown.map(archiveJson) });
+    print(io, archivesTable(shown));
+    if (shown.length < archives.length) note(io, `and ${archives.length - shown.length} of log (--logs)`);
+  });
+}
+
+/** Asks all services: one of them is on duty. */
+function logCommand(io: Io, setExitCode: SetExitCode): Command {
+  return backupSubcommand('log', 'to which moments a restore leads: how far the archiving of logs is').action(async (flags: BackupFlags) => {
+    const answers: GetLogArchivingResponse[] = [];
+    for (const address of backupServices(io, flags)) answers.push(await askBackup([address], flags.timeout, (client, settings) => callUnary(client, 'getLogArchiving', {}, settings)));
+    const state = answers.find(({ onDuty }) => onDuty) ?? answers[0]!;
+    if (flags.json) printJson(io, state);
+    else if (!state.onDuty) print(io, 'no service that was asked is on duty');
+    else if (!state.on) print(io, 'off: a restore leads to the moments of backups alone (BACKUP_LOG_ARCHIVING)');
+    else {
+      const columns = [{ heading: 'KEYSPACE' }, { heading: 'RECOVERY POINT' }, { heading: 'LAG', numeric: true }, { heading: 'DETACHED', numeric: true }];
+      const rows = state.keyspaces.map(({ keyspace, recoveryPointMs, detachedPartitions }) => [keyspace, recoveryPointMs === 0 ? 'none' : new Date(recoveryPointMs).toISOString(), recoveryPointMs === 0 ? '-' : durationText(Math.max(0, Date.now() - recoveryPointMs)), String(detachedPartitions)]);
+      print(io, renderTable(columns, rows));
+      if (state.keyspaces.some(({ detachedPartitions }) => detachedPartitions > 0)) note(io, 'log of DETACHED partitions goes on from no backup: make one');
+      if (state.gaps > 0) note(io, `${state.gaps} times log was dropped before it was archived`);
+      if (state.problem !== '') note(io, `at the moment nothing is archived: ${state.problem}`);
+    }
+    if (state.problem !== '') setExitCode(EXIT_CODE.failed);
   });
 }
 

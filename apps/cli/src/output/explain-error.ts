@@ -17,6 +17,7 @@ export function explainError(error: unknown): { text: string; exitCode: ExitCode
 /** What to do about a failure, where its message cannot say: which commands help. */
 const HINTS: Readonly<Partial<Record<ErrorReason, string>>> = {
   MIGRATION_NOT_FOUND: 'atoll migrate list shows the known ones',
+  STANDBY_NOT_FOUND: 'atoll backup standby list shows the standbys of the cluster that is asked',
   MIGRATION_CONFLICT: 'atoll migrate list shows where migrations are; one that is in the way can be waited for or cancelled',
   CUT_OVER_REFUSED: 'atoll migrate show tells how far the copy is and whether it was compared; ask again when that is so',
   CAPACITY_SHORT: 'choose another node, move fewer partitions, or add a node or memory; --dry-run shows how much would move',

@@ -1,6 +1,7 @@
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { Readable, Writable } from 'node:stream';
 import { AdminService, type AdminServer } from '@atoll/contracts/atoll/v1/admin';
+import { StandbyService, type StandbyServer } from '@atoll/contracts/atoll/v1/standby';
 import { runCli } from '../cli.ts';
 import type { ExitCode } from '../exit-code.ts';
 
@@ -50,8 +51,9 @@ export class FakeCoordinator {
     this.address = address;
   }
 
-  static async start(methods: Partial<AdminServer>): Promise<FakeCoordinator> {
+  static async start(methods: Partial<AdminServer>, standbys: Partial<StandbyServer> = {}): Promise<FakeCoordinator> {
     const server = new Server();
+    server.addService(StandbyService, standbys as StandbyServer);
     server.addService(AdminService, methods as AdminServer);
     const port = await new Promise<number>((resolve, reject) => {
       server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) => (error === null ? resolve(bound) : reject(error)));

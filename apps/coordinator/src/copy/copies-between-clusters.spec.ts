@@ -1,6 +1,7 @@
-import { Server, ServerCredentials, type handleUnaryCall } from '@grpc/grpc-js';
-import { CopyService, type DescribeSourceRequest, type DescribeSourceResponse } from '@atoll/contracts/atoll/v1/copy';
+import { Server, ServerCredentials, credentials, type handleUnaryCall } from '@grpc/grpc-js';
+import { CopyClient, CopyService, type DescribeSourceRequest, type DescribeSourceResponse, type FenceSourceRequest, type FenceSourceResponse, type ListSourcesRequest, type ListSourcesResponse } from '@atoll/contracts/atoll/v1/copy';
 import { MigrationMethod, type StartMigrationRequest } from '@atoll/contracts/atoll/v1/migration';
+import { CreateStandbyRequest, PromoteStandbyRequest, StandbyClient, StandbyState } from '@atoll/contracts/atoll/v1/standby';
 import { AtollError } from '@atoll/core-errors';
 import { createKeyspaceSpec } from '@atoll/core-membership';
 import { keyspaceKey, parseKeyspaceSpec } from '@atoll/platform-etcd';
@@ -19,6 +20,8 @@ class OtherRouter {
     throw new AtollError('INTERNAL', 'nothing is scripted');
   };
 
+  fenced: FenceSourceRequest[] = [];
+
   async start(): Promise<this> {
     const describeSource: handleUnaryCall<DescribeSourceRequest, DescribeSourceResponse> = ({ request }, reply) => {
       try {
@@ -27,7 +30,13 @@ class OtherRouter {
         reply(toServiceError(error));
       }
     };
-    this.server.addService({ describeSource: CopyService.describeSource }, { describeSource });
+    const fenceSource: handleUnaryCall<FenceSourceRequest, FenceSourceResponse> = ({ request }, reply) => {
+      this.fenced.push(request);
+      reply(null, { confirmed: true });
+    };
+    const listSources: handleUnaryCall<ListSourcesRequest, ListSourcesResponse> = (_call, reply) => reply(null, { clusterId: 'elsewhere', keyspaces: ['default', 'orders'] });
+    const { describeSource: describe, fenceSource: fence, listSources: list } = CopyService;
+    this.server.addService({ describeSource: describe, fenceSource: fence, listSources: list }, { describeSource, fenceSource, listSources });
     const port = await new Promise<number>((resolve, reject) => this.server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) => (error === null ? resolve(bound) : reject(error))));
     this.address = `127.0.0.1:${port}`;
     return this;
@@ -155,5 +164,97 @@ describe(`copies of a keyspace of another cluster (seed ${SEED})`, () => {
     expect(await failureOf(callUnary(running.admin, 'deleteKeyspace', { name: 'orders-copy' }, DEADLINE))).toMatchObject({ reason: 'MIGRATION_CONFLICT' });
     await callUnary(running.admin, 'cancelMigration', { id: 'd' }, DEADLINE);
     await eventuallyShown(running.admin, 'd', 'it ends', hasEnded);
+  });
+});
+
+describe('standbys of keyspaces of another cluster (R37)', () => {
+  let standbys: StandbyClient;
+  beforeAll(() => (standbys = new StandbyClient(running.address, credentials.createInsecure())));
+  afterAll(() => standbys.close());
+  beforeEach(() => {
+    for (const router of [first, second]) router.answer = () => told({ partitions: [{ partition: 0, bytes: 1, entries: 1, generation: 1 }] });
+  });
+  const create = (fields: Partial<CreateStandbyRequest> = {}) => callUnary(standbys, 'createStandby', CreateStandbyRequest.fromPartial({ sourceRouters: routers(), keyspaces: ['orders'], ...fields }), DEADLINE);
+  const promote = (fields: Partial<PromoteStandbyRequest> = {}) => callUnary(standbys, 'promoteStandby', PromoteStandbyRequest.fromPartial({ keyspace: 'orders', ...fields }), DEADLINE);
+  const list = async () => (await callUnary(standbys, 'listStandbys', { keyspace: '' }, DEADLINE)).standbys;
+  const gone = fail('METADATA_UNAVAILABLE', 'the router waits for etcd');
+
+  it.each<{ title: string; fields: Partial<CreateStandbyRequest>; given?: () => void; reason: string; field: string }>([
+    { title: 'no router', fields: { sourceRouters: [] }, reason: 'INVALID_ARGUMENT', field: 'source_routers' },
+    { title: 'no keyspace', fields: { keyspaces: [] }, reason: 'INVALID_ARGUMENT', field: 'keyspaces' },
+    { title: 'names beside all', fields: { all: true }, reason: 'INVALID_ARGUMENT', field: 'keyspaces' },
+    { title: '257 names', fields: { keyspaces: Array.from({ length: 257 }, (_, index) => `k${index}`) }, reason: 'INVALID_ARGUMENT', field: 'keyspaces' },
+    { title: 'a primary that is none any more', fields: {}, given: () => ((first.answer = () => told({ keyspace: { ...toKeyspaceMessage(SOURCE), freeze: { id: 'f', sinceMs: 1, note: '', movedToCluster: 'third', movedToKeyspace: 'orders' } } })), (second.answer = first.answer)), reason: 'KEYSPACE_MOVED', field: 'keyspace' },
+    // Both began by themselves: a version of the one could be one of the other (R3).
+    { title: 'a keyspace here that is not related', fields: { keyspaces: ['default'], resync: true }, reason: 'KEYSPACE_EXISTS', field: 'target.name' },
+  ])('$title: $reason, naming $field', async ({ fields, given, reason, field }) => {
+    given?.();
+    expect(await failureOf(create(fields))).toMatchObject({ reason, metadata: { field } });
+    expect(await list()).toEqual([]);
+  });
+
+  it('is made once, takes its turn in the migrations, and is removed with what it holds', async () => {
+    const [made] = (await create()).standbys;
+    expect(made).toMatchObject({ keyspace: 'orders', state: StandbyState.STANDBY_STATE_FILLING, primaryCluster: 'elsewhere', partitions: 16, following: 0, promotion: undefined });
+    expect((await create()).standbys[0]!.id).toBe(made!.id);
+    expect(stored('orders')!.copyOf).toMatchObject({ job: made!.id, keyspaceId: 'far1', run: expect.any(Number) });
+    expect(await failureOf(create({ sourceRouters: ['127.0.0.1:1'] }))).toMatchObject({ reason: 'MIGRATION_CONFLICT' });
+    expect(await failureOf(callUnary(running.admin, 'deleteKeyspace', { name: 'orders' }, DEADLINE))).toMatchObject({ reason: 'MIGRATION_CONFLICT' });
+    await callUnary(standbys, 'removeStandby', { keyspace: 'orders' }, DEADLINE);
+    await eventuallyShown(running.admin, made!.id, 'it ends', hasEnded);
+    expect([stored('orders'), await list()]).toEqual([undefined, []]);
+    expect(await failureOf(callUnary(standbys, 'removeStandby', { keyspace: 'orders' }, DEADLINE))).toMatchObject({ reason: 'STANDBY_NOT_FOUND' });
+  });
+
+  it('that has the name `default` is kept beside the one that is there always', async () => {
+    const { standbys: made } = await create({ keyspaces: [], all: true });
+    expect(made.map(({ keyspace }) => keyspace)).toEqual(['default-standby', 'orders']);
+    for (const { keyspace } of made) await callUnary(standbys, 'removeStandby', { keyspace }, DEADLINE);
+    for (const { id } of made) await eventuallyShown(running.admin, id, 'it ends', hasEnded);
+  });
+
+  it('is promoted without its primary when that is declared stopped, and tells it when it is there again', async () => {
+    await create();
+    for (const router of [first, second]) router.answer = gone;
+    const elsewhere = { primaryIsStopped: 'elsewhere' };
+    expect(await failureOf(promote())).toMatchObject({ reason: 'SOURCE_UNREACHABLE', metadata: { field: 'primary_is_stopped', cluster: 'elsewhere' } });
+    expect(await failureOf(promote({ maxPauseMs: 99 }))).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'max_pause_ms' } });
+    expect(await failureOf(promote({ primaryIsStopped: 'third' }))).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'primary_is_stopped' } });
+    expect(await failureOf(promote({ acceptIncomplete: true }))).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'accept_incomplete' } });
+    expect(await failureOf(promote(elsewhere))).toMatchObject({ reason: 'CUT_OVER_REFUSED', message: expect.stringContaining('16 of 16 partitions of orders lack keys') });
+    expect(await failureOf(callUnary(standbys, 'fencePrimary', { keyspace: 'orders' }, DEADLINE))).toMatchObject({ reason: 'MIGRATION_CONFLICT' });
+    // Where all of it answers, that it is stopped cannot be.
+    first.answer = () => told({ partitions: Array.from({ length: 16 }, (_, partition) => ({ partition, bytes: 1, entries: 1, generation: 1 })) });
+    expect(await failureOf(promote({ ...elsewhere, acceptIncomplete: true }))).toMatchObject({ reason: 'INVALID_ARGUMENT', message: expect.stringContaining('every partition of orders answers') });
+    first.answer = gone;
+    for (const router of [first, second]) router.fenced = [];
+    const { standby } = await promote({ ...elsewhere, acceptIncomplete: true });
+    expect(standby).toMatchObject({ state: StandbyState.STANDBY_STATE_PROMOTED, promotion: { forced: true, incomplete: 16, unknown: 16, missingKnown: 0, primaryFenced: false } });
+    expect(stored('orders')!.copyOf).toBeUndefined();
+    expect(stored('orders')).toMatchObject({ cutOver: { job: standby!.id, from: { cluster: 'elsewhere', keyspaceId: 'far1' } } });
+    // Once more is the same as once; here its routers answer for the rest.
+    expect((await promote()).standby!.promotion!.forced).toBe(true);
+    expect((await callUnary(standbys, 'fencePrimary', { keyspace: 'orders' }, DEADLINE)).standby!.promotion!.primaryFenced).toBe(true);
+    expect([...first.fenced, ...second.fenced][0]).toEqual({ clusterId: 'elsewhere', keyspace: 'orders', keyspaceId: 'far1', toClusterId: ownId, toKeyspace: 'orders' });
+    expect(await failureOf(callUnary(standbys, 'removeStandby', { keyspace: 'orders' }, DEADLINE))).toMatchObject({ reason: 'MIGRATION_CONFLICT' });
+    await callUnary(running.admin, 'deleteKeyspace', { name: 'orders' }, DEADLINE);
+  });
+
+  it('a primary that is told so takes no writes any more, and says where they go', async () => {
+    await callUnary(running.admin, 'createKeyspace', { keyspace: toKeyspaceMessage(createKeyspaceSpec({ name: 'users', id: 'x', partitionCount: 2 })) }, DEADLINE);
+    const { id } = stored('users')!;
+    const copy = new CopyClient(running.address, credentials.createInsecure());
+    const fence = (fields: Partial<FenceSourceRequest> = {}) => callUnary(copy, 'fenceSource', { clusterId: ownId, keyspace: 'users', keyspaceId: id, toClusterId: 'elsewhere', toKeyspace: 'users', ...fields }, DEADLINE);
+    expect(await failureOf(fence({ clusterId: 'third' }))).toMatchObject({ reason: 'WRONG_CLUSTER' });
+    expect(await failureOf(fence({ toClusterId: '' }))).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'to_cluster_id' } });
+    // One that was made again is another one, which nobody has promoted a standby of.
+    expect(await fence({ keyspaceId: 'older' })).toEqual({ confirmed: true });
+    expect(stored('users')!.freeze).toBeUndefined();
+    await fence();
+    const { freeze } = stored('users')!;
+    expect(freeze!.movedTo).toMatchObject({ cluster: 'elsewhere', keyspace: 'users' });
+    await fence({ toClusterId: 'third' });
+    expect(stored('users')!.freeze).toEqual(freeze);
+    copy.close();
   });
 });

@@ -68,17 +68,19 @@ export class CopyStore {
   }
 
   /**
-   * Writes a job and the keyspace that it makes, in one transaction. Throws KEYSPACE_EXISTS, MIGRATION_CONFLICT when the id stands for another
-   * job, METADATA_CONFLICT when it is not known that it was written.
+   * Writes a job and the keyspace that it makes, in one transaction. For a standby a keyspace of the target's name and id may be
+   * there: it becomes the copy with what it has, and takes no writes from then on. Throws KEYSPACE_EXISTS, MIGRATION_CONFLICT when the
+   * id stands for another job, METADATA_CONFLICT when it is not known that it was written.
    */
   create(job: CopyJob, target: KeyspaceSpec): Promise<void> {
     return this.#inTurn(async () => {
-      const comparisons = [copyKey(job.id), migrationKey(job.id), keyspaceKey(target.name)].map((key): Comparison => ({ kind: 'modRevision', key, equals: 0 }));
-      const changes: Change[] = [
-        { kind: 'put', key: copyKey(job.id), value: encodeCopyJob(job) },
-        putOf(target),
-      ];
       for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
+        const revision = job.isStandby === true ? await this.#read() : 0;
+        const present = job.isStandby === true ? await this.#spec(target.name, target.id) : undefined;
+        const isFree = (key: string): Comparison => ({ kind: 'modRevision', key, equals: 0 });
+        const comparisons = [isFree(copyKey(job.id)), isFree(migrationKey(job.id)), present === undefined ? isFree(keyspaceKey(target.name)) : specKeyOf(present)];
+        const spec = job.isStandby === true ? resumed(present?.spec ?? target, target, revision) : target;
+        const changes: Change[] = [{ kind: 'put', key: copyKey(job.id), value: encodeCopyJob(job) }, putOf(spec)];
         const isWritten = await this.#transact(comparisons, changes);
         await this.#read();
         // Also by an earlier attempt, whose answer was lost.
@@ -143,11 +145,20 @@ export class CopyStore {
    * again. Throws METADATA_UNAVAILABLE.
    */
   open(id: string, complete: (job: CopyJob) => CopyJob, specOf: (spec: KeyspaceSpec, revision: number) => KeyspaceSpec): Promise<CopyJob> {
+    return this.#open(id, ({ state }) => state === 'CUTTING_OVER', complete, specOf);
+  }
+
+  /** As `open`, for a standby that is promoted without its primary: unless the job has ended, or is being cancelled. */
+  promote(id: string, complete: (job: CopyJob) => CopyJob, specOf: (spec: KeyspaceSpec, revision: number) => KeyspaceSpec): Promise<CopyJob> {
+    return this.#open(id, (job) => !hasCopyEnded(job) && job.state !== 'CANCELLING', complete, specOf);
+  }
+
+  #open(id: string, isDue: (job: CopyJob) => boolean, complete: (job: CopyJob) => CopyJob, specOf: (spec: KeyspaceSpec, revision: number) => KeyspaceSpec): Promise<CopyJob> {
     return this.#inTurn(async () => {
       const revision = await this.#read();
       const stored = this.#jobs.get(id);
       const target = stored && (await this.#spec(stored.job.target, stored.job.targetId));
-      if (stored?.job.state !== 'CUTTING_OVER' || target === undefined) return stored!.job;
+      if (stored === undefined || !isDue(stored.job) || target === undefined) return stored!.job;
       const opened = specOf(target.spec, revision);
       const retiring = stored.job.takesPlaceOf && (await this.#spec(stored.job.takesPlaceOf.name, stored.job.takesPlaceOf.id));
       const { aliases: names = [], ...retired } = retiring?.spec ?? {};
@@ -188,7 +199,7 @@ export class CopyStore {
   /** Forgets the oldest of those that ended. */
   prune(): Promise<void> {
     return this.#inTurn(async () => {
-      const gone = this.jobs().filter((job) => hasCopyEnded(job) && job.sourceRemains !== true).slice(ENDED_KEPT);
+      const gone = this.jobs().filter((job) => hasCopyEnded(job) && job.sourceRemains !== true && job.promotion?.isFenced !== false).slice(ENDED_KEPT);
       if (gone.length === 0) return;
       await this.#transact([], gone.map(({ id }) => ({ kind: 'delete', key: copyKey(id) })));
       await this.#read();
@@ -200,17 +211,18 @@ export class CopyStore {
     if (this.job(job.id) !== undefined || (await this.#store.get(migrationKey(job.id))) !== undefined) {
       throw new AtollError('MIGRATION_CONFLICT', `id: ${job.id} stands for another migration`, { metadata: { field: 'id', migration: job.id } });
     }
-    if ((await this.#store.get(keyspaceKey(target.name))) !== undefined) {
+    const stored = await this.#store.get(keyspaceKey(target.name));
+    if (stored !== undefined && (job.isStandby !== true || (await this.#spec(target.name, target.id)) === undefined)) {
       throw new AtollError('KEYSPACE_EXISTS', `target.name: there is a keyspace named ${target.name} already`, { metadata: { field: 'target.name', keyspace: target.name } });
     }
   }
 
-  async #pacing({ state, target, targetId, bytesPerSecond }: CopyJob): Promise<{ readonly comparisons: readonly Comparison[]; readonly changes: readonly Change[] }> {
+  async #pacing({ id, state, target, targetId, bytesPerSecond }: CopyJob): Promise<{ readonly comparisons: readonly Comparison[]; readonly changes: readonly Change[] }> {
     const stored = await this.#spec(target, targetId);
     const copyOf = stored?.spec.copyOf;
     const isPaused = state !== 'RUNNING' && state !== 'CUTTING_OVER';
     const isAsWanted = copyOf?.isPaused === isPaused && (copyOf.bytesPerSecond ?? 0) === bytesPerSecond;
-    if (stored === undefined || copyOf === undefined || isAsWanted) return { comparisons: [], changes: [] };
+    if (stored === undefined || copyOf?.job !== id || isAsWanted) return { comparisons: [], changes: [] };
     return { comparisons: [specKeyOf(stored)], changes: [putOf({ ...stored.spec, copyOf: { ...copyOf, isPaused, bytesPerSecond: bytesPerSecond || undefined } })] };
   }
 
@@ -239,6 +251,9 @@ export class CopyStore {
     return done;
   }
 }
+
+/** `run` is above every revision at which the keyspace's copies began or ended before (R37). */
+const resumed = (present: KeyspaceSpec, { copyOf }: KeyspaceSpec, revision: number): KeyspaceSpec => ({ ...present, copyOf: copyOf && { ...copyOf, run: revision + 1 }, cutOver: undefined, freeze: undefined });
 
 const conflict = (what: string): AtollError =>
   new AtollError('METADATA_CONFLICT', `${what}: refused ${ATTEMPTS_MAX} times, or it is not known whether it was written; another coordinator may have been elected`);

@@ -13,6 +13,7 @@ import { beginMove, completeCutOver, hasCopyEnded, nextCutOverStep, type CopyExt
 import { pairsOf, type CutOverPorts } from './cut-over-run.ts';
 import type { CutOverSpan } from './cut-over-spans.ts';
 import type { HoldCalls } from './hold-calls.ts';
+import { withSourceName } from './standbys.ts';
 
 /** How often it is looked at while something is waited for, in ms. */
 const LOOK_MS = 10;
@@ -137,7 +138,7 @@ export class CutOverElsewhere {
       return completeCutOver(stored, { pausesMs: Array.from({ length: job.cluster!.partitionCount }, () => pauseMs), endedMs });
     };
     // Tokens of locks that were given out here before say nothing of the source.
-    const written = await store.open(job.id, complete, (spec, revision) => ({ ...spec, copyOf: undefined, cutOver: { job: job.id, id: this.id, fencesBelow: revision + 1, timeMs } }));
+    const written = await store.open(job.id, complete, (spec, revision) => withSourceName({ ...spec, copyOf: undefined, cutOver: { job: job.id, id: this.id, fencesBelow: revision + 1, timeMs, from: { cluster: job.cluster!.id, keyspaceId: job.sourceId } } }, job));
     if (!hasCopyEnded(written)) wake(ASK_AGAIN_MS);
     return undefined;
   }

@@ -1,6 +1,6 @@
 // Asks the cluster of a source, by its routers, to hold writes back and to give the keyspace away (R37).
 import { credentials } from '@grpc/grpc-js';
-import { CopyClient, type HoldSourceRequest, type HoldSourceResponse, type SettleHoldRequest, type SettleHoldResponse } from '@atoll/contracts/atoll/v1/copy';
+import { CopyClient, type DescribeSourceResponse, type FenceSourceRequest, type FenceSourceResponse, type HoldSourceRequest, type HoldSourceResponse, type SettleHoldRequest, type SettleHoldResponse } from '@atoll/contracts/atoll/v1/copy';
 import { AtollError, isAtollError } from '@atoll/core-errors';
 import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
 import { PeersByAddress } from '../adapters/peers-by-address.ts';
@@ -28,6 +28,17 @@ export class HoldCalls {
   /** Asks one router after the other. Throws what the last one said: nothing is certain then. */
   settle(routers: readonly string[], request: SettleHoldRequest): Promise<SettleHoldResponse> {
     return this.#each(routers, (router) => callUnary(this.#peers.at(router), 'settleHold', request, { deadlineMs: ASK_MS }));
+  }
+
+  /** All that answer in time, side by side. */
+  async survey(routers: readonly string[], keyspace: string, deadlineMs: number): Promise<readonly DescribeSourceResponse[]> {
+    const answers = await Promise.allSettled(routers.map((router) => callUnary(this.#peers.at(router), 'describeSource', { keyspace }, { deadlineMs })));
+    return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
+  }
+
+  /** As settle. */
+  fence(routers: readonly string[], request: FenceSourceRequest): Promise<FenceSourceResponse> {
+    return this.#each(routers, (router) => callUnary(this.#peers.at(router), 'fenceSource', request, { deadlineMs: ASK_MS }));
   }
 
   close(): void {

@@ -18,6 +18,8 @@ export interface SourceElsewhere {
   readonly partitions: readonly SourcePartition[];
   /** It is being copied itself, from there; undefined otherwise. */
   readonly copiedFrom: string | undefined;
+  /** The cluster that has it since a cut-over; undefined: it is not gone. */
+  readonly movedTo: string | undefined;
 }
 
 /** Throws INVALID_ARGUMENT for what cannot be addresses of routers. */
@@ -57,7 +59,7 @@ export async function askSourceCluster(routers: readonly string[], keyspace: str
   const partitions = [...new Map(answers.flatMap(({ answer }) => (isAtollError(answer) ? [] : answer.partitions)).map((one) => [one.partition, one])).values()];
   if (clusterId === ownClusterId) throw invalidArgument(FIELD, `${found.router} belongs to this very cluster: leave them out to copy within it`);
   const source = specOf(found.router, message && { ...message, copyOf: undefined }, keyspaceId);
-  return { source, cluster: { id: clusterId, routers: [...routers], partitionCount: source.partitionCount, ...(archive !== '' && { archive }) }, partitions, copiedFrom: message?.copyOf };
+  return { source, cluster: { id: clusterId, routers: [...routers], partitionCount: source.partitionCount, ...(archive !== '' && { archive }) }, partitions, copiedFrom: message?.copyOf, movedTo: message?.freeze?.movedToCluster || undefined };
 }
 
 /** A router that is not there may come back; one that refuses is a mistake, whatever the others say. */
@@ -68,6 +70,24 @@ function refuse(failures: readonly { readonly router: string; readonly error: At
     if (reason === 'COPY_NOT_OFFERED') throw new AtollError(reason, `${FIELD}: ${router}: ${message}`, { metadata: { field: FIELD } });
     if (error.metadata['status'] === 'UNIMPLEMENTED') throw invalidArgument(FIELD, `${router} is no router that a keyspace can be copied through`);
   }
+}
+
+/** What the first router that answers offers. Throws COPY_NOT_OFFERED, and SOURCE_UNREACHABLE when none answers. */
+export async function listSources(routers: readonly string[]): Promise<readonly string[]> {
+  let failure = '';
+  for (const router of routers) {
+    const client = new CopyClient(router, credentials.createInsecure(), createChannelOptions());
+    try {
+      return (await callUnary(client, 'listSources', {}, { deadlineMs: ASK_MS })).keyspaces;
+    } catch (error) {
+      if (!isAtollError(error)) throw error;
+      refuse([{ router, error }]);
+      failure = `${router}: ${error.message}`;
+    } finally {
+      client.close();
+    }
+  }
+  throw new AtollError('SOURCE_UNREACHABLE', `${FIELD}: none of them answers: ${failure}`, { metadata: { field: FIELD } });
 }
 
 /** The answer, or why there is none. */

@@ -22,6 +22,8 @@ import { FreezeCalls } from './freeze-calls.ts';
 import { HoldCalls } from './hold-calls.ts';
 import { KeyspaceFreezes } from './keyspace-freezes.ts';
 import { SourceHolds } from './source-holds.ts';
+import { toStandbyPairs } from './standby-messages.ts';
+import { Standbys } from './standbys.ts';
 import type { CoordinatorMetrics } from '../coordinator-metrics.ts';
 
 /** Longest call to a leader that is asked to stand still, in ms. */
@@ -58,6 +60,8 @@ export class TermCopies {
   readonly freezes: KeyspaceFreezes;
   /** Keyspaces that stand still for other clusters. */
   readonly holds: SourceHolds;
+  /** Copies that are kept as standbys. */
+  readonly standbys: Standbys;
   readonly #freezeCalls: FreezeCalls;
   readonly #holdCalls = new HoldCalls();
   /** Cut-overs that were asked for in this term, by the id that the job names. */
@@ -71,6 +75,15 @@ export class TermCopies {
     this.#watch = new CopyWatch({ deadlineMs: nodeCallMs, onProblem: (node, err) => logger.debug({ node, err }, 'a node does not say how far its copies are') });
     this.#freezeCalls = new FreezeCalls({ deadlineMs: Math.min(nodeCallMs, FREEZE_CALL_MS_MAX), onProblem: (address, problem) => logger.debug({ address, problem }, 'partitions of a source do not stand still yet') });
     this.freezes = new KeyspaceFreezes({ ...options, freezes: this.#freezeCalls });
+    this.standbys = new Standbys({
+      ...options,
+      store: this.store,
+      calls: this.#holdCalls,
+      describe: (id) => this.describe(id)?.migration,
+      pairsOf: (job) => this.#partitionsOf(job).flatMap((partition) => toStandbyPairs(job, partition)),
+      refresh: (job) => this.#watch.refresh(new Set(this.#leadersOf(job)), options.view.nodes(), FREEZE_CALL_MS_MAX),
+      onPromoted: (job, former) => this.#promoted(job, former),
+    });
     this.holds = new SourceHolds({ ...options, freezes: this.#freezeCalls, cutOverOf: (spec) => this.#cutOverWithin(spec) });
   }
 
@@ -165,6 +178,7 @@ export class TermCopies {
     await this.holds.step();
     await this.freezes.step();
     await this.#thaw();
+    this.standbys.step(nowMs);
     for (const job of jobs) {
       if (job.state === 'CANCELLING') await this.#cancel(job);
       if (job.sourceRemains === true) await this.#removeSource(job);
@@ -269,6 +283,15 @@ export class TermCopies {
       .filter(({ record }) => record.frozen !== undefined && !underWay.has(record.frozen) && !taken.has(record.keyspaceId));
     const frozen = left.length === 0 ? left : await this.freezes.withoutWish(left);
     if (frozen.length > 0) await writeRecords(frozen.map((versioned) => withFrozen(versioned, undefined, random)));
+  }
+
+  /** A cut-over that was under way is not gone on with: the primary has been declared stopped in the middle of it. */
+  #promoted(job: CopyJob, former: CopyJob): void {
+    this.#runs.get(former.cutOver?.id ?? '')?.span.ended('promoted without the primary', {});
+    this.#runs.delete(former.cutOver?.id ?? '');
+    this.#options.events.standbyPromoted(job);
+    this.#spans.ended(job);
+    this.#options.onNews();
   }
 
   /** By the usual deletion, once nobody follows it any more. */

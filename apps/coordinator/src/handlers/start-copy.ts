@@ -15,24 +15,36 @@ import { beginOnce, checkMigrationId, existingMigration } from './known-migratio
 /** As many times a source may be reset, or recovered uncleanly, before a version of it could be one of its copy. */
 const GENERATIONS = 2 ** 16;
 
+/** What a copy is made for. */
+export interface CopyRole {
+  readonly isStandby: boolean;
+  /** A keyspace of the target's name becomes the copy. */
+  readonly resyncs: boolean;
+}
+
 /**
  * `StartMigration` with the method COPY. Throws INVALID_ARGUMENT that names the field, KEYSPACE_NOT_FOUND, KEYSPACE_EXISTS, CAPACITY_SHORT,
  * MIGRATION_CONFLICT, and as askSourceCluster.
  */
-export async function startCopy(context: AdminContext, request: StartMigrationRequest): Promise<StartMigrationResponse> {
+export async function startCopy(context: AdminContext, request: StartMigrationRequest, as: CopyRole = { isStandby: false, resyncs: false }): Promise<StartMigrationResponse> {
   const { view, term } = requireTerm(context);
   const { target, tokens } = checkCopyRequest(request);
   const known = await existingMigration(term, request.id);
   if (known !== undefined) return known;
-  const { source, cluster, firstGeneration, sizes } = await findSource(context, request);
+  const { source, cluster, firstGeneration, sizes, generations } = await findSource(context, request);
+  if (as.isStandby && cluster?.archive !== undefined) throw invalidArgument('source_routers', 'belong to a backup service that serves an archive, which nobody writes to');
   const id = request.id || `copy-${randomHex(context.random, 8)}`;
-  const spec = specOf(source, target, { id: randomHex(context.random, 8), job: id, bytesPerSecond: request.bytesPerSecond, tokens, cluster, firstGeneration });
-  if (view.keyspace(spec.name) !== undefined || resolveKeyspace(view.keyspaces(), spec.name) !== undefined) {
+  const made = specOf(source, target, { id: randomHex(context.random, 8), job: id, bytesPerSecond: request.bytesPerSecond, tokens, cluster, firstGeneration });
+  const present = view.keyspace(made.name);
+  const isResync = as.resyncs && present !== undefined;
+  if (isResync) requireResync(context, present, generations);
+  const spec = isResync ? { ...present, copyOf: made.copyOf } : made;
+  if (!isResync && (present !== undefined || resolveKeyspace(view.keyspaces(), spec.name) !== undefined)) {
     throw new AtollError('KEYSPACE_EXISTS', `target.name: there is a keyspace named ${spec.name} already`, { metadata: { field: 'target.name', keyspace: spec.name } });
   }
   const takesPlaceOf = retiring(context, target.takesPlaceOf, cluster);
   const survey = await term.migrations.survey();
-  requireRoom(source, spec, { survey, bytesOf: sizes === undefined ? (partition) => sizeIn(survey, { keyspace: source.name, partition }).bytes : (partition) => sizes.get(partition) });
+  if (!isResync) requireRoom(source, spec, { survey, bytesOf: sizes === undefined ? (partition) => sizeIn(survey, { keyspace: source.name, partition }).bytes : (partition) => sizes.get(partition) });
   const job: CopyJob = {
     id,
     state: 'RUNNING',
@@ -46,6 +58,7 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
     ...(tokens !== undefined && { tokens }),
     bytesPerSecond: request.bytesPerSecond,
     traceparent: '',
+    ...(as.isStandby && { isStandby: true }),
     createdMs: term.wallMs(),
     endedMs: 0,
     problem: '',
@@ -66,6 +79,8 @@ interface FoundSource {
   readonly firstGeneration: number | undefined;
   /** By partition of a source in another cluster, what it takes there, in bytes; those that are missing did not say. */
   readonly sizes: ReadonlyMap<number, number> | undefined;
+  /** Counters of those of its partitions, as far as they are known. */
+  readonly generations: readonly number[];
 }
 
 /** In this cluster, or as the routers of another one say. */
@@ -74,17 +89,40 @@ async function findSource(context: AdminContext, { keyspace, sourceRouters }: St
   const name = keyspace || DEFAULT_KEYSPACE;
   const notWhole = (from: string) => invalidArgument('keyspace', `${name} is itself being copied, from ${from}, and not whole`);
   if (sourceRouters.length > 0) {
-    const { source, cluster, partitions, copiedFrom } = await askSourceCluster(sourceRouters, name, view.clusterId);
+    const { source, cluster, partitions, copiedFrom, movedTo } = await askSourceCluster(sourceRouters, name, view.clusterId);
     if (copiedFrom !== undefined) throw notWhole(copiedFrom);
+    if (movedTo !== undefined) throw new AtollError('KEYSPACE_MOVED', `keyspace: cluster ${movedTo} has ${name}, and cluster ${cluster.id} takes no writes to it any more`, { metadata: { field: 'keyspace', keyspace: name, moved_to_cluster: movedTo } });
     // Clients of the source may come with versions that they had there (R3).
-    const firstGeneration = Math.max(0, ...partitions.map(({ generation }) => generation)) + GENERATIONS;
-    return { source, cluster, firstGeneration, sizes: new Map(partitions.map(({ partition, bytes }) => [partition, bytes])) };
+    const generations = partitions.map(({ generation }) => generation);
+    const firstGeneration = Math.max(0, ...generations) + GENERATIONS;
+    return { source, cluster, firstGeneration, generations, sizes: new Map(partitions.map(({ partition, bytes }) => [partition, bytes])) };
   }
   const source = view.keyspace(name);
   if (source === undefined || source.movedTo !== undefined || term.keyspaces.isDeleting(source.id)) throw keyspaceNotFound(name);
   if (source.copyOf !== undefined) throw notWhole(source.copyOf.keyspace);
   const generations = view.partitions(source.name).map(({ record }) => record.generation.counter);
-  return { source, cluster: undefined, firstGeneration: Math.max(0, ...generations) + GENERATIONS, sizes: undefined };
+  return { source, cluster: undefined, firstGeneration: Math.max(0, ...generations) + GENERATIONS, sizes: undefined, generations };
+}
+
+/**
+ * Whether a keyspace may become a copy with what it has. It begins no new generation for that, so its versions must be none of
+ * the source's: they are not where one began as a copy of the other (R3).
+ */
+function requireResync(context: AdminContext, present: KeyspaceSpec, generations: readonly number[]): void {
+  const { view, term } = requireTerm(context);
+  const { name } = present;
+  const metadata = { field: 'target.name', keyspace: name };
+  if (present.movedTo !== undefined || term.keyspaces.isDeleting(present.id)) throw keyspaceNotFound(name);
+  if (present.copyOf !== undefined) throw new AtollError('KEYSPACE_COPYING', `target.name: ${name} is being copied already`, { metadata });
+  if (present.freeze !== undefined && present.freeze.movedTo === undefined) throw new AtollError('KEYSPACE_FROZEN', `target.name: ${name} is frozen by an operator; it is unfrozen before it follows another one`, { metadata });
+  const copy = term.copies.copyWith(present)?.id ?? term.copies.cutOverOf(present);
+  if (copy !== undefined) throw new AtollError('MIGRATION_CONFLICT', `target.name: ${name} is part of ${copy}`, { metadata });
+  const band = (generation: number): number => Math.floor(generation / GENERATIONS);
+  const theirs = new Set(generations.map(band));
+  if (theirs.size === 0) throw new AtollError('SOURCE_UNREACHABLE', `keyspace: no partition of it answers`, { metadata: { field: 'keyspace' } });
+  if (view.partitions(name).some(({ record }) => theirs.has(band(record.generation.counter)))) {
+    throw new AtollError('KEYSPACE_EXISTS', `target.name: ${name} here is not related to the one that it is to follow, and their versions could be mistaken for each other: delete it here first`, { metadata });
+  }
 }
 
 /** The keyspace whose place the copy is to take; undefined where none is named. */

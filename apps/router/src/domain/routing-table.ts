@@ -66,6 +66,10 @@ export class RoutingTable {
     return this.#aliases.get(name) ?? this.#keyspaces.get(name);
   }
 
+  specs(): KeyspaceSpec[] {
+    return [...this.#keyspaces.values()].map(({ spec }) => spec);
+  }
+
   /** Whether a name may mean another keyspace than it did. */
   get hasAliases(): boolean {
     return this.#aliases.size > 0;

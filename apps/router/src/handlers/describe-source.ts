@@ -1,4 +1,4 @@
-import type { DescribeSourceRequest, DescribeSourceResponse, SourcePartition } from '@atoll/contracts/atoll/v1/copy';
+import type { DescribeSourceRequest, DescribeSourceResponse, ListSourcesResponse, SourcePartition } from '@atoll/contracts/atoll/v1/copy';
 import { isAtollError } from '@atoll/core-errors';
 import { keyspaceNotFound } from '@atoll/core-membership';
 import { DEFAULT_KEYSPACE } from '@atoll/core-runtime';
@@ -25,6 +25,14 @@ export async function handleDescribeSource(request: DescribeSourceRequest, { sig
   const told = await Promise.all([...leaders].map((address) => askLeader(copies, address, { keyspace: spec.name, keyspaceId: spec.id }, signal)));
   const partitions = new Map(told.flat().map((one) => [one.partition, one]));
   return { clusterId: copies.clusterId, keyspaceId: spec.id, keyspace: toKeyspaceMessage(spec), partitions: [...partitions.values()].sort((a, b) => a.partition - b.partition), archive: '' };
+}
+
+/** Throws COPY_NOT_OFFERED. */
+export async function handleListSources(deps: HandlerDeps): Promise<ListSourcesResponse> {
+  const { table, copies } = deps.routing();
+  copies.requireOffer();
+  const own = table.specs().filter(({ copyOf, movedTo, freeze }) => copyOf === undefined && movedTo === undefined && freeze?.movedTo === undefined);
+  return { clusterId: copies.clusterId, keyspaces: own.map(({ name }) => name).sort() };
 }
 
 async function askLeader(copies: RouterCopies, address: string, { keyspace, keyspaceId }: { readonly keyspace: string; readonly keyspaceId: string }, signal: AbortSignal): Promise<readonly SourcePartition[]> {

@@ -1,4 +1,4 @@
-import type { CopyClient, HoldSourceRequest, HoldSourceResponse, SettleHoldRequest, SettleHoldResponse } from '@atoll/contracts/atoll/v1/copy';
+import type { CopyClient, FenceSourceRequest, FenceSourceResponse, HoldSourceRequest, HoldSourceResponse, SettleHoldRequest, SettleHoldResponse } from '@atoll/contracts/atoll/v1/copy';
 import { AtollError } from '@atoll/core-errors';
 import { callUnary, type CallContext } from '@atoll/platform-grpc';
 import type { HandlerDeps } from './router-context.ts';
@@ -14,6 +14,11 @@ export async function passHoldSource(request: HoldSourceRequest, call: CallConte
 /** As passHoldSource. */
 export async function passSettleHold(request: SettleHoldRequest, call: CallContext, deps: HandlerDeps): Promise<SettleHoldResponse> {
   return pass(request, deps, (client) => callUnary(client, 'settleHold', request, settingsOf(call)));
+}
+
+/** As passHoldSource. */
+export async function passFenceSource(request: FenceSourceRequest, call: CallContext, deps: HandlerDeps): Promise<FenceSourceResponse> {
+  return pass(request, deps, (client) => callUnary(client, 'fenceSource', request, settingsOf(call)));
 }
 
 const settingsOf = (call: CallContext) => ({ deadlineMs: call.deadlineRemainingMs(DEADLINE_MS), signal: call.signal, traceparent: call.traceparent });

@@ -100,7 +100,7 @@ export class ScriptedNode {
       { followSource: CopyService.followSource, describeSource: CopyService.describeSource },
       {
         describeSource: ({ request }: { readonly request: DescribeSourceRequest }, reply: (error: null, response: DescribeSourceResponse) => void) =>
-          reply(null, { clusterId: 'test-cluster', keyspaceId: request.keyspace === 'default' ? 'ks1' : '', keyspace: undefined, partitions: [...node.sourcePartitions] }),
+          reply(null, { clusterId: 'test-cluster', keyspaceId: request.keyspace === 'default' ? 'ks1' : '', keyspace: undefined, archive: '', partitions: [...node.sourcePartitions] }),
         followSource: (call: ServerWritableStream<FollowSourceRequest, FollowSourceResponse>) => {
           node.follows.push({ request: call.request, call });
           call.on('error', () => undefined);

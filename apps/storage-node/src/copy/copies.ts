@@ -2,7 +2,7 @@ import { credentials } from '@grpc/grpc-js';
 import { CopyClient, CopyPhase as PhaseMessage, type CopyStatus, type GetCopiesResponse } from '@atoll/contracts/atoll/v1/copy';
 import type { KeyspaceSpec } from '@atoll/core-membership';
 import { sourcePartitionsOf } from '@atoll/core-placement';
-import type { CopyPhase, Leader } from '@atoll/core-replication';
+import type { CopyPhase, DiscardReport, Leader } from '@atoll/core-replication';
 import { MIB } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { ByteRate, SharedClients, createChannelOptions } from '@atoll/platform-grpc';
@@ -26,7 +26,9 @@ const PHASES: Record<CopyPhase, PhaseMessage> = {
   EMPTYING: PhaseMessage.COPY_PHASE_EMPTYING,
   COPYING: PhaseMessage.COPY_PHASE_COPYING,
   FOLLOWING: PhaseMessage.COPY_PHASE_FOLLOWING,
+  COMPARING: PhaseMessage.COPY_PHASE_COMPARING,
   ENDED: PhaseMessage.COPY_PHASE_UNSPECIFIED,
+  RESUMED: PhaseMessage.COPY_PHASE_UNSPECIFIED,
 };
 
 export interface CopiesOptions {
@@ -38,6 +40,8 @@ export interface CopiesOptions {
   readonly tracing: Pick<Tracing, 'startSpan'>;
   readonly logger: Logger;
   readonly random: () => number;
+  /** What was written to a partition before it became a copy, and its source does not have, is gone from here. */
+  readonly onDiscards: (hosted: HostedReplica, report: DiscardReport) => void;
 }
 
 /** What a puller is made for. */
@@ -45,6 +49,7 @@ type Pulling = Pick<CopyPullerOptions, 'hosted' | 'leader' | 'source' | 'target'
 
 interface Pulled {
   readonly leader: Leader;
+  /** Id of the source, and number of the copy. */
   readonly source: string;
   readonly pullers: ReadonlyMap<number, CopyPuller>;
 }
@@ -88,7 +93,7 @@ export class Copies {
       const rate = this.#rateOf(keyspace.spec.id);
       for (const hosted of keyspace.replicas()) {
         const { leader } = hosted.replica;
-        if (leader?.isServing !== true || hosted.isDropped || hosted.replica.state.copies.isEnded) continue;
+        if (leader?.isServing !== true || hosted.isDropped || isOver(hosted, source.run)) continue;
         wanted.add(hosted);
         led += 1;
         this.#pull({ hosted, leader, source, target: keyspace.spec, rate });
@@ -125,12 +130,12 @@ export class Copies {
   #pull(pulling: Pulling): void {
     const { hosted, leader, source, target } = pulling;
     const present = this.#pulled.get(hosted);
-    if (present?.leader === leader && present.source === source.id) return;
+    if (present?.leader === leader && present.source === `${source.id}/${source.run}`) return;
     if (present !== undefined) this.#stop(hosted);
-    const { random, logger, tracing } = this.#options;
-    const shared = { ...pulling, random, tracing, logger, clients: this.#clients, slots: this.#slots, onRestart: () => this.#restarts.add() };
+    const { random, logger, tracing, clusterId, onDiscards } = this.#options;
+    const shared = { ...pulling, random, tracing, logger, clusterId, onDiscards: (report: DiscardReport) => onDiscards(pulling.hosted, report), clients: this.#clients, slots: this.#slots, onRestart: () => this.#restarts.add() };
     const pullers = new Map(sourcePartitionsOf(hosted.partition, { sourceCount: source.partitionCount, targetCount: target.partitionCount, tokens: source.tokens }).map((partition) => [partition, new CopyPuller({ ...shared, partition })]));
-    this.#pulled.set(hosted, { leader, source: source.id, pullers });
+    this.#pulled.set(hosted, { leader, source: `${source.id}/${source.run}`, pullers });
   }
 
   #stop(hosted: HostedReplica): void {
@@ -142,7 +147,8 @@ export class Copies {
   #describe(spec: KeyspaceSpec, hosted: HostedReplica, nowMs: number): CopyStatus[] {
     const { entryCount, liveBytes } = hosted.replica.state.store;
     const pulled = this.#pulled.get(hosted);
-    return [...(pulled?.pullers ?? [])].map(([sourcePartition, puller]) => {
+    if (pulled === undefined) return pausedStatuses(spec, hosted);
+    return [...pulled.pullers].map(([sourcePartition, puller]) => {
       const { phase, ...status } = puller.status(nowMs);
       return { keyspace: spec.name, keyspaceId: spec.id, partition: hosted.partition, sourcePartition, phase: PHASES[phase], entries: entryCount, bytes: liveBytes, ...status };
     });
@@ -153,6 +159,21 @@ export class Copies {
 function shareOf({ copyOf, partitionCount }: KeyspaceSpec, led: number): number {
   const { bytesPerSecond = 0 } = copyOf ?? {};
   return (bytesPerSecond * Math.max(1, led)) / partitionCount;
+}
+
+/** A view that is old may show a copy that has ended since, or an earlier one. */
+const isOver = ({ replica: { state } }: HostedReplica, run: number): boolean => (state.copies.isEnded ? run <= state.copies.turnedAt : run < state.copies.turnedAt);
+
+/** What the log of a standby says while nothing is taken from its primary: it may be promoted as it is. */
+function pausedStatuses({ name, id, partitionCount, copyOf }: KeyspaceSpec, { partition, replica: { state } }: HostedReplica): CopyStatus[] {
+  if (copyOf?.cluster === undefined || copyOf.run === undefined || copyOf.run !== state.copies.run) return [];
+  const { entryCount, liveBytes } = state.store;
+  return sourcePartitionsOf(partition, { sourceCount: copyOf.cluster.partitionCount, targetCount: partitionCount, tokens: copyOf.tokens }).map((sourcePartition) => {
+    const position = state.copies.get(sourcePartition);
+    const { stampMs = 0, origin } = position ?? {};
+    const lagMs = position === undefined ? undefined : Math.max(0, readMoment().wallMs - stampMs);
+    return { keyspace: name, keyspaceId: id, partition, sourcePartition, phase: PHASES[position?.phase ?? 'EMPTYING'], progress: position?.phase === 'FOLLOWING' ? 1 : 0, lagSeq: undefined, lagMs, entries: entryCount, bytes: liveBytes, restarts: 0, problem: '', proof: undefined, origin, stampMs, headStampMs: undefined };
+  });
 }
 
 /** A copy that has the place of its source says so in its log as soon as its leader hears of it, not with the first write alone. */

@@ -1,9 +1,9 @@
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
-import { CopyService, FollowSourceResponse, type CopyCheck, type CopyClient, type CopyProof } from '@atoll/contracts/atoll/v1/copy';
+import { CopyService, FollowSourceResponse, type CopyCheck, type CopyClient, type CopyOrigin, type CopyProof, type FollowSourceRequest, type HeldDigests } from '@atoll/contracts/atoll/v1/copy';
 import { AtollError, isAtollError } from '@atoll/core-errors';
 import type { KeyspaceSpec } from '@atoll/core-membership';
 import { WHOLE_RANGE, partitionOfToken, tokenOfKey } from '@atoll/core-placement';
-import { digestRange, isSameDigest, type CopiedChange, type CopyPhase, type CopyPosition, type Leader } from '@atoll/core-replication';
+import { PartDigests, digestRange, isSameDigest, partBits, takeDifferences, type CopiedChange, type CopyPhase, type CopyPosition, type DiscardReport, type HashRange, type Leader } from '@atoll/core-replication';
 import { KIB, hashOfHalves, type Hash64 } from '@atoll/core-runtime';
 import { FIRST_HASH } from '@atoll/core-store';
 import { readEncodedStream, type ByteRate, type SharedClients } from '@atoll/platform-grpc';
@@ -25,6 +25,8 @@ const EMPTYING_SLICE = { entriesMax: 1000, bytesMax: 256 * KIB };
 const SILENT_MS = 3 * TELL_MS;
 /** Of one sub-range of the source, at most some thousand entries. */
 const WHOLE = { entriesMax: Infinity, bytesMax: Infinity };
+/** Read in one turn to be digested. */
+const DIGEST_SLICE = { entriesMax: 1000, bytesMax: 1024 * KIB };
 const NOTHING_COMPARED = { entries: 0, equal: 0, differing: 0 };
 const NOWHERE = { generation: 0, epoch: 0, seq: 0 } as const;
 
@@ -41,6 +43,9 @@ export interface CopyPullerOptions {
   readonly slots: Slots;
   /** Of what this node copies by sub-ranges for this copy, all its partitions together. */
   readonly rate: ByteRate;
+  /** Of this cluster. */
+  readonly clusterId: string;
+  readonly onDiscards: (report: DiscardReport) => void;
   /** The source's log was gone, or its data began anew. */
   readonly onRestart: () => void;
   readonly tracing: Pick<Tracing, 'startSpan'>;
@@ -60,6 +65,10 @@ export interface PullStatus {
   readonly proof: CopyProof | undefined;
   /** What is committed here is as the source was there. */
   readonly origin: CopyPosition['origin'] | undefined;
+  /** The source's time there, in ms since the epoch; 0 before the first word. */
+  readonly stampMs: number;
+  /** The source's time when it was last heard of in this office; undefined before. */
+  readonly headStampMs: number | undefined;
 }
 
 /**
@@ -80,6 +89,8 @@ export class CopyPuller {
   #isEmptied = false;
   /** Streams that failed. */
   #failures = 0;
+  /** Up to there in this partition's log the source has what was written here before; undefined: nobody knows. */
+  #former: CopyOrigin | undefined;
   /** The latest stream failed before anything came. */
   #isFruitless = false;
   #problem = '';
@@ -89,7 +100,9 @@ export class CopyPuller {
 
   constructor(options: CopyPullerOptions) {
     this.#options = options;
-    this.#position = options.hosted.replica.state.copies.get(options.partition);
+    const { copies } = options.hosted.replica.state;
+    // What is left of an earlier copy says nothing of this one.
+    this.#position = copies.run === options.source.run ? copies.get(options.partition) : undefined;
     this.#done = this.#run();
   }
 
@@ -97,7 +110,9 @@ export class CopyPuller {
     const position = this.#position;
     const phase = position?.phase ?? 'EMPTYING';
     const progress = phase === 'FOLLOWING' ? 1 : (position?.next?.high ?? 0) / 2 ** 32;
-    const base = { phase, progress, restarts: this.#restarts, problem: this.#problem, proof: this.#proof, origin: position?.origin };
+    const base = { phase, progress, restarts: this.#restarts, problem: this.#problem, proof: this.#proof, origin: position?.origin, stampMs: position?.stampMs ?? 0, headStampMs: this.#head?.stampMs };
+    // What was heard before this office is in the log: how old that is can be told, by two clocks.
+    if (this.#head === undefined && position !== undefined && position.stampMs > 0) return { ...base, lagSeq: undefined, lagMs: Math.max(0, readMoment().wallMs - position.stampMs) };
     if (this.#head === undefined || position === undefined) return { ...base, lagSeq: undefined, lagMs: undefined };
     const silentMs = nowMs - this.#head.heardMs;
     const lagSeq = Math.max(0, this.#head.seq - position.origin.seq);
@@ -128,7 +143,7 @@ export class CopyPuller {
   }
 
   async #follow(): Promise<void> {
-    const { slots, clients, rate } = this.#options;
+    const { slots, clients, rate, source, partition } = this.#options;
     // The source begins its comparison anew with each stream.
     this.#comparing = undefined;
     const { signal } = this.#abort;
@@ -136,11 +151,11 @@ export class CopyPuller {
     let address: string | undefined;
     let spans: StreamSpans | undefined;
     try {
-      if ((this.#position === undefined || this.#position.phase === 'EMPTYING') && !this.#isEmptied) await this.#empty();
+      const held = await this.#prepare();
       address = this.#addressOfSource();
       spans = this.#spansOf(address);
       this.#isFruitless = true;
-      for await (const message of this.#messages(address, spans.traceparent)) {
+      for await (const message of this.#messages(address, this.#request(held), spans.traceparent)) {
         signal.throwIfAborted();
         this.#isFruitless = false;
         spans.took(message.changes);
@@ -150,7 +165,9 @@ export class CopyPuller {
           this.#proof = undefined;
           this.#problem = `${message.restart}: it begins anew`;
           // Behind this entry nothing here counts as a copy of anything any more.
-          await this.#take([], { source: this.#options.partition, phase: 'EMPTYING', origin: NOWHERE, stampMs: 0, next: undefined });
+          if (source.run === 0) await this.#take([], { source: partition, phase: 'EMPTYING', origin: NOWHERE, stampMs: 0, next: undefined });
+          // What is here stays, and is compared from the beginning.
+          else this.#position = undefined;
           spans.end(new AtollError(message.restart === 'WATCH_RESET' ? 'WATCH_RESET' : 'WATCH_COMPACTED', 'it begins anew'));
           return;
         }
@@ -174,8 +191,31 @@ export class CopyPuller {
     }
   }
 
-  #request() {
-    const { source, partition, target, hosted } = this.#options;
+  /** Has the log say that it is this copy. Of one that had data before: what it holds of the keys that were not compared yet. */
+  async #prepare(): Promise<HeldDigests | undefined> {
+    const { source, leader } = this.#options;
+    if (source.run === 0) {
+      if ((this.#position === undefined || this.#position.phase === 'EMPTYING') && !this.#isEmptied) await this.#empty();
+      return undefined;
+    }
+    await new Promise<void>((resolve, reject) => leader.resumeCopy(source.run, readMoment(), (failure) => (failure === undefined ? resolve() : reject(new AtollError(failure.reason, failure.message)))));
+    return this.#position?.phase === 'FOLLOWING' ? undefined : this.#digests(this.#position?.next ?? FIRST_HASH);
+  }
+
+  async #digests(begin: Hash64): Promise<HeldDigests> {
+    const { state } = this.#options.hosted.replica;
+    // What has expired is not shown here any more, and need not be compared.
+    const parts = new PartDigests({ bits: partBits({ entries: state.store.entryCount, bytes: state.store.liveBytes }), expiringByMs: state.clock.read(performance.now()) });
+    for (let from: Hash64 | undefined = begin; from !== undefined; ) {
+      from = parts.add(state.store, from, this.#belongs, DIGEST_SLICE);
+      this.#abort.signal.throwIfAborted();
+      await nextTurn();
+    }
+    return { bits: parts.bits, expiringByMs: parts.expiringByMs, digests: parts.encode() };
+  }
+
+  #request(held: HeldDigests | undefined): FollowSourceRequest {
+    const { source, partition, target, hosted, clusterId } = this.#options;
     const [tokenFrom, tokenTo] = fromTokenRange(source.tokens ?? WHOLE_RANGE);
     const at = this.#position?.phase === 'EMPTYING' ? undefined : this.#position;
     return {
@@ -190,6 +230,9 @@ export class CopyPuller {
       nextLow: at?.next?.low,
       tokenFrom,
       tokenTo,
+      held,
+      targetClusterId: clusterId,
+      targetKeyspaceId: target.id,
     };
   }
 
@@ -213,10 +256,10 @@ export class CopyPuller {
   }
 
   /** What the source says, read one by one: what is not read is not sent. Where another cluster fails, by which of its routers. */
-  async *#messages(address: string, traceparent: string | undefined): AsyncGenerator<FollowSourceResponse, void, undefined> {
+  async *#messages(address: string, request: FollowSourceRequest, traceparent: string | undefined): AsyncGenerator<FollowSourceResponse, void, undefined> {
     const { clients, source } = this.#options;
     try {
-      for await (const message of readEncodedStream(clients.take(address), CopyService.followSource, this.#request(), { signal: this.#abort.signal, traceparent })) yield FollowSourceResponse.decode(message);
+      for await (const message of readEncodedStream(clients.take(address), CopyService.followSource, request, { signal: this.#abort.signal, traceparent })) yield FollowSourceResponse.decode(message);
     } catch (error) {
       if (!source.isElsewhere || !isAtollError(error)) throw error;
       throw new AtollError(error.reason, `${source.servedBy} ${address}: ${error.message}`, { cause: error });
@@ -241,17 +284,42 @@ export class CopyPuller {
     this.#isEmptied = true;
   }
 
-  async #apply({ changes, origin, stampMs, nextHigh, nextLow, headSeq, headStampMs }: FollowSourceResponse): Promise<void> {
+  async #apply(message: FollowSourceResponse): Promise<void> {
+    const { changes, origin, stampMs, nextHigh, nextLow, headSeq, headStampMs } = message;
     if (origin === undefined) throw new AtollError('INTERNAL', 'the source does not say where it is');
     this.#isEmptied = false;
     const next = hashOfHalves(nextHigh, nextLow);
-    const position: CopyPosition = { source: this.#options.partition, phase: next === undefined ? 'FOLLOWING' : 'COPYING', origin, stampMs, next };
+    const position: CopyPosition = { source: this.#options.partition, phase: next === undefined ? 'FOLLOWING' : this.#options.source.run > 0 ? 'COMPARING' : 'COPYING', origin, stampMs, next };
     const heardMs = performance.now();
     this.#head = { seq: headSeq, stampMs: headStampMs, heardMs };
     const isQuiet = changes.length === 0 && position.phase === this.#position?.phase && position.phase === 'FOLLOWING';
     const hasMoved = origin.seq !== this.#position?.origin.seq || origin.generation !== this.#position.origin.generation;
     if (isQuiet && (!hasMoved || heardMs - this.#writtenMs < PLACE_MS)) this.#position = position;
-    else await this.#take(changes, position);
+    else if (this.#options.source.run === 0 || this.#position?.phase === 'FOLLOWING') await this.#take(changes, position);
+    else await this.#takeDifferences(message, position);
+  }
+
+  /** What was written here before and is lost by it is told once that is certain. */
+  async #takeDifferences({ changes, logChanges, replaced, former }: FollowSourceResponse, position: CopyPosition): Promise<void> {
+    const { hosted, onDiscards } = this.#options;
+    const { state } = hosted.replica;
+    if (logChanges === undefined) throw new AtollError('INTERNAL', 'the source does not compare: it is of an older version');
+    if (former !== undefined) this.#former = former;
+    const ranges = replaced.map(({ fromHigh, fromLow, toHigh, toLow }): HashRange => ({ from: { high: fromHigh, low: fromLow }, to: hashOfHalves(toHigh, toLow) }));
+    const differences = takeDifferences({
+      store: state.store,
+      generation: state.generation,
+      changes: changes.map(({ key, value, expiresAtMs }): CopiedChange => ({ key, value, expiresAtMs })),
+      logChanges,
+      replaced: ranges,
+      belongs: this.#belongs,
+      next: this.#position === undefined ? FIRST_HASH : this.#position.next,
+      resumedBehind: state.copies.resumedBehind,
+      former: this.#former,
+      timeMs: state.clock.read(performance.now()),
+    });
+    await this.#take(differences.changes, position);
+    if (differences.discards !== undefined) onDiscards(differences.discards);
   }
 
   /**
@@ -277,10 +345,10 @@ export class CopyPuller {
 
   /** Resolves when it is committed here. Throws the leader's refusals. */
   async #take(changes: readonly CopiedChange[] | FollowSourceResponse['changes'], position: CopyPosition): Promise<void> {
-    const { leader } = this.#options;
+    const { leader, source } = this.#options;
     await new Promise<void>((resolve, reject) => {
       const taken = changes.map(({ key, value, expiresAtMs }): CopiedChange => ({ key, value, expiresAtMs }));
-      leader.copy(taken, position, readMoment(), (failure) => (failure === undefined ? resolve() : reject(new AtollError(failure.reason, failure.message))));
+      leader.copy(taken, position, readMoment(), (failure) => (failure === undefined ? resolve() : reject(new AtollError(failure.reason, failure.message))), source.run);
     });
     this.#position = position;
     this.#writtenMs = performance.now();

@@ -4,7 +4,7 @@ import { FollowSourceResponse, type ConfirmFreezeRequest, type ConfirmFreezeResp
 import { AtollError, invalidArgument } from '@atoll/core-errors';
 import { keyspaceNotFound } from '@atoll/core-membership';
 import { checkPartitionCount, holdsToken, partitionOfToken, tokenOfKey } from '@atoll/core-placement';
-import { beginOfCopy, digestRange, readSource, type ReplicaState, type SourceLimits, type SourcePlace } from '@atoll/core-replication';
+import { PartDigests, beginOfCopy, digestRange, readDifferences, readSource, type DifferenceReading, type ReplicaState, type SourceLimits, type SourcePlace } from '@atoll/core-replication';
 import { KIB, hashOfHalves, type Hash64 } from '@atoll/core-runtime';
 import { FIRST_HASH } from '@atoll/core-store';
 import { writePaced, type CallContext } from '@atoll/platform-grpc';
@@ -51,6 +51,8 @@ export class CopySource {
     if (request.clusterId !== clusterId) throw new AtollError('WRONG_CLUSTER', `this node belongs to cluster ${clusterId}`);
     const belongs = ownership(request);
     let place = startOf(request);
+    const held = heldBy(request);
+    let former = this.#formerOf(request);
     let isCopying = false;
     let compareFrom: Hash64 | undefined = FIRST_HASH;
     let comparedMs = 0;
@@ -68,19 +70,20 @@ export class CopySource {
         if (compareFrom === undefined && performance.now() - comparedMs >= COMPARE_EVERY_MS) compareFrom = FIRST_HASH;
         pace(place.next !== undefined || compareFrom !== undefined);
         const limits = throttle.isSparing ? LIMITS_BESIDE_CLIENTS : LIMITS;
-        const reading = readSource(state, place, belongs, limits);
+        const reading = held === undefined ? withoutParts(readSource(state, place, belongs, limits)) : readDifferences(state, place, belongs, held, limits);
         if (reading.kind === 'restart') return await writePaced(call, encode({ ...EMPTY, restart: reading.reason }), signal);
         if (reading.kind === 'ahead') throw new AtollError('REPLICA_NOT_READY', 'the leader of the source has not come so far yet');
         place = reading.place;
-        const isWhole = reading.isAtHead && place.next === undefined && reading.sliceEntries === 0;
+        const isWhole = reading.isAtHead && place.next === undefined && reading.sliceEntries === 0 && reading.replaced.length === 0;
         const compared: ReadCheck | undefined = isWhole && compareFrom !== undefined ? readCheck(state, compareFrom, belongs, limits) : undefined;
-        await writePaced(call, encode({ ...toMessage(state, reading), check: compared?.check }), signal);
+        await writePaced(call, encode({ ...toMessage(state, reading), check: compared?.check, former, ...(held !== undefined && toParts(reading)) }), signal);
+        former = undefined;
         if (compared !== undefined) {
           compareFrom = compared.next;
           comparedMs = performance.now();
           await throttle.rate.wait(throttle.weigh(compared.readBytes, compared.readEntries), signal);
         }
-        if (reading.sliceEntries > 0) await throttle.rate.wait(throttle.weigh(reading.sliceBytes, reading.sliceEntries), signal);
+        if (reading.readEntries > 0) await throttle.rate.wait(throttle.weigh(reading.readBytes, reading.readEntries), signal);
         if (!reading.isAtHead || place.next !== undefined || compareFrom !== undefined) await nextTurn();
         else await movedBehind(hosted, { seq: place.origin.seq, waitMs: TELL_MS, signal });
       }
@@ -118,6 +121,14 @@ export class CopySource {
       else problem ||= `partition ${partition}: ${answer?.problem ?? 'it is not led here'}`;
     }
     return { partitions: confirmed, problem };
+  }
+
+  /** How far this partition had the one that now copies it, where it was a copy of that before. */
+  #formerOf(request: FollowSourceRequest): FollowSourceResponse['former'] {
+    const { keyspace, targetPartition, targetClusterId, targetKeyspaceId } = request;
+    const from = this.#options.host.keyspace(keyspace)?.spec.cutOver?.from;
+    if (from === undefined || from.cluster !== targetClusterId || from.keyspaceId !== targetKeyspaceId) return undefined;
+    return this.#led(request).replica.state.copies.former(targetPartition)?.origin;
   }
 
   /** Looked up anew each time: leadership and lineage may have changed meanwhile. */
@@ -161,9 +172,30 @@ function readCheck(state: ReplicaState, from: Hash64, belongs: (key: Uint8Array)
   return { check, next, readBytes, readEntries };
 }
 
-const EMPTY: FollowSourceResponse = { check: undefined, changes: [], origin: undefined, stampMs: 0, headSeq: 0, headStampMs: 0, restart: '', sliceBytes: 0 };
+/** Of a copy that tells nothing of what it holds, all is read to be sent. */
+function withoutParts(reading: ReturnType<typeof readSource>): DifferenceReading {
+  return reading.kind === 'read' ? { ...reading, logChanges: reading.changes.length, replaced: [], readEntries: reading.sliceEntries, readBytes: reading.sliceBytes } : reading;
+}
 
-function toMessage(state: ReplicaState, { changes, place, isAtHead, sliceBytes }: Extract<ReturnType<typeof readSource>, { kind: 'read' }>): FollowSourceResponse {
+/** Throws INVALID_ARGUMENT. */
+function heldBy({ held }: FollowSourceRequest): PartDigests | undefined {
+  if (held === undefined) return undefined;
+  const { bits, expiringByMs, digests } = held;
+  try {
+    return new PartDigests({ bits, expiringByMs, bytes: digests });
+  } catch (error) {
+    throw invalidArgument('held', error instanceof RangeError ? error.message : 'is malformed');
+  }
+}
+
+const toParts = ({ logChanges, replaced }: Extract<DifferenceReading, { kind: 'read' }>) => ({
+  logChanges,
+  replaced: replaced.map(({ from, to }) => ({ fromHigh: from.high, fromLow: from.low, toHigh: to?.high, toLow: to?.low })),
+});
+
+const EMPTY: FollowSourceResponse = { check: undefined, replaced: [], former: undefined, changes: [], origin: undefined, stampMs: 0, headSeq: 0, headStampMs: 0, restart: '', sliceBytes: 0 };
+
+function toMessage(state: ReplicaState, { changes, place, isAtHead, sliceBytes }: Extract<DifferenceReading, { kind: 'read' }>): FollowSourceResponse {
   const headStampMs = state.clock.read(performance.now());
   const { origin, next } = place;
   return {
@@ -176,6 +208,8 @@ function toMessage(state: ReplicaState, { changes, place, isAtHead, sliceBytes }
     headStampMs,
     restart: '',
     check: undefined,
+    replaced: [],
+    former: undefined,
     sliceBytes,
   };
 }

@@ -12,6 +12,8 @@ export interface FollowedSource {
   readonly partitionCount: number;
   /** Only keys whose tokens lie in it are copied; undefined: all. */
   readonly tokens: TokenRange | undefined;
+  /** Number of the copy, where the keyspace became one with what it had; 0 otherwise. */
+  readonly run: number;
   /** Whether it is in another cluster: what goes wrong is told with the address then. */
   readonly isElsewhere: boolean;
   /** Who serves it there, for people: `router`, or of an archive `backup service`. */
@@ -23,11 +25,11 @@ export interface FollowedSource {
 /** The source of a copy; undefined while nothing is to be taken from it, or when it is gone or was made again. */
 export function followedSource(copyOf: CopyOf | undefined, { view, clusterId }: { readonly view: ClusterView; readonly clusterId: string }): FollowedSource | undefined {
   if (copyOf === undefined || copyOf.isPaused) return undefined;
-  const { keyspace: name, keyspaceId: id, tokens, cluster } = copyOf;
+  const { keyspace: name, keyspaceId: id, tokens, cluster, run = 0 } = copyOf;
   if (cluster !== undefined) {
     const { routers, partitionCount } = cluster;
     // Each begins at another router, and goes on to the next when one fails.
-    return { clusterId: cluster.id, name, id, partitionCount, tokens, isElsewhere: true, servedBy: cluster.archive === undefined ? 'router' : 'backup service', addressOf: (partition, tries) => routers[(partition + tries) % routers.length]! };
+    return { clusterId: cluster.id, name, id, partitionCount, tokens, run, isElsewhere: true, servedBy: cluster.archive === undefined ? 'router' : 'backup service', addressOf: (partition, tries) => routers[(partition + tries) % routers.length]! };
   }
   const present = view.keyspace(name);
   if (present?.id !== id) return undefined;
@@ -37,5 +39,5 @@ export function followedSource(copyOf: CopyOf | undefined, { view, clusterId }: 
     if (address === undefined) throw new AtollError('PARTITION_UNAVAILABLE', `partition ${partition} of ${name} has no leader`);
     return address;
   };
-  return { clusterId, name, id, partitionCount: present.partitionCount, tokens, isElsewhere: false, servedBy: 'node', addressOf };
+  return { clusterId, name, id, partitionCount: present.partitionCount, tokens, run, isElsewhere: false, servedBy: 'node', addressOf };
 }

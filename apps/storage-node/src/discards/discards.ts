@@ -56,6 +56,11 @@ export class Discards {
     this.#ledger.taken(number);
   }
 
+  /** A partition became a copy, and what its source does not have is gone from here (R37). */
+  resynced(hosted: HostedReplica, report: DiscardReport): void {
+    this.#tell(hosted, report);
+  }
+
   close(): Promise<void> {
     this.#readers.close();
     return this.#ledger.close();

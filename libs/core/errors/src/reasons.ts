@@ -19,6 +19,7 @@ export const ERROR_REASONS = [
   'NODE_NOT_FOUND',
   'LOCK_NOT_FOUND',
   'MIGRATION_NOT_FOUND',
+  'STANDBY_NOT_FOUND',
   'NODE_ID_TAKEN',
   // The keyspace is being copied from another one and takes no other writes (R37).
   'KEYSPACE_COPYING',

@@ -50,6 +50,11 @@ export interface CopyOf {
    * version of the one is never one of the other (R3).
    */
   readonly firstGeneration?: number | undefined;
+  /**
+   * Of a keyspace that becomes a copy with what it has: a revision of etcd, above any at which it was a copy before. Its
+   * partitions' logs name it, so that what is left of an earlier copy is told from this one. Undefined: it began empty.
+   */
+  readonly run?: number | undefined;
 }
 
 /** That a keyspace was a copy and has taken the place of its source (R37). */
@@ -62,6 +67,8 @@ export interface CutOver {
   readonly fencesBelow: number;
   /** The source's time when it was last read, in ms since the epoch: what had expired there stays expired (I7, R23). */
   readonly timeMs: number;
+  /** The source, where that is in another cluster: it may become a copy of this keyspace one day. */
+  readonly from?: { readonly cluster: string; readonly keyspaceId: string } | undefined;
 }
 
 /** Where a keyspace went, by a cut-over of its copy in another cluster (R37). */

@@ -3,6 +3,7 @@
 import type { SourceCluster } from '@atoll/core-membership';
 import type { TokenRange } from '@atoll/core-placement';
 import type { JobCommand } from './migration-job.ts';
+import type { Promotion } from './standby.ts';
 
 /**
  * RUNNING      the target is filled, and follows
@@ -71,6 +72,10 @@ export interface CopyJob {
   /** And what the copy held then, overhead included. */
   readonly bytes?: number | undefined;
   readonly entries?: number | undefined;
+  /** It is kept as a standby, until it is promoted. */
+  readonly isStandby?: boolean | undefined;
+  /** It SUCCEEDED without its primary. */
+  readonly promotion?: Promotion | undefined;
   /** It SUCCEEDED, and the keyspace whose place it took is still there. */
   readonly sourceRemains?: boolean | undefined;
 }

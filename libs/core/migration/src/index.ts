@@ -13,5 +13,6 @@ export { draftMigration, type MigrationAsk, type SizeOf } from './draft-migratio
 export { MEMORY_SHARE_MAX, MigrationRounds, officeWanted, placementsOf, recordsOf, type RoundPorts } from './rounds.ts';
 export { createMigration, refreshMigrations, settleMigrations, takeOverMigrations, updateMigration, writeSteps, type MigrationTask } from './migration-tasks.ts';
 export { abortCutOver, beginCutOver, beginMove, commandCopy, completeCutOver, hasCopyEnded, retiredBy, type CopyExtent, type CopyJob, type CopyJobState, type CutOverJob } from './copy-job.ts';
+export { PLACES_KEPT, promoteAlone, refusalOfPromotion, timeOfPrimary, toPromotedPlace, type LogMoment, type PromotedPlace, type Promotion, type StandbyPair } from './standby.ts';
 export { refusalOfMove, type ConfirmedBarrier } from './source-hold.ts';
 export { nextCutOverStep, refusalOfCutOver, type BarrierPlace, type CopiedPair, type CopyStanding, type CutOverFacts, type CutOverStep, type FrozenSource } from './cut-over.ts';

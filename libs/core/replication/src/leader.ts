@@ -8,7 +8,7 @@ import { evaluateWrite, type CurrentEntry, type Evaluation, type StoredEntry, ty
 import { FenceTable, type Fence } from '@atoll/core-locks';
 import { keyHash, type Hash64, type Random, type ReplicaId } from '@atoll/core-runtime';
 import { BarrierHold, type BarrierAnswer, type BarrierRelease } from './archive/barrier-hold.ts';
-import { endOfCopy, type CopyPosition } from './copy/copy-position.ts';
+import { endOfCopy, resumptionOfCopy, type CopyPosition } from './copy/copy-position.ts';
 import type { CopiedChange } from './copy/source-reader.ts';
 import { FROZEN, KEPT, SEALED, WriteFreeze, type FreezeAnswer } from './copy/write-freeze.ts';
 import type { FollowerProgress } from './follower-progress.ts';
@@ -163,6 +163,7 @@ export class Leader {
     const refusal = this.#refusalOfWrites(now.monotonicMs);
     if (refusal === FROZEN || refusal === KEPT) return this.#refuseFrozen(refusal, request, now, done);
     if (refusal !== undefined) return done(refusal);
+    if (this.#isCopy) return done(failed('KEYSPACE_COPYING', COPYING));
     const keyText = toKeyText(request.key);
     const uncommitted = this.#uncommitted.size === 0 ? undefined : this.#uncommitted.get(keyText, request.hash);
     const timeMs = this.#state.clock.lead(now.monotonicMs, now.wallMs);
@@ -245,7 +246,7 @@ export class Leader {
    */
   readUnder(fence: Fence, request: Pick<WriteRequest, 'key' | 'hash'>, now: Moment, done: (outcome: FencedRead) => void): void {
     if (this.#handOver !== undefined) return done(failed('PARTITION_UNAVAILABLE', 'the leader is handing over'));
-    const refusal = this.#refusalOfWrites(now.monotonicMs) ?? this.#refusalOfFence(fence);
+    const refusal = this.#refusalOfWrites(now.monotonicMs) ?? (this.#isCopy ? failed('KEYSPACE_COPYING', COPYING) : this.#refusalOfFence(fence));
     if (refusal !== undefined) return done(refusal);
     const read = this.read(request.key, request.hash);
     const isUncommitted = read !== undefined && 'kind' in read;
@@ -253,6 +254,11 @@ export class Leader {
     // A copy: the store may move its memory before the answer.
     const entry = found && { ...found, value: Buffer.from(found.value) };
     this.#settleFence(request, fence, isUncommitted ? read.write : undefined, now, (failure) => done(failure ?? { kind: 'read', entry }));
+  }
+
+  /** Its own log says so, whatever is known here of the keyspace: a leader whose view is old writes nothing beside the source (R37). */
+  get #isCopy(): boolean {
+    return this.#state.copies.isOpen && !this.#hasEndedCopy;
   }
 
   #refusalOfFence(fence: Fence): FailedWrite | undefined {
@@ -385,13 +391,15 @@ export class Leader {
   /**
    * Takes what a partition of the source had for this copy, in order, and behind it the place that it brings it to (R37).
    * Values must not change afterwards. `done` is called once, perhaps before this returns: with undefined when all of it is
-   * committed. After a failure some of it may be there; what comes again from the place before makes it whole.
+   * committed. After a failure some of it may be there; what comes again from the place before makes it whole. `run`: the copy
+   * that it belongs to; what another one takes, by an older view, is refused.
    */
-  copy(changes: readonly CopiedChange[], position: CopyPosition, now: Moment, done: (failure: FailedWrite | undefined) => void): void {
+  copy(changes: readonly CopiedChange[], position: CopyPosition, now: Moment, done: (failure: FailedWrite | undefined) => void, run = 0): void {
     const refusal = this.#handOver === undefined ? this.#refusalOfWrites(now.monotonicMs) : failed('PARTITION_UNAVAILABLE', 'the leader is handing over');
     if (refusal !== undefined) return done(refusal);
-    if (this.#barrier !== undefined) return done(failed('PARTITION_UNAVAILABLE', 'the partition is held still for the cut of a backup'));
+    if (this.#barrier !== undefined) return done(failed('PARTITION_UNAVAILABLE', HELD_FOR_CUT));
     if (this.#hasEndedCopy || this.#state.copies.isEnded) return done(failed('PARTITION_UNAVAILABLE', 'the copy has taken the place of its source'));
+    if (this.#state.copies.run !== run) return done(failed('PARTITION_UNAVAILABLE', 'the partition is a copy of something else'));
     let failure: FailedWrite | undefined;
     const note = (outcome: WriteOutcome): void => {
       if (outcome.kind === 'failed') failure ??= outcome;
@@ -410,6 +418,22 @@ export class Leader {
   }
 
   /**
+   * From now on it is the copy `run`, with all that it has, and clients write no more (R37). `run` is above that of every copy
+   * before, and above the `fencesBelow` of each that ended. `done`: as of `copy`; at once where it is so already.
+   */
+  resumeCopy(run: number, now: Moment, done: (failure: FailedWrite | undefined) => void): void {
+    const { copies, log } = this.#state;
+    if (copies.run === run) return done(undefined);
+    const refusal = this.#handOver === undefined ? this.#refusalOfWrites(now.monotonicMs) : failed('PARTITION_UNAVAILABLE', 'the leader is handing over');
+    if (refusal !== undefined) return done(refusal);
+    if (this.#barrier !== undefined) return done(failed('PARTITION_UNAVAILABLE', HELD_FOR_CUT));
+    if (run <= copies.turnedAt) return done(failed('PARTITION_UNAVAILABLE', 'the copy is over'));
+    const appended = this.#append({ kind: 'copied', position: resumptionOfCopy(run, log.end.seq) }, now, undefined, []);
+    this.#hasEndedCopy = false;
+    this.#awaitUnchanging(appended, { keyText: '', hash: FIRST_HASH }, now, (committed) => done(committed ? undefined : lostOffice()));
+  }
+
+  /**
    * From now on nothing is taken from a source any more, and clients write: to be called before the first of them (R37). It
    * is an entry of the log, ahead of theirs:
    *
@@ -423,6 +447,8 @@ export class Leader {
    */
   endCopy({ fencesBelow, timeMs }: { readonly fencesBelow: number; readonly timeMs: number }, now: Moment): void {
     const { copies } = this.#state;
+    // One of an older view: it has become a copy again since.
+    if (fencesBelow <= copies.turnedAt) return;
     if (this.#hasEndedCopy || copies.isEnded || this.#handOver !== undefined || this.#refusalOfWrites(now.monotonicMs) !== undefined) return;
     this.#hasEndedCopy = true;
     this.#state.clock.follow(timeMs, now.monotonicMs);
@@ -652,7 +678,7 @@ export class Leader {
   #refusalOfTransfer(target: ReplicaId, nowMs: number): string | undefined {
     if (this.#hasLeft || this.#isClosing) return 'the leader has left its office';
     if (this.#handOver !== undefined) return 'another transfer is under way';
-    if (this.#barrier !== undefined) return 'the partition is held still for the cut of a backup';
+    if (this.#barrier !== undefined) return HELD_FOR_CUT;
     if (target === this.#state.identity.self.replica) return 'the target leads already';
     if (!hasReplica(this.record.record.inSync, target)) return 'the target is not in sync';
     const refusal = this.#refusalOfWrites(nowMs);
@@ -782,6 +808,8 @@ export class Leader {
   }
 }
 
+const COPYING = 'the partition is filled from its source and takes no other writes';
+const HELD_FOR_CUT = 'the partition is held still for the cut of a backup';
 const OVERDUE = 'it was not released in time';
 const NO_LEASE = 'the leader has no lease from every replica in sync';
 
@@ -795,7 +823,7 @@ const staleFence = (fence: Fence, later: number): FailedWrite => ({
 
 const NO_VICTIMS = { keys: [], bytes: 0 } as const;
 
-const failed = (reason: 'NOT_LEADER' | 'PARTITION_UNAVAILABLE' | 'NOT_ENOUGH_REPLICAS' | 'OVERLOADED' | 'MEMORY_EXHAUSTED', message: string): FailedWrite => ({
+const failed = (reason: 'KEYSPACE_COPYING' | 'NOT_LEADER' | 'PARTITION_UNAVAILABLE' | 'NOT_ENOUGH_REPLICAS' | 'OVERLOADED' | 'MEMORY_EXHAUSTED', message: string): FailedWrite => ({
   kind: 'failed',
   reason,
   message,

@@ -79,6 +79,18 @@ const copySchema: z.ZodType<CopyJob> = z.object({
   comparedEntries: count.optional(),
   bytes: count.optional(),
   entries: count.optional(),
+  isStandby: z.boolean().optional(),
+  promotion: z
+    .object({
+      atMs: ms,
+      missingKnown: count,
+      ageMs: ms,
+      unknown: count,
+      incomplete: count,
+      isFenced: z.boolean(),
+      places: z.array(z.object({ target: count, source: count, heldSeq: count, heldMs: ms, knownSeq: count.optional(), knownMs: ms.optional() })),
+    })
+    .optional(),
   sourceRemains: z.boolean().optional(),
 });
 

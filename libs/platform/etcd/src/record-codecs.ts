@@ -95,9 +95,10 @@ const keyspaceSchema: z.ZodType<KeyspaceSpec> = z
         traceparent: z.string().optional(),
         cluster: sourceCluster.optional(),
         firstGeneration: z.number().int().positive().optional(),
+        run: z.number().int().positive().optional(),
       })
       .optional(),
-    cutOver: z.object({ job: z.string().min(1), id: z.string().min(1), fencesBelow: z.number().int().nonnegative(), timeMs: z.number().nonnegative() }).optional(),
+    cutOver: z.object({ job: z.string().min(1), id: z.string().min(1), fencesBelow: z.number().int().nonnegative(), timeMs: z.number().nonnegative(), from: z.object({ cluster: z.string().min(1), keyspaceId: z.string().min(1) }).optional() }).optional(),
     aliases: z.array(z.string().min(1)).optional(),
     movedTo: z.string().min(1).optional(),
     freeze: z

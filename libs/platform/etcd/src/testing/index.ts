@@ -8,3 +8,4 @@ export type { ContractSubject } from './metadata-store-contract.ts';
 export { describeWith, itWith } from './outside-tools.ts';
 export { startEtcd, startEtcdCluster } from './start-etcd.ts';
 export type { TestEtcd } from './start-etcd.ts';
+export { sampleKeyspace, sampleNode, samplePartition } from './sample-records.ts';

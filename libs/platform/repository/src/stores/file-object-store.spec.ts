@@ -77,6 +77,22 @@ describe('FileObjectStore', () => {
     expect(await readdir(join(path, '.writing'))).toEqual(['new']);
   });
 
+  it('removes directories of archives with their last object, also while another process puts one there', async () => {
+    const path = await directory();
+    const [store, other] = [await openFileObjectStore(path), await openFileObjectStore(path)];
+    for (let round = 0; round < 50; round += 1) {
+      await Promise.all([store.put('archives/a/1', Buffer.from('v')), other.create('archives/a/2', Buffer.from('v'))]);
+      expect((await listAll(store)).map(({ key }) => key)).toEqual(['archives/a/1', 'archives/a/2']);
+      await store.delete('archives/a/1');
+      await Promise.all([store.delete('archives/a/2'), other.put('archives/a/3', Buffer.from('v'))]);
+      expect((await other.get('archives/a/3'))?.toString()).toBe('v');
+      await other.delete('archives/a/3');
+    }
+    await store.put('chunks/aa/1', Buffer.from('v'));
+    await store.delete('chunks/aa/1');
+    expect([await readdir(join(path, 'archives')), await readdir(join(path, 'chunks'))]).toEqual([[], ['aa']]);
+  });
+
   it('tells where a file stands in the place of its directory', async () => {
     const path = join(await directory(), 'file');
     await writeFile(path, 'x');

@@ -1,14 +1,18 @@
 // Objects as files of a directory. A file is written under another name, flushed, then given its own, and the directory is
 // flushed: without the last a new file may be gone after a power failure although its content was flushed.
 import { randomBytes } from 'node:crypto';
-import { constants, link, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { constants, link, mkdir, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { dirname, join, relative, resolve, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { AtollError } from '@atoll/core-errors';
+import { ARCHIVES_PREFIX, DOOMED_PREFIX } from '../repository-layout.ts';
 import { OBJECT_BYTES_MAX, checkObjectKey, type ObjectStore, type StoredObject } from '../object-store.ts';
 
 /** Files that are being written. No key begins with a dot. */
 const TEMPORARY = '.writing';
+/** Their directories go with the last object. */
+const EMPTIED: ReadonlySet<string> = new Set([ARCHIVES_PREFIX, DOOMED_PREFIX]);
+const PLACE_ATTEMPTS_MAX = 5;
 /** Left by a process that died; one that still writes has long been done. */
 const TEMPORARY_AGE_MS_MAX = 24 * 3600 * 1000;
 
@@ -62,10 +66,11 @@ class FileObjectStore implements ObjectStore {
     await this.#writing(key, () =>
       this.#withTemporary(body, async (temporary) => {
         const path = this.#pathOf(key);
-        await this.#makeDirectory(dirname(path));
-        await this.#operations.before('rename', path);
-        await rename(temporary, path);
-        await this.#syncDirectory(dirname(path));
+        await this.#placing(path, async () => {
+          await this.#operations.before('rename', path);
+          await rename(temporary, path);
+          await this.#syncDirectory(dirname(path));
+        });
       }),
     );
   }
@@ -75,16 +80,17 @@ class FileObjectStore implements ObjectStore {
     return this.#writing(key, () =>
       this.#withTemporary(body, async (temporary) => {
         const path = this.#pathOf(key);
-        await this.#makeDirectory(dirname(path));
-        try {
-          await this.#operations.before('link', path);
-          await link(temporary, path);
-        } catch (error) {
-          if (codeOf(error) !== 'EEXIST') throw error;
-          return (await this.get(key))?.equals(body) ?? false;
-        }
-        await this.#syncDirectory(dirname(path));
-        return true;
+        return this.#placing(path, async () => {
+          try {
+            await this.#operations.before('link', path);
+            await link(temporary, path);
+          } catch (error) {
+            if (codeOf(error) !== 'EEXIST') throw error;
+            return (await this.get(key))?.equals(body) ?? false;
+          }
+          await this.#syncDirectory(dirname(path));
+          return true;
+        });
       }),
     );
   }
@@ -128,6 +134,7 @@ class FileObjectStore implements ObjectStore {
         throw error;
       }
       await this.#syncDirectory(dirname(path));
+      await this.#removeEmpty(dirname(path));
     });
   }
 
@@ -201,6 +208,27 @@ class FileObjectStore implements ObjectStore {
   }
 
   /** Each directory on the way is flushed into the one above it. */
+  /** Whoever removes the last object of a directory may remove the directory before one is placed there. */
+  async #placing<T>(path: string, place: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt += 1) {
+      await this.#makeDirectory(dirname(path));
+      try {
+        return await place();
+      } catch (error) {
+        if (codeOf(error) !== 'ENOENT' || attempt === PLACE_ATTEMPTS_MAX) throw error;
+        this.#directories.delete(dirname(path));
+      }
+    }
+  }
+
+  /** Archives of log come and go by the thousand, each with directories of its own. */
+  async #removeEmpty(path: string): Promise<void> {
+    const [top, name, ...deeper] = relative(this.#root, path).split(sep);
+    if (name === undefined || deeper.length > 0 || !EMPTIED.has(`${top}/`)) return;
+    this.#directories.delete(path);
+    await rmdir(path).catch(() => undefined);
+  }
+
   async #makeDirectory(path: string): Promise<void> {
     if (this.#directories.has(path)) return;
     const first = await mkdir(path, { recursive: true });

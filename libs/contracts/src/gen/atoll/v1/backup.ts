@@ -635,6 +635,27 @@ export interface CollectGarbageResponse {
   job: BackupJob | undefined;
 }
 
+export interface GetLogArchivingRequest {
+}
+
+export interface GetLogArchivingResponse {
+  on: boolean;
+  onDuty: boolean;
+  keyspaces: KeyspaceLogArchiving[];
+  /** So often log was dropped by the nodes before it was archived, since this service is on duty. */
+  gaps: number;
+  /** Why logs are not archived at the moment; empty: they are. */
+  problem: string;
+}
+
+export interface KeyspaceLogArchiving {
+  keyspace: string;
+  /** What was acknowledged before is restored whatever is lost now. Milliseconds since the Unix epoch; 0: not all of it is in a backup. */
+  recoveryPointMs: number;
+  /** Partitions whose log goes on from no backup: a restore to a moment needs a newer one. */
+  detachedPartitions: number;
+}
+
 export interface DrillBackupRequest {
   /** As in CreateBackupRequest. */
   id: string;
@@ -4901,6 +4922,309 @@ export const CollectGarbageResponse: MessageFns<CollectGarbageResponse> = {
   },
 };
 
+function createBaseGetLogArchivingRequest(): GetLogArchivingRequest {
+  return {};
+}
+
+export const GetLogArchivingRequest: MessageFns<GetLogArchivingRequest> = {
+  encode(_: GetLogArchivingRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetLogArchivingRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetLogArchivingRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): GetLogArchivingRequest {
+    return {};
+  },
+
+  toJSON(_: GetLogArchivingRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetLogArchivingRequest>): GetLogArchivingRequest {
+    return GetLogArchivingRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<GetLogArchivingRequest>): GetLogArchivingRequest {
+    const message = createBaseGetLogArchivingRequest();
+    return message;
+  },
+};
+
+function createBaseGetLogArchivingResponse(): GetLogArchivingResponse {
+  return { on: false, onDuty: false, keyspaces: [], gaps: 0, problem: "" };
+}
+
+export const GetLogArchivingResponse: MessageFns<GetLogArchivingResponse> = {
+  encode(message: GetLogArchivingResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.on !== false) {
+      writer.uint32(8).bool(message.on);
+    }
+    if (message.onDuty !== false) {
+      writer.uint32(16).bool(message.onDuty);
+    }
+    for (const v of message.keyspaces) {
+      KeyspaceLogArchiving.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.gaps !== 0) {
+      writer.uint32(32).uint32(message.gaps);
+    }
+    if (message.problem !== "") {
+      writer.uint32(42).string(message.problem);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetLogArchivingResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetLogArchivingResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.on = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.onDuty = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keyspaces.push(KeyspaceLogArchiving.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.gaps = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetLogArchivingResponse {
+    return {
+      on: isSet(object.on) ? globalThis.Boolean(object.on) : false,
+      onDuty: isSet(object.onDuty)
+        ? globalThis.Boolean(object.onDuty)
+        : isSet(object.on_duty)
+        ? globalThis.Boolean(object.on_duty)
+        : false,
+      keyspaces: globalThis.Array.isArray(object?.keyspaces)
+        ? object.keyspaces.map((e: any) => KeyspaceLogArchiving.fromJSON(e))
+        : [],
+      gaps: isSet(object.gaps) ? globalThis.Number(object.gaps) : 0,
+      problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
+    };
+  },
+
+  toJSON(message: GetLogArchivingResponse): unknown {
+    const obj: any = {};
+    if (message.on !== false) {
+      obj.on = message.on;
+    }
+    if (message.onDuty !== false) {
+      obj.onDuty = message.onDuty;
+    }
+    if (message.keyspaces?.length) {
+      obj.keyspaces = message.keyspaces.map((e) => KeyspaceLogArchiving.toJSON(e));
+    }
+    if (message.gaps !== 0) {
+      obj.gaps = Math.round(message.gaps);
+    }
+    if (message.problem !== "") {
+      obj.problem = message.problem;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetLogArchivingResponse>): GetLogArchivingResponse {
+    return GetLogArchivingResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetLogArchivingResponse>): GetLogArchivingResponse {
+    const message = createBaseGetLogArchivingResponse();
+    message.on = object.on ?? false;
+    message.onDuty = object.onDuty ?? false;
+    message.keyspaces = object.keyspaces?.map((e) => KeyspaceLogArchiving.fromPartial(e)) || [];
+    message.gaps = object.gaps ?? 0;
+    message.problem = object.problem ?? "";
+    return message;
+  },
+};
+
+function createBaseKeyspaceLogArchiving(): KeyspaceLogArchiving {
+  return { keyspace: "", recoveryPointMs: 0, detachedPartitions: 0 };
+}
+
+export const KeyspaceLogArchiving: MessageFns<KeyspaceLogArchiving> = {
+  encode(message: KeyspaceLogArchiving, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.keyspace !== "") {
+      writer.uint32(10).string(message.keyspace);
+    }
+    if (message.recoveryPointMs !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.recoveryPointMs)) !== BigInt(message.recoveryPointMs)) {
+        throw new globalThis.Error("value provided for field BigInt(message.recoveryPointMs) of type uint64 too large");
+      }
+      writer.uint32(16).uint64(BigInt(message.recoveryPointMs));
+    }
+    if (message.detachedPartitions !== 0) {
+      writer.uint32(24).uint32(message.detachedPartitions);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KeyspaceLogArchiving {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKeyspaceLogArchiving();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.recoveryPointMs = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.detachedPartitions = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): KeyspaceLogArchiving {
+    return {
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      recoveryPointMs: isSet(object.recoveryPointMs)
+        ? globalThis.Number(object.recoveryPointMs)
+        : isSet(object.recovery_point_ms)
+        ? globalThis.Number(object.recovery_point_ms)
+        : 0,
+      detachedPartitions: isSet(object.detachedPartitions)
+        ? globalThis.Number(object.detachedPartitions)
+        : isSet(object.detached_partitions)
+        ? globalThis.Number(object.detached_partitions)
+        : 0,
+    };
+  },
+
+  toJSON(message: KeyspaceLogArchiving): unknown {
+    const obj: any = {};
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.recoveryPointMs !== 0) {
+      obj.recoveryPointMs = globalThis.Number(message.recoveryPointMs);
+    }
+    if (message.detachedPartitions !== 0) {
+      obj.detachedPartitions = Math.round(message.detachedPartitions);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<KeyspaceLogArchiving>): KeyspaceLogArchiving {
+    return KeyspaceLogArchiving.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KeyspaceLogArchiving>): KeyspaceLogArchiving {
+    const message = createBaseKeyspaceLogArchiving();
+    message.keyspace = object.keyspace ?? "";
+    message.recoveryPointMs = object.recoveryPointMs ?? 0;
+    message.detachedPartitions = object.detachedPartitions ?? 0;
+    return message;
+  },
+};
+
 function createBaseDrillBackupRequest(): DrillBackupRequest {
   return { id: "", archive: "", keyspaces: [], replicationFactor: 0, bytesPerSecond: 0 };
 }
@@ -6393,6 +6717,18 @@ export const BackupService = {
       Buffer.from(DeleteBackupScheduleResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DeleteBackupScheduleResponse => DeleteBackupScheduleResponse.decode(value),
   },
+  /** How far the archiving of logs is (BACKUP_LOG_ARCHIVING). The service on duty knows; the others say that they are not. */
+  getLogArchiving: {
+    path: "/atoll.v1.Backup/GetLogArchiving" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetLogArchivingRequest): Buffer =>
+      Buffer.from(GetLogArchivingRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetLogArchivingRequest => GetLogArchivingRequest.decode(value),
+    responseSerialize: (value: GetLogArchivingResponse): Buffer =>
+      Buffer.from(GetLogArchivingResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetLogArchivingResponse => GetLogArchivingResponse.decode(value),
+  },
 } as const;
 
 export interface BackupServer extends UntypedServiceImplementation {
@@ -6436,6 +6772,8 @@ export interface BackupServer extends UntypedServiceImplementation {
   listBackupSchedules: handleUnaryCall<ListBackupSchedulesRequest, ListBackupSchedulesResponse>;
   /** Its archives stay. */
   deleteBackupSchedule: handleUnaryCall<DeleteBackupScheduleRequest, DeleteBackupScheduleResponse>;
+  /** How far the archiving of logs is (BACKUP_LOG_ARCHIVING). The service on duty knows; the others say that they are not. */
+  getLogArchiving: handleUnaryCall<GetLogArchivingRequest, GetLogArchivingResponse>;
 }
 
 export interface BackupClient extends Client {
@@ -6696,6 +7034,22 @@ export interface BackupClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DeleteBackupScheduleResponse) => void,
+  ): ClientUnaryCall;
+  /** How far the archiving of logs is (BACKUP_LOG_ARCHIVING). The service on duty knows; the others say that they are not. */
+  getLogArchiving(
+    request: GetLogArchivingRequest,
+    callback: (error: ServiceError | null, response: GetLogArchivingResponse) => void,
+  ): ClientUnaryCall;
+  getLogArchiving(
+    request: GetLogArchivingRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetLogArchivingResponse) => void,
+  ): ClientUnaryCall;
+  getLogArchiving(
+    request: GetLogArchivingRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetLogArchivingResponse) => void,
   ): ClientUnaryCall;
 }
 

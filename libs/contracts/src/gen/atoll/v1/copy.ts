@@ -27,6 +27,8 @@ export const CopyPhase = {
   COPY_PHASE_COPYING: 2,
   /** COPY_PHASE_FOLLOWING - All keys are there; the change log is followed. */
   COPY_PHASE_FOLLOWING: 3,
+  /** COPY_PHASE_COMPARING - As COPYING, of a keyspace that had data before: only sub-ranges that differ are copied. */
+  COPY_PHASE_COMPARING: 4,
 } as const;
 
 export type CopyPhase = typeof CopyPhase[keyof typeof CopyPhase];
@@ -36,6 +38,7 @@ export namespace CopyPhase {
   export type COPY_PHASE_EMPTYING = typeof CopyPhase.COPY_PHASE_EMPTYING;
   export type COPY_PHASE_COPYING = typeof CopyPhase.COPY_PHASE_COPYING;
   export type COPY_PHASE_FOLLOWING = typeof CopyPhase.COPY_PHASE_FOLLOWING;
+  export type COPY_PHASE_COMPARING = typeof CopyPhase.COPY_PHASE_COMPARING;
 }
 
 export function copyPhaseFromJSON(object: any): CopyPhase {
@@ -52,6 +55,9 @@ export function copyPhaseFromJSON(object: any): CopyPhase {
     case 3:
     case "COPY_PHASE_FOLLOWING":
       return CopyPhase.COPY_PHASE_FOLLOWING;
+    case 4:
+    case "COPY_PHASE_COMPARING":
+      return CopyPhase.COPY_PHASE_COMPARING;
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum CopyPhase");
   }
@@ -67,9 +73,36 @@ export function copyPhaseToJSON(object: CopyPhase): string {
       return "COPY_PHASE_COPYING";
     case CopyPhase.COPY_PHASE_FOLLOWING:
       return "COPY_PHASE_FOLLOWING";
+    case CopyPhase.COPY_PHASE_COMPARING:
+      return "COPY_PHASE_COMPARING";
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum CopyPhase");
   }
+}
+
+export interface ListSourcesRequest {
+}
+
+export interface ListSourcesResponse {
+  /** Of the cluster that the router belongs to. */
+  clusterId: string;
+  /** Names, in order; those that are copies themselves, or were moved to another cluster, are left out. */
+  keyspaces: string[];
+}
+
+export interface FenceSourceRequest {
+  /** Of the source. */
+  clusterId: string;
+  keyspace: string;
+  keyspaceId: string;
+  /** The cluster that serves it, and the keyspace there. */
+  toClusterId: string;
+  toKeyspace: string;
+}
+
+export interface FenceSourceResponse {
+  /** Every leader has confirmed that it takes no writes. Otherwise each does so as soon as it hears of it. */
+  confirmed: boolean;
 }
 
 export interface DescribeSourceRequest {
@@ -129,6 +162,31 @@ export interface FollowSourceRequest {
   /** Only keys whose tokens lie in [token_from, token_to) are sent; 0 for token_to is the end of all tokens. */
   tokenFrom: bigint;
   tokenTo: bigint;
+  /** What the copy holds of the keys behind `next`: only sub-ranges that differ are sent. Absent: all are. */
+  held:
+    | HeldDigests
+    | undefined;
+  /** The copy's cluster and keyspace: where that was the source of this keyspace before, `former` is told. */
+  targetClusterId: string;
+  targetKeyspaceId: string;
+}
+
+/** Digests of equal parts of the key hashes, as CopyCheck counts them. */
+export interface HeldDigests {
+  /** There are 2^bits parts, 0 to 16. */
+  bits: number;
+  /** Entries that expire up to then are left out, in milliseconds since the Unix epoch. */
+  expiringByMs: number;
+  /** Of each part 12 bytes, little-endian: entries, sum_high, sum_low. */
+  digests: Buffer;
+}
+
+/** [from, to) of the key hashes, to the end without `to`. */
+export interface HashRange {
+  fromHigh: number;
+  fromLow: number;
+  toHigh?: number | undefined;
+  toLow?: number | undefined;
 }
 
 export interface FollowSourceResponse {
@@ -159,6 +217,17 @@ export interface FollowSourceResponse {
     | undefined;
   /** Keys and values among the changes that are there as the copy of a sub-range, not since they were changed. */
   sliceBytes: number;
+  /**
+   * Where `held` was given: so many of `changes` come from the log, and those behind them are all that there is in `replaced`.
+   * What else the copy holds of these sub-ranges is to be removed.
+   */
+  logChanges?: number | undefined;
+  replaced: HashRange[];
+  /**
+   * Where the copy was the source of this keyspace before: up to there in the log of the copy's partition everything was here
+   * when that ended. What it has behind it was never replicated.
+   */
+  former: CopyOrigin | undefined;
 }
 
 /** A sub-range of key hashes, of the keys that belong to the copy's partition. */
@@ -227,7 +296,13 @@ export interface CopyStatus {
     | CopyProof
     | undefined;
   /** With what is committed here the copy is as its source was there; absent before the first word. */
-  origin: CopyOrigin | undefined;
+  origin:
+    | CopyOrigin
+    | undefined;
+  /** The source's time at `origin`, in milliseconds since the Unix epoch; 0 before the first word. */
+  stampMs: number;
+  /** The source's time when it was last heard of in this office; absent before. */
+  headStampMs?: number | undefined;
 }
 
 export interface HoldSourceRequest {
@@ -307,6 +382,365 @@ export interface CopyProof {
   /** Where the comparison ended, in the source's log. */
   origin: CopyOrigin | undefined;
 }
+
+function createBaseListSourcesRequest(): ListSourcesRequest {
+  return {};
+}
+
+export const ListSourcesRequest: MessageFns<ListSourcesRequest> = {
+  encode(_: ListSourcesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListSourcesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListSourcesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(_: any): ListSourcesRequest {
+    return {};
+  },
+
+  toJSON(_: ListSourcesRequest): unknown {
+    const obj: any = {};
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListSourcesRequest>): ListSourcesRequest {
+    return ListSourcesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<ListSourcesRequest>): ListSourcesRequest {
+    const message = createBaseListSourcesRequest();
+    return message;
+  },
+};
+
+function createBaseListSourcesResponse(): ListSourcesResponse {
+  return { clusterId: "", keyspaces: [] };
+}
+
+export const ListSourcesResponse: MessageFns<ListSourcesResponse> = {
+  encode(message: ListSourcesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clusterId !== "") {
+      writer.uint32(10).string(message.clusterId);
+    }
+    for (const v of message.keyspaces) {
+      writer.uint32(18).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListSourcesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListSourcesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clusterId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.keyspaces.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ListSourcesResponse {
+    return {
+      clusterId: isSet(object.clusterId)
+        ? globalThis.String(object.clusterId)
+        : isSet(object.cluster_id)
+        ? globalThis.String(object.cluster_id)
+        : "",
+      keyspaces: globalThis.Array.isArray(object?.keyspaces)
+        ? object.keyspaces.map((e: any) => globalThis.String(e))
+        : [],
+    };
+  },
+
+  toJSON(message: ListSourcesResponse): unknown {
+    const obj: any = {};
+    if (message.clusterId !== "") {
+      obj.clusterId = message.clusterId;
+    }
+    if (message.keyspaces?.length) {
+      obj.keyspaces = message.keyspaces;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ListSourcesResponse>): ListSourcesResponse {
+    return ListSourcesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListSourcesResponse>): ListSourcesResponse {
+    const message = createBaseListSourcesResponse();
+    message.clusterId = object.clusterId ?? "";
+    message.keyspaces = object.keyspaces?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseFenceSourceRequest(): FenceSourceRequest {
+  return { clusterId: "", keyspace: "", keyspaceId: "", toClusterId: "", toKeyspace: "" };
+}
+
+export const FenceSourceRequest: MessageFns<FenceSourceRequest> = {
+  encode(message: FenceSourceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clusterId !== "") {
+      writer.uint32(10).string(message.clusterId);
+    }
+    if (message.keyspace !== "") {
+      writer.uint32(18).string(message.keyspace);
+    }
+    if (message.keyspaceId !== "") {
+      writer.uint32(26).string(message.keyspaceId);
+    }
+    if (message.toClusterId !== "") {
+      writer.uint32(34).string(message.toClusterId);
+    }
+    if (message.toKeyspace !== "") {
+      writer.uint32(42).string(message.toKeyspace);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FenceSourceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFenceSourceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clusterId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.keyspaceId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.toClusterId = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.toKeyspace = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FenceSourceRequest {
+    return {
+      clusterId: isSet(object.clusterId)
+        ? globalThis.String(object.clusterId)
+        : isSet(object.cluster_id)
+        ? globalThis.String(object.cluster_id)
+        : "",
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      keyspaceId: isSet(object.keyspaceId)
+        ? globalThis.String(object.keyspaceId)
+        : isSet(object.keyspace_id)
+        ? globalThis.String(object.keyspace_id)
+        : "",
+      toClusterId: isSet(object.toClusterId)
+        ? globalThis.String(object.toClusterId)
+        : isSet(object.to_cluster_id)
+        ? globalThis.String(object.to_cluster_id)
+        : "",
+      toKeyspace: isSet(object.toKeyspace)
+        ? globalThis.String(object.toKeyspace)
+        : isSet(object.to_keyspace)
+        ? globalThis.String(object.to_keyspace)
+        : "",
+    };
+  },
+
+  toJSON(message: FenceSourceRequest): unknown {
+    const obj: any = {};
+    if (message.clusterId !== "") {
+      obj.clusterId = message.clusterId;
+    }
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.keyspaceId !== "") {
+      obj.keyspaceId = message.keyspaceId;
+    }
+    if (message.toClusterId !== "") {
+      obj.toClusterId = message.toClusterId;
+    }
+    if (message.toKeyspace !== "") {
+      obj.toKeyspace = message.toKeyspace;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<FenceSourceRequest>): FenceSourceRequest {
+    return FenceSourceRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FenceSourceRequest>): FenceSourceRequest {
+    const message = createBaseFenceSourceRequest();
+    message.clusterId = object.clusterId ?? "";
+    message.keyspace = object.keyspace ?? "";
+    message.keyspaceId = object.keyspaceId ?? "";
+    message.toClusterId = object.toClusterId ?? "";
+    message.toKeyspace = object.toKeyspace ?? "";
+    return message;
+  },
+};
+
+function createBaseFenceSourceResponse(): FenceSourceResponse {
+  return { confirmed: false };
+}
+
+export const FenceSourceResponse: MessageFns<FenceSourceResponse> = {
+  encode(message: FenceSourceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.confirmed !== false) {
+      writer.uint32(8).bool(message.confirmed);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FenceSourceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFenceSourceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.confirmed = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FenceSourceResponse {
+    return { confirmed: isSet(object.confirmed) ? globalThis.Boolean(object.confirmed) : false };
+  },
+
+  toJSON(message: FenceSourceResponse): unknown {
+    const obj: any = {};
+    if (message.confirmed !== false) {
+      obj.confirmed = message.confirmed;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<FenceSourceResponse>): FenceSourceResponse {
+    return FenceSourceResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FenceSourceResponse>): FenceSourceResponse {
+    const message = createBaseFenceSourceResponse();
+    message.confirmed = object.confirmed ?? false;
+    return message;
+  },
+};
 
 function createBaseDescribeSourceRequest(): DescribeSourceRequest {
   return { keyspace: "" };
@@ -763,6 +1197,9 @@ function createBaseFollowSourceRequest(): FollowSourceRequest {
     nextLow: undefined,
     tokenFrom: 0n,
     tokenTo: 0n,
+    held: undefined,
+    targetClusterId: "",
+    targetKeyspaceId: "",
   };
 }
 
@@ -806,6 +1243,15 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
         throw new globalThis.Error("value provided for field message.tokenTo of type fixed64 too large");
       }
       writer.uint32(89).fixed64(message.tokenTo);
+    }
+    if (message.held !== undefined) {
+      HeldDigests.encode(message.held, writer.uint32(98).fork()).join();
+    }
+    if (message.targetClusterId !== "") {
+      writer.uint32(106).string(message.targetClusterId);
+    }
+    if (message.targetKeyspaceId !== "") {
+      writer.uint32(114).string(message.targetKeyspaceId);
     }
     return writer;
   },
@@ -911,6 +1357,30 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
             message.tokenTo = reader.fixed64() as bigint;
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.held = HeldDigests.decode(reader, reader.uint32());
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.targetClusterId = reader.string();
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.targetKeyspaceId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -964,6 +1434,17 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
         ? BigInt(object.token_from)
         : 0n,
       tokenTo: isSet(object.tokenTo) ? BigInt(object.tokenTo) : isSet(object.token_to) ? BigInt(object.token_to) : 0n,
+      held: isSet(object.held) ? HeldDigests.fromJSON(object.held) : undefined,
+      targetClusterId: isSet(object.targetClusterId)
+        ? globalThis.String(object.targetClusterId)
+        : isSet(object.target_cluster_id)
+        ? globalThis.String(object.target_cluster_id)
+        : "",
+      targetKeyspaceId: isSet(object.targetKeyspaceId)
+        ? globalThis.String(object.targetKeyspaceId)
+        : isSet(object.target_keyspace_id)
+        ? globalThis.String(object.target_keyspace_id)
+        : "",
     };
   },
 
@@ -1002,6 +1483,15 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
     if (message.tokenTo !== 0n) {
       obj.tokenTo = message.tokenTo.toString();
     }
+    if (message.held !== undefined) {
+      obj.held = HeldDigests.toJSON(message.held);
+    }
+    if (message.targetClusterId !== "") {
+      obj.targetClusterId = message.targetClusterId;
+    }
+    if (message.targetKeyspaceId !== "") {
+      obj.targetKeyspaceId = message.targetKeyspaceId;
+    }
     return obj;
   },
 
@@ -1023,6 +1513,249 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
     message.nextLow = object.nextLow ?? undefined;
     message.tokenFrom = (object.tokenFrom !== undefined && object.tokenFrom !== null) ? BigInt(object.tokenFrom) : 0n;
     message.tokenTo = (object.tokenTo !== undefined && object.tokenTo !== null) ? BigInt(object.tokenTo) : 0n;
+    message.held = (object.held !== undefined && object.held !== null)
+      ? HeldDigests.fromPartial(object.held)
+      : undefined;
+    message.targetClusterId = object.targetClusterId ?? "";
+    message.targetKeyspaceId = object.targetKeyspaceId ?? "";
+    return message;
+  },
+};
+
+function createBaseHeldDigests(): HeldDigests {
+  return { bits: 0, expiringByMs: 0, digests: Buffer.alloc(0) };
+}
+
+export const HeldDigests: MessageFns<HeldDigests> = {
+  encode(message: HeldDigests, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.bits !== 0) {
+      writer.uint32(8).uint32(message.bits);
+    }
+    if (message.expiringByMs !== 0) {
+      writer.uint32(17).double(message.expiringByMs);
+    }
+    if (message.digests.length !== 0) {
+      writer.uint32(26).bytes(message.digests);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HeldDigests {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHeldDigests();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.bits = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.expiringByMs = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.digests = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): HeldDigests {
+    return {
+      bits: isSet(object.bits) ? globalThis.Number(object.bits) : 0,
+      expiringByMs: isSet(object.expiringByMs)
+        ? globalThis.Number(object.expiringByMs)
+        : isSet(object.expiring_by_ms)
+        ? globalThis.Number(object.expiring_by_ms)
+        : 0,
+      digests: isSet(object.digests) ? Buffer.from(bytesFromBase64(object.digests)) : Buffer.alloc(0),
+    };
+  },
+
+  toJSON(message: HeldDigests): unknown {
+    const obj: any = {};
+    if (message.bits !== 0) {
+      obj.bits = Math.round(message.bits);
+    }
+    if (message.expiringByMs !== 0) {
+      obj.expiringByMs = floatToJson(message.expiringByMs);
+    }
+    if (message.digests.length !== 0) {
+      obj.digests = base64FromBytes(message.digests);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<HeldDigests>): HeldDigests {
+    return HeldDigests.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HeldDigests>): HeldDigests {
+    const message = createBaseHeldDigests();
+    message.bits = object.bits ?? 0;
+    message.expiringByMs = object.expiringByMs ?? 0;
+    message.digests = object.digests ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseHashRange(): HashRange {
+  return { fromHigh: 0, fromLow: 0, toHigh: undefined, toLow: undefined };
+}
+
+export const HashRange: MessageFns<HashRange> = {
+  encode(message: HashRange, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.fromHigh !== 0) {
+      writer.uint32(8).uint32(message.fromHigh);
+    }
+    if (message.fromLow !== 0) {
+      writer.uint32(16).uint32(message.fromLow);
+    }
+    if (message.toHigh !== undefined) {
+      writer.uint32(24).uint32(message.toHigh);
+    }
+    if (message.toLow !== undefined) {
+      writer.uint32(32).uint32(message.toLow);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HashRange {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHashRange();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.fromHigh = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.fromLow = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.toHigh = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.toLow = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): HashRange {
+    return {
+      fromHigh: isSet(object.fromHigh)
+        ? globalThis.Number(object.fromHigh)
+        : isSet(object.from_high)
+        ? globalThis.Number(object.from_high)
+        : 0,
+      fromLow: isSet(object.fromLow)
+        ? globalThis.Number(object.fromLow)
+        : isSet(object.from_low)
+        ? globalThis.Number(object.from_low)
+        : 0,
+      toHigh: isSet(object.toHigh)
+        ? globalThis.Number(object.toHigh)
+        : isSet(object.to_high)
+        ? globalThis.Number(object.to_high)
+        : undefined,
+      toLow: isSet(object.toLow)
+        ? globalThis.Number(object.toLow)
+        : isSet(object.to_low)
+        ? globalThis.Number(object.to_low)
+        : undefined,
+    };
+  },
+
+  toJSON(message: HashRange): unknown {
+    const obj: any = {};
+    if (message.fromHigh !== 0) {
+      obj.fromHigh = Math.round(message.fromHigh);
+    }
+    if (message.fromLow !== 0) {
+      obj.fromLow = Math.round(message.fromLow);
+    }
+    if (message.toHigh !== undefined) {
+      obj.toHigh = Math.round(message.toHigh);
+    }
+    if (message.toLow !== undefined) {
+      obj.toLow = Math.round(message.toLow);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<HashRange>): HashRange {
+    return HashRange.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HashRange>): HashRange {
+    const message = createBaseHashRange();
+    message.fromHigh = object.fromHigh ?? 0;
+    message.fromLow = object.fromLow ?? 0;
+    message.toHigh = object.toHigh ?? undefined;
+    message.toLow = object.toLow ?? undefined;
     return message;
   },
 };
@@ -1039,6 +1772,9 @@ function createBaseFollowSourceResponse(): FollowSourceResponse {
     restart: "",
     check: undefined,
     sliceBytes: 0,
+    logChanges: undefined,
+    replaced: [],
+    former: undefined,
   };
 }
 
@@ -1079,6 +1815,15 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
         throw new globalThis.Error("value provided for field BigInt(message.sliceBytes) of type uint64 too large");
       }
       writer.uint32(80).uint64(BigInt(message.sliceBytes));
+    }
+    if (message.logChanges !== undefined) {
+      writer.uint32(88).uint32(message.logChanges);
+    }
+    for (const v of message.replaced) {
+      HashRange.encode(v!, writer.uint32(98).fork()).join();
+    }
+    if (message.former !== undefined) {
+      CopyOrigin.encode(message.former, writer.uint32(106).fork()).join();
     }
     return writer;
   },
@@ -1176,6 +1921,30 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
             message.sliceBytes = longToNumber(reader.uint64());
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.logChanges = reader.uint32();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.replaced.push(HashRange.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.former = CopyOrigin.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1224,6 +1993,15 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
         : isSet(object.slice_bytes)
         ? globalThis.Number(object.slice_bytes)
         : 0,
+      logChanges: isSet(object.logChanges)
+        ? globalThis.Number(object.logChanges)
+        : isSet(object.log_changes)
+        ? globalThis.Number(object.log_changes)
+        : undefined,
+      replaced: globalThis.Array.isArray(object?.replaced)
+        ? object.replaced.map((e: any) => HashRange.fromJSON(e))
+        : [],
+      former: isSet(object.former) ? CopyOrigin.fromJSON(object.former) : undefined,
     };
   },
 
@@ -1259,6 +2037,15 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
     if (message.sliceBytes !== 0) {
       obj.sliceBytes = globalThis.Number(message.sliceBytes);
     }
+    if (message.logChanges !== undefined) {
+      obj.logChanges = Math.round(message.logChanges);
+    }
+    if (message.replaced?.length) {
+      obj.replaced = message.replaced.map((e) => HashRange.toJSON(e));
+    }
+    if (message.former !== undefined) {
+      obj.former = CopyOrigin.toJSON(message.former);
+    }
     return obj;
   },
 
@@ -1281,6 +2068,11 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
       ? CopyCheck.fromPartial(object.check)
       : undefined;
     message.sliceBytes = object.sliceBytes ?? 0;
+    message.logChanges = object.logChanges ?? undefined;
+    message.replaced = object.replaced?.map((e) => HashRange.fromPartial(e)) || [];
+    message.former = (object.former !== undefined && object.former !== null)
+      ? CopyOrigin.fromPartial(object.former)
+      : undefined;
     return message;
   },
 };
@@ -1767,6 +2559,8 @@ function createBaseCopyStatus(): CopyStatus {
     problem: "",
     proof: undefined,
     origin: undefined,
+    stampMs: 0,
+    headStampMs: undefined,
   };
 }
 
@@ -1819,6 +2613,12 @@ export const CopyStatus: MessageFns<CopyStatus> = {
     }
     if (message.origin !== undefined) {
       CopyOrigin.encode(message.origin, writer.uint32(114).fork()).join();
+    }
+    if (message.stampMs !== 0) {
+      writer.uint32(121).double(message.stampMs);
+    }
+    if (message.headStampMs !== undefined) {
+      writer.uint32(129).double(message.headStampMs);
     }
     return writer;
   },
@@ -1948,6 +2748,22 @@ export const CopyStatus: MessageFns<CopyStatus> = {
             message.origin = CopyOrigin.decode(reader, reader.uint32());
             continue;
           }
+          case 15: {
+            if (tag !== 121) {
+              break;
+            }
+
+            message.stampMs = reader.double();
+            continue;
+          }
+          case 16: {
+            if (tag !== 129) {
+              break;
+            }
+
+            message.headStampMs = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1992,6 +2808,16 @@ export const CopyStatus: MessageFns<CopyStatus> = {
       problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
       proof: isSet(object.proof) ? CopyProof.fromJSON(object.proof) : undefined,
       origin: isSet(object.origin) ? CopyOrigin.fromJSON(object.origin) : undefined,
+      stampMs: isSet(object.stampMs)
+        ? globalThis.Number(object.stampMs)
+        : isSet(object.stamp_ms)
+        ? globalThis.Number(object.stamp_ms)
+        : 0,
+      headStampMs: isSet(object.headStampMs)
+        ? globalThis.Number(object.headStampMs)
+        : isSet(object.head_stamp_ms)
+        ? globalThis.Number(object.head_stamp_ms)
+        : undefined,
     };
   },
 
@@ -2039,6 +2865,12 @@ export const CopyStatus: MessageFns<CopyStatus> = {
     if (message.origin !== undefined) {
       obj.origin = CopyOrigin.toJSON(message.origin);
     }
+    if (message.stampMs !== 0) {
+      obj.stampMs = floatToJson(message.stampMs);
+    }
+    if (message.headStampMs !== undefined) {
+      obj.headStampMs = floatToJson(message.headStampMs);
+    }
     return obj;
   },
 
@@ -2065,6 +2897,8 @@ export const CopyStatus: MessageFns<CopyStatus> = {
     message.origin = (object.origin !== undefined && object.origin !== null)
       ? CopyOrigin.fromPartial(object.origin)
       : undefined;
+    message.stampMs = object.stampMs ?? 0;
+    message.headStampMs = object.headStampMs ?? undefined;
     return message;
   },
 };
@@ -3155,6 +3989,30 @@ export const CopyService = {
       Buffer.from(ConfirmFreezeResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ConfirmFreezeResponse => ConfirmFreezeResponse.decode(value),
   },
+  /** The keyspaces that another cluster may copy. Served by routers that offer them. */
+  listSources: {
+    path: "/atoll.v1.Copy/ListSources" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListSourcesRequest): Buffer => Buffer.from(ListSourcesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListSourcesRequest => ListSourcesRequest.decode(value),
+    responseSerialize: (value: ListSourcesResponse): Buffer => Buffer.from(ListSourcesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListSourcesResponse => ListSourcesResponse.decode(value),
+  },
+  /**
+   * Has a keyspace take no writes any more, since another cluster serves it without having been given it: its standby was
+   * promoted while this cluster was away. Whatever was written here since then is given up. Served as HoldSource. Answers when
+   * it is written; asked again it changes nothing.
+   */
+  fenceSource: {
+    path: "/atoll.v1.Copy/FenceSource" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: FenceSourceRequest): Buffer => Buffer.from(FenceSourceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): FenceSourceRequest => FenceSourceRequest.decode(value),
+    responseSerialize: (value: FenceSourceResponse): Buffer => Buffer.from(FenceSourceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): FenceSourceResponse => FenceSourceResponse.decode(value),
+  },
 } as const;
 
 export interface CopyServer extends UntypedServiceImplementation {
@@ -3185,6 +4043,14 @@ export interface CopyServer extends UntypedServiceImplementation {
   settleHold: handleUnaryCall<SettleHoldRequest, SettleHoldResponse>;
   /** Whether the partitions of a source that this node leads stand still, since their records say that they are frozen. */
   confirmFreeze: handleUnaryCall<ConfirmFreezeRequest, ConfirmFreezeResponse>;
+  /** The keyspaces that another cluster may copy. Served by routers that offer them. */
+  listSources: handleUnaryCall<ListSourcesRequest, ListSourcesResponse>;
+  /**
+   * Has a keyspace take no writes any more, since another cluster serves it without having been given it: its standby was
+   * promoted while this cluster was away. Whatever was written here since then is given up. Served as HoldSource. Answers when
+   * it is written; asked again it changes nothing.
+   */
+  fenceSource: handleUnaryCall<FenceSourceRequest, FenceSourceResponse>;
 }
 
 export interface CopyClient extends Client {
@@ -3292,6 +4158,42 @@ export interface CopyClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ConfirmFreezeResponse) => void,
+  ): ClientUnaryCall;
+  /** The keyspaces that another cluster may copy. Served by routers that offer them. */
+  listSources(
+    request: ListSourcesRequest,
+    callback: (error: ServiceError | null, response: ListSourcesResponse) => void,
+  ): ClientUnaryCall;
+  listSources(
+    request: ListSourcesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListSourcesResponse) => void,
+  ): ClientUnaryCall;
+  listSources(
+    request: ListSourcesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListSourcesResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Has a keyspace take no writes any more, since another cluster serves it without having been given it: its standby was
+   * promoted while this cluster was away. Whatever was written here since then is given up. Served as HoldSource. Answers when
+   * it is written; asked again it changes nothing.
+   */
+  fenceSource(
+    request: FenceSourceRequest,
+    callback: (error: ServiceError | null, response: FenceSourceResponse) => void,
+  ): ClientUnaryCall;
+  fenceSource(
+    request: FenceSourceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: FenceSourceResponse) => void,
+  ): ClientUnaryCall;
+  fenceSource(
+    request: FenceSourceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: FenceSourceResponse) => void,
   ): ClientUnaryCall;
 }
 

@@ -1,0 +1,106 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { planRestore, sliceOf, totalsOf, type ArchivedRange, type Manifest } from '@atoll/core-archive';
+import { encodeEntry, encodedBytes, type LogEntry } from '@atoll/core-replication';
+import { Repository, Session, nodeArchiveCodec, openFileObjectStore } from '@atoll/platform-repository';
+import type { Duty } from '../jobs/duty.ts';
+import { goesOnFrom, knownLogs, readLogs } from './log-archives.ts';
+import { MERGED_AT_ONCE, isCovered, levelOf, mergeLogs, mergeable, removeOldLogs } from './log-merge.ts';
+import { keyOf } from './log-range.ts';
+import { writeSegment, type SegmentRange } from './log-segment.ts';
+
+const PARTITIONS = 4;
+const KEYSPACE = { name: 'orders', id: 'k1', partitionCount: PARTITIONS, settings: {} };
+const GENERATION = { counter: 1, id: 'g1' };
+const signal = new AbortController().signal;
+
+describe('archives of log', () => {
+  let directory: string;
+  let repository: Repository;
+  let sessions = 0;
+  const nextSession = () => ({ clusterId: 'c', fencingToken: 1, number: (sessions += 1) });
+  const duty = { lock: { isHeld: () => true, fencingToken: 1 }, view: { clusterId: 'c' }, signal, nextSession } as unknown as Duty;
+
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'atoll-log-'));
+    repository = await Repository.open({ store: await openFileObjectStore(directory), codec: nodeArchiveCodec }, { newId: 'r', nowMs: 0 });
+  });
+  afterEach(() => rm(directory, { recursive: true, force: true }));
+
+  function put(partition: number, seq: number): Buffer {
+    const entry: LogEntry = { epoch: 1, seq, stampMs: 1000 * seq, opId: undefined, evicted: [], operation: { kind: 'put', key: Buffer.from(`key-${partition}`), value: Buffer.from(`${partition}:${seq}`), expiresAtMs: 0 } };
+    const bytes = Buffer.alloc(encodedBytes(entry));
+    encodeEntry(entry, bytes, 0);
+    return bytes;
+  }
+
+  /** Entries (from, to] of each partition; a barrier at its end. */
+  async function publish(number: number, from: number, to: number, partitions = [0, 1, 2, 3]): Promise<Manifest> {
+    const id = `log-0-${1000 * number}-1-${number}`;
+    const session = await Session.begin({ repository, id: nextSession(), purpose: 'WRITE', archive: id, uses: [], owner: 'spec', startedAtMs: 0, isHeld: () => true });
+    const ranges = partitions.map((partition): SegmentRange => ({ keyspace: KEYSPACE, partition, generation: GENERATION, after: { epoch: 1, seq: from }, upTo: { epoch: 1, seq: to }, firstMs: 1000 * from, lastMs: 1000 * to, barriers: [{ id: `b${to}`, seq: to }], runs: [Buffer.concat(Array.from({ length: to - from }, (_, index) => put(partition, from + index + 1)))] }));
+    const name = { id, clusterId: 'c', session: session.id, startedAtMs: 1000 * number, finishedAtMs: 1000 * number + 900, barriers: [{ id: `b${to}`, atMs: 1000 * to }] };
+    const manifest = await writeSegment(ranges, name, { codec: repository.codec, chunks: { level: 1 }, put: (chunk) => session.putChunk(chunk), signal });
+    await session.publish(manifest);
+    await session.end();
+    return manifest;
+  }
+
+  const rangeOf = (manifest: Manifest, partition: number): ArchivedRange => manifest.keyspaces[0]!.ranges.find((range) => range.partition === partition)!;
+  async function logOf(manifests: readonly Manifest[], partition: number): Promise<string> {
+    const runs: Buffer[] = [];
+    for (const manifest of manifests) for (const chunk of rangeOf(manifest, partition).chunks) runs.push(sliceOf((await repository.readChunk(chunk)).plain, chunk));
+    return Buffer.concat(runs).toString('hex');
+  }
+  const expected = (partition: number, to: number): string => Buffer.concat(Array.from({ length: to }, (_, index) => put(partition, index + 1))).toString('hex');
+
+  it('are one object for the log of all partitions, of which each has its slice', async () => {
+    const manifest = await publish(1, 0, 5);
+    expect(totalsOf(manifest)).toMatchObject({ chunks: 1, ranges: PARTITIONS, entries: 5 * PARTITIONS });
+    for (let partition = 0; partition < PARTITIONS; partition += 1) expect(await logOf([await repository.readManifest(manifest.id)], partition)).toBe(expected(partition, 5));
+  });
+
+  it('become one, which takes their place, and a restore goes by it as it went by them', async () => {
+    for (let number = 1; number <= MERGED_AT_ONCE; number += 1) await publish(number, number - 1, number);
+    const before = await readLogs(repository, 'c');
+    await mergeLogs(repository, before, { duty, chunks: { level: 1 }, key: undefined });
+    const { logs, places } = await readLogs(repository, 'c');
+    expect(logs.map((log) => [levelOf(log), log.startedAtMs, log.finishedAtMs, log.barriers.length])).toEqual([[1, 1000, 1000 * MERGED_AT_ONCE + 900, MERGED_AT_ONCE]]);
+    expect([...places]).toEqual([...before.places]);
+    for (let partition = 0; partition < PARTITIONS; partition += 1) expect(await logOf(logs, partition)).toBe(expected(partition, MERGED_AT_ONCE));
+    const full: Manifest = { ...logs[0]!, id: 'full', kind: 'FULL', barriers: [{ id: 'cut', atMs: 3000 }], keyspaces: logs[0]!.keyspaces.map((keyspace) => ({ ...keyspace, ranges: keyspace.ranges.map((range) => ({ ...range, after: undefined, upTo: { epoch: 1, seq: 3 }, lastMs: 3000, barriers: [], chunks: [] })) })) };
+    const planned = (by: readonly Manifest[]) => planRestore({ manifests: [full, ...by], archive: 'full', keyspace: 'orders', targetPartitions: 2, moment: { atMs: 9500, exact: false } });
+    expect(planned(logs)).toMatchObject({ atMs: planned(before.logs).atMs, archives: ['full', logs[0]!.id] });
+    expect(planned(logs).atMs).toBe(9000);
+  });
+
+  it('stay as they are while they are few, and across a gap', async () => {
+    const manifests: Manifest[] = [];
+    for (let number = 1; number <= MERGED_AT_ONCE; number += 1) manifests.push(await publish(number, number - 1, number));
+    expect(mergeable(manifests.slice(0, -1))).toBeUndefined();
+    const torn = manifests.map((manifest, index) => (index < 8 ? manifest : { ...manifest, keyspaces: manifest.keyspaces.map((keyspace) => ({ ...keyspace, ranges: keyspace.ranges.map((range) => ({ ...range, generation: { counter: 2, id: 'g2' } })) })) }));
+    expect(mergeable(torn)?.map(({ id }) => id)).toEqual(torn.slice(0, 8).map(({ id }) => id));
+  });
+
+  it('that one of a higher level has are removed, and those that are old', async () => {
+    const [first, second] = [await publish(1, 0, 1), await publish(2, 1, 2)];
+    const whole = { ...first, id: 'log-1-1000-1-2900', finishedAtMs: 2900 };
+    expect([first, second, whole].map((log) => isCovered(log, [first, second, whole]))).toEqual([true, true, false]);
+    const known = await readLogs(repository, 'c');
+    await removeOldLogs(repository, known, { by: nextSession, keptSinceMs: 2000 });
+    expect((await readLogs(repository, 'c')).logs.map(({ id }) => id)).toEqual([second.id]);
+    await removeOldLogs(repository, { ...known, oldestCutMs: 5000 }, { by: nextSession, keptSinceMs: 0 });
+    expect((await readLogs(repository, 'c')).logs).toEqual([]);
+  });
+
+  it('tell where to go on, and from where on there is no gap', async () => {
+    const [first, second] = [await publish(1, 0, 3), await publish(2, 3, 5)];
+    const later = { ...second, id: 'log-0-9', startedAtMs: 9000, keyspaces: second.keyspaces.map((keyspace) => ({ ...keyspace, ranges: keyspace.ranges.map((range) => ({ ...range, after: { epoch: 1, seq: 7 }, upTo: { epoch: 1, seq: 9 } })) })) };
+    const at = (manifests: readonly Manifest[]) => knownLogs(manifests).places.get(keyOf('k1', 0))!;
+    expect(at([second, first])).toMatchObject({ position: { seq: 5 }, since: { seq: 0 } });
+    expect(at([first, later, second])).toMatchObject({ position: { seq: 9 }, since: { seq: 7 } });
+    const cut = (seq: number) => ({ generation: GENERATION, position: { epoch: 1, seq }, timeMs: 0, atMs: 1 });
+    expect([goesOnFrom(at([first, later]), cut(6)), goesOnFrom(at([first, later]), cut(7)), goesOnFrom(at([first]), undefined)]).toEqual([false, true, false]);
+  });
+});
