@@ -53,18 +53,18 @@ export class ChunkCache {
     const cached: Cached = { content: this.#read(chunk), bytes: chunk.plainBytes, isRead: false };
     this.#cached.set(chunk.id, cached);
     this.#bytes += cached.bytes;
-    void this.#noteRead(chunk.id, cached);
+    void this.#settle(chunk.id, cached);
     this.#shrink();
     return cached.content;
   }
 
-  async #noteRead(id: string, cached: Cached): Promise<void> {
+  /** One that failed is read anew by who asks next. */
+  async #settle(id: string, cached: Cached): Promise<void> {
     try {
       await cached.content;
       cached.isRead = true;
       this.#shrink();
     } catch {
-      // Whoever asked for it is told; another try reads it anew.
       this.#drop(id, cached);
     }
   }

@@ -212,7 +212,8 @@ const NODES_NAMED_MAX = 8;
  * Partitions of which nobody said what they take count as much as the others on average.
  */
 function requireRoom(source: KeyspaceSpec, target: KeyspaceSpec, { survey, bytesOf }: RoomAsk): void {
-  const nodes = [...survey.memory].map(([id, { usedBytes, limitBytes }]) => ({ id, limitBytes, freeBytes: Math.max(0, Math.floor(limitBytes * FILL_SHARE_MAX) - usedBytes) }));
+  // They answer in any order.
+  const nodes = [...survey.memory].sort(([a], [b]) => (a < b ? -1 : 1)).map(([id, { usedBytes, limitBytes }]) => ({ id, limitBytes, freeBytes: Math.max(0, Math.floor(limitBytes * FILL_SHARE_MAX) - usedBytes) }));
   if (nodes.length === 0 || nodes.some(({ limitBytes }) => limitBytes === 0)) return;
   // Of a range of tokens, all of the partitions that have some of it.
   const { tokens = WHOLE_RANGE } = target.copyOf ?? {};
