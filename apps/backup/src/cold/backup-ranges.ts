@@ -86,6 +86,8 @@ export class BackupRanges {
     const { run, clients, rate } = this.#options;
     const { view } = run.duty;
     let hasAll = true;
+    // Of another cut, which was void.
+    range.versions = undefined;
     await patiently(run, async () => {
       try {
         const end = await readRange({

@@ -16,6 +16,7 @@ export async function createBackup(desk: JobDesk, request: CreateBackupRequest):
   if (parent !== '') checkArchiveId('parent', parent);
   if (parent !== '' && !isIncremental) throw invalidArgument('parent', 'belongs to an INCREMENTAL');
   checkKeyspaceNames('keyspaces', keyspaces);
+  desk.requireKeyspaces('keyspaces', keyspaces);
   if (compressionLevel !== undefined && compressionLevel > LEVEL_MAX) throw invalidArgument('compression_level', `must be 0 to ${LEVEL_MAX}`);
   const ask: BackupAsk = { kind: isIncremental ? 'INCREMENTAL' : 'FULL', parent, bytesPerSecond, offline, compressionLevel };
   const named = archive === '' ? archiveName(ask.kind, new Date()) : archive;

@@ -1,7 +1,9 @@
 // Where requests meet jobs, on duty or not: they are written to etcd, and whoever is on duty does them.
 import { randomBytes } from 'node:crypto';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
-import type { MetadataStore } from '@atoll/platform-etcd';
+import { resolveKeyspace } from '@atoll/core-membership';
+import { KEYSPACE_NAME_MAX } from '@atoll/core-runtime';
+import type { ClusterView, MetadataStore } from '@atoll/platform-etcd';
 import { traceparentOf, type Tracing } from '@atoll/platform-telemetry';
 import type { JobRunner } from './job-runner.ts';
 import { hasEnded, newJob, type JobKindName, type JobNotes, type JobRecord } from './job-record.ts';
@@ -24,6 +26,8 @@ export interface JobAsk {
 export class JobDesk {
   readonly jobs: JobStore;
   readonly #tracing: Pick<Tracing, 'startSpan'>;
+  /** Once etcd was read. */
+  view: ClusterView | undefined;
   /** While this process is on duty. */
   runner: JobRunner | undefined;
 
@@ -45,6 +49,13 @@ export class JobDesk {
     // The job goes on whatever becomes of this process.
     span?.end();
     return this.jobs.create(newJob({ id: named, kind, archive, keyspaces, createdMs: Date.now(), traceparent: (span && traceparentOf(span)) ?? '', ask }));
+  }
+
+  /** Throws KEYSPACE_NOT_FOUND at once for what can only fail; the job itself looks again. */
+  requireKeyspaces(field: string, keyspaces: readonly string[]): void {
+    const { view } = this;
+    const missing = view && keyspaces.find((name) => resolveKeyspace(view.keyspaces(), name) === undefined);
+    if (missing !== undefined) throw new AtollError('KEYSPACE_NOT_FOUND', `${field}: there is no keyspace ${missing}`, { metadata: { field, keyspace: missing } });
   }
 
   async list(): Promise<readonly JobRecord[]> {
@@ -74,6 +85,8 @@ const tooMany = (field: string): Error => invalidArgument(field, `more than ${KE
 export function checkKeyspaceNames(field: string, keyspaces: readonly string[]): void {
   if (keyspaces.length > KEYSPACES_MAX) throw tooMany(field);
   if (keyspaces.some((name) => name === '') || new Set(keyspaces).size < keyspaces.length) throw invalidArgument(field, 'has an empty name, or one twice');
+  const tooLong = keyspaces.find((name) => name.length > KEYSPACE_NAME_MAX);
+  if (tooLong !== undefined) throw invalidArgument(field, `a name has at most ${KEYSPACE_NAME_MAX} characters, not ${tooLong.length}`);
 }
 
 export function checkJobId(id: string): void {

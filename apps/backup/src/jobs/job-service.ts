@@ -46,6 +46,7 @@ export function startJobs({ store, clusterId, desk, kinds, access, owner, lockTt
     const open = (): Promise<ClusterView> => openClusterView(store, { onProblem: (problem) => logger.warn({ problem }, 'a value in etcd cannot be used') });
     view = await waitFor('etcd', open, { signal, onWaiting: (message, err) => logger.warn({ err }, message) });
     if (clusterId !== undefined && clusterId !== view.clusterId) return;
+    desk.view = view;
     await serveDuty({
       store,
       view,

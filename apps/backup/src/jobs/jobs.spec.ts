@@ -1,11 +1,13 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { CreateBackupRequest } from '@atoll/contracts/atoll/v1/backup';
 import { AtollError } from '@atoll/core-errors';
 import { ensureClusterId } from '@atoll/platform-etcd';
 import { InMemoryMetadataStore, eventually } from '@atoll/platform-etcd/testing';
 import { createLogger, startTelemetry } from '@atoll/platform-telemetry';
 import { RepositoryAccess } from '../repository/repository-access.ts';
+import { createBackup } from '../handlers/create-backup.ts';
 import { cancelBackupJob } from '../handlers/jobs.ts';
 import { JobDesk } from './job-desk.ts';
 import type { JobKind, JobOutcome, JobRun } from './job-kind.ts';
@@ -79,12 +81,18 @@ describe('jobs of the backup service', () => {
     expect(kind.takenBack).toEqual(['two']);
   });
 
-  it('answers a request that is repeated with the job that stands, and refuses another kind by its id', async () => {
+  it('answers a request that is repeated with the job that stands, and refuses what cannot be asked for, naming the field', async () => {
     const { desk } = await start([]);
     const first = await verify(desk, 'same');
     expect(await verify(desk, 'same')).toEqual(first);
     await expect(desk.submit({ kind: 'RESTORE', id: 'same', archive: 'a', keyspaces: [], ask: {} })).rejects.toMatchObject({ reason: 'BACKUP_JOB_CONFLICT' });
     await expect(verify(desk, 'no id')).rejects.toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'id' } });
+    const backup = CreateBackupRequest.fromPartial({});
+    await eventually('etcd was read', () => desk.view);
+    await expect(createBackup(desk, { ...backup, keyspaces: ['none'] })).rejects.toMatchObject({ reason: 'KEYSPACE_NOT_FOUND', metadata: { field: 'keyspaces', keyspace: 'none' } });
+    await expect(createBackup(desk, { ...backup, keyspaces: ['k'.repeat(65)] })).rejects.toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'keyspaces' } });
+    await expect(createBackup(desk, { ...backup, parent: 'p', keyspaces: [] })).rejects.toMatchObject({ metadata: { field: 'parent' } });
+    await expect(createBackup(desk, { ...backup, compressionLevel: 20, keyspaces: [] })).rejects.toMatchObject({ metadata: { field: 'compression_level' } });
     await expect(desk.require('none')).rejects.toMatchObject({ reason: 'BACKUP_JOB_NOT_FOUND' });
   });
 

@@ -113,10 +113,14 @@ export class ArchiveSource {
     const place = this.#place(request.partition);
     const { origin } = request;
     if (origin !== undefined && (origin.generation !== place.generation || origin.seq !== place.seq)) {
-      return yield { ...this.still(request), origin: undefined, restart: 'WATCH_RESET' };
+      yield { ...this.still(request), origin: undefined, restart: 'WATCH_RESET' };
+      return;
     }
     const next = origin === undefined ? FIRST_HASH : hashOfHalves(request.nextHigh, request.nextLow);
-    if (source === undefined) return yield { ...this.still(request), check: checkOf([], FIRST_HASH, undefined, nowMs()) };
+    if (source === undefined) {
+      yield { ...this.still(request), check: checkOf([], FIRST_HASH, undefined, nowMs()) };
+      return;
+    }
     // A reader that comes with a place has not compared what it has: that is of each leader anew.
     const isWhole = next !== undefined && next.high === 0 && next.low === 0;
     if (next !== undefined) yield* this.#read(request, source, { belongs, from: next, isSent: true, isCompared: isWhole, nowMs });

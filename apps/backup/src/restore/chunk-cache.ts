@@ -53,16 +53,20 @@ export class ChunkCache {
     const cached: Cached = { content: this.#read(chunk), bytes: chunk.plainBytes, isRead: false };
     this.#cached.set(chunk.id, cached);
     this.#bytes += cached.bytes;
-    cached.content.then(
-      () => {
-        cached.isRead = true;
-        this.#shrink();
-      },
-      // Another try reads it anew.
-      () => this.#drop(chunk.id, cached),
-    );
+    void this.#settle(chunk.id, cached);
     this.#shrink();
     return cached.content;
+  }
+
+  /** One that failed is read anew by who asks next. */
+  async #settle(id: string, cached: Cached): Promise<void> {
+    try {
+      await cached.content;
+      cached.isRead = true;
+      this.#shrink();
+    } catch {
+      this.#drop(id, cached);
+    }
   }
 
   async #read(chunk: ChunkRef): Promise<Buffer> {

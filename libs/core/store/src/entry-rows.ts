@@ -50,8 +50,11 @@ export interface EntryRow extends StoredEntry {
   readonly isDeleted: boolean;
 }
 
-/** Throws INTERNAL when they are no whole rows, or tell of deletes and `mayDelete` does not say that the caller minds them. */
-export function decodeRows(rows: Buffer, { mayDelete = false }: { readonly mayDelete?: boolean } = {}): EntryRow[] {
+/**
+ * Throws INTERNAL when they are no whole rows, or tell of deletes and `mayDelete` does not say that the caller minds them. With
+ * `areViews` all values are views of `rows`, for who keeps none of them for long.
+ */
+export function decodeRows(rows: Buffer, { mayDelete = false, areViews = false }: { readonly mayDelete?: boolean; readonly areViews?: boolean } = {}): EntryRow[] {
   const entries: EntryRow[] = [];
   for (let at = 0; at < rows.length; ) {
     if (at + HEADER_BYTES > rows.length) throw broken('one ends in its header');
@@ -66,7 +69,7 @@ export function decodeRows(rows: Buffer, { mayDelete = false }: { readonly mayDe
     const valueAt = keyAt + (keyWord & (DELETED - 1));
     at = isApart ? valueAt : valueAt + valueBytes;
     if (valueBytes > VALUE_BYTES_MAX || at > rows.length) throw broken(`one announces a value of ${valueBytes} bytes`);
-    entries.push({ key: rows.subarray(keyAt, valueAt), value: isApart ? Buffer.allocUnsafeSlow(valueBytes) : valueOf(rows, valueAt, at), version, expiresAtMs, isApart, isDeleted });
+    entries.push({ key: rows.subarray(keyAt, valueAt), value: isApart ? Buffer.allocUnsafeSlow(valueBytes) : areViews ? rows.subarray(valueAt, at) : valueOf(rows, valueAt, at), version, expiresAtMs, isApart, isDeleted });
   }
   return entries;
 }

@@ -24,5 +24,5 @@ export function entryVersionHash({ high, low }: Hash64, { generation, epoch, seq
   leaves[at] = 0;
   leaves[at + 1] = 0;
   addToLeaf(leaves, words, 0, 1);
-  return { high: leaves[at]!, low: leaves[at + 1]! };
+  return { high: leaves[at], low: leaves[at + 1]! };
 }

@@ -88,7 +88,7 @@ export class ChangeOverlay {
   }
 
   #applyRows(plain: Buffer): void {
-    for (const { key, value, version, expiresAtMs, isDeleted } of decodeRows(plain, { mayDelete: true })) this.#note(key, isDeleted ? undefined : value, expiresAtMs, version);
+    for (const { key, value, version, expiresAtMs, isDeleted } of decodeRows(plain, { mayDelete: true, areViews: true })) this.#note(key, isDeleted ? undefined : value, expiresAtMs, version);
   }
 
   #applyLog({ afterSeq = -1, upToSeq = Infinity }: RestoreStep, plain: Buffer, upToMs: number): void {

@@ -114,7 +114,7 @@ const viewOf = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.by
 
 function rowsOf(step: RestoreStep, plain: Buffer): readonly EntryRow[] {
   try {
-    return decodeRows(plain);
+    return decodeRows(plain, { areViews: true });
   } catch (error) {
     throw malformed(step, error);
   }
