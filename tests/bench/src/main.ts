@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { describeMachine, machineText } from './bench/machine.ts';
 import type { BenchContext, Section, SectionResult } from './bench/section.ts';
+import { backupSection } from './bench/sections/backup.ts';
 import { balanceSection } from './bench/sections/balance.ts';
 import { failoverSection } from './bench/sections/failover.ts';
 import { loadSection } from './bench/sections/load.ts';
@@ -15,7 +16,7 @@ import { runMain, type MainTask } from './clean-up.ts';
 import { DevCluster } from './cluster/dev-cluster.ts';
 import { tableText } from './output/text.ts';
 
-const SECTIONS: Readonly<Record<string, Section>> = { unary: unarySection, pipeline: pipelineSection, telemetry: telemetrySection, load: loadSection, balance: balanceSection, failover: failoverSection, sync: syncSection, migration: migrationSection };
+const SECTIONS: Readonly<Record<string, Section>> = { unary: unarySection, pipeline: pipelineSection, telemetry: telemetrySection, load: loadSection, balance: balanceSection, failover: failoverSection, sync: syncSection, migration: migrationSection, backup: backupSection };
 
 const HELP = `Measures Atoll against peers in the same run and prints ratios.
 
@@ -30,6 +31,7 @@ Sections (default: all, in this order):
   failover   leaders that die, stand still, are cut off or leave, etcd away: how long writes wait and what is lost, beside a Redis Cluster
   sync       replicas that return: from the log, and by full syncs: how fast, and what clients feel of it
   migration  replicas that go to a fourth node, beside redis-cli --cluster rebalance; under load; with a coordinator that dies
+  backup     archives of 2 GB and back, what changed since, beside clients; BGSAVE and loading of Redis beside it
 
   --quick      shorter rounds and a tenth of the entries
   --json FILE  writes rounds, figures and checks

@@ -218,7 +218,7 @@ describe('a backup that takes some seconds', () => {
     await cluster.untilRedundant('large');
   });
 
-  it('that is offline has its keyspace frozen, and thawed also where its service died; one that is cancelled leaves nothing', async () => {
+  it('that is offline has its keyspace frozen until its end; one that is cancelled thaws it and leaves nothing', async () => {
     const job = await begin({ keyspaces: ['large'], bytesPerSecond: SLOWLY, offline: true }, other);
     await until(job, 'is under way', isUnderWay, other);
     const refusal = await client.set('large-0', 'x', { keyspace: 'large' }).catch((error: unknown) => error);

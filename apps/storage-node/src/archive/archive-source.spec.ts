@@ -21,7 +21,7 @@ describe(`what nodes do for backups (R39) (seed ${SEED})`, () => {
     [a, b] = [await world.start('a'), await world.start('b')];
     spec = await world.createKeyspace({ partitionCount: 1, replicationFactor: 2 }, [a, b]);
     clusterId = await world.clusterId();
-    for (let index = 0; index < 600; index += 1) await a.set(`key-${index}`, `value-${index}`);
+    for (let index = 0; index < 150; index += 1) await a.set(`key-${index}`, `value-${index}`);
   });
   afterEach(async () => {
     for (const client of clients.splice(0)) client.close();
@@ -41,10 +41,10 @@ describe(`what nodes do for backups (R39) (seed ${SEED})`, () => {
   };
 
   it('a cut: writes wait from the marker to the release; a follower gives rows, then log up to the marker, and what it held there', async () => {
-    await eventually('the follower has all', () => b!.replica().replica.state.store.entryCount === 600);
+    await eventually('the follower has all', () => b!.replica().replica.state.store.entryCount === 150);
     const rows = await read(b!);
     const place = rows.at(-1)!.place;
-    expect(rows.flatMap((message) => decodeRows(message.rows))).toHaveLength(600);
+    expect(rows.flatMap((message) => decodeRows(message.rows))).toHaveLength(150);
     expect(rows.at(-1)).toMatchObject({ end: true, place: { nextHigh: undefined }, digest: undefined });
     await a!.set('key-0', 'changed');
     const leader = archiveOf(a!);
@@ -59,7 +59,7 @@ describe(`what nodes do for backups (R39) (seed ${SEED})`, () => {
     const log = await read(b!, { place, upTo: partitions[0]!.marker });
     const operations = log.flatMap(({ log: bytes }) => entriesOf(bytes));
     expect(operations).toEqual(['put key-0', 'marker']);
-    expect(log.at(-1)).toMatchObject({ end: true, place: { position: partitions[0]!.marker }, digest: { entries: 600 } });
+    expect(log.at(-1)).toMatchObject({ end: true, place: { position: partitions[0]!.marker }, digest: { entries: 150 } });
     const again = await read(a!, { place, upTo: partitions[0]!.marker });
     expect(again.at(-1)!.digest).toEqual(log.at(-1)!.digest);
   });

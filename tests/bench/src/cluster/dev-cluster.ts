@@ -29,6 +29,7 @@ interface UpAnswer {
   readonly routers: readonly DevProcess[];
   readonly coordinators: readonly DevProcess[];
   readonly storageNodes: readonly DevProcess[];
+  readonly backups: readonly DevProcess[];
 }
 
 const CLI = fileURLToPath(new URL('../../../../apps/cli/src/main.ts', import.meta.url));
@@ -61,6 +62,11 @@ export class DevCluster {
   /** host:port. */
   get router(): string {
     return this.#up.routers[0]!.address;
+  }
+
+  /** host:port of its backup service. */
+  get backup(): string {
+    return this.#up.backups[0]!.address;
   }
 
   /** URL. */
