@@ -68,6 +68,8 @@ describe('a standby in another cluster', () => {
     expect(followed).toMatchObject({ partitions: 8, following: 8, problem: '', entries: KEYS + writer.acknowledged.size });
     expect(await reasonOf(inWest.promote({ keyspace: 'orders', primaryIsStopped: eastId }))).toBe('INVALID_ARGUMENT');
 
+    // What is told of the lag is up to half a second old: it may be of before the last writes.
+    await eventually('all that was acknowledged is there', async () => (await writer.lost(atWest)).length === 0, REACH_MS);
     // Written at the primary while nothing is taken from there: never replicated.
     await west.pauseMigration(created!.id);
     const pausedAtMs = Date.now();
