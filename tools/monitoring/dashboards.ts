@@ -204,4 +204,31 @@ const MIGRATION: Dashboard = {
   ],
 };
 
-export const DASHBOARDS: readonly Dashboard[] = [OVERVIEW, ONE_NODE, REPLICATION, MIGRATION];
+const BACKUPS: Dashboard = {
+  name: 'backups',
+  title: 'Atoll: backups',
+  description: 'What is safe if the cluster is lost now, and what makes it so.',
+  variables: [],
+  rows: [
+    {
+      title: 'What is safe',
+      panels: [
+        stat('Services on duty', 'One. None: no backups, restores, checks, archived logs.', 'sum(atoll_backup_on_duty)'),
+        stat('Schedules overdue', 'Whose newest archive, check or drill is too old.', 'sum(atoll_backup_schedule_overdue)', { alarm: 1 }),
+        graph('Recovery point lag', 's', 'What was written last and would be lost with the cluster, where logs are archived.', { '{{keyspace}}': 'max by (keyspace) (atoll_backup_recovery_point_lag_seconds)' }, { alarm: 60 }),
+        graph('Newest archive, check or drill', 's', 'How long ago, by schedule.', { '{{schedule}}': 'time() - max by (schedule) (atoll_backup_schedule_newest_cut_timestamp_seconds)' }),
+        graph('Detached partitions', 'short', 'Archived log that goes on from no backup: a restore to a moment needs a newer one.', { '{{keyspace}}': 'max by (keyspace) (atoll_backup_log_detached_partitions)' }, { alarm: 1 }),
+        graph('Archives', 'short', 'Of each schedule, that can be read.', { '{{schedule}}': 'max by (schedule) (atoll_backup_schedule_archives)' }),
+      ],
+    },
+    {
+      title: 'Jobs',
+      panels: [
+        graph('Rate', 'Bps', 'Keys and values that running jobs read or write.', { '{{kind}}': 'sum by (kind) (atoll_backup_job_bytes_per_second)' }),
+        graph('Ended jobs', 'short', 'In the last hour, by kind and how they ended.', { '{{kind}} {{state}}': 'sum by (kind, state) (increase(atoll_backup_jobs_total[1h])) > 0 or (0 * sum(atoll_backup_jobs_total))' }),
+      ],
+    },
+  ],
+};
+
+export const DASHBOARDS: readonly Dashboard[] = [OVERVIEW, ONE_NODE, REPLICATION, MIGRATION, BACKUPS];

@@ -9,6 +9,7 @@ import { ROOT } from './run-command.ts';
 
 const BINARY = process.env['PROMETHEUS_BIN'] ?? 'prometheus';
 const START_MS = 20_000;
+const COPY_LAG = /(atoll_copy_lag_seconds\) >) 30/;
 const STUCK_MIGRATION = /^.*increase\(atoll_sync_sent_bytes_total\[30m\]\).*$/m;
 const CALL_MS = 10_000;
 
@@ -41,7 +42,7 @@ export class Prometheus {
   static async start(targets: readonly Target[]): Promise<Prometheus> {
     const directory = await mkdtemp(join(tmpdir(), 'atoll-prometheus-'));
     const rules = await readFile(join(ROOT, 'infra/prometheus/rules/atoll.rules.yml'), 'utf8');
-    await writeFile(join(directory, 'rules.yml'), rules.replace(/^( +for:) .*$/gm, '$1 2s').replace(STUCK_MIGRATION, (rule) => rule.replaceAll('[30m]', '[10s]')));
+    await writeFile(join(directory, 'rules.yml'), rules.replace(/^( +for:) .*$/gm, '$1 2s').replace(STUCK_MIGRATION, (rule) => rule.replaceAll('[30m]', '[10s]')).replace(COPY_LAG, '$1 5'));
     const jobs = targets.map(({ address, job, instance }, index) => ({ job_name: `target-${index}`, static_configs: [{ targets: [address], labels: { job, instance } }] }));
     // JSON is YAML.
     await writeFile(join(directory, 'prometheus.yml'), JSON.stringify({ global: { scrape_interval: '1s', scrape_timeout: '900ms', evaluation_interval: '1s' }, rule_files: ['rules.yml'], scrape_configs: jobs }));

@@ -65,6 +65,8 @@ describe('a standby in another cluster', () => {
     expect(await reasonOf(atWest.set('mine', 'x', LONG))).toBe('KEYSPACE_COPYING');
     await writer.stop();
     const followed = await inWest.untilFollowing('orders');
+    const { text } = await west.metrics('coordinator-1');
+    for (const metric of ['lag_seconds', 'lag_entries', 'following']) expect(text).toMatch(new RegExp(`^atoll_standby_${metric}\\{[^}]*keyspace="orders"`, 'm'));
     expect(followed).toMatchObject({ partitions: 8, following: 8, problem: '', entries: KEYS + writer.acknowledged.size });
     expect(await reasonOf(inWest.promote({ keyspace: 'orders', primaryIsStopped: eastId }))).toBe('INVALID_ARGUMENT');
 

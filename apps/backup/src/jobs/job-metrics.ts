@@ -1,13 +1,20 @@
 import type { Counter, Family, Metrics } from '@atoll/platform-telemetry';
-import type { JobRecord } from './job-record.ts';
+import { JOB_KINDS, type JobFigures, type JobKindName, type JobRecord } from './job-record.ts';
 
 /** Of jobs that this process did. */
 export class JobMetrics {
   readonly #ended: Family<Counter>;
 
-  constructor(metrics: Pick<Metrics, 'counterFamily' | 'gauge'>, isOnDuty: () => boolean) {
+  /** `running`: undefined while this process is not on duty. */
+  constructor(metrics: Pick<Metrics, 'counterFamily' | 'gauge' | 'gaugeFamily'>, running: () => ReadonlyMap<JobKindName, JobFigures> | undefined) {
     this.#ended = metrics.counterFamily('atoll_backup_jobs_total', ['kind', 'state'], { description: 'Jobs that this service brought to an end, by kind and how they ended.' });
-    metrics.gauge('atoll_backup_on_duty', { description: '1 while this service does the jobs of the cluster; of several one does.' }, () => (isOnDuty() ? 1 : 0));
+    // From 0 on: the first failure is an increase.
+    for (const kind of JOB_KINDS) for (const state of ['SUCCEEDED', 'FAILED', 'CANCELLED'] as const) this.#ended.with(kind, state);
+    metrics.gauge('atoll_backup_on_duty', { description: '1 while this service does the jobs of the cluster; of several one does.' }, () => (running() === undefined ? 0 : 1));
+    metrics.gaugeFamily('atoll_backup_job_bytes_per_second', { unit: 'By/s', description: 'Keys and values that the running job of a kind reads or writes per second; 0 while there is none.' }, () => {
+      const figures = running();
+      return figures === undefined ? [] : JOB_KINDS.map((kind) => ({ labels: { kind }, value: figures.get(kind)?.bytesPerSecond ?? 0 }));
+    });
   }
 
   ended({ kind, state }: JobRecord): void {

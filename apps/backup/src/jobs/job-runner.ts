@@ -41,6 +41,11 @@ export class JobRunner {
     return this.#runs.get(id)?.live;
   }
 
+  /** Of the jobs that it runs; one of a kind at a time. */
+  figures(): ReadonlyMap<JobKindName, JobFigures> {
+    return new Map([...this.#runs.values()].map(({ kind, live }) => [kind, live.figures]));
+  }
+
   /** Resolves when the duty has ended and every run has let go. */
   async work(): Promise<void> {
     const { jobs, duty, logger } = this.#options;

@@ -40,7 +40,7 @@ export interface JobService {
 export function startJobs({ store, clusterId, desk, kinds, access, owner, lockTtlMs, logger, telemetry, scheduler, archiver }: JobServiceOptions): JobService {
   const stopping = new AbortController();
   const { signal } = stopping;
-  const metrics = new JobMetrics(telemetry.metrics, () => desk.runner !== undefined);
+  const metrics = new JobMetrics(telemetry.metrics, () => desk.runner?.figures());
   let view: ClusterView | undefined;
   const run = async (): Promise<void> => {
     const open = (): Promise<ClusterView> => openClusterView(store, { onProblem: (problem) => logger.warn({ problem }, 'a value in etcd cannot be used') });
