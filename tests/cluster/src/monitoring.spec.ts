@@ -21,8 +21,9 @@ const POLL_MS = 300;
 /** What an operation at a busy machine may set off without any fault, once the waiting times are cut. */
 const OF_THE_MACHINE = new Set(['AtollEventLoopLag', 'AtollLatencyHigh', 'AtollEtcdSlow', 'AtollReplicationLag', 'AtollOverloaded', 'AtollInstanceDown']);
 const RATE_INTERVAL = '1m';
-/** They keep operations under way at every moment. */
-const STUTTERED_CLIENTS = 64;
+/** One behind the other, of values that take their time: operations are under way at every moment, and few end in between. */
+const STUTTERED_CLIENTS = 16;
+const STUTTERED_VALUE = Buffer.alloc(512 * 1024);
 /** Only clusters that follow another one have them: standby.spec.ts has two. */
 const OF_STANDBYS = /\batoll_standby_(?:lag_seconds|lag_entries|following)\b/;
 /** Small enough to be filled, large enough for a log. */
@@ -77,13 +78,20 @@ async function recordings(): Promise<Map<string, string>> {
 beforeAll(async () => {
   cluster = await DevCluster.start({ nodes: 3, env: { BACKUP_LOG_ARCHIVING: 'on', ROUTER_OPERATIONS_MAX: '300', ROUTER_STREAM_WINDOW_OPERATIONS: '200' } });
   stranger = { ...(await ownAddresses()), ATOLL_ID: 'stranger', ATOLL_ETCD: cluster.up.etcd };
-  if (hasPrometheus) prometheus = await Prometheus.start(targets());
   await cluster.createKeyspace({ name: 'strict', partitionCount: 16, replicationFactor: 2, minInSync: 2 });
   await cluster.createKeyspace({ name: 'single', partitionCount: 16, replicationFactor: 1 });
   // 1 GiB times so little: some 100 KiB for each node, and nothing is evicted.
   await cluster.createKeyspace({ name: 'kept', partitionCount: 1, replicationFactor: 2, durability: Durability.DURABILITY_SYNC });
   for (const name of ['doomed', 'standing']) await cluster.createKeyspace({ name, partitionCount: 4, replicationFactor: 1 });
   await cluster.createKeyspace({ name: 'small', partitionCount: 1, memoryShare: 0.0001, eviction: 2 });
+  // Before Prometheus: logs that go on from no backup set an alert off.
+  await atoll('backup', 'schedule', 'set', 'nightly', '--cron', '0 3 * * *');
+  await atoll('backup', 'create', '--watch');
+  await eventually('archived logs go on from it', async () => {
+    const { text } = await cluster.metrics('backup-1');
+    return /^atoll_backup_recovery_point_lag_seconds\{/m.test(text) && !/^atoll_backup_log_detached_partitions\{.*\} [1-9]/m.test(text);
+  });
+  if (hasPrometheus) prometheus = await Prometheus.start(targets());
   load = new Load({ client: cluster.client(), seed: SEED, pauseMs: 20 }).start();
   await load.progress();
 }, START_MS);
@@ -100,8 +108,6 @@ describe('a cluster at work', () => {
     await eventually('the migration has ended', async () => (await cluster.migration('moves')).migration.endedAtMs > 0, FIRES_MS);
     await atoll('migrate', 'copy', 'strict', 'copied', '--id', 'copied');
     await atoll('verify', '--keyspace', 'default');
-    await atoll('backup', 'schedule', 'set', 'nightly', '--cron', '0 3 * * *');
-    await atoll('backup', 'create', '--watch');
     await load.progress(50);
     expect((await cluster.migration('moves')).migration.problem).toBe('');
   });
@@ -294,7 +300,7 @@ describe('alerts', () => {
     const done = new AbortController();
     const client = cluster.client({ deadlineMs: 10_000 });
     const clients = Array.from({ length: STUTTERED_CLIENTS }, async (_, index) => {
-      while (!done.signal.aborted) await client.set(`stuttered-${index}`, 'v').catch(() => undefined);
+      while (!done.signal.aborted) await client.set(`stuttered-${index}`, STUTTERED_VALUE).catch(() => undefined);
     });
     await whileStuttering(pid!, { stopMs: 400, goMs: 100 }, async () => {
       await fire('AtollEventLoopLag');
