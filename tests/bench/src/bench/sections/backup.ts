@@ -19,7 +19,7 @@ const VALUE_BYTES = 16 * KIB;
 const ENTRIES = { full: 120_000, quick: 6000 } as const;
 /** One in a hundred is written anew before the increment. */
 const CHANGED = 100;
-const LOAD = { operation: 'set', outstanding: 8, keys: 2000, valueBytes: 100 } as const;
+const LOAD = { operation: 'set', outstanding: 2, keys: 2000, valueBytes: 100 } as const;
 const LOAD_MS = { full: 15_000, quick: 4000 } as const;
 const WATCH_MS = 600_000;
 const UNBOUNDED = 64 * 1024 ** 3;

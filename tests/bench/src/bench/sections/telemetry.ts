@@ -19,7 +19,7 @@ const MAX = { tracing: 1.05, metrics: 1.03 } as const;
  * other. Clusters with the same settings differ for as long as they run, by how their code was compiled: there are several sets.
  */
 const SIZES = {
-  full: { sets: 4, alternationsPerSet: 40, turnMs: 200, warmUpMs: 3000 },
+  full: { sets: 3, alternationsPerSet: 24, turnMs: 200, warmUpMs: 3000 },
   quick: { sets: 1, alternationsPerSet: 10, turnMs: 200, warmUpMs: 2000 },
 } as const;
 const KEYS = 10_000;
