@@ -8,7 +8,7 @@ import { ArchiveKind, BackupClient, BackupJobState, type BackupJob, type BackupR
 import { foldPartition, planRestore } from '@atoll/core-archive';
 import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
 import { eventually, freePort } from '@atoll/platform-etcd/testing';
-import { Repository, listSessions, nodeArchiveCodec, openFileObjectStore } from '@atoll/platform-repository';
+import { Repository, listSessions, nodeArchiveCodec, openFileObjectStore, progressPrefix } from '@atoll/platform-repository';
 import { DevCluster, START_MS, STOP_MS, type DevProcess } from './dev-cluster.ts';
 import { startService, type RunningService } from './service-process.ts';
 
@@ -196,7 +196,9 @@ describe('a backup that takes some seconds', () => {
     const job = await begin({ keyspaces: ['large'], bytesPerSecond: SLOWLY });
     // Any service takes the request and tells of it; one does it.
     expect((await begin({ id: job.id, keyspaces: ['large'] }, other)).id).toBe(job.id);
-    await until(job, 'is under way', isUnderWay);
+    // Rows that were read are not saved yet, those of the first partitions hardly ever one after the other.
+    const { store } = await openRepository();
+    await eventually('something of it is saved', async () => (await Array.fromAsync(store.list(progressPrefix(job.id)))).length > 0, JOB_MS);
     strike(cluster.process('backup-1'));
     const end = await succeeded(job, other);
     expect(end.takeUps).toBe(1);
