@@ -6,8 +6,9 @@ import { tokenRangeOf } from '@atoll/core-placement';
 import { toPartitionId } from '@atoll/core-runtime';
 import { ByteRate } from '@atoll/platform-grpc';
 import { VERSION } from '@atoll/platform-lifecycle';
-import { Session, type Repository } from '@atoll/platform-repository';
+import type { Repository, Session } from '@atoll/platform-repository';
 import type { JobDefaults } from '../config.ts';
+import { beginSession } from '../jobs/duty.ts';
 import type { JobKind, JobOutcome, JobRun } from '../jobs/job-kind.ts';
 import { toArchiveInfo } from '../jobs/job-messages.ts';
 import { patiently } from '../jobs/patience.ts';
@@ -62,16 +63,7 @@ export class BackupJobKind implements JobKind {
     const parent = ask.kind === 'FULL' ? undefined : await patiently(run, () => findParent(repository, { parent: begun.parent ?? ask.parent, clusterId: run.duty.view.clusterId, keyspaces, archive: run.job.archive }));
     if (parent !== undefined && begun.parent === undefined) await run.checkpoint({ ...begun, parent: parent.id });
     const session = await patiently(run, () =>
-      Session.begin({
-        repository,
-        id: run.duty.nextSession(),
-        purpose: 'WRITE',
-        archive: run.job.archive,
-        uses: parent === undefined ? [] : [parent.id],
-        owner: `backup ${run.job.id}`,
-        startedAtMs: Date.now(),
-        isHeld: () => run.duty.lock.isHeld(),
-      }),
+      beginSession(run.duty, repository, { purpose: 'WRITE', archive: run.job.archive, uses: parent === undefined ? [] : [parent.id], owner: `backup ${run.job.id}` }),
     );
     const clients = new NodeClients();
     try {
@@ -91,7 +83,7 @@ export class BackupJobKind implements JobKind {
       return outcomeOf(manifest, figures, ranges);
     } finally {
       clients.close();
-      await session.end().catch(() => undefined);
+      await session.leave();
     }
   }
 

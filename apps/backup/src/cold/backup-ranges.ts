@@ -5,6 +5,7 @@ import { MIB } from '@atoll/core-runtime';
 import type { ByteRate } from '@atoll/platform-grpc';
 import type { JobRun } from '../jobs/job-kind.ts';
 import { patiently } from '../jobs/patience.ts';
+import { eachOf, sideBySide } from '../jobs/side-by-side.ts';
 import { hasRows, type Marker, type RangeJob } from './archived-range.ts';
 import type { NodeClients } from './node-clients.ts';
 import { readRange } from './read-range.ts';
@@ -40,45 +41,42 @@ export class BackupRanges {
 
   /** Everything but what is written meanwhile. */
   async copy(): Promise<void> {
-    const { run, ranges } = this.#options;
+    const { run, ranges, partitionsAtOnce } = this.#options;
     const waiting = ranges.filter(({ writer }) => !hasRows(writer.place));
     this.#meter();
-    await this.#sideBySide(async () => {
-      for (let range = this.#stale() ?? waiting.shift(); range !== undefined; range = this.#stale() ?? waiting.shift()) await this.#read(range, undefined);
-    });
+    await sideBySide(partitionsAtOnce, () => this.#stale() ?? waiting.shift(), (range) => this.#read(range, undefined));
     run.meter.partitionsDone = ranges.length;
   }
 
   /** The log that came since, of all partitions: what is left for the cut is little then. */
   async catchUp(): Promise<void> {
-    const left = [...this.#options.ranges];
-    await this.#sideBySide(async () => {
-      for (let range = left.shift(); range !== undefined; range = left.shift()) await this.#read(range, undefined);
-    });
+    const { ranges, partitionsAtOnce } = this.#options;
+    await eachOf(ranges, partitionsAtOnce, (range) => this.#read(range, undefined));
   }
 
   /** Up to the markers. False: a partition has become another one since the cut, which is void then. */
   async finish(markers: ReadonlyMap<RangeJob, Marker>): Promise<boolean> {
-    const left = [...this.#options.ranges];
+    const { ranges, partitionsAtOnce } = this.#options;
+    const left = [...ranges];
     let isVoid = false;
-    await this.#sideBySide(async () => {
-      for (let range = left.shift(); range !== undefined && !isVoid; range = left.shift()) {
+    await sideBySide(
+      partitionsAtOnce,
+      () => (isVoid ? undefined : left.shift()),
+      async (range) => {
         const marker = markers.get(range)!;
         const { place } = range.writer;
         const isOther = place?.generation?.id !== marker.generation.id || !hasRows(place) || !(await this.#read(range, marker));
         if (isOther) isVoid = true;
         else range.marker = marker;
-      }
-    });
+      },
+    );
     return !isVoid;
   }
 
   /** Everything that was read is in chunks then. */
   async flush(): Promise<void> {
-    const left = [...this.#options.ranges];
-    await this.#sideBySide(async () => {
-      for (let range = left.shift(); range !== undefined; range = left.shift()) await range.writer.flush();
-    });
+    const { ranges, partitionsAtOnce } = this.#options;
+    await eachOf(ranges, partitionsAtOnce, (range) => range.writer.flush());
   }
 
   /** Without a marker until it has come to the end. False: the marker is not to be reached, and the range has to begin anew. */
@@ -162,12 +160,5 @@ export class BackupRanges {
     run.meter.partitionsTotal = ranges.length;
     run.meter.partitionsDone = ranges.filter(({ writer }) => hasRows(writer.place)).length;
     run.meter.bytesTotal = begun.length === 0 ? 0 : Math.max(run.meter.bytesDone, (known / begun.length) * ranges.length);
-  }
-
-  /** Several at a time; the first failure ends all, and is told when they have ended. */
-  async #sideBySide(work: () => Promise<void>): Promise<void> {
-    const { partitionsAtOnce } = this.#options;
-    const results = await Promise.allSettled(Array.from({ length: partitionsAtOnce }, work));
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
   }
 }

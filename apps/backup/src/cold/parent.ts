@@ -22,10 +22,8 @@ export async function findParent(repository: Repository, { parent, clusterId, ke
     return manifest;
   }
   let newest: Manifest | undefined;
-  for (const stored of await repository.listManifests()) {
-    if (stored.archive === archive) continue;
-    const manifest = await repository.readListed(stored);
-    if (manifest === undefined || manifest.kind === 'LOG' || manifest.clusterId !== clusterId) continue;
+  for await (const manifest of repository.manifests()) {
+    if (manifest.id === archive || manifest.kind === 'LOG' || manifest.clusterId !== clusterId) continue;
     const hasAll = keyspaces.every(({ id }) => manifest.keyspaces.some((archived) => archived.id === id));
     if (hasAll && manifest.barriers[0]!.atMs > (newest?.barriers[0]!.atMs ?? 0)) newest = manifest;
   }

@@ -9,7 +9,7 @@ import type { Repository } from '@atoll/platform-repository';
 import type { JobKind, JobOutcome, JobRun } from '../jobs/job-kind.ts';
 import type { JobNotes, JobRecord } from '../jobs/job-record.ts';
 import { patiently } from '../jobs/patience.ts';
-import { ClusterCalls, mayPassInCluster } from '../restore/cluster-calls.ts';
+import { ClusterCalls, mayPassInCluster } from '../jobs/cluster-calls.ts';
 import type { RestoreAsk } from '../restore/restore-ask.ts';
 import type { RestorePart } from '../restore/restore-parts.ts';
 import type { VerifyAsk } from '../verify/verify-job.ts';
@@ -41,7 +41,7 @@ export class DrillJob implements JobKind {
   }
 
   async run(run: JobRun): Promise<JobOutcome> {
-    const archive = notesOf(run).archive ?? (run.job.archive || (await newestOf(await patiently(run, () => run.duty.repository()), run)));
+    const archive = notesOf(run).archive ?? (run.job.archive || (await patiently(run, async () => newestOf(await run.duty.repository()))));
     if (notesOf(run).archive === undefined) await patiently(run, () => run.checkpoint({ ...run.job.checkpoint, archive }));
     if (notesOf(run).verified === undefined) {
       const ask: VerifyAsk = { bytesOnly: false };
@@ -77,13 +77,10 @@ export class DrillJob implements JobKind {
 const notesOf = (run: JobRun): DrillNotes => run.job.checkpoint;
 
 /** @throws ARCHIVE_NOT_FOUND, REPOSITORY_* */
-async function newestOf(repository: Repository, run: JobRun): Promise<string> {
+async function newestOf(repository: Repository): Promise<string> {
   let newest: { readonly id: string; readonly atMs: number } | undefined;
-  for (const stored of await patiently(run, () => repository.listManifests())) {
-    const manifest = await patiently(run, () => repository.readListed(stored));
-    if (manifest === undefined || manifest.kind === 'LOG') continue;
-    const atMs = manifest.barriers.at(-1)?.atMs ?? manifest.finishedAtMs;
-    if (newest === undefined || atMs > newest.atMs) newest = { id: manifest.id, atMs };
+  for await (const { id, kind, barriers } of repository.manifests()) {
+    if (kind !== 'LOG' && barriers[0]!.atMs > (newest?.atMs ?? 0)) newest = { id, atMs: barriers[0]!.atMs };
   }
   if (newest === undefined) throw new AtollError('ARCHIVE_NOT_FOUND', 'there is no archive yet');
   return newest.id;

@@ -3,7 +3,7 @@
 import { AtollError, isAtollError } from '@atoll/core-errors';
 import { holdLock, type ClusterView, type HeldLock, type MetadataStore } from '@atoll/platform-etcd';
 import { waitFor } from '@atoll/platform-lifecycle';
-import { revokeEarlierSessions, type Repository, type SessionId } from '@atoll/platform-repository';
+import { Session, revokeEarlierSessions, type Repository, type SessionId, type SessionOptions } from '@atoll/platform-repository';
 import type { Logger } from '@atoll/platform-telemetry';
 import type { RepositoryAccess } from '../repository/repository-access.ts';
 
@@ -102,6 +102,10 @@ class LockedDuty implements Duty {
     return repository;
   }
 }
+
+/** One of this process. @throws as Session.begin */
+export const beginSession = (duty: Duty, repository: Repository, asked: Pick<SessionOptions, 'purpose' | 'archive' | 'uses' | 'owner'>): Promise<Session> =>
+  Session.begin({ ...asked, repository, id: duty.nextSession(), startedAtMs: Date.now(), isHeld: () => duty.lock.isHeld() });
 
 /** Whether a run ended because it has to be left to whoever is on duty next. */
 export const isLeft = (duty: Duty, error: unknown): boolean => duty.signal.aborted || (isAtollError(error) && error.reason === 'STALE_FENCING_TOKEN');

@@ -1,6 +1,6 @@
-import { setTimeout as pause } from 'node:timers/promises';
 import { isAtollError, type ErrorReason } from '@atoll/core-errors';
 import type { JobRun } from './job-kind.ts';
+import { rest } from './rest.ts';
 
 const PAUSE_MS_MIN = 200;
 const PAUSE_MS_MAX = 15_000;
@@ -48,7 +48,7 @@ export async function patiently<T>(run: Pick<JobRun, 'signal' | 'waitsFor'>, att
       if (!isPassing(error) || performance.now() - startMs > patienceMs) throw error;
       run.waitsFor((error as Error).message);
       const pauseMs = Math.min(PAUSE_MS_MAX, PAUSE_MS_MIN * 2 ** Math.min(attempts, 20));
-      await pause(pauseMs / 2 + (Math.random() * pauseMs) / 2, undefined, { signal: run.signal }).catch(() => undefined);
+      await rest(pauseMs / 2 + (Math.random() * pauseMs) / 2, run.signal);
     }
   }
 }

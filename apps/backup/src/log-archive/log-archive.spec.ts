@@ -94,6 +94,17 @@ describe('archives of log', () => {
     expect((await readLogs(repository, 'c')).logs).toEqual([]);
   });
 
+  it('are read once, and of cuts their places alone are kept', async () => {
+    const log = await publish(1, 0, 3);
+    const known = new Map<string, Manifest>();
+    await readLogs(repository, 'c', known);
+    const [key] = known.keys();
+    known.set(key!, { ...log, id: 'as-it-was-read' });
+    expect((await readLogs(repository, 'c', known)).logs.map(({ id }) => id)).toEqual(['as-it-was-read']);
+    await removeOldLogs(repository, await readLogs(repository, 'c'), { by: nextSession, keptSinceMs: 1e9 });
+    expect([(await readLogs(repository, 'c', known)).logs, known.size]).toEqual([[], 0]);
+  });
+
   it('tell where to go on, and from where on there is no gap', async () => {
     const [first, second] = [await publish(1, 0, 3), await publish(2, 3, 5)];
     const later = { ...second, id: 'log-0-9', startedAtMs: 9000, keyspaces: second.keyspaces.map((keyspace) => ({ ...keyspace, ranges: keyspace.ranges.map((range) => ({ ...range, after: { epoch: 1, seq: 7 }, upTo: { epoch: 1, seq: 9 } })) })) };

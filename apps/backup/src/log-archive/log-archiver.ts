@@ -4,20 +4,23 @@
 //
 // A round that fails is done again from where the repository ends: nothing is kept in mind that is not there. Where a node has dropped
 // log before it was read, or the data of a partition began anew, there is a gap: behind it a restore needs a newer cut.
+import type { Manifest } from '@atoll/core-archive';
 import { AtollError, isAtollError } from '@atoll/core-errors';
 import { MIB } from '@atoll/core-runtime';
-import { Session, type Repository } from '@atoll/platform-repository';
+import type { Repository } from '@atoll/platform-repository';
 import type { Logger } from '@atoll/platform-telemetry';
 import { settingsOf } from '../cold/archived-settings.ts';
 import { takeCut, type Cut } from '../cold/cut.ts';
 import { NodeClients } from '../cold/node-clients.ts';
 import { readRange } from '../cold/read-range.ts';
 import type { JobDefaults, LogArchiving } from '../config.ts';
-import type { Duty } from '../jobs/duty.ts';
+import { beginSession, type Duty } from '../jobs/duty.ts';
+import { rest } from '../jobs/rest.ts';
+import { sideBySide } from '../jobs/side-by-side.ts';
 import type { RepositoryAccess } from '../repository/repository-access.ts';
 import { goesOnFrom, placeOf, readLogs, type CutPlace } from './log-archives.ts';
 import { mergeLogs, removeOldLogs } from './log-merge.ts';
-import { keyOf, LogRange, type LogPlace, type LogRun } from './log-range.ts';
+import { areReadToTheEnd, keyOf, LogRange, type LogPlace, type LogRun } from './log-range.ts';
 import { writeSegment, type SegmentRange } from './log-segment.ts';
 
 /** Read of one partition in one round: what is left is read in the next one. */
@@ -57,6 +60,8 @@ export class LogArchiver {
   readonly #options: LogArchiverOptions;
   #places = new Map<string, LogPlace>();
   #cuts: ReadonlyMap<string, CutPlace> = new Map();
+  /** By their places in the repository: they do not change, and are many. */
+  readonly #manifests = new Map<string, Manifest>();
   #isKnown = false;
   /** Wall clock of the beginning of the last round that came to an end. */
   #archivedMs: number | undefined;
@@ -92,9 +97,6 @@ export class LogArchiver {
   async work(duty: Duty): Promise<void> {
     const { logs, logger } = this.#options;
     if (!logs.isOn) return;
-    const ended = Promise.withResolvers<void>();
-    duty.signal.addEventListener('abort', () => ended.resolve(), { once: true });
-    if (duty.signal.aborted) ended.resolve();
     this.forgetCuts();
     const clients = new NodeClients();
     while (!duty.signal.aborted) {
@@ -109,10 +111,7 @@ export class LogArchiver {
         if (this.#problem !== (err as Error).message) logger.warn({ err }, 'logs are not archived');
         this.#problem = (err as Error).message;
       }
-      let timer: NodeJS.Timeout | undefined;
-      const pauseMs = Math.max(logs.intervalMs / 10, logs.intervalMs - (performance.now() - startMs));
-      await Promise.race([ended.promise, new Promise<void>((done) => (timer = setTimeout(done, pauseMs)))]);
-      clearTimeout(timer);
+      await rest(Math.max(logs.intervalMs / 10, logs.intervalMs - (performance.now() - startMs)), duty.signal).catch(() => undefined); // The loop ends with the duty.
     }
     clients.close();
     this.#ranges = [];
@@ -134,8 +133,9 @@ export class LogArchiver {
       cut = taken;
     }
     const runs = await this.#read(ranges, duty, { clients, cut });
+    const isComplete = areReadToTheEnd(ranges, runs);
     // Only if every partition was read to the barrier is it one.
-    const isWhole = cut !== undefined && runs.length === ranges.filter(({ place }) => place !== undefined).length && runs.every(({ barrierSeq }) => barrierSeq !== undefined);
+    const isWhole = cut !== undefined && isComplete;
     const news = runs.filter(({ bytes }) => bytes > 0);
     if (news.length > 0) await this.#publish(news, { repository, duty, startedAtMs, barrier: isWhole ? cut : undefined });
     if (isWhole) this.#barrierMs = performance.now();
@@ -151,7 +151,7 @@ export class LogArchiver {
   }
 
   async #learn(repository: Repository, duty: Duty): Promise<void> {
-    const { places, cuts } = await readLogs(repository, duty.view.clusterId);
+    const { places, cuts } = await readLogs(repository, duty.view.clusterId, this.#manifests);
     // What this process knows of partitions without log in the repository yet goes on from where it began.
     for (const [key, place] of places) {
       const own = this.#places.get(key);
@@ -175,16 +175,16 @@ export class LogArchiver {
     const left = ranges.filter(({ place }) => place !== undefined);
     const runs: LogRun[] = [];
     let total = 0;
-    const work = async (): Promise<void> => {
-      for (let range = left.shift(); range !== undefined && total < ROUND_BYTES_MAX; range = left.shift()) {
+    await sideBySide(
+      SIDE_BY_SIDE,
+      () => (total < ROUND_BYTES_MAX ? left.shift() : undefined),
+      async (range) => {
         const run = await this.#readOne(range, duty, { clients, cut });
-        if (run === undefined) continue;
+        if (run === undefined) return;
         total += run.bytes;
         runs.push(run);
-      }
-    };
-    const results = await Promise.allSettled(Array.from({ length: SIDE_BY_SIDE }, work));
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
+      },
+    );
     return runs;
   }
 
@@ -211,9 +211,9 @@ export class LogArchiver {
           if (bytes >= RUN_BYTES_MAX && !isEnd) throw enough;
         },
       });
-      return { range, from, runs, bytes, upTo, timeMs: end.stampMs, barrierSeq: marker?.position.seq };
+      return { range, from, runs, bytes, upTo, timeMs: end.stampMs, isToTheEnd: true, barrierSeq: marker?.position.seq };
     } catch (error) {
-      if (error === enough) return { range, from, runs, bytes, upTo, timeMs: from.timeMs, barrierSeq: undefined };
+      if (error === enough) return { range, from, runs, bytes, upTo, timeMs: from.timeMs, isToTheEnd: false, barrierSeq: undefined };
       if (!isAtollError(error) || error.reason !== 'SNAPSHOT_GONE') throw error;
       this.#gaps += 1;
       const key = keyOf(keyspace.id, partition);
@@ -229,7 +229,7 @@ export class LogArchiver {
     const { access, defaults } = this.#options;
     this.#number += 1;
     const id = `log-0-${startedAtMs}-${duty.lock.fencingToken}-${this.#number}`;
-    const session = await Session.begin({ repository, id: duty.nextSession(), purpose: 'WRITE', archive: id, uses: [], owner: 'archiving of logs', startedAtMs, isHeld: () => duty.lock.isHeld() });
+    const session = await beginSession(duty, repository, { purpose: 'WRITE', archive: id, uses: [], owner: 'archiving of logs' });
     try {
       const ranges = runs.map(({ range: { keyspace, partition }, from, runs: own, upTo, timeMs, barrierSeq }): SegmentRange => ({
         keyspace: { name: keyspace.name, id: keyspace.id, partitionCount: keyspace.partitionCount, settings: settingsOf(keyspace) },
@@ -248,7 +248,7 @@ export class LogArchiver {
       const manifest = await writeSegment(ranges, name, { codec: repository.codec, chunks, put: (chunk) => session.putChunk(chunk), signal: duty.signal });
       await session.publish(manifest, access.key);
     } finally {
-      await session.end().catch(() => undefined);
+      await session.leave();
     }
     for (const { range, from, upTo, timeMs } of runs) this.#places.set(keyOf(range.keyspace.id, range.partition), { ...from, position: upTo, timeMs: Math.max(from.timeMs, timeMs) });
   }
@@ -257,7 +257,7 @@ export class LogArchiver {
   async #tidy(repository: Repository, duty: Duty): Promise<void> {
     const { access, defaults, logs, logger } = this.#options;
     try {
-      const known = await readLogs(repository, duty.view.clusterId);
+      const known = await readLogs(repository, duty.view.clusterId, this.#manifests);
       this.#cuts = known.cuts;
       await removeOldLogs(repository, known, { by: () => duty.nextSession(), keptSinceMs: Date.now() - logs.keepMs });
       await mergeLogs(repository, known, { duty, chunks: { level: defaults.compressionLevel, key: access.key }, key: access.key });

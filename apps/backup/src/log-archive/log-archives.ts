@@ -1,7 +1,7 @@
 // What the repository has of logs already: where to go on, and from where on a restore to a moment finds log without a gap.
 import type { ArchivePosition, Manifest } from '@atoll/core-archive';
-import { isAtollError } from '@atoll/core-errors';
 import type { Repository } from '@atoll/platform-repository';
+import { readManifests } from '../repository/manifest-reader.ts';
 import { keyOf, type LogPlace } from './log-range.ts';
 
 /** The newest cut of a partition that there is. */
@@ -24,22 +24,19 @@ export interface KnownLogs {
   readonly oldestCutMs: number;
 }
 
-/** `clusterId`: archives of others are left aside. Where a manifest cannot be read, every cut is taken for the oldest. @throws REPOSITORY_* */
-export async function readLogs(repository: Repository, clusterId: string): Promise<KnownLogs> {
-  const manifests: Manifest[] = [];
-  let isWhole = true;
-  for (const stored of await repository.listManifests()) {
-    try {
-      const manifest = await repository.readListed(stored);
-      if (manifest !== undefined && manifest.clusterId === clusterId) manifests.push(manifest);
-    } catch (error) {
-      if (!isAtollError(error) || !error.reason.startsWith('ARCHIVE_')) throw error;
-      isWhole = false;
-    }
-  }
-  const known = knownLogs(manifests);
-  return isWhole ? known : { ...known, oldestCutMs: 0 };
+/**
+ * `clusterId`: archives of others are left aside. Where a manifest cannot be read, every cut is taken for the oldest. `known`: as of
+ * readManifests. @throws REPOSITORY_*
+ */
+export async function readLogs(repository: Repository, clusterId: string, known?: Map<string, Manifest>): Promise<KnownLogs> {
+  const { manifests, isWhole } = await readManifests(repository, known, withoutChunks);
+  const logs = knownLogs(manifests.filter((manifest) => manifest.clusterId === clusterId));
+  return isWhole ? logs : { ...logs, oldestCutMs: 0 };
 }
+
+/** Of cuts the positions are enough, and chunks are the most of them. */
+const withoutChunks = (manifest: Manifest): Manifest =>
+  manifest.kind === 'LOG' ? manifest : { ...manifest, keyspaces: manifest.keyspaces.map((keyspace) => ({ ...keyspace, ranges: keyspace.ranges.map((range) => ({ ...range, chunks: [] })) })) };
 
 export function knownLogs(manifests: readonly Manifest[]): KnownLogs {
   const logs = manifests.filter(({ kind }) => kind === 'LOG').sort((a, b) => a.startedAtMs - b.startedAtMs || a.finishedAtMs - b.finishedAtMs);

@@ -4,8 +4,8 @@
 import type { ArchiveKey, ArchivedKeyspace, ArchivedRange, ChunkSettings, Manifest } from '@atoll/core-archive';
 import { isAtollError } from '@atoll/core-errors';
 import { MIB } from '@atoll/core-runtime';
-import { Session, removeArchives, type Repository, type SessionId } from '@atoll/platform-repository';
-import type { Duty } from '../jobs/duty.ts';
+import { removeArchives, type Repository, type SessionId } from '@atoll/platform-repository';
+import { beginSession, type Duty } from '../jobs/duty.ts';
 import { ChunkCache } from '../restore/chunk-cache.ts';
 import type { KnownLogs } from './log-archives.ts';
 import { keyOf } from './log-range.ts';
@@ -53,14 +53,14 @@ export async function mergeLogs(repository: Repository, { logs }: KnownLogs, { d
   const last = group.at(-1)!;
   const id = `log-${levelOf(first!) + 1}-${first!.startedAtMs}-${duty.lock.fencingToken}-${last.finishedAtMs}`;
   if (await repository.hasArchive(id)) return;
-  const session = await Session.begin({ repository, id: duty.nextSession(), purpose: 'WRITE', archive: id, uses: group.map((log) => log.id), owner: 'archives of log that become one', startedAtMs: Date.now(), isHeld: () => duty.lock.isHeld() });
+  const session = await beginSession(duty, repository, { purpose: 'WRITE', archive: id, uses: group.map((log) => log.id), owner: 'archives of log that become one' });
   try {
     const cache = new ChunkCache({ bytesMax: CACHE_BYTES, read: async (chunk) => (await repository.readChunk(chunk)).plain });
     const name = { id, clusterId: first!.clusterId, session: session.id, startedAtMs: first!.startedAtMs, finishedAtMs: last.finishedAtMs, barriers: group.flatMap(({ barriers }) => barriers) };
     const manifest = await writeSegment(rangesOf(group, cache), name, { codec: repository.codec, chunks, put: (chunk) => session.putChunk(chunk), signal: duty.signal });
     await session.publish(manifest, key);
   } finally {
-    await session.end().catch(() => undefined);
+    await session.leave();
   }
   await removeUnneeded(repository, group.map((log) => log.id), () => duty.nextSession());
 }

@@ -41,8 +41,14 @@ export interface LogRun {
   readonly bytes: number;
   readonly upTo: ArchivePosition;
   readonly timeMs: number;
+  /** Up to the marker of the round or, without one, of what was committed; else there was too much for one round. */
+  readonly isToTheEnd: boolean;
   /** Where in it the barrier of the round is. */
   readonly barrierSeq: number | undefined;
 }
+
+/** Whether nothing was left of any partition of which log is read: only then does the recovery point move. */
+export const areReadToTheEnd = (ranges: readonly LogRange[], runs: readonly LogRun[]): boolean =>
+  runs.length === ranges.filter(({ place }) => place !== undefined).length && runs.every(({ isToTheEnd }) => isToTheEnd);
 
 export const keyOf = (keyspaceId: string, partition: number): string => `${keyspaceId}/${partition}`;

@@ -1,7 +1,8 @@
 // Which archives lead to the moment that is wanted.
 import { checkKey, planRestore, type ArchivedKeyspace, type Manifest, type RestorePlan } from '@atoll/core-archive';
-import { AtollError, isAtollError } from '@atoll/core-errors';
+import { AtollError } from '@atoll/core-errors';
 import type { Repository } from '@atoll/platform-repository';
+import { readManifests } from '../repository/manifest-reader.ts';
 
 export interface ArchiveAsk {
   /** Empty: the newest one whose cut is not behind `atMs`. */
@@ -23,7 +24,7 @@ export interface ArchiveChain {
  */
 export async function readChain(repository: Repository, { archive, atMs }: ArchiveAsk): Promise<ArchiveChain> {
   if (atMs !== undefined) {
-    const manifests = await readAll(repository);
+    const { manifests } = await readManifests(repository);
     if (archive !== '') return { archive, manifests };
     const cuts = manifests.filter(({ kind, barriers }) => kind !== 'LOG' && barriers[0]!.atMs <= atMs).sort((a, b) => b.barriers[0]!.atMs - a.barriers[0]!.atMs);
     if (cuts[0] === undefined) throw new AtollError('ARCHIVE_NOT_FOUND', `there is no archive whose cut is at or before ${new Date(atMs).toISOString()}`);
@@ -44,18 +45,4 @@ export function planOf(repository: Repository, { archive, manifests }: ArchiveCh
 
 export function keyspacesOf({ archive, manifests }: ArchiveChain): readonly ArchivedKeyspace[] {
   return manifests.find(({ id }) => id === archive)?.keyspaces ?? [];
-}
-
-/** Those that cannot be read are left aside: one that is needed is missed by name. */
-async function readAll(repository: Repository): Promise<Manifest[]> {
-  const manifests: Manifest[] = [];
-  for (const stored of await repository.listManifests()) {
-    try {
-      const manifest = await repository.readListed(stored);
-      if (manifest !== undefined) manifests.push(manifest);
-    } catch (error) {
-      if (!isAtollError(error) || !error.reason.startsWith('ARCHIVE_')) throw error;
-    }
-  }
-  return manifests;
 }

@@ -1,13 +1,12 @@
 // An archive at a moment as a source of COPY (R37): it answers what a router of another cluster would. Nothing is ever written to it,
 // so its place is one for good, how far a reader is is the next hash alone, and to hold it still takes nothing.
 import type { CopyCheck, CopyOrigin, FollowSourceRequest, FollowSourceResponse, FrozenPartition, SourcePartition } from '@atoll/contracts/atoll/v1/copy';
-import { foldPartition, type ArchivedKeyspace, type FoldedEntry, type RestorePlan, type RestoreSource, type RestoreStep } from '@atoll/core-archive';
+import { ContentTally, ENTRY_OVERHEAD_BYTES, foldPartition, type ArchivedKeyspace, type FoldedEntry, type RestorePlan, type RestoreSource, type RestoreStep } from '@atoll/core-archive';
 import { invalidArgument, type AtollError } from '@atoll/core-errors';
 import { createKeyspaceSpec, type KeyspaceSpec } from '@atoll/core-membership';
-import { checkPartitionCount, holdsToken, partitionOfToken, tokenOfKey } from '@atoll/core-placement';
 import { KIB, MIB, hashOfHalves, type Hash64 } from '@atoll/core-runtime';
-import { FIRST_HASH, entryContentHash } from '@atoll/core-store';
-import { toTokenRange } from '@atoll/platform-wire';
+import { FIRST_HASH } from '@atoll/core-store';
+import { copyOwnership } from '@atoll/platform-wire';
 
 /** A message; one value may be larger. */
 const SLICE = { entriesMax: 1000, bytesMax: 256 * KIB };
@@ -15,8 +14,6 @@ const SLICE = { entriesMax: 1000, bytesMax: 256 * KIB };
 const OVERLAY_BYTES_MAX = 32 * MIB;
 /** Entries that expire so soon are not compared: the copy removes them by its own time (R23). */
 const EXPIRING_MS = 60_000;
-/** What a store needs for an entry beside its key and value; a guess on the safe side. */
-const ENTRY_OVERHEAD_BYTES = 128;
 
 export interface ArchiveSourceOptions {
   /** For one restore of one keyspace: readers name it. */
@@ -158,16 +155,10 @@ export class ArchiveSource {
     return { generation: source.generation, epoch: 1, seq: Math.floor('seq' in upTo ? upTo.seq : upTo.atMs) };
   }
 
-  #ownership({ targetPartition, targetPartitionCount, tokenFrom, tokenTo }: FollowSourceRequest): (key: Uint8Array) => boolean {
+  #ownership(request: FollowSourceRequest): (key: Uint8Array) => boolean {
     const { prefix } = this.#options;
-    checkPartitionCount(targetPartitionCount);
-    if (targetPartition >= targetPartitionCount) throw invalidArgument('target_partition', `must be below ${targetPartitionCount}, is ${targetPartition}`);
-    const range = toTokenRange({ start: 'token_from', end: 'token_to' }, tokenFrom, tokenTo);
-    return (key) => {
-      if (prefix.length > 0 && prefix.compare(key, 0, Math.min(prefix.length, key.length)) !== 0) return false;
-      const token = tokenOfKey(key);
-      return partitionOfToken(token, targetPartitionCount) === targetPartition && holdsToken(range, token);
-    };
+    const belongs = copyOwnership(request);
+    return prefix.length === 0 ? belongs : (key) => prefix.compare(key, 0, Math.min(prefix.length, key.length)) === 0 && belongs(key);
   }
 }
 
@@ -182,13 +173,7 @@ interface Reading {
 
 function checkOf(held: readonly FoldedEntry[], from: Hash64, to: Hash64 | undefined, nowMs: number): CopyCheck {
   const expiringByMs = nowMs + EXPIRING_MS;
-  let [entries, sumHigh, sumLow] = [0, 0, 0];
-  for (const { hash, value, expiresAtMs } of held) {
-    if (expiresAtMs > 0 && expiresAtMs <= expiringByMs) continue;
-    const { high, low } = entryContentHash(hash, value, expiresAtMs);
-    entries += 1;
-    sumHigh = (sumHigh + high) >>> 0;
-    sumLow = (sumLow + low) >>> 0;
-  }
-  return { fromHigh: from.high, fromLow: from.low, toHigh: to?.high, toLow: to?.low, expiringByMs, entries, sumHigh, sumLow };
+  const tally = new ContentTally();
+  for (const { hash, value, expiresAtMs } of held) if (expiresAtMs === 0 || expiresAtMs > expiringByMs) tally.add(hash, value, expiresAtMs);
+  return { fromHigh: from.high, fromLow: from.low, toHigh: to?.high, toLow: to?.low, expiringByMs, entries: tally.entries, sumHigh: tally.sum.high, sumLow: tally.sum.low };
 }

@@ -14,7 +14,7 @@ import { AtollError, isAtollError } from '@atoll/core-errors';
 import { writePaced, type CallContext, type GrpcServer } from '@atoll/platform-grpc';
 import { toKeyspaceMessage } from '@atoll/platform-wire';
 import type { ArchiveSource } from './archive-source.ts';
-import { rest } from './rest.ts';
+import { rest } from '../jobs/rest.ts';
 
 /** A reader that has everything hears so often, in ms, that this is so: else it counts as behind. */
 const TELL_MS = 500;

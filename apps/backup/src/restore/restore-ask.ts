@@ -4,6 +4,7 @@ import { checkKeyspaceName } from '@atoll/core-membership';
 import { checkPartitionCount } from '@atoll/core-placement';
 import { KEY_BYTES_MAX, REPLICATION_FACTOR_MAX } from '@atoll/core-runtime';
 import { checkArchiveId } from '../handlers/archives.ts';
+import { checkKeyspaceNames } from '../jobs/job-desk.ts';
 
 /** Bytes of a prefix: the record of a job has to stay small. */
 const PREFIX_BYTES_MAX = 1024;
@@ -37,7 +38,7 @@ export function toRestoreAsk(request: RestoreBackupRequest): RestoreAsk {
   const { archive, keyspaces, target, prefix, atMs, exact, partitionCount, replicationFactor, minInSync, bytesPerSecond } = request;
   if (archive !== '') checkArchiveId('archive', archive);
   else if (atMs === undefined) throw invalidArgument('archive', 'is missing: name one, or a moment by at_ms');
-  if (keyspaces.some((name) => name === '') || new Set(keyspaces).size < keyspaces.length) throw invalidArgument('keyspaces', 'has an empty name, or one twice');
+  checkKeyspaceNames('keyspaces', keyspaces);
   if (target !== '' && keyspaces.length !== 1) throw invalidArgument('target', 'is the name of one keyspace: name the one that it is made from');
   if (target !== '') named('target', () => checkKeyspaceName(target));
   if (prefix.length > Math.min(PREFIX_BYTES_MAX, KEY_BYTES_MAX)) throw invalidArgument('prefix', `has ${prefix.length} bytes, at most ${PREFIX_BYTES_MAX} are allowed`);

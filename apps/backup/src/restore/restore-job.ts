@@ -7,14 +7,15 @@
 import type { RestoreResult } from '@atoll/contracts/atoll/v1/backup';
 import { MigrationState } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError } from '@atoll/core-errors';
-import { Session, type Repository } from '@atoll/platform-repository';
+import type { Repository, Session } from '@atoll/platform-repository';
+import { beginSession } from '../jobs/duty.ts';
 import type { JobKind, JobOutcome, JobRun } from '../jobs/job-kind.ts';
 import { patiently } from '../jobs/patience.ts';
 import { ArchiveSource } from './archive-source.ts';
 import type { ArchiveSources } from './archive-sources.ts';
 import { keyspacesOf, planOf, readChain, type ArchiveAsk, type ArchiveChain } from './archive-chain.ts';
 import { ChunkCache } from './chunk-cache.ts';
-import { ClusterCalls, mayPassInCluster } from './cluster-calls.ts';
+import { ClusterCalls, mayPassInCluster } from '../jobs/cluster-calls.ts';
 import type { RestoreAsk } from './restore-ask.ts';
 import { cancelPart, cutOver, migrationOf, migrationRequest, newPart, requireEmpty, sourceNameOf, untilFilled, type PartRun, type RestorePart } from './restore-parts.ts';
 
@@ -56,7 +57,7 @@ export class RestoreJob implements JobKind {
       const named = run.job.keyspaces.length > 0 ? run.job.keyspaces : keyspacesOf(chain).map(({ name }) => name);
       const plans = new Map(named.map((name) => [name, planOf(repository, chain, wanted, name)]));
       const archives = [...new Set([...plans.values()].flatMap((plan) => plan.archives))];
-      session = await patiently(run, () => Session.begin({ repository, id: run.duty.nextSession(), isHeld: () => run.duty.lock.isHeld(), purpose: 'READ', uses: archives, owner: `restore ${run.job.id}`, startedAtMs: Date.now() }));
+      session = await patiently(run, () => beginSession(run.duty, repository, { purpose: 'READ', uses: archives, owner: `restore ${run.job.id}` }));
       let { parts } = notes;
       if (parts === undefined) {
         const fresh: RestorePart[] = [];
@@ -69,7 +70,7 @@ export class RestoreJob implements JobKind {
     } finally {
       work?.end();
       calls.close();
-      await session?.end().catch(() => undefined);
+      await session?.leave();
     }
   }
 

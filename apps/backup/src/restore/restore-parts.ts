@@ -5,8 +5,8 @@ import { AtollError } from '@atoll/core-errors';
 import { KEYSPACE_NAME_MAX } from '@atoll/core-runtime';
 import type { JobRun } from '../jobs/job-kind.ts';
 import { patiently } from '../jobs/patience.ts';
-import { mayPassInCluster, type ClusterCalls } from './cluster-calls.ts';
-import { rest } from './rest.ts';
+import { mayPassInCluster, type ClusterCalls } from '../jobs/cluster-calls.ts';
+import { rest } from '../jobs/rest.ts';
 import type { RestoreAsk } from './restore-ask.ts';
 
 /** One keyspace of a restore. */

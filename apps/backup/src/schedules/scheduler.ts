@@ -9,6 +9,7 @@ import type { Duty } from '../jobs/duty.ts';
 import type { DrillAsk } from '../drill/drill-job.ts';
 import type { JobAsk, JobDesk } from '../jobs/job-desk.ts';
 import { hasEnded } from '../jobs/job-record.ts';
+import { rest } from '../jobs/rest.ts';
 import { CHUNK_AGE_MS_DEFAULT, type CollectAsk, type DeleteAsk } from '../jobs/maintenance-jobs.ts';
 import type { VerifyAsk } from '../verify/verify-job.ts';
 import { CronTimes } from './cron-times.ts';
@@ -65,14 +66,9 @@ export class Scheduler {
 
   /** Until the duty ends. Never rejects. */
   async work(duty: Duty): Promise<void> {
-    const { promise: ended, resolve } = Promise.withResolvers<void>();
-    duty.signal.addEventListener('abort', () => resolve(), { once: true });
-    if (duty.signal.aborted) resolve();
     while (!duty.signal.aborted) {
       await this.look(duty).catch((error: unknown) => this.#tell(error));
-      let timer: NodeJS.Timeout | undefined;
-      await Promise.race([ended, new Promise<void>((done) => (timer = setTimeout(done, LOOK_MS)))]);
-      clearTimeout(timer);
+      await rest(LOOK_MS, duty.signal).catch(() => undefined); // The loop ends with the duty.
     }
     this.#views = [];
   }
@@ -82,11 +78,11 @@ export class Scheduler {
     const { schedules, nowMs } = this.#options;
     const now = nowMs();
     const all = await schedules.list();
-    if (all.length > 0 && Math.abs(now - this.#listedMs) >= LIST_MS) await this.#list();
+    if (all.length > 0 && Math.abs(now - this.#listedMs) >= LIST_MS) await this.#list(all);
     const archives = this.#archives;
     if (archives === undefined) return;
     for (const schedule of all) await this.#begin(schedule, archives, duty);
-    this.#views = (await schedules.list()).map((schedule) => viewOf(schedule, archives, now, this.#timesOf(schedule)));
+    this.#views = all.map((schedule) => viewOf(schedule, archives, now, this.#timesOf(schedule)));
   }
 
   /** A job has ended: archives may have come or gone. */
@@ -98,12 +94,12 @@ export class Scheduler {
     const { desk, logger, nowMs } = this.#options;
     const now = nowMs();
     const times = this.#timesOf(schedule);
+    // A clock that was set back: what lies ahead of it is due again.
+    const firedMs = schedule.firedMs > now + CLOCK_SLACK_MS ? 0 : schedule.firedMs;
+    const dueMs = schedule.isPaused ? undefined : times.due(Math.min(Math.max(schedule.createdMs, firedMs), now), now);
+    if (dueMs === undefined && schedule.action === 'BACKUP') return;
     const before = schedule.lastJob === '' ? undefined : await desk.jobs.get(schedule.lastJob);
     if (before?.state === 'SUCCEEDED' && schedule.action !== 'BACKUP' && before.endedMs > schedule.succeededMs) await this.#note(schedule, { succeededMs: before.endedMs }, lock);
-    const firedMs = schedule.firedMs > now + CLOCK_SLACK_MS ? 0 : schedule.firedMs;
-    // A clock that was set back: what lies ahead of it is due again.
-    const sinceMs = Math.min(Math.max(schedule.createdMs, firedMs), now);
-    const dueMs = schedule.isPaused ? undefined : times.due(sinceMs, now);
     if (dueMs === undefined) return;
     const isBusy = before !== undefined && !hasEnded(before);
     const job = isBusy ? schedule.lastJob : `${schedule.name}-${dueMs.toString(36)}`;
@@ -133,8 +129,8 @@ export class Scheduler {
   }
 
   /** Lists the repository, and has removed what need not stay. */
-  async #list(): Promise<void> {
-    const { archives, schedules, nowMs } = this.#options;
+  async #list(schedules: readonly ScheduleRecord[]): Promise<void> {
+    const { archives, nowMs } = this.#options;
     let listed: readonly ArchiveInfo[];
     try {
       listed = await archives.list();
@@ -145,7 +141,7 @@ export class Scheduler {
     this.#archives = listed;
     this.#listedMs = nowMs();
     this.#problem = '';
-    for (const { name, retention, action } of await schedules.list()) {
+    for (const { name, retention, action } of schedules) {
       if (action !== 'BACKUP') continue;
       const gone = outdated(archivesOf(name, listed), listed, retention, nowMs());
       if (gone.length > 0) await this.#remove(name, gone.slice(0, REMOVED_AT_ONCE));

@@ -6,10 +6,11 @@ import { ContentTally, checkKey, foldPartition, isSameContent, planRestore, slic
 import { AtollError, isAtollError } from '@atoll/core-errors';
 import { KIB, MIB } from '@atoll/core-runtime';
 import { entryVersionHash } from '@atoll/core-store';
-import { Session, type Repository } from '@atoll/platform-repository';
+import type { Repository } from '@atoll/platform-repository';
+import { beginSession } from '../jobs/duty.ts';
 import { JobFailed, type JobKind, type JobOutcome, type JobRun } from '../jobs/job-kind.ts';
 import { mayPass, patiently } from '../jobs/patience.ts';
-import { eachOf } from './each-of.ts';
+import { eachOf } from '../jobs/side-by-side.ts';
 import { checkLog } from './check-log.ts';
 
 export interface VerifyAsk {
@@ -93,7 +94,7 @@ class Verification {
     this.#archives = chain.map(({ id }) => id);
     // A wrong key is no damage: nothing can be said of the content then.
     if (!this.isBytesOnly) for (const manifest of chain) checkKey(manifest, this.#repository.keys);
-    const session = await patiently(this.#run, () => Session.begin({ repository: this.#repository, id: duty.nextSession(), isHeld: () => duty.lock.isHeld(), purpose: 'READ', uses: this.#archives, owner: `verify ${this.#run.job.id}`, startedAtMs: Date.now() }));
+    const session = await patiently(this.#run, () => beginSession(duty, this.#repository, { purpose: 'READ', uses: this.#archives, owner: `verify ${this.#run.job.id}` }));
     try {
       const ranges = chain.flatMap(({ keyspaces }) => keyspaces).flatMap((keyspace) => keyspace.ranges);
       meter.bytesTotal = ranges.flatMap(({ chunks }) => chunks).reduce((sum, { plainBytes }) => sum + plainBytes, 0);
@@ -103,7 +104,7 @@ class Verification {
       // What no fold came by: behind a damage, or of keyspaces that are no more.
       for (const manifest of chain) for (const { name, ranges: of } of manifest.keyspaces) await eachOf(of, this.#atOnce, (range) => this.#readAll(manifest, name, range));
     } finally {
-      await session.end().catch(() => undefined);
+      await session.leave();
     }
   }
 

@@ -1,7 +1,7 @@
 // Jobs and archives as people read them, and as programs do: with --json every field is there, enums by name without prefix.
 import { BackupJobState, archiveKindToJSON, backupJobKindToJSON, backupJobStateToJSON, type ArchiveDamage, type ArchiveInfo, type BackupJob } from '@atoll/contracts/atoll/v1/backup';
 import { bar } from '../output/bar.ts';
-import { bytesText, durationText } from '../output/quantities.ts';
+import { bytesText, durationText, timeText } from '../output/quantities.ts';
 import { renderTable } from '../output/table.ts';
 
 const BAR_WIDTH = 30;
@@ -112,5 +112,4 @@ export function archiveText(archive: ArchiveInfo, chain: readonly string[]): str
 
 const lines = (rows: readonly (readonly [string, string])[]): string => rows.map(([name, value]) => `${name.padEnd(16)}${value}`).join('\n');
 const partitionsText = ({ progress }: BackupJob): string => `${progress?.partitionsDone ?? 0} of ${progress?.partitionsTotal ?? 0}`;
-const timeText = (ms: number): string => (ms === 0 ? '-' : new Date(ms).toISOString());
 const ageMs = ({ startedAtMs, endedAtMs }: BackupJob, nowMs: number): number => (startedAtMs === 0 ? 0 : (endedAtMs || nowMs) - startedAtMs);

@@ -1,7 +1,7 @@
 // Migrations as people read them, and as programs do: with --json every field is there, enums by name without prefix.
 import { MigrationStep, migrationMethodToJSON, type CopyState, type Migration, type MigrationProof, type PartitionMigration, type PlannedMove, type WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 import { tokenRangeText, tokenText } from '../commands/options.ts';
-import { bytesText, durationText } from '../output/quantities.ts';
+import { bytesText, durationText, timeText } from '../output/quantities.ts';
 import { renderTable } from '../output/table.ts';
 import { hasEnded, stateName, stepName } from './migration-states.ts';
 
@@ -179,7 +179,6 @@ function proofText(proof: MigrationProof | undefined): string {
   return `${equal} equal${repaired > 0 ? `, ${repaired} repaired` : ''}${differing > 0 ? `, ${differing} differ` : ''}${comparedEntries > 0 ? `, ${comparedEntries} entries read` : ''}`;
 }
 
-const timeText = (ms: number): string => (ms === 0 ? '-' : new Date(ms).toISOString());
 
 /** For how long it has run, or ran. */
 const ageMs = ({ createdAtMs, endedAtMs }: Migration, nowMs: number): number => (createdAtMs === 0 ? 0 : (endedAtMs || nowMs) - createdAtMs);

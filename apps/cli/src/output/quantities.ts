@@ -20,3 +20,6 @@ export function durationText(ms: number): string {
   if (seconds < 86_400) return `${Math.floor(seconds / 3600)}h${two(Math.floor(seconds / 60) % 60)}m`;
   return `${Math.floor(seconds / 86_400)}d${two(Math.floor(seconds / 3600) % 24)}h`;
 }
+
+/** In UTC, of milliseconds since the Unix epoch; 0 is none. */
+export const timeText = (ms: number): string => (ms === 0 ? '-' : new Date(ms).toISOString());

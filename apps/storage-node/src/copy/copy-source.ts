@@ -3,12 +3,11 @@ import type { ServerWritableStream } from '@grpc/grpc-js';
 import { FollowSourceResponse, type ConfirmFreezeRequest, type ConfirmFreezeResponse, type CopyCheck, type DescribeSourceRequest, type DescribeSourceResponse, type FollowSourceRequest, type FrozenPartition } from '@atoll/contracts/atoll/v1/copy';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
 import { keyspaceNotFound } from '@atoll/core-membership';
-import { checkPartitionCount, holdsToken, partitionOfToken, tokenOfKey } from '@atoll/core-placement';
 import { PartDigests, beginOfCopy, digestRange, readDifferences, readSource, type DifferenceReading, type ReplicaState, type SourceLimits, type SourcePlace } from '@atoll/core-replication';
 import { KIB, hashOfHalves, type Hash64 } from '@atoll/core-runtime';
 import { FIRST_HASH } from '@atoll/core-store';
 import { writePaced, type CallContext } from '@atoll/platform-grpc';
-import { toTokenRange } from '@atoll/platform-wire';
+import { copyOwnership } from '@atoll/platform-wire';
 import { movedBehind, type HostedReplica } from '../hosted-replica.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 import type { SyncThrottle } from '../replication/sync-throttle.ts';
@@ -49,7 +48,7 @@ export class CopySource {
     const { request } = call;
     const { clusterId, throttle } = this.#options;
     if (request.clusterId !== clusterId) throw new AtollError('WRONG_CLUSTER', `this node belongs to cluster ${clusterId}`);
-    const belongs = ownership(request);
+    const belongs = copyOwnership(request);
     let place = startOf(request);
     const held = heldBy(request);
     let former = this.#formerOf(request);
@@ -139,17 +138,6 @@ export class CopySource {
     if (!hosted.replica.leader.isServing || !hosted.replica.state.hasAllData) throw new AtollError('REPLICA_NOT_READY', 'the leader of the source is taking office');
     return hosted;
   }
-}
-
-/** Which keys of the source's partition belong to the one of the copy. Throws INVALID_ARGUMENT. */
-function ownership({ targetPartition, targetPartitionCount, tokenFrom, tokenTo }: FollowSourceRequest): (key: Uint8Array) => boolean {
-  checkPartitionCount(targetPartitionCount);
-  if (targetPartition >= targetPartitionCount) throw invalidArgument('target_partition', `must be below ${targetPartitionCount}, is ${targetPartition}`);
-  const range = toTokenRange({ start: 'token_from', end: 'token_to' }, tokenFrom, tokenTo);
-  return (key) => {
-    const token = tokenOfKey(key);
-    return partitionOfToken(token, targetPartitionCount) === targetPartition && holdsToken(range, token);
-  };
 }
 
 function startOf({ origin, nextHigh, nextLow }: FollowSourceRequest): SourcePlace | undefined {

@@ -13,7 +13,7 @@ export { chunksOf, totalsOf } from './manifest.ts';
 export type { ArchiveKind, ArchivePosition, ArchivedKeyspace, ArchivedRange, Barrier, ChunkRef, Manifest, ManifestTotals } from './manifest.ts';
 export { MANIFEST_BYTES_MAX, checkKey, decodeManifest, encodeManifest } from './manifest-file.ts';
 export { isArchiveId } from './manifest-json.ts';
-export { chainOf, planRestore } from './restore-plan.ts';
+export { ENTRY_OVERHEAD_BYTES, chainOf, planRestore } from './restore-plan.ts';
 export type { RestoreAsk, RestoreGroup, RestorePlan, RestoreSource, RestoreStep } from './restore-plan.ts';
 export { planRetention } from './retention.ts';
 export type { RetainedArchive, RetentionPlan, RetentionPolicy } from './retention.ts';

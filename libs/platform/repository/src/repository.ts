@@ -120,6 +120,14 @@ export class Repository {
     await this.store.put(suspectKey(id), encodeJson({}));
   }
 
+  /** Of all archives in force, one after the other. @throws as readManifest, also of one that nobody asked for */
+  async *manifests(): AsyncIterable<Manifest> {
+    for (const stored of await this.listManifests()) {
+      const manifest = await this.readListed(stored);
+      if (manifest !== undefined) yield manifest;
+    }
+  }
+
   private decodeManifest({ archive, session }: { readonly archive: string; readonly session: string }, bytes: Buffer): Manifest {
     const manifest = decodeManifest(this.codec, archive, bytes, this.keys);
     if (manifest.session !== session) throw archiveDamaged(`manifest ${archive}`, 'MALFORMED', `is of the session ${manifest.session} and lies at that of ${session}`);

@@ -156,10 +156,7 @@ class Collection {
 
   async #chunksInUse(): Promise<ReadonlySet<string>> {
     const inUse = new Set<string>();
-    for (const stored of await this.#repository.listManifests()) {
-      const manifest = await this.#repository.readListed(stored);
-      if (manifest !== undefined) for (const id of chunksOf(manifest).keys()) inUse.add(id);
-    }
+    for await (const manifest of this.#repository.manifests()) for (const id of chunksOf(manifest).keys()) inUse.add(id);
     return inUse;
   }
 

@@ -41,9 +41,7 @@ async function checkNotNeeded(repository: Repository, going: ReadonlySet<string>
     if (needed !== undefined) throw inUse(needed, `${owner} (session ${session}) needs it`);
   }
   const parents = new Map<string, string | undefined>();
-  for (const stored of await repository.listManifests()) {
-    const manifest = await repository.readListed(stored);
-    if (manifest === undefined) continue;
+  for await (const manifest of repository.manifests()) {
     parents.set(manifest.id, manifest.parent);
     if (manifest.parent !== undefined && going.has(manifest.parent) && !going.has(manifest.id)) throw inUse(manifest.parent, `${manifest.id} goes on from it`);
   }

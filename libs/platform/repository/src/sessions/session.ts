@@ -70,7 +70,7 @@ export class Session {
       }
       for await (const { key } of repository.store.list(SUSPECTS_PREFIX)) session.#suspects.add(suspectOfKey(key) ?? '');
     } catch (error) {
-      await session.end().catch(() => undefined);
+      await session.leave();
       throw error;
     }
     return session;
@@ -110,6 +110,11 @@ export class Session {
   /** Nothing of it is needed any more. What was put and not published is left to the collection. */
   async end(): Promise<void> {
     await this.#store.delete(sessionKey(this.id));
+  }
+
+  /** As `end`, whatever becomes of it: one that stays, since the storage is away, keeps collections waiting until the lock changes hands. */
+  async leave(): Promise<void> {
+    await this.end().catch(() => undefined);
   }
 }
 

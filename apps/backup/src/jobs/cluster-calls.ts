@@ -1,4 +1,4 @@
-// What a restore asks of the cluster: of the elected coordinator, and of the nodes that lead a keyspace.
+// What jobs ask of the cluster: of the elected coordinator, and of the nodes that lead a keyspace.
 import { credentials } from '@grpc/grpc-js';
 import { AdminClient } from '@atoll/contracts/atoll/v1/admin';
 import { CopyClient } from '@atoll/contracts/atoll/v1/copy';
@@ -7,7 +7,7 @@ import { AtollError, isAtollError } from '@atoll/core-errors';
 import { resolveKeyspace, type KeyspaceSpec } from '@atoll/core-membership';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
-import { mayPass } from '../jobs/patience.ts';
+import { mayPass } from './patience.ts';
 
 const CALL_MS = 5000;
 /** For what waits for leaders, or asks other services. */
@@ -57,6 +57,12 @@ export class ClusterCalls {
 
   async freeze(name: string, note: string): Promise<void> {
     await callUnary(this.#client(), 'freezeKeyspace', { name, note }, { deadlineMs: LONG_CALL_MS, signal: this.#signal });
+  }
+
+  /** As the coordinator has it. Throws KEYSPACE_NOT_FOUND. */
+  async freezeNote(name: string): Promise<string | undefined> {
+    const { keyspace } = await callUnary(this.#client(), 'getKeyspace', { name }, { deadlineMs: CALL_MS, signal: this.#signal });
+    return keyspace?.freeze?.note;
   }
 
   async unfreeze(name: string): Promise<void> {
