@@ -3,11 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { planRestore, sliceOf, totalsOf, type ArchivedRange, type Manifest } from '@atoll/core-archive';
 import { encodeEntry, encodedBytes, type LogEntry } from '@atoll/core-replication';
+import type { KeyspaceSpec } from '@atoll/core-membership';
 import { Repository, Session, nodeArchiveCodec, openFileObjectStore } from '@atoll/platform-repository';
 import type { Duty } from '../jobs/duty.ts';
 import { goesOnFrom, knownLogs, readLogs } from './log-archives.ts';
 import { MERGED_AT_ONCE, isCovered, levelOf, mergeLogs, mergeable, removeOldLogs } from './log-merge.ts';
-import { keyOf } from './log-range.ts';
+import { LogRange, areReadToTheEnd, keyOf, type LogRun } from './log-range.ts';
 import { writeSegment, type SegmentRange } from './log-segment.ts';
 
 const PARTITIONS = 4;
@@ -92,6 +93,16 @@ describe('archives of log', () => {
     expect((await readLogs(repository, 'c')).logs.map(({ id }) => id)).toEqual([second.id]);
     await removeOldLogs(repository, { ...known, oldestCutMs: 5000 }, { by: nextSession, keptSinceMs: 0 });
     expect((await readLogs(repository, 'c')).logs).toEqual([]);
+  });
+
+  it('lead to no later moment while log is left that was too much for one round', () => {
+    const place = { generation: GENERATION, position: { epoch: 1, seq: 1 }, timeMs: 0, since: { epoch: 1, seq: 1 } };
+    const ranges = [0, 1, 2].map((partition) => new LogRange(KEYSPACE as unknown as KeyspaceSpec, partition, partition === 2 ? undefined : place));
+    const run = (range: LogRange | undefined, isToTheEnd: boolean): LogRun => ({ range: range!, from: place, runs: [], bytes: 0, upTo: place.position, timeMs: 0, isToTheEnd, barrierSeq: undefined });
+    const [first, second] = ranges;
+    expect(areReadToTheEnd(ranges, [run(first, true), run(second, true)])).toBe(true);
+    expect(areReadToTheEnd(ranges, [run(first, true), run(second, false)])).toBe(false);
+    expect(areReadToTheEnd(ranges, [run(first, true)])).toBe(false);
   });
 
   it('are read once, and of cuts their places alone are kept', async () => {

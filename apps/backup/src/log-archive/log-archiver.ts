@@ -144,7 +144,7 @@ export class LogArchiver {
       const marker = range.place === undefined ? cut?.markers.get(range) : undefined;
       if (marker !== undefined) this.#places.set(keyOf(range.keyspace.id, range.partition), { generation: marker.generation, position: marker.position, timeMs: marker.stampMs, since: marker.position });
     }
-    if (!isDue || isWhole) this.#archivedMs = startedAtMs;
+    if (isComplete) this.#archivedMs = startedAtMs;
     if (performance.now() - this.#tidyMs < TIDY_MS) return;
     this.#tidyMs = performance.now();
     await this.#tidy(repository, duty);
