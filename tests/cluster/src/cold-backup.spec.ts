@@ -2,13 +2,13 @@
 // read back chunk by chunk and compared with what clients know.
 import { join } from 'node:path';
 import { jest } from '@jest/globals';
-import { credentials } from '@grpc/grpc-js';
-import { isAtollError, type AtollClient } from '@atoll/client';
-import { ArchiveKind, BackupClient, BackupJobState, type BackupJob, type BackupResult, type CreateBackupRequest } from '@atoll/contracts/atoll/v1/backup';
+import type { AtollClient } from '@atoll/client';
+import { ArchiveKind, BackupJobState, type BackupJob, type BackupResult } from '@atoll/contracts/atoll/v1/backup';
 import { foldPartition, planRestore } from '@atoll/core-archive';
-import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
+import { callUnary } from '@atoll/platform-grpc';
 import { eventually, freePort } from '@atoll/platform-etcd/testing';
-import { Repository, listSessions, nodeArchiveCodec, openFileObjectStore, progressPrefix } from '@atoll/platform-repository';
+import { Repository, isAny, listSessions, nodeArchiveCodec, openFileObjectStore, progressPrefix } from '@atoll/platform-repository';
+import { BackupCalls } from './backup-calls.ts';
 import { DevCluster, START_MS, STOP_MS, type DevProcess } from './dev-cluster.ts';
 import { startService, type RunningService } from './service-process.ts';
 
@@ -24,11 +24,11 @@ const SLOWLY = 2_500_000;
 const PAIRS = 12;
 
 let cluster: DevCluster;
-let backup: BackupClient;
+let backup: BackupCalls;
 let client: AtollClient;
 beforeAll(async () => {
   cluster = await DevCluster.start({ nodes: 3, env: { BACKUP_LOCK_TTL_MS: '2s' } });
-  backup = new BackupClient(cluster.up.backups[0]!.address, credentials.createInsecure(), createChannelOptions());
+  backup = new BackupCalls(cluster.up.backups[0]!.address);
   client = cluster.client({ deadlineMs: 30_000 });
   await cluster.createKeyspace({ name: 'pairs', partitionCount: 16, replicationFactor: 2, minInSync: 1 });
   await cluster.createKeyspace({ name: 'large', partitionCount: 8, replicationFactor: 2, minInSync: 1 });
@@ -39,39 +39,6 @@ afterAll(async () => {
   backup?.close();
   await cluster?.stop();
 }, STOP_MS);
-
-const request = (changes: Partial<CreateBackupRequest>): CreateBackupRequest => ({ id: '', kind: ArchiveKind.ARCHIVE_KIND_FULL, keyspaces: [], archive: '', parent: '', bytesPerSecond: 0, offline: false, compressionLevel: undefined, ...changes });
-
-async function begin(changes: Partial<CreateBackupRequest>, by = backup): Promise<BackupJob> {
-  return (await callUnary(by, 'createBackup', request(changes), CALL)).job!;
-}
-
-async function stateOf({ id }: BackupJob, by = backup): Promise<BackupJob | undefined> {
-  return callUnary(by, 'getBackupJob', { id }, CALL).then(
-    ({ job }) => job,
-    (error: unknown) => {
-      if (isAtollError(error) && ['PEER_UNAVAILABLE', 'METADATA_UNAVAILABLE', 'DEADLINE_EXCEEDED', 'SHUTTING_DOWN'].includes(error.reason)) return undefined;
-      throw error;
-    },
-  );
-}
-
-const until = (job: BackupJob, what: string, isSo: (job: BackupJob) => boolean, by = backup): Promise<unknown> =>
-  eventually(`the job ${what}`, async () => {
-    const state = await stateOf(job, by);
-    return state !== undefined && isSo(state);
-  }, JOB_MS);
-
-async function ended(job: BackupJob, by = backup): Promise<BackupJob> {
-  await until(job, 'has ended', ({ endedAtMs }) => endedAtMs > 0, by);
-  return (await stateOf(job, by))!;
-}
-
-async function succeeded(job: BackupJob, by = backup): Promise<BackupJob> {
-  const end = await ended(job, by);
-  expect({ state: end.state, problem: end.problem }).toEqual({ state: BackupJobState.BACKUP_JOB_STATE_SUCCEEDED, problem: '' });
-  return end;
-}
 
 function resultOf({ result }: BackupJob): BackupResult {
   if (result?.$case !== 'backup') throw new Error('the job has no result');
@@ -162,14 +129,14 @@ it('cuts are consistent over partitions while clients write; increments go on fr
   let parent = '';
   for (const kind of [ArchiveKind.ARCHIVE_KIND_FULL, ArchiveKind.ARCHIVE_KIND_INCREMENTAL, ArchiveKind.ARCHIVE_KIND_INCREMENTAL]) {
     const before = new Map(writer.acknowledged);
-    const job = await succeeded(await begin({ kind, keyspaces: ['pairs'] }));
+    const job = await backup.succeeded(await backup.create({ kind, keyspaces: ['pairs'] }));
     expect(resultOf(job)).toMatchObject({ archive: { kind, parent }, partitionsWhole: 0 });
     expectConsistent(await restored(job.archive, 'pairs'), before);
     parent = job.archive;
   }
   await writer.stop();
   await eventually('what has a time to live is gone', async () => [...(await held('pairs')).keys()].every((key) => !key.startsWith('last-')), 30_000);
-  const last = await succeeded(await begin({ kind: ArchiveKind.ARCHIVE_KIND_INCREMENTAL, keyspaces: ['pairs'] }));
+  const last = await backup.succeeded(await backup.create({ kind: ArchiveKind.ARCHIVE_KIND_INCREMENTAL, keyspaces: ['pairs'] }));
   const now = await held('pairs');
   const inArchive = await restored(last.archive, 'pairs');
   // What has expired and was not removed yet is in both, and shown by none.
@@ -179,13 +146,13 @@ it('cuts are consistent over partitions while clients write; increments go on fr
 
 describe('a backup that takes some seconds', () => {
   let second: RunningService;
-  let other: BackupClient;
+  let other: BackupCalls;
   beforeAll(async () => {
     const address = `127.0.0.1:${await freePort()}`;
     const settings = { ATOLL_ID: 'backup-2', ATOLL_LISTEN: address, ATOLL_HTTP_LISTEN: 'off', ATOLL_ETCD: cluster.up.etcd, BACKUP_REPOSITORY: join(cluster.dataDir, 'backup'), BACKUP_LOCK_TTL_MS: '2s' };
     second = startService('backup', settings);
-    other = new BackupClient(address, credentials.createInsecure(), createChannelOptions());
-    await eventually('the second service answers', () => callUnary(other, 'listBackupJobs', { kind: 0, active: false }, CALL).then(() => true, () => false), 30_000);
+    other = new BackupCalls(address);
+    await eventually('the second service answers', () => callUnary(other.client, 'listBackupJobs', { kind: 0, active: false }, CALL).then(() => true, () => false), 30_000);
   }, START_MS);
   afterAll(async () => {
     other?.close();
@@ -193,14 +160,14 @@ describe('a backup that takes some seconds', () => {
   });
 
   it('goes on in another service when that on duty is killed, with what it had', async () => {
-    const job = await begin({ keyspaces: ['large'], bytesPerSecond: SLOWLY });
+    const job = await backup.create({ keyspaces: ['large'], bytesPerSecond: SLOWLY });
     // Any service takes the request and tells of it; one does it.
-    expect((await begin({ id: job.id, keyspaces: ['large'] }, other)).id).toBe(job.id);
+    expect((await other.create({ id: job.id, keyspaces: ['large'] })).id).toBe(job.id);
     // Rows that were read are not saved yet, those of the first partitions hardly ever one after the other.
     const { store } = await openRepository();
-    await eventually('something of it is saved', async () => (await Array.fromAsync(store.list(progressPrefix(job.id)))).length > 0, JOB_MS);
+    await eventually('something of it is saved', () => isAny(store, progressPrefix(job.id)), JOB_MS);
     strike(cluster.process('backup-1'));
-    const end = await succeeded(job, other);
+    const end = await other.succeeded(job);
     expect(end.takeUps).toBe(1);
     const { writtenBytes, archive } = resultOf(end);
     expect(writtenBytes).toBeLessThan(archive!.storedBytes);
@@ -209,31 +176,31 @@ describe('a backup that takes some seconds', () => {
   });
 
   it('goes on from other replicas when a node is killed, and over an outage of etcd', async () => {
-    const job = await begin({ keyspaces: ['large'], bytesPerSecond: SLOWLY }, other);
-    await until(job, 'is under way', isUnderWay, other);
+    const job = await other.create({ keyspaces: ['large'], bytesPerSecond: SLOWLY });
+    await other.until(job, 'is under way', isUnderWay);
     strike(cluster.process('node-3'));
     strike(cluster.up.etcdProcess);
     await cluster.startProcess('etcd');
-    const end = await succeeded(job, other);
+    const end = await other.succeeded(job);
     expect(await restored(end.archive, 'large')).toEqual(await held('large'));
     await cluster.startProcess('node-3');
     await cluster.untilRedundant('large');
   });
 
   it('that is offline has its keyspace frozen until its end; one that is cancelled thaws it and leaves nothing', async () => {
-    const job = await begin({ keyspaces: ['large'], bytesPerSecond: SLOWLY, offline: true }, other);
-    await until(job, 'is under way', isUnderWay, other);
+    const job = await other.create({ keyspaces: ['large'], bytesPerSecond: SLOWLY, offline: true });
+    await other.until(job, 'is under way', isUnderWay);
     const refusal = await client.set('large-0', 'x', { keyspace: 'large' }).catch((error: unknown) => error);
     expect(refusal).toMatchObject({ reason: 'KEYSPACE_FROZEN' });
-    await callUnary(other, 'cancelBackupJob', { id: job.id }, CALL);
-    expect((await ended(job, other)).state).toBe(BackupJobState.BACKUP_JOB_STATE_CANCELLED);
+    await other.cancel(job);
+    expect((await other.ended(job)).state).toBe(BackupJobState.BACKUP_JOB_STATE_CANCELLED);
     await client.set('large-0', 'x', { keyspace: 'large' });
-    const { archives } = await callUnary(other, 'listArchives', {}, CALL);
+    const { archives } = await callUnary(other.client, 'listArchives', {}, CALL);
     expect(archives.map(({ id }) => id)).not.toContain(job.archive);
     const repository = await openRepository();
     expect(await listSessions(repository)).toEqual([]);
-    const again = await begin({ keyspaces: ['large'], offline: true }, other);
-    const end = await succeeded(again, other);
+    const again = await other.create({ keyspaces: ['large'], offline: true });
+    const end = await other.succeeded(again);
     const manifest = await repository.readManifest(end.archive);
     // Nothing was written meanwhile, so rows alone make it up, and its digests are known.
     expect(manifest.keyspaces[0]!.ranges.every(({ digest, chunks }) => digest !== undefined && chunks.every(({ kind }) => kind === 'ROWS'))).toBe(true);

@@ -1,11 +1,11 @@
 // The logs of all partitions are archived while clients write and the service that does it is killed: a restore leads to the moment that
 // is asked for, and to one of all partitions (R40).
 import { jest } from '@jest/globals';
-import { credentials } from '@grpc/grpc-js';
 import type { AtollClient } from '@atoll/client';
-import { ArchiveKind, BackupClient, BackupJobState, RestorePolicy, type RestoreBackupRequest } from '@atoll/contracts/atoll/v1/backup';
-import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
+import type { RestoreBackupRequest } from '@atoll/contracts/atoll/v1/backup';
+import { callUnary } from '@atoll/platform-grpc';
 import { eventually } from '@atoll/platform-etcd/testing';
+import { BackupCalls } from './backup-calls.ts';
 import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
 
 jest.setTimeout(120_000);
@@ -17,11 +17,11 @@ const KEYS = 40;
 const APART_MS = 150;
 
 let cluster: DevCluster;
-let backup: BackupClient;
+let backup: BackupCalls;
 let client: AtollClient;
 beforeAll(async () => {
   cluster = await DevCluster.start({ nodes: 3, env: { BACKUP_LOG_ARCHIVING: 'on', BACKUP_LOG_INTERVAL_MS: '500ms', BACKUP_LOG_BARRIER_MS: '2s', BACKUP_LOCK_TTL_MS: '2s' } });
-  backup = new BackupClient(cluster.up.backups[0]!.address, credentials.createInsecure(), createChannelOptions());
+  backup = new BackupCalls(cluster.up.backups[0]!.address);
   client = cluster.client({ deadlineMs: 20_000 });
 }, START_MS);
 afterAll(async () => {
@@ -29,34 +29,20 @@ afterAll(async () => {
   await cluster?.stop();
 }, STOP_MS);
 
-async function done(id: string): Promise<void> {
-  const job = await eventually(
-    `${id} ends`,
-    async () => {
-      const found = await callUnary(backup, 'getBackupJob', { id }, CALL).catch(() => undefined);
-      return found?.job !== undefined && found.job.state >= BackupJobState.BACKUP_JOB_STATE_SUCCEEDED && found.job;
-    },
-    WAIT_MS,
-  );
-  expect(job).toMatchObject({ state: BackupJobState.BACKUP_JOB_STATE_SUCCEEDED, problem: '' });
-}
-
 const passed = (ms: number): Promise<unknown> => eventually('time goes by', () => Date.now() > ms);
 /** Everything that was written until then is archived. */
 const archived = (ms: number): Promise<unknown> =>
   eventually(
     'the recovery point moves on',
     async () => {
-      const state = await callUnary(backup, 'getLogArchiving', {}, CALL).catch(() => undefined);
+      const state = await callUnary(backup.client, 'getLogArchiving', {}, CALL).catch(() => undefined);
       return (state?.keyspaces.find(({ keyspace }) => keyspace === 'default')?.recoveryPointMs ?? 0) > ms;
     },
     WAIT_MS,
   );
 
 async function restore(id: string, fields: Partial<RestoreBackupRequest>): Promise<void> {
-  const request = { id, archive: '', keyspaces: ['default'], target: id, prefix: Buffer.alloc(0), exact: false, partitionCount: 4, replicationFactor: 0, minInSync: 0, policy: RestorePolicy.RESTORE_POLICY_FAIL, bytesPerSecond: 0, ...fields };
-  await callUnary(backup, 'restoreBackup', request, CALL);
-  await done(id);
+  await backup.succeeded(await backup.restore({ id, keyspaces: ['default'], target: id, partitionCount: 4, ...fields }));
 }
 
 const read = async (keyspace: string): Promise<(string | undefined)[]> => {
@@ -79,8 +65,7 @@ async function write(word: string): Promise<{ readonly atMs: number; readonly va
 
 it('a restore leads to any moment between backups, also where the service was killed meanwhile, and to one of all partitions', async () => {
   const first = await write('first');
-  await callUnary(backup, 'createBackup', { id: 'full', kind: ArchiveKind.ARCHIVE_KIND_FULL, keyspaces: [], archive: 'full', parent: '', bytesPerSecond: 0, offline: false, compressionLevel: undefined }, CALL);
-  await done('full');
+  await backup.succeeded(await backup.create({ archive: 'full' }));
   const second = await write('a second');
   await archived(second.atMs);
   await cluster.kill('backup-1');

@@ -15,5 +15,5 @@ export type { CollectOptions, CollectReport } from './sessions/collect-garbage.t
 export { removeArchives } from './sessions/remove-archives.ts';
 export { formatSession, parseSession } from './sessions/session-id.ts';
 export type { SessionId } from './sessions/session-id.ts';
-export { Session, listSessions, revokeEarlierSessions, revokeSession } from './sessions/session.ts';
+export { Session, isAny, listSessions, revokeEarlierSessions, revokeSession } from './sessions/session.ts';
 export type { OpenSession, SessionOptions, SessionPurpose, SessionRecord } from './sessions/session.ts';
