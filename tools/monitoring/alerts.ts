@@ -341,11 +341,24 @@ export const ALERTS: readonly Alert[] = [
   },
   {
     name: 'AtollBackupIdle',
-    expr: 'sum(atoll_backup_on_duty) == 0',
+    // One that is down says nothing; where there are none, nobody misses them.
+    expr: '(sum(atoll_backup_on_duty) or 0 * sum(up{job="backup"})) == 0',
     for: '5m',
     severity: 'warning',
     summary: 'No backup service does the jobs of the cluster.',
-    cases: gaugeCases(`atoll_backup_on_duty{${BACKUP}}`, { good: 1, bad: 0, minutes: 5 }),
+    cases: [
+      ...gaugeCases(`atoll_backup_on_duty{${BACKUP}}`, { good: 1, bad: 0, minutes: 5 }),
+      { name: 'fires when the only one is down', series: { [`up{${BACKUP}}`]: '1x4 0x20', [`atoll_backup_on_duty{${BACKUP}}`]: '1x4 stale' }, firing: { 4: 0, 11: 1 } },
+      { name: 'is silent where there is none', series: { [`up{${ROUTER}}`]: '1x20' }, firing: { 11: 0 } },
+    ],
+  },
+  {
+    name: 'AtollKeyspaceFrozen',
+    expr: 'max by (keyspace) (atoll_cluster_keyspace_frozen_seconds) > 900',
+    for: '1m',
+    severity: 'warning',
+    summary: '{{ $labels.keyspace }} has been frozen for {{ $value | humanizeDuration }}: it takes no writes.',
+    cases: gaugeCases(`atoll_cluster_keyspace_frozen_seconds{${COORDINATOR},keyspace="orders"}`, { good: 60, bad: 1200, minutes: 1 }),
   },
   {
     name: 'AtollCopyLag',

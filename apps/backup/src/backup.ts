@@ -58,7 +58,7 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     throw isAtollError(error) ? new StartupError(`BACKUP_ARCHIVE_KEYS, BACKUP_ARCHIVE_KEYS_FILE: ${error.message}`) : error;
   });
   const store = guardMetadata({ store: options.store ?? connectMetadata(common.etcdEndpoints, telemetry.metrics), logger, metrics: telemetry.metrics });
-  const access = new RepositoryAccess({ location: config.repository, s3: config.s3, keys });
+  const access = new RepositoryAccess({ location: config.repository, s3: config.s3, keys, onUnreadable: (found) => logger.warn({ ...found }, 'the manifest of an archive cannot be read: other archives are of use as ever') });
   const archives = new ArchiveList(access);
   const desk = new JobDesk({ store, tracing: telemetry.tracing });
   const schedules = new ScheduleStore(store);
@@ -66,6 +66,7 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
   addScheduleMetrics(telemetry.metrics, scheduler);
   const archiver = new LogArchiver({ access, defaults: config.jobs, logs: config.logs, logger });
   addLogArchiveMetrics(telemetry.metrics, archiver);
+  telemetry.metrics.gauge('atoll_backup_unreadable_archives', { description: 'Archives whose manifests could not be read when this service last looked at all of them.' }, () => access.unreadable.count);
   const probe = new SharedProbe({ location: config.repository, s3: config.s3, timeoutMs: config.probeMs });
   const grpc = createGrpcServer({ telemetry, logger });
   const service: BackupServer = {

@@ -44,6 +44,7 @@ export const SETTINGS = {
   BACKUP_BYTES_PER_SECOND: bytes({ min: 64 * KIB, max: 64 * GIB, default: '32MiB', description: 'Bound on what a backup reads from all nodes together, keys and values per second, unless the job says another one. Higher ends sooner and takes more from clients.' }),
   BACKUP_COMPRESSION_LEVEL: integer({ min: 0, max: 19, default: '1', description: 'Of zstd; 0: archives are not compressed. Higher takes less room and more processor time.' }),
   BACKUP_PARTITIONS_AT_ONCE: integer({ min: 1, max: 64, default: '4', description: 'Partitions that a job reads or writes side by side. Each takes about 16 MiB of memory.' }),
+  BACKUP_NICE: integer({ min: 0, max: 19, default: '10', description: 'How far this process steps back behind others on its machine, as of nice(1): clients of storage nodes beside it would wait for its packing and hashing. 0: not at all.' }),
   BACKUP_CACHE_BYTES: bytes({ min: 8 * MIB, max: 64 * GIB, default: '256MiB', description: 'Chunks of archives that are kept in memory while they are restored: partitions that are filled side by side read the same ones.' }),
   BACKUP_LOG_ARCHIVING: choice(['on', 'off'], { default: 'off', description: 'on: the logs of all partitions go to the repository all the time, so that a restore can lead to any moment between two backups (R40).' }),
   BACKUP_LOG_INTERVAL_MS: durationMs({ min: 500, max: 600_000, default: '2500ms', description: 'How often logs go to the repository: what was written for longer than this and the time that it takes is safe there.' }),
@@ -52,14 +53,19 @@ export const SETTINGS = {
   BACKUP_BARRIER_HOLD_MS: durationMs({ min: 20, max: 10_000, default: '250ms', description: 'For at most so long writes wait while all partitions are brought to one moment (R39); a cut that takes longer is void and tried again.' }),
 };
 
+/** For messages about a bucket. */
+const S3_SETTING_NAMES = { bucket: 'BACKUP_REPOSITORY', endpoint: 'BACKUP_S3_ENDPOINT', region: 'BACKUP_S3_REGION' } as const;
+
 export interface Config {
   readonly common: CommonConfig;
   readonly repository: RepositoryLocation;
-  readonly s3: { readonly endpoint: string | undefined; readonly region: string };
+  readonly s3: { readonly endpoint: string | undefined; readonly region: string; readonly settingNames: typeof S3_SETTING_NAMES };
   readonly probeMs: number;
   readonly etcdCheckMs: number;
   readonly lockTtlMs: number;
   readonly keys: { readonly file: string | undefined; readonly text: string | undefined };
+  /** As of nice(1), 0 to 19. */
+  readonly nice: number;
   readonly cacheBytes: number;
   readonly jobs: JobDefaults;
   readonly logs: LogArchiving;
@@ -89,11 +95,12 @@ export function parseConfig(env: Env): Config {
   return Object.freeze({
     common: toCommonConfig(values, shownSettings(SETTINGS, env)),
     repository: values.BACKUP_REPOSITORY,
-    s3: { endpoint: values.BACKUP_S3_ENDPOINT, region: values.BACKUP_S3_REGION },
+    s3: { endpoint: values.BACKUP_S3_ENDPOINT, region: values.BACKUP_S3_REGION, settingNames: S3_SETTING_NAMES },
     probeMs: values.BACKUP_PROBE_MS,
     etcdCheckMs: values.BACKUP_ETCD_CHECK_MS,
     lockTtlMs: values.BACKUP_LOCK_TTL_MS,
     keys: { file: values.BACKUP_ARCHIVE_KEYS_FILE, text: values.BACKUP_ARCHIVE_KEYS },
+    nice: values.BACKUP_NICE,
     cacheBytes: values.BACKUP_CACHE_BYTES,
     logs: { isOn: values.BACKUP_LOG_ARCHIVING === 'on', intervalMs: values.BACKUP_LOG_INTERVAL_MS, barrierMs: values.BACKUP_LOG_BARRIER_MS, keepMs: values.BACKUP_LOG_KEEP_MS },
     jobs: {

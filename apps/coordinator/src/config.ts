@@ -86,7 +86,7 @@ export const SETTINGS = {
     max: 3_600_000,
     default: '2m',
     description:
-      'A partition of a keyspace with onDataLoss RESET that nobody can lead starts again, empty, after so long; not below STORAGE_NODE_FENCE_AFTER_MS of any node, after which an old leader has stopped by itself.',
+      'A partition of a keyspace with onDataLoss RESET that nobody can lead starts again, empty, after so long, and a standby on another pool takes the place of a keyspace of which nobody knows whether it is led; not below STORAGE_NODE_FENCE_AFTER_MS of any node, after which an old leader has stopped by itself.',
   }),
   COORDINATOR_INVENTORY_MS: durationMs({ min: 100, max: 600_000, default: '15s', description: 'Time between questions to a node about what it holds.' }),
   COORDINATOR_DEFAULT_REPLICATION_FACTOR: integer({ min: 1, max: 7, default: '2', description: 'Replicas of the keyspace "default" when it is created.' }),

@@ -10,7 +10,7 @@ import { createVerifyMetrics, type VerifyMetrics } from './verify/verify-metrics
 /** Each is shown from the start, at 0: a rate needs a value before the first decision. */
 const DECISIONS = {
   PLACE: 1, PROMOTE: 1, TRANSFER: 1, PROMOTE_ELIGIBLE: 1, FENCE: 1, RECOVER: 1, WAIT: 1, RESET: 1, ADD_LEARNER: 1, DROP_LEARNER: 1,
-  MARK_LEAVING: 1, DROP_LEAVING: 1, FREEZE: 1, THAW: 1, REMOVE: 1, NODE_SPEC: 1,
+  MARK_LEAVING: 1, DROP_LEAVING: 1, FREEZE: 1, THAW: 1, MARK_STANDBY: 1, REMOVE: 1, NODE_SPEC: 1,
 } as const satisfies Record<DecisionKind | 'NODE_SPEC', 1>;
 
 export interface CoordinatorMetrics extends VerifyMetrics {
@@ -19,10 +19,16 @@ export interface CoordinatorMetrics extends VerifyMetrics {
   decided(kind: DecisionKind | 'NODE_SPEC'): void;
 }
 
+/** One that takes no writes since somebody froze it. */
+export interface FrozenKeyspace {
+  readonly keyspace: string;
+  readonly forMs: number;
+}
+
 /** `read*` are called when somebody asks for the metrics. */
 export function createCoordinatorMetrics(
   metrics: Metrics,
-  read: { readonly isElected: () => boolean; readonly nodeStates: () => readonly NodeVerdictState[]; readonly health: () => PartitionHealth; readonly migrations: () => MigrationStore | undefined; readonly copies: () => readonly CopyJob[]; readonly standbys?: () => readonly StandbyStatus[] },
+  read: { readonly isElected: () => boolean; readonly nodeStates: () => readonly NodeVerdictState[]; readonly health: () => PartitionHealth; readonly migrations: () => MigrationStore | undefined; readonly copies: () => readonly CopyJob[]; readonly standbys?: () => readonly StandbyStatus[]; readonly frozen?: () => readonly FrozenKeyspace[] },
 ): CoordinatorMetrics {
   const decisions = metrics.counterFamily('atoll_coordinator_decisions_total', ['kind'], { description: 'Decisions written to etcd.' });
   for (const kind of Object.keys(DECISIONS)) decisions.with(kind);
@@ -45,6 +51,9 @@ export function createCoordinatorMetrics(
   );
   metrics.gaugeFamily('atoll_cluster_epochs', { description: 'Sum of the epochs of a keyspace: how often leaderships were given.' }, () =>
     Array.from(health().epochs, ([keyspace, value]) => ({ labels: { keyspace }, value })),
+  );
+  metrics.gaugeFamily('atoll_cluster_keyspace_frozen_seconds', { description: 'For how long a keyspace has taken no writes since somebody froze it; nothing of others.', unit: 's' }, () =>
+    (read.frozen?.() ?? []).map(({ keyspace, forMs }) => ({ labels: { keyspace }, value: Math.max(0, forMs) / 1000 })),
   );
   const following = sharedInTurn(() => (read.standbys?.() ?? []).filter(({ state }) => state !== StandbyState.STANDBY_STATE_PROMOTED));
   const shown = (of: (standby: StandbyStatus) => number | undefined) => () =>

@@ -88,6 +88,7 @@ const keyspaceMessage = (fields: Partial<Keyspace>): Keyspace => ({
   onDataLoss: 0,
   valueBytesMax: 0,
   aliases: [],
+  pool: '',
   ...fields,
 });
 

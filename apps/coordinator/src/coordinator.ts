@@ -89,6 +89,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     migrations: () => heldTerm()?.migrations.store,
     copies: () => heldTerm()?.copies.store.jobs() ?? [],
     standbys: () => heldTerm()?.copies.standbys.all() ?? [],
+    frozen: () => [...(view?.keyspaces().values() ?? [])].flatMap(({ name, freeze }) => (freeze === undefined || freeze.movedTo !== undefined ? [] : [{ keyspace: name, forMs: clock.wallMs() - freeze.sinceMs }])),
   });
 
   const grpc = createGrpcServer({ telemetry, logger });

@@ -156,9 +156,9 @@ export class Events {
   }
 
   /** Without its primary: what is known to be missing. */
-  standbyPromoted({ id, target, cluster, promotion }: CopyJob): void {
+  standbyPromoted({ id, source, target, cluster, promotion }: CopyJob): void {
     const { missingKnown = 0, ageMs = 0, unknown = 0, incomplete = 0 } = promotion ?? {};
-    const message = `standby ${target} was promoted without its primary in cluster ${cluster?.id ?? ''}: its state was up to ${ageMs} ms old, ${missingKnown} log entries are known to be missing, nothing is known of ${unknown} partitions, ${incomplete} lacked keys`;
+    const message = `standby ${target} was promoted without its primary ${cluster === undefined ? source : `in cluster ${cluster.id}`}: its state was up to ${ageMs} ms old, ${missingKnown} log entries are known to be missing, nothing is known of ${unknown} partitions, ${incomplete} lacked keys`;
     this.#logger.warn({ migration: id, keyspace: target, missingKnown, ageMs, unknown, incomplete }, message);
     this.#tell({ kind: 'STANDBY_PROMOTED', keyspace: target, message });
   }

@@ -141,7 +141,7 @@ export class TermOfOffice {
       onReport: (report) => options.events.replicasCompared(report),
     });
     this.migrations = new TermMigrations({ ...options, metrics: options.metrics.migration, failover: this.failover, inventories: this.#inventories, plans: this.#plans, setWanted: (spec, state) => this.setWanted(spec, state), onNews: () => this.#wake.now() });
-    this.copies = new TermCopies({ ...options, failpoints: failpointsOf(config), election: term.comparison, keyspaces: this.keyspaces, nodeCallMs: config.nodeCallMs, wallMs: () => options.clock.wallMs(), nowMs: () => options.clock.monotonicMs(), writeRecords: (records) => this.#writeRecords(records), onNews: (inMs = 0) => (inMs === 0 ? this.#wake.now() : this.#wake.soon(inMs)) });
+    this.copies = new TermCopies({ ...options, failpoints: failpointsOf(config), election: term.comparison, keyspaces: this.keyspaces, nodeCallMs: config.nodeCallMs, fenceAfterMs: config.fenceAfterMs, wallMs: () => options.clock.wallMs(), nowMs: () => options.clock.monotonicMs(), writeRecords: (records) => this.#writeRecords(records), isSettled: (versioned) => this.#writer.isSettled(versioned), onNews: (inMs = 0) => (inMs === 0 ? this.#wake.now() : this.#wake.soon(inMs)) });
     this.#loop = this.#run();
   }
 
@@ -295,7 +295,7 @@ export class TermOfOffice {
   #state(): Omit<ClusterState, 'failover'> {
     const { view, clock } = this.#options;
     for (const name of view.keyspaces().keys()) this.#names.add(name);
-    const keyspaces = new Map([...view.keyspaces()].filter(([, spec]) => !this.keyspaces.isDeleting(spec.id)));
+    const keyspaces = new Map([...this.copies.withPlacesTaken(view.keyspaces())].filter(([, spec]) => !this.keyspaces.isDeleting(spec.id)));
     return {
       nodes: view.nodes(),
       specs: view.nodeSpecs(),

@@ -65,6 +65,22 @@ describe('a copy that takes the place of its source (R37)', () => {
     expect(sent.$case === 'set' && sent.value.opId?.repeatAgeMs).toBe(0);
   });
 
+  it('a keyspace that comes home gets what waits where it was meanwhile, although no name is an alias any more', async () => {
+    await cutOver();
+    await eventually('the router has heard of it', async () => (await reasonOf(set('k'))) === 'OK' && world.node(1).operations.length > 0);
+    world.node(1).script = () => refuse('PARTITION_UNAVAILABLE');
+    const before = world.node(0).operations.length;
+    const write = reasonOf(set('k'));
+    const read = reasonOf(get('k'));
+    const sent = world.node(1).operations.length;
+    await eventually('both were refused', () => world.node(1).operations.length >= sent + 2);
+    await put({ cutOver: CUT_OVER, movedTo: 'default' });
+    await world.putKeyspace(world.keyspace);
+    expect([await write, await read]).toEqual(['OK', 'OK']);
+    expect(named(world.node(0).operations.slice(before)).toSorted()).toEqual(['get default', 'set default']);
+    expect(await reasonOf(get('k', 'wide'))).toBe('KEYSPACE_NOT_FOUND');
+  });
+
   it('gets what the source was sent and did not answer; a write says that it was sent before', async () => {
     world.node(0).script = () => undefined;
     const write = reasonOf(set('k'));

@@ -144,7 +144,7 @@ export class Dispatcher implements LinkListener {
   }
 
   #movedTo({ keyspaceName, keyspace }: RoutedOperation): KeyspaceRoute | undefined {
-    if (!this.#table.hasAliases) return undefined;
+    if (!this.#table.hasMoves) return undefined;
     const route = this.#table.keyspace(keyspaceName);
     return route === undefined || route.spec.id === keyspace.spec.id ? undefined : route;
   }

@@ -9,6 +9,7 @@ describe('the settings of a storage node', () => {
       listen: { host: '127.0.0.1', port: 7410 },
       httpListen: { port: 8410 },
       zone: 'default',
+      pool: 'main',
       weight: 1,
       dataDir: undefined,
       heartbeatMs: 100,

@@ -1,3 +1,4 @@
+import { MAIN_POOL, POOL_NAME_RANGE } from '@atoll/core-membership';
 import type { ResultTableOptions } from '@atoll/core-replication';
 import { GIB, KIB, MIB } from '@atoll/core-runtime';
 import {
@@ -34,6 +35,12 @@ export const STORAGE_NODE_SETTINGS = {
     pattern: /^[A-Za-z0-9_.-]{1,64}$/,
     range: '1 to 64 characters of A-Z, a-z, 0-9, _, . and -',
     description: 'Failure domain: replicas of one partition lie in different zones where there are enough.',
+  }),
+  STORAGE_NODE_POOL: text({
+    default: MAIN_POOL,
+    pattern: /^[a-z][a-z0-9_-]{0,63}$/,
+    range: POOL_NAME_RANGE,
+    description: 'Pool of the node: it holds keyspaces of that pool and no others. Fixed by its first registration: for another pool, another ATOLL_ID.',
   }),
   STORAGE_NODE_WEIGHT: defineSetting<number>('a number from 0.01 to 100', parseWeight, {
     default: '1',
@@ -80,7 +87,7 @@ export const STORAGE_NODE_SETTINGS = {
     min: 1000,
     max: 3_600_000,
     default: '120000',
-    description: 'In keyspaces with onDataLoss RESET a leader that could not read its record in etcd for so long stops (R15). At most the COORDINATOR_FENCE_AFTER_MS of the coordinators.',
+    description: 'In keyspaces with onDataLoss RESET, or with a standby on another pool, a leader that could not read its record in etcd for so long stops (R15). At most the COORDINATOR_FENCE_AFTER_MS of the coordinators.',
   }),
   STORAGE_NODE_UNCOMMITTED_BYTES_MAX: bytes({
     min: 66 * MIB,
@@ -128,6 +135,7 @@ export const STORAGE_NODE_SETTINGS = {
 
 export interface Config extends CommonConfig {
   readonly zone: string;
+  readonly pool: string;
   readonly weight: number;
   readonly memoryBytesMax: number;
   /** undefined: no write-ahead log. */
@@ -176,6 +184,7 @@ export function readConfig(env: Env): Config {
   return Object.freeze({
     ...toCommonConfig(values, shownSettings(STORAGE_NODE_SETTINGS, env)),
     zone: values.STORAGE_NODE_ZONE,
+    pool: values.STORAGE_NODE_POOL,
     weight: values.STORAGE_NODE_WEIGHT,
     memoryBytesMax: values.STORAGE_NODE_MEMORY_BYTES_MAX,
     dataDir: values.STORAGE_NODE_DATA_DIR,

@@ -12,6 +12,7 @@ import { addStandardServices, type CallContext, type GrpcServer, type Health } f
 import type { Telemetry } from '@atoll/platform-telemetry';
 import { decodeFollowRequest, streamTopology } from '@atoll/platform-wire';
 import type { ArchiveSource } from './archive/archive-source.ts';
+import type { EntryMerges } from './archive/entry-merges.ts';
 import type { CacheOperations, Done, WriteTrace } from './cache/cache-operations.ts';
 import { serveExecute } from './cache/execute-stream.ts';
 import { ManyOperations } from './cache/many-operations.ts';
@@ -38,6 +39,7 @@ export interface ServingParts {
   readonly copies: Copies;
   readonly copySource: CopySource;
   readonly archiveSource: ArchiveSource;
+  readonly entryMerges: EntryMerges;
   readonly clusterId: string;
   readonly view: ClusterView;
   readonly host: ReplicaHost;
@@ -129,6 +131,7 @@ export function addServices({ grpc, telemetry, metrics, turn, parts }: ServerOpt
     holdBarrier: handlers.unary(ArchiveService.holdBarrier, async (request) => parts().archiveSource.hold(request)),
     releaseBarrier: handlers.unary(ArchiveService.releaseBarrier, async (request) => parts().archiveSource.release(request)),
     readPartition: handlers.serverStream(archiveService.readPartition, (call, context) => parts().archiveSource.read(call, context)),
+    mergeEntries: handlers.unary(archiveService.mergeEntries, async (request) => parts().entryMerges.merge(request)),
   });
   return addStandardServices(server, { services: [CacheService, ReplicationService, HeartbeatService, TransferService, VerificationService, CopyService, ArchiveService] });
 }

@@ -4,8 +4,8 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { credentials } from '@grpc/grpc-js';
 import { ReplicationClient } from '@atoll/contracts/atoll/v1/replication';
-import { AtollError, isAtollError } from '@atoll/core-errors';
-import { hasReplica, namesText, stopRiskOf, type NodeRecord, type StopRisk } from '@atoll/core-membership';
+import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
+import { hasReplica, namesText, poolOf, stopRiskOf, withPool, type NodeRecord, type StopRisk } from '@atoll/core-membership';
 import type { ClockReading } from '@atoll/core-replication';
 import { randomHex, toNodeId, type Random } from '@atoll/core-runtime';
 import { formatAddress, reachableAt, type Address } from '@atoll/platform-config';
@@ -18,6 +18,7 @@ import { OperationMetrics } from './cache/operation-metrics.ts';
 import type { Config } from './config.ts';
 import { COPIES_TICK_MS, Copies } from './copy/copies.ts';
 import { ArchiveSource } from './archive/archive-source.ts';
+import { EntryMerges } from './archive/entry-merges.ts';
 import { CopySource } from './copy/copy-source.ts';
 import { Discards } from './discards/discards.ts';
 import { DiskHealth } from './disk-health.ts';
@@ -270,8 +271,9 @@ class RunningNode {
       heartbeats: this.#heartbeats,
       snapshots: new SnapshotSender({ syncsMax: config.syncsMax, host, clusterId, throttle: this.#throttle, metrics: telemetry.metrics }),
       copies: new Copies({ host, view, clusterId, incarnation, metrics: telemetry.metrics, tracing: telemetry.tracing, logger, random: uniform, onDiscards: (hosted, report) => this.#discards.resynced(hosted, report) }),
-      copySource: new CopySource({ host, clusterId, throttle: this.#throttle }),
+      copySource: new CopySource({ host, clusterId, throttle: this.#throttle, keyspaces: () => view.keyspaces().values() }),
       archiveSource: new ArchiveSource({ host, clusterId, throttle: this.#throttle }),
+      entryMerges: new EntryMerges({ host, clusterId, operations }),
       transfers: new TransferHandlers({ host, incarnation, fence, throttle: this.#throttle, snapshots: this.#snapshots }),
       verification: new Verification({ host, fence, clusterId, addressOf, metrics: telemetry.metrics, logger }),
     };
@@ -349,7 +351,9 @@ class RunningNode {
 
   /** Tells the coordinator that this node may be given replicas; comes again while etcd is away. */
   async register(signal: AbortSignal): Promise<void> {
-    const { config, store, logger, incarnation, onFatal } = this.#options;
+    const { config, store, view, logger, incarnation, onFatal } = this.#options;
+    const known = view.nodeSpecs().get(config.id);
+    if (known !== undefined && poolOf(known) !== config.pool) throw invalidArgument('STORAGE_NODE_POOL', `is ${config.pool}, and ${config.id} has joined pool ${poolOf(known)}: a node of another pool needs another ATOLL_ID`);
     while (!signal.aborted) {
       try {
         this.#registration = await registerNode(store, this.#nodeRecord('SERVING'), {
@@ -381,8 +385,8 @@ class RunningNode {
 
   #nodeRecord(phase: NodeRecord['phase']): NodeRecord {
     const { config, incarnation, advertised, httpAddress } = this.#options;
-    const { zone, weight } = config;
-    return { id: toNodeId(config.id), address: advertised, httpAddress, zone, weight, incarnation, phase };
+    const { zone, pool, weight } = config;
+    return { id: toNodeId(config.id), address: advertised, httpAddress, zone, ...withPool(pool), weight, incarnation, phase };
   }
 
   /**

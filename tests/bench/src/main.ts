@@ -9,6 +9,7 @@ import { failoverSection } from './bench/sections/failover.ts';
 import { loadSection } from './bench/sections/load.ts';
 import { migrationSection } from './bench/sections/migration.ts';
 import { pipelineSection } from './bench/sections/pipeline.ts';
+import { standbySection } from './bench/sections/standby.ts';
 import { syncSection } from './bench/sections/sync.ts';
 import { telemetrySection } from './bench/sections/telemetry.ts';
 import { unarySection } from './bench/sections/unary.ts';
@@ -16,7 +17,7 @@ import { runMain, type MainTask } from './clean-up.ts';
 import { DevCluster } from './cluster/dev-cluster.ts';
 import { tableText } from './output/text.ts';
 
-const SECTIONS: Readonly<Record<string, Section>> = { unary: unarySection, pipeline: pipelineSection, telemetry: telemetrySection, load: loadSection, balance: balanceSection, failover: failoverSection, sync: syncSection, migration: migrationSection, backup: backupSection };
+const SECTIONS: Readonly<Record<string, Section>> = { unary: unarySection, pipeline: pipelineSection, telemetry: telemetrySection, load: loadSection, balance: balanceSection, failover: failoverSection, sync: syncSection, migration: migrationSection, backup: backupSection, standby: standbySection };
 
 const HELP = `Measures Atoll against peers in the same run and prints ratios.
 
@@ -32,6 +33,7 @@ Sections (default: all, in this order):
   sync       replicas that return: from the log, and by full syncs: how fast, and what clients feel of it
   migration  replicas that go to a fourth node, beside redis-cli --cluster rebalance; under load; with a coordinator that dies
   backup     archives of 2 GB and back, what changed since, beside clients; BGSAVE and loading of Redis beside it
+  standby    a keyspace that follows one of another cluster: how far behind, and how soon it takes its place
 
   --quick      shorter rounds and a tenth of the entries
   --json FILE  writes rounds, figures and checks

@@ -5,11 +5,13 @@ import { jest } from '@jest/globals';
 import type { AtollClient } from '@atoll/client';
 import { ArchiveKind, BackupJobState, type BackupJob, type BackupResult } from '@atoll/contracts/atoll/v1/backup';
 import { foldPartition, planRestore } from '@atoll/core-archive';
+import { MIB } from '@atoll/core-runtime';
 import { callUnary } from '@atoll/platform-grpc';
-import { eventually, freePort } from '@atoll/platform-etcd/testing';
+import { eventually, freePort, itWith } from '@atoll/platform-etcd/testing';
 import { Repository, isAny, listSessions, nodeArchiveCodec, openFileObjectStore, progressPrefix } from '@atoll/platform-repository';
 import { BackupCalls } from './backup-calls.ts';
 import { DevCluster, START_MS, STOP_MS, type DevProcess } from './dev-cluster.ts';
+import { runCommand } from './run-command.ts';
 import { startService, type RunningService } from './service-process.ts';
 
 jest.setTimeout(180_000);
@@ -144,6 +146,19 @@ it('cuts are consistent over partitions while clients write; increments go on fr
   expect(inArchive).toEqual(now);
 });
 
+const itWithTool = itWith(process.platform === 'linux' && process.getuid?.() === 0, 'a file system of its own needs root on Linux');
+/** Of a repository: some of the archive fits. */
+const SMALL_BYTES = 8 * MIB;
+
+const refusal = (): Promise<unknown> => client.set('large-0', 'x', { keyspace: 'large' }).catch((error: unknown) => error);
+/** As the coordinator tells Prometheus; 0: it is not. */
+const frozenSeconds = async (): Promise<number> => (await cluster.metrics('coordinator-1')).sum('atoll_cluster_keyspace_frozen_seconds', 'keyspace="large"');
+const archives = async (): Promise<string[]> => (await callUnary(backup.client, 'listArchives', {}, CALL)).archives.map(({ id }) => id);
+/** As it runs now. */
+async function fresh(id: string): Promise<DevProcess> {
+  return (await cluster.status()).backups.find((one) => one.id === id)!;
+}
+
 describe('a backup that takes some seconds', () => {
   let second: RunningService;
   let other: BackupCalls;
@@ -187,23 +202,99 @@ describe('a backup that takes some seconds', () => {
     await cluster.untilRedundant('large');
   });
 
-  it('that is offline has its keyspace frozen until its end; one that is cancelled thaws it and leaves nothing', async () => {
+  it('goes on while a node joins and partitions move to it', async () => {
+    const job = await other.create({ keyspaces: ['large'], bytesPerSecond: SLOWLY });
+    await other.until(job, 'is under way', isUnderWay);
+    await cluster.addNode();
+    const end = await other.succeeded(job);
+    expect(await restored(end.archive, 'large')).toEqual(await held('large'));
+  });
+
+  it('that is offline has its keyspace frozen until its end, also where its service is killed: then another one goes on with it and thaws', async () => {
+    const isSecond = (await callUnary(other.client, 'getLogArchiving', {}, CALL)).onDuty;
+    const victim = isSecond ? second.pid : (await fresh('backup-1')).pid!;
     const job = await other.create({ keyspaces: ['large'], bytesPerSecond: SLOWLY, offline: true });
     await other.until(job, 'is under way', isUnderWay);
-    const refusal = await client.set('large-0', 'x', { keyspace: 'large' }).catch((error: unknown) => error);
-    expect(refusal).toMatchObject({ reason: 'KEYSPACE_FROZEN' });
-    await other.cancel(job);
-    expect((await other.ended(job)).state).toBe(BackupJobState.BACKUP_JOB_STATE_CANCELLED);
+    expect(await refusal()).toMatchObject({ reason: 'KEYSPACE_FROZEN' });
+    process.kill(victim, 'SIGKILL');
+    // Whoever goes on with it, or nobody: an operator sees that it is frozen, for how long, and by whom.
+    expect((await cluster.keyspace('large')).freeze).toMatchObject({ note: `backup ${job.id}` });
+    expect(await frozenSeconds()).toBeGreaterThan(0);
+    expect(await refusal()).toMatchObject({ reason: 'KEYSPACE_FROZEN' });
+    const end = await (isSecond ? backup : other).succeeded(job);
+    expect(end.takeUps).toBe(1);
     await client.set('large-0', 'x', { keyspace: 'large' });
-    const { archives } = await callUnary(other.client, 'listArchives', {}, CALL);
-    expect(archives.map(({ id }) => id)).not.toContain(job.archive);
+    expect(await frozenSeconds()).toBe(0);
+    // From here on that of the cluster is alone.
+    if (isSecond) return;
+    await second.stop();
+    await cluster.startProcess('backup-1');
+  });
+
+  it('whose freeze an operator lifts takes no writes away again: it fails and says so', async () => {
+    const killed = await fresh('backup-1');
+    const job = await backup.create({ keyspaces: ['large'], bytesPerSecond: SLOWLY, offline: true });
+    await backup.until(job, 'is under way', isUnderWay);
+    // As where no service comes back: the next one finds the keyspace open.
+    strike(killed);
+    await cluster.unfreezeKeyspace('large');
+    await client.set('large-0', 'y', { keyspace: 'large' });
+    await cluster.startProcess('backup-1');
+    const end = await backup.ended(job);
+    expect(end).toMatchObject({ state: BackupJobState.BACKUP_JOB_STATE_FAILED, problem: 'keyspace large was unfrozen before its offline backup was done: ask for another one' });
+    await client.set('large-0', 'z', { keyspace: 'large' });
+    expect(await archives()).not.toContain(job.archive);
+  });
+
+  it('that is cancelled thaws its keyspace and leaves nothing; one that is offline waits for a coordinator', async () => {
+    const job = await backup.create({ keyspaces: ['large'], bytesPerSecond: SLOWLY, offline: true });
+    await backup.until(job, 'is under way', isUnderWay);
+    await backup.cancel(job);
+    expect((await backup.ended(job)).state).toBe(BackupJobState.BACKUP_JOB_STATE_CANCELLED);
+    await client.set('large-0', 'x', { keyspace: 'large' });
+    expect(await archives()).not.toContain(job.archive);
     const repository = await openRepository();
     expect(await listSessions(repository)).toEqual([]);
-    const again = await other.create({ keyspaces: ['large'], offline: true });
-    const end = await other.succeeded(again);
+    await cluster.kill('coordinator-1');
+    const again = await backup.create({ keyspaces: ['large'], offline: true });
+    await backup.until(again, 'waits for a coordinator', ({ phase, problem }) => phase === 'FREEZE' && problem !== '');
+    await cluster.startProcess('coordinator-1');
+    const end = await backup.succeeded(again);
     const manifest = await repository.readManifest(end.archive);
     // Nothing was written meanwhile, so rows alone make it up, and its digests are known.
     expect(manifest.keyspaces[0]!.ranges.every(({ digest, chunks }) => digest !== undefined && chunks.every(({ kind }) => kind === 'ROWS'))).toBe(true);
     await client.set('large-0', 'y', { keyspace: 'large' });
+  });
+
+  itWithTool('whose repository fills up, or is read-only, fails with the numbers; no half archive is there; the next one goes on with the chunks', async () => {
+    const disk = join(cluster.dataDir, 'backup');
+    const must = async (file: string, ...args: readonly string[]): Promise<void> => {
+      const { code, stderr } = await runCommand(file, args);
+      if (code !== 0) throw new Error(`${file}: ${stderr}`);
+    };
+    const mount = (options: string): Promise<void> => must('mount', '-t', 'tmpfs', '-o', options, 'tmpfs', disk);
+    /** Chunks of 4 MiB that are not compressed. */
+    const attempt = async (): Promise<BackupJob> => backup.ended(await backup.create({ keyspaces: ['large'], compressionLevel: 0 }));
+    await cluster.terminate('backup-1');
+    await mount(`size=${SMALL_BYTES}`);
+    try {
+      await cluster.startProcess('backup-1');
+      const full = await attempt();
+      expect(full.state).toBe(BackupJobState.BACKUP_JOB_STATE_FAILED);
+      expect(full.problem).toMatch(new RegExp(`: \\S+: no space is left \\(ENOSPC\\) for \\d+ bytes; \\d+ of ${SMALL_BYTES} bytes are free$`));
+      expect(await archives()).toEqual([]);
+      await mount(`remount,ro,size=${SMALL_BYTES}`);
+      const denied = await attempt();
+      expect(denied.problem).toMatch(/: the file system is read-only \(EROFS\)$/);
+      await mount(`remount,rw,size=${8 * SMALL_BYTES}`);
+      const end = await backup.succeeded(await attempt());
+      const { writtenBytes, archive } = resultOf(end);
+      expect(writtenBytes).toBeLessThan(archive!.storedBytes);
+      expect(await archives()).toEqual([end.archive]);
+      expect(await restored(end.archive, 'large')).toEqual(await held('large'));
+    } finally {
+      await cluster.terminate('backup-1');
+      await must('umount', disk);
+    }
   });
 });

@@ -56,7 +56,7 @@ const felledBy = (id: string) =>
 /** Keyspaces are created by nobody but the elected coordinator, and end up with leaders only when it decides. */
 const createKeyspace = (id: string, name: string) =>
   withAdmin(id, (admin) => {
-    const unspecified = { replicationFactor: 0, minInSync: 0, memoryShare: 0, valueBytesMax: 0, aliases: [], defaultTtlMs: 0 };
+    const unspecified = { replicationFactor: 0, minInSync: 0, memoryShare: 0, valueBytesMax: 0, aliases: [], pool: '', defaultTtlMs: 0 };
     const enums = { ack: Ack.ACK_UNSPECIFIED, durability: Durability.DURABILITY_UNSPECIFIED, eviction: Eviction.EVICTION_UNSPECIFIED, onDataLoss: OnDataLoss.ON_DATA_LOSS_UNSPECIFIED };
     return callUnary(admin, 'createKeyspace', { keyspace: { name, partitionCount: 4, ...unspecified, ...enums } }, { deadlineMs: 20_000 });
   });

@@ -172,6 +172,32 @@ describe(`a copy that takes the place of its source (seed ${SEED})`, () => {
     await unharmed(chaos);
   });
 
+  it('etcd goes away while writes are held back: they wait until it is back, and then for what is left of the time at most (R12)', async () => {
+    const { chaos, id } = await copied('bills', SEED + 6);
+    const held = await heldCutOver('bills', id, 60_000);
+    await cluster.kill('etcd');
+    await files.release();
+    const acknowledged = chaos.acknowledged;
+    // Whoever elected is, or is not, any more: nothing but the record has writes taken again.
+    expect(await cluster.client().set('waiting', 'v', { keyspace: 'bills', deadlineMs: 3000 }).then(() => 'done', () => 'not done')).toBe('not done');
+    expect(chaos.acknowledged - acknowledged).toBeLessThan(20);
+    await cluster.startProcess('etcd');
+    await held.answer;
+    const { state } = await eventually('it is done, or given up', async () => {
+      const job = await cluster.migration(id).then(({ migration }) => migration, () => undefined);
+      return job === undefined || job.state === CUTTING_OVER ? undefined : job;
+    }, END_MS);
+    await chaos.progress();
+    if (state === RUNNING) await untilReady(id);
+    // Once more is the same as once, where it is done.
+    expect(await cluster.cutOverMigration(id, 10_000)).toMatchObject({ state: SUCCEEDED });
+    await chaos.progress();
+    // Nothing is lost or done twice; whose deadline ended meanwhile was told so plainly.
+    expect(await chaos.verify()).toEqual([]);
+    expect(Object.keys(chaos.failures).filter((failure) => !/^write (PARTITION_UNAVAILABLE|RETRY_BUDGET_EXHAUSTED|DEADLINE_EXCEEDED)/.test(failure))).toEqual([]);
+    await sourceGone('bills');
+  });
+
   it('is refused while the copy does not follow, and says what lacks', async () => {
     await cluster.createKeyspace({ name: 'idle', partitionCount: 4, replicationFactor: 2, minInSync: 1 });
     await cluster.startMigration({ id: 'copy-idle', method: MigrationMethod.MIGRATION_METHOD_COPY, keyspace: 'idle', target: { name: 'idle-wide', partitionCount: 4, replicationFactor: 2, minInSync: 1 } });

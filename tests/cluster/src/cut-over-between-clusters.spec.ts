@@ -173,6 +173,55 @@ describe('a keyspace that moves to another cluster', () => {
     await moving.writer.stop();
     expect(await moving.writer.lost(moving.source)).toEqual([]);
   });
+
+  it('the etcd of the copy goes away: before the keyspace is asked for the source takes writes again by itself, behind that nobody does until it is back', async () => {
+    const moving = await copied('notes');
+    await heldCutOver(moving, 'before', 3000);
+    await to.kill('etcd');
+    // HOLD and DRAIN: bounded by the source's own clock, whatever becomes of the other cluster.
+    await hasGoneOn(moving);
+    await files.release();
+    await to.startProcess('etcd');
+    await eventually('it is given up', async () => (await stateOf(moving.id).catch(() => undefined))?.state === RUNNING, END_MS);
+    await hasStayed(moving);
+    // MOVE is done, OPEN is not.
+    await heldCutOver(moving, 'after', 10_000);
+    await to.kill('etcd');
+    await files.release();
+    await eventually('writers at the source are told that it went', () => moving.writer.refused('KEYSPACE_MOVED') > 20, END_MS);
+    expect(await errorOf(moving.copy.set('early', 'x', LONG))).toBe('KEYSPACE_COPYING');
+    await to.startProcess('etcd');
+    await eventually('it is opened', async () => (await stateOf(moving.id).catch(() => undefined))?.state === SUCCEEDED, END_MS);
+    await hasMoved(moving);
+  });
+
+  it('the etcd of the source goes away: while it is not known whether the keyspace was moved neither takes writes; once it was, the copy does without it', async () => {
+    const moving = await copied('bills');
+    // So long that the hold does not end by time: nothing but etcd can have writes taken again.
+    await heldCutOver(moving, 'before', 60_000);
+    await from.kill('etcd');
+    await files.release();
+    await eventually('the job says what it waits for', async () => (await stateOf(moving.id)).problem.startsWith('whether bills was moved is not known'), END_MS);
+    const { writes } = moving.writer;
+    expect(await errorOf(moving.copy.set('early', 'x', LONG))).toBe('KEYSPACE_COPYING');
+    expect(await errorOf(to.cancelMigration(moving.id))).toBe('MIGRATION_CONFLICT');
+    expect(moving.writer.writes).toBe(writes);
+    await from.startProcess('etcd');
+    const ended = await eventually('it is known', async () => {
+      const { state } = await stateOf(moving.id);
+      return state === CUTTING_OVER ? undefined : state;
+    }, END_MS);
+    // The hold ended with its coordinator's office, unless etcd was back before that.
+    if (ended === SUCCEEDED) return hasMoved(moving);
+    await hasStayed(moving);
+    await heldCutOver(moving, 'after', 10_000);
+    await from.kill('etcd');
+    await files.release();
+    await eventually('the copy is opened', async () => (await stateOf(moving.id)).state === SUCCEEDED, END_MS);
+    expect((await moving.copy.set('first', 'v', LONG)).applied).toBe(true);
+    await from.startProcess('etcd');
+    await hasMoved(moving);
+  });
 });
 
 /** Writes that were held back are taken again. */

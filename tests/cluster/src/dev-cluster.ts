@@ -118,8 +118,8 @@ export class DevCluster {
   startProcess = (id: string): Promise<DevProcess> => this.#control('start', id);
 
   /** Resolves when it is ready. */
-  addNode(): Promise<DevProcess> {
-    return dev(this.dataDir, ['add-node', '--json']) as Promise<DevProcess>;
+  addNode(pool?: string): Promise<DevProcess> {
+    return dev(this.dataDir, ['add-node', ...(pool === undefined ? [] : ['--pool', pool]), '--json']) as Promise<DevProcess>;
   }
 
   #control(command: string, id: string): Promise<DevProcess> {
@@ -306,11 +306,14 @@ const UNSPECIFIED: Keyspace = {
   onDataLoss: 0,
   valueBytesMax: 0,
   aliases: [],
+  pool: '',
 };
 
 /** Runs `atoll dev ...`; throws with what it complained about. */
 async function dev(dataDir: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<unknown> {
-  const { code, stdout, stderr } = await runCommand(process.execPath, [CLI, 'dev', ...args, '--data-dir', dataDir], { env: { ...process.env, ...env } });
+  // Of the specs: services refuse what is no setting of theirs.
+  const { ATOLL_TEST_S3_BIN: _, ...own } = process.env;
+  const { code, stdout, stderr } = await runCommand(process.execPath, [CLI, 'dev', ...args, '--data-dir', dataDir], { env: { ...own, ...env } });
   if (code !== 0) throw new Error(`atoll dev ${args.join(' ')} ended with code ${code}: ${stderr.trim()}`);
   return args.includes('--json') ? JSON.parse(stdout) : undefined;
 }

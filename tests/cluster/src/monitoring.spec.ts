@@ -1,6 +1,6 @@
 // The dashboards and alerts of infra beside a running cluster: every panel has its series, and alerts fire at the faults
 // that they are for. The second part needs a Prometheus.
-import { cp, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { jest } from '@jest/globals';
@@ -9,7 +9,7 @@ import { eventually, itWith } from '@atoll/platform-etcd/testing';
 import { changeKeyInLog } from './damaged-log.ts';
 import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
 import { Load } from './load.ts';
-import { Prometheus, hasPrometheus, type Target } from './prometheus.ts';
+import { Prometheus, hasPrometheus, targetsOf, type Target } from './prometheus.ts';
 import { ROOT, runCommand } from './run-command.ts';
 import { ownAddresses, startService } from './service-process.ts';
 
@@ -39,6 +39,7 @@ let stranger: Record<string, string>;
 
 const etcdDir = (): string => join(cluster.dataDir, 'etcd');
 const etcdBackup = (): string => join(cluster.dataDir, 'etcd-backup');
+const repository = (): string => join(cluster.dataDir, 'backup');
 
 async function atoll(...args: readonly string[]): Promise<void> {
   const { code, stderr } = await runCommand(process.execPath, [join(ROOT, 'apps/cli/src/main.ts'), ...args, '--data-dir', cluster.dataDir]);
@@ -46,9 +47,9 @@ async function atoll(...args: readonly string[]): Promise<void> {
 }
 
 const targets = (): Target[] => {
-  const of = (job: string, processes: readonly { id: string; httpAddress: string }[]): Target[] => processes.map(({ id, httpAddress }) => ({ job, instance: id, address: httpAddress }));
   const { coordinators, storageNodes, routers, backups, etcd } = cluster.up;
-  return [{ job: 'router', instance: 'stranger', address: stranger['ATOLL_HTTP_LISTEN']! }, ...of('coordinator', coordinators), ...of('storage-node', storageNodes), ...of('router', routers), ...of('backup', backups), { job: 'etcd', instance: 'etcd', address: new URL(etcd).host }];
+  const services = targetsOf({ coordinator: coordinators, 'storage-node': storageNodes, router: routers, backup: backups });
+  return [{ job: 'router', instance: 'stranger', address: stranger['ATOLL_HTTP_LISTEN']! }, ...services, { job: 'etcd', instance: 'etcd', address: new URL(etcd).host }];
 };
 
 /** As `eventually`, for conditions of which one asks Prometheus. */
@@ -177,6 +178,36 @@ describe('alerts', () => {
     await eventually(`${alert} fires`, async () => (await prometheus!.firing()).includes(alert) || pause(POLL_MS, false), FIRES_MS);
   };
 
+  itWithTool('a backup service that is stopped', async () => {
+    await cluster.terminate('backup-1');
+    await firesNow('AtollBackupIdle');
+    await cluster.startProcess('backup-1');
+    await fallSilent('AtollBackupIdle');
+  });
+
+  itWithTool('a keyspace that is in no backup, and one that is gone although a schedule names it', async () => {
+    await cluster.createKeyspace({ name: 'left', partitionCount: 4 });
+    await atoll('backup', 'schedule', 'set', 'left', '--cron', '* * * * *', '--keyspace', 'left', '--max-age', '1m');
+    await cluster.deleteKeyspace('left');
+    await cluster.createKeyspace({ name: 'unsaved', partitionCount: 4 });
+    await cluster.client({ keyspace: 'unsaved' }).setMany(values(10), { deadlineMs: 10_000 });
+    await firesNow('AtollLogDetached');
+    await atoll('backup', 'create', '--watch');
+    await fallSilent('AtollLogDetached');
+  });
+
+  itWithTool('a repository that is away', async () => {
+    await rename(repository(), `${repository()}-away`);
+    await writeFile(repository(), '');
+    try {
+      await firesNow('AtollRecoveryPointLag');
+    } finally {
+      await rm(repository());
+      await rename(`${repository()}-away`, repository());
+    }
+    await fallSilent('AtollRecoveryPointLag');
+  });
+
   itWithTool('replicas that differ: the log of a node was damaged where no checksum shows it', async () => {
     const client = cluster.client({ keyspace: 'kept' });
     await client.set('right', 'value');
@@ -292,6 +323,13 @@ describe('alerts', () => {
     await cluster.cancelMigration('behind');
     await cluster.untilRedundant();
     await fallSilent('AtollReplicationLag', 'AtollPartitionsUnderReplicated');
+  });
+
+  itWithTool('a schedule whose backups have failed for a minute', async () => {
+    await firesNow('AtollBackupOverdue');
+    await fire('AtollBackupJobFailed');
+    await atoll('backup', 'schedule', 'remove', 'left');
+    await fallSilent('AtollBackupOverdue');
   });
 
   itWithTool('a router that gets no CPU for most of the time, and clients that wait for it', async () => {

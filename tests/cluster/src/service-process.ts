@@ -56,12 +56,16 @@ export function startService(service: Service, settings: Readonly<Record<string,
   });
   return {
     pid: child.pid!,
-    stop: async () => {
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      const timer = setTimeout(() => child.kill('SIGKILL'), END_MS);
-      child.kill('SIGTERM');
-      await once(child, 'close');
-      clearTimeout(timer);
-    },
+    stop: () => endChild(child),
   };
+}
+
+/** SIGTERM; SIGKILL when it does not end in time. */
+export async function endChild(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, 'exit');
+  const timer = setTimeout(() => child.kill('SIGKILL'), END_MS);
+  child.kill('SIGTERM');
+  await ended;
+  clearTimeout(timer);
 }

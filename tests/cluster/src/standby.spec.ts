@@ -1,5 +1,6 @@
 // A cluster follows another one, takes its place when all of it was killed, and gives the place back, with nothing transferred but
-// what differs (R37).
+// what differs (R37). So do the nodes of a pool of one cluster for those of another pool; there nobody has to say that these are
+// stopped (R15).
 import { jest } from '@jest/globals';
 import { isAtollError, type AtollClient } from '@atoll/client';
 import { Durability } from '@atoll/contracts/atoll/v1/admin';
@@ -7,6 +8,7 @@ import { StandbyState } from '@atoll/contracts/atoll/v1/standby';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { AcknowledgedWriter } from './acknowledged-writer.ts';
 import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
+import { Prometheus, hasPrometheus, targetsOf } from './prometheus.ts';
 import { StandbyCalls } from './standby-calls.ts';
 
 jest.setTimeout(240_000);
@@ -14,24 +16,31 @@ jest.setTimeout(240_000);
 const KEYS = 2000;
 const VALUE_BYTES = 500;
 const REACH_MS = 60_000;
+const FIRES_MS = 45_000;
+const OF_STANDBYS = new Set(['AtollStandbyLag', 'AtollStandbyNotFollowing', 'AtollPrimaryNotFenced']);
 const LONG = { deadlineMs: 20_000 };
 const SERVICES = ['node-1', 'node-2', 'router-1', 'coordinator-1'];
-const OFFERED = { ROUTER_COPY_SOURCES: 'on', ROUTER_COPY_CUT_OVERS: 'on' };
+const FENCE_AFTER_MS = 4000;
+const OFFERED = { ROUTER_COPY_SOURCES: 'on', ROUTER_COPY_CUT_OVERS: 'on', STORAGE_NODE_FENCE_AFTER_MS: '3000', COORDINATOR_FENCE_AFTER_MS: String(FENCE_AFTER_MS) };
 const { STANDBY_STATE_PROMOTED: PROMOTED, STANDBY_STATE_FOLLOWING: FOLLOWING } = StandbyState;
 
 let east: DevCluster;
 let west: DevCluster;
 let inEast: StandbyCalls;
 let inWest: StandbyCalls;
+/** Of the west, with the alerts of infra; undefined where there is none. */
+let prometheus: Prometheus | undefined;
 beforeAll(async () => {
   east = await DevCluster.start({ nodes: 2, env: OFFERED });
   west = await DevCluster.start({ nodes: 2, env: OFFERED });
   inEast = new StandbyCalls(east);
   inWest = new StandbyCalls(west);
+  if (hasPrometheus) prometheus = await Prometheus.start(targetsOf({ coordinator: west.up.coordinators }));
 }, 2 * START_MS);
 afterAll(async () => {
   inEast?.close();
   inWest?.close();
+  await prometheus?.stop();
   await west?.stop();
   await east?.stop();
 }, 2 * STOP_MS);
@@ -40,6 +49,18 @@ const routersOf = (cluster: DevCluster): string[] => cluster.up.routers.map(({ a
 const reasonOf = (call: Promise<unknown>): Promise<unknown> => call.then(() => 'done', (error: unknown) => (isAtollError(error) ? error.reason : String(error)));
 const textOf = async (client: AtollClient, key: string): Promise<string | undefined> => (await client.get(key, LONG))?.value?.toString();
 const sentBy = async (cluster: DevCluster): Promise<number> => (await cluster.metrics('router-1')).sum('atoll_router_copy_bytes_total');
+
+/** Alerts in the west, as far as they are of standbys. Where there is no Prometheus nobody is asked. */
+async function untilFiring(...alerts: readonly string[]): Promise<void> {
+  if (prometheus === undefined) return;
+  let firing: string[] = [];
+  await eventually('alerts fire', async () => {
+    firing = (await prometheus!.firing()).filter((alert) => OF_STANDBYS.has(alert));
+    return alerts.every((alert) => firing.includes(alert)) && (alerts.length > 0 || firing.length === 0);
+  }, FIRES_MS).catch((error: unknown) => {
+    throw new Error(`wanted: ${alerts.join(', ')}; firing: ${firing.join(', ')}`, { cause: error });
+  });
+}
 
 async function fill(client: AtollClient): Promise<void> {
   for (let from = 0; from < KEYS; from += 500) {
@@ -69,6 +90,7 @@ describe('a standby in another cluster', () => {
     for (const metric of ['lag_seconds', 'lag_entries', 'following']) expect(text).toMatch(new RegExp(`^atoll_standby_${metric}\\{[^}]*keyspace="orders"`, 'm'));
     expect(followed).toMatchObject({ partitions: 8, following: 8, problem: '', entries: KEYS + writer.acknowledged.size });
     expect(await reasonOf(inWest.promote({ keyspace: 'orders', primaryIsStopped: eastId }))).toBe('INVALID_ARGUMENT');
+    await untilFiring();
 
     // What is told of the lag is up to half a second old: it may be of before the last writes.
     await eventually('all that was acknowledged is there', async () => (await writer.lost(atWest)).length === 0, REACH_MS);
@@ -79,6 +101,7 @@ describe('a standby in another cluster', () => {
     const lost = ['lost-1', 'lost-2', 'lost-3', 'bulk-7'];
     for (const key of lost) await atEast.set(key, 'never replicated', LONG);
     await Promise.all(SERVICES.map((id) => east.kill(id)));
+    await untilFiring('AtollStandbyLag', 'AtollStandbyNotFollowing');
 
     expect(await reasonOf(inWest.promote({ keyspace: 'orders' }))).toBe('SOURCE_UNREACHABLE');
     expect(await reasonOf(inWest.promote({ keyspace: 'orders', primaryIsStopped: 'another' }))).toBe('INVALID_ARGUMENT');
@@ -93,10 +116,12 @@ describe('a standby in another cluster', () => {
     expect([await textOf(atWest, 'lost-1'), (await textOf(atWest, 'bulk-7'))?.trimEnd()]).toEqual([undefined, '7 '.padEnd(VALUE_BYTES, 'x')]);
     expect((await west.events('STANDBY_PROMOTED')).map(({ keyspace }) => keyspace)).toEqual(['orders']);
 
+    await untilFiring('AtollPrimaryNotFenced');
     await Promise.all(SERVICES.map((id) => east.startProcess(id)));
     await eventually('the old primary is told that it is none any more', async () => (await inWest.show('orders')).promotion?.primaryFenced, REACH_MS);
     expect(await reasonOf(atEast.set('late', 'x', LONG))).toBe('KEYSPACE_MOVED');
     expect(await textOf(atEast, 'lost-1')).toBe('never replicated');
+    await untilFiring();
     await failBack({ lost, writer, atEast, atWest });
   });
 
@@ -121,6 +146,59 @@ describe('a standby in another cluster', () => {
     // The job ends when the keyspace is gone.
     await eventually('so is the standby', async () => (await reasonOf(inWest.show('users'))) === 'STANDBY_NOT_FOUND', REACH_MS);
     expect((await east.client({ keyspace: 'users' }).set('k', 'v', LONG)).applied).toBe(true);
+  });
+});
+
+describe('a standby on another pool of the same cluster', () => {
+  it('takes the place of a primary of which every node was killed, with all that was replicated; clients go on under the old name, and the way back loses nothing', async () => {
+    await west.addNode('standby');
+    await west.addNode('standby');
+    expect((await west.nodes()).map(({ pool }) => pool)).toEqual(['main', 'main', 'standby', 'standby']);
+    await west.createKeyspace({ name: 'carts', partitionCount: 8, replicationFactor: 2, durability: Durability.DURABILITY_SYNC });
+    await west.untilRedundant('carts');
+    const carts = west.client({ keyspace: 'carts' });
+    await fill(carts);
+    const [created] = await inWest.create({ pool: 'standby', keyspaces: ['carts'] });
+    expect(created).toMatchObject({ keyspace: 'carts-standby', pool: 'standby', primary: 'carts', primaryPool: 'main' });
+    const writer = new AcknowledgedWriter({ client: carts, keys: 300, workers: 4 });
+    await eventually('writers have written', () => writer.writes > 500, REACH_MS);
+    await writer.stop();
+    expect(await inWest.untilFollowing('carts')).toMatchObject({ keyspace: 'carts-standby', following: 8, problem: '' });
+    const nodesOf = async (keyspace: string): Promise<string[]> => [...new Set((await west.partitions(keyspace)).flatMap(({ inSync }) => inSync))].sort();
+    expect(await nodesOf('carts-standby')).toEqual(['node-3', 'node-4']);
+    const atStandby = west.client({ keyspace: 'carts-standby' });
+    await eventually('all that was acknowledged is there', async () => (await writer.lost(atStandby)).length === 0, REACH_MS);
+    expect(await reasonOf(atStandby.set('mine', 'x', LONG))).toBe('KEYSPACE_COPYING');
+    expect(await reasonOf(inWest.promote({ keyspace: 'carts', withoutPrimary: true }))).toBe('INVALID_ARGUMENT');
+
+    await Promise.all(['node-1', 'node-2'].map((id) => west.kill(id)));
+    expect(await reasonOf(inWest.promote({ keyspace: 'carts' }))).toBe('SOURCE_UNREACHABLE');
+    const askedMs = performance.now();
+    const promoted = await inWest.promote({ keyspace: 'carts', withoutPrimary: true });
+    // Nobody says that they are dead: it is certain when who may live has stopped.
+    expect(performance.now() - askedMs).toBeGreaterThan(FENCE_AFTER_MS);
+    expect(promoted).toMatchObject({ state: PROMOTED, promotion: { forced: true, incomplete: 0, missingKnown: 0, primaryFenced: true } });
+    expect((await carts.set('since', 'v', LONG)).applied).toBe(true);
+    expect(await writer.lost(carts)).toEqual([]);
+
+    await Promise.all(['node-1', 'node-2'].map((id) => west.startProcess(id)));
+    const [back] = await inWest.create({ pool: 'main', keyspaces: ['carts'], resync: true });
+    expect(back).toMatchObject({ keyspace: 'carts', pool: 'main', primary: 'carts-standby', primaryPool: 'standby' });
+    await inWest.untilFollowing('carts');
+    expect(await nodesOf('carts-standby')).toEqual(['node-3', 'node-4']);
+    const again = new AcknowledgedWriter({ client: carts, keys: 300, workers: 4 });
+    await eventually('writers have written', () => again.writes > 300, REACH_MS);
+    await eventually('it is promoted', async () => (await inWest.promote({ keyspace: 'carts' }).catch(() => undefined))?.state === PROMOTED, REACH_MS);
+    const before = again.writes;
+    await eventually('writers go on', () => again.writes > before + 100, REACH_MS);
+    await again.stop();
+    expect((await inWest.show('carts')).promotion).toMatchObject({ forced: false, missingKnown: 0 });
+    expect([await again.lost(carts), await textOf(carts, 'since'), again.refusals.size]).toEqual([[], 'v', 0]);
+    const { name, pool, aliases } = await west.keyspace('carts');
+    expect([name, pool, aliases]).toEqual(['carts', 'main', []]);
+    await inWest.remove('carts');
+    await eventually('the former primary goes', async () => (await reasonOf(west.keyspace('carts-standby'))) === 'KEYSPACE_NOT_FOUND', REACH_MS);
+    expect(await again.lost(carts)).toEqual([]);
   });
 });
 

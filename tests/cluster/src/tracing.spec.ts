@@ -8,6 +8,7 @@ import { Ack, GetRequest, IncrementRequest, SetRequest, type CacheClient } from 
 import { MIB } from '@atoll/core-runtime';
 import { callUnary } from '@atoll/platform-grpc';
 import { runWithSpan, startTelemetry, traceparentOf, type Span, type Telemetry } from '@atoll/platform-telemetry';
+import { BackupCalls } from './backup-calls.ts';
 import { DevCluster, START_MS, STOP_MS } from './dev-cluster.ts';
 import { OtlpCollector, type CollectedSpan } from './otlp-collector.ts';
 import { ROOT } from './run-command.ts';
@@ -182,6 +183,31 @@ describe('jobs', () => {
       isError: false,
       attributes: { 'atoll.keyspace': 'default', 'atoll.partition': expect.any(Number), 'atoll.entries': expect.any(Number) },
     });
+  });
+});
+
+describe('a backup', () => {
+  let backups: BackupCalls;
+  beforeAll(() => {
+    backups = new BackupCalls(cluster.up.backups[0]!.address);
+  });
+  afterAll(() => backups.close());
+
+  it('is one trace: the job, its run, and the nodes that were read', async () => {
+    const job = await backups.create({ archive: 'traced', keyspaces: ['traced'] }).then((each) => backups.succeeded(each));
+    const run = await collector.until('the run of the job', (spans) => spans.find(({ name, attributes }) => name === 'atoll.backup.backup' && attributes['atoll.job'] === job.id));
+    expect(run).toMatchObject({ service: 'atoll-backup', isError: false, traceId: job.traceId, attributes: { 'atoll.state': 'SUCCEEDED', 'atoll.entries': expect.any(Number) } });
+    const asked = await collector.until('what was asked for', (spans) => spans.find(({ spanId }) => spanId === run.parentSpanId));
+    expect(asked).toMatchObject({ name: 'atoll.backup.job', parentSpanId: '', attributes: { 'atoll.kind': 'BACKUP' } });
+    await collector.until('a node that was read', () => collector.trace(run.traceId).find(({ service }) => service === 'atoll-storage-node'));
+  });
+
+  it('is restored in one trace: the job, the copy that it is at the coordinator, its streams at the nodes', async () => {
+    const job = await backups.restore({ archive: 'traced', target: 'traced-before', keyspaces: ['traced'] }).then((each) => backups.succeeded(each));
+    const copy = await collector.until('the copy', () => collector.trace(job.traceId).find(({ name }) => name === 'atoll.migration'));
+    expect(copy).toMatchObject({ service: 'atoll-coordinator', attributes: { 'atoll.method': 'COPY', 'atoll.target': 'traced-before' } });
+    await collector.until('a stream of it', () => collector.trace(job.traceId).find(({ name, service, parentSpanId }) => name === 'atoll.copy.stream' && service === 'atoll-storage-node' && parentSpanId === copy.spanId));
+    await cluster.deleteKeyspace('traced-before');
   });
 });
 

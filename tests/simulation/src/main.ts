@@ -10,6 +10,7 @@ const USAGE = `usage: npm run sim -- --seed N [--trace] [--mutant NAME]     repl
        npm run sim -- --mutants [--seeds N]                 how many worlds catch each mutant (default 200 worlds each)
        npm run sim -- --pins [--seeds N]                    draws the seed of each mutant anew where it does not catch it any more,
                                                             from the first N (default 500)
+       npm run sim -- ... --copies                          worlds whose keyspace is copied, and the copies take its place
        npm run sim -- ... --plan-of NAME                    correct code in the kind of worlds that catch this mutant
 mutants: ${MUTANTS.map(({ name }) => name).join(', ')}`;
 
@@ -24,6 +25,7 @@ const { values } = parseArgs({
     pins: { type: 'boolean', default: false },
     trace: { type: 'boolean', default: false },
     first: { type: 'boolean', default: false },
+    copies: { type: 'boolean', default: false },
   },
 });
 
@@ -35,7 +37,7 @@ if (numbers.some((text) => !/^\d+$/.test(text)) || (values.mutant !== undefined 
   console.error(USAGE);
   process.exitCode = 2;
 } else if (values.seed !== undefined) {
-  const { problem, figures, trace } = runSeed(Number(values.seed), { mutant, planOf });
+  const { problem, figures, trace } = runSeed(Number(values.seed), { mutant, planOf, ...(values.copies && { copies: true }) });
   if (values.trace) console.log(trace.join('\n'));
   console.log(problem ?? JSON.stringify(figures));
   if (problem !== undefined) process.exitCode = 1;
@@ -57,7 +59,7 @@ if (numbers.some((text) => !/^\d+$/.test(text)) || (values.mutant !== undefined 
 } else {
   const startedMs = performance.now();
   const started = process.cpuUsage();
-  const { problems, figures } = searchSeeds({ from: Number(values.from), count: Number(values.seeds), mutant, planOf, isFirstEnough: values.first, onProblem: ({ seed, problem }) => console.log(`seed ${seed}: ${problem}`) });
+  const { problems, figures } = searchSeeds({ from: Number(values.from), count: Number(values.seeds), mutant, planOf, ...(values.copies && { copies: true }), isFirstEnough: values.first, onProblem: ({ seed, problem }) => console.log(`seed ${seed}: ${problem}`) });
   const seconds = (performance.now() - startedMs) / 1000;
   const { user, system } = process.cpuUsage(started);
   const cpuSeconds = (user + system) / 1_000_000;

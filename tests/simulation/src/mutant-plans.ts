@@ -111,6 +111,36 @@ export const INSTALLS: Partial<SimPlan> = {
   ],
 };
 
+/** Copies take the place of their source, over and over, among leaders that are cut off and coordinators that die in the middle. */
+export const COPIES: Partial<SimPlan> = {
+  nodeCount: 3,
+  partitionCount: 2,
+  replicationFactor: 2,
+  minInSync: 1,
+  isSync: true,
+  clientCount: 4,
+  keyCount: 40,
+  thinkMsMax: 20,
+  deadlineMs: 3000,
+  logBytesMax: 256 * KIB,
+  migrationGapMs: 0,
+  copyGapMs: 150,
+  faultGapMs: 900,
+  faults: ['pause leader', 'isolate leader', 'cut', 'coordinator crash', 'leader pause at cut-over', 'cut at cut-over', 'coordinator crash at cut-over'],
+};
+
+/** Clients hear late of cut-overs, and go on with few keys where these were. */
+export const LATE_NEWS: Partial<SimPlan> = {
+  ...COPIES,
+  keyCount: 6,
+  faultGapMs: 300,
+  faults: ['clients hear late at cut-over', 'clients hear late at cut-over', 'cut'],
+  spells: [
+    [700, 1500],
+    [1500, 4000],
+  ],
+};
+
 /** The same, by several sub-ranges side by side, and while replicas change their nodes. */
 export const SHARDS: Partial<SimPlan> = {
   ...INSTALLS,

@@ -1,7 +1,8 @@
 import type { Member, PartitionRecord, WriteRecord } from '@atoll/core-membership';
-import type { MigrationOperator, MigrationProof, MigrationWrite, VersionedOperator } from '@atoll/core-migration';
+import type { BarrierPlace, CopiedPair, MigrationOperator, MigrationProof, MigrationWrite, VersionedOperator } from '@atoll/core-migration';
 import type { NodeId } from '@atoll/core-runtime';
 import type { AckMessage, Leader, SnapshotChunk, SubscribeMessage, WriteOutcome, WriteRequest } from '@atoll/core-replication';
+import type { CopiedBatch } from './copy/copy-stream.ts';
 import type { HostedReplica } from './node/hosted-replica.ts';
 import type { LeaderMessage } from './node/messages.ts';
 import type { SimPlan } from './plan.ts';
@@ -20,6 +21,8 @@ export interface Mutant {
   readonly breaks: RegExp;
   /** What worlds are like in which it is likely to matter; the rest is drawn. */
   readonly plan?: Partial<SimPlan>;
+  /** The keyspace is copied there (R37). */
+  readonly copies?: boolean;
   /** A process that starts again keeps the replica id of data that it lost (against R1). */
   readonly keepsReplicaId?: boolean;
   /** A process that starts again keeps its incarnation, and with it its office (against R2). */
@@ -42,6 +45,14 @@ export interface Mutant {
   decided?(action: WriteRecord, operator: MigrationOperator): PartitionRecord;
   /** Replicas that are being filled send chunks to others (against R33). */
   readonly sendsHalfFilled?: boolean;
+  /** Leaders of a source are not sealed before the copy takes its place (against R37). */
+  readonly sealsNobody?: boolean;
+  /** Leaders confirm that they stand still, and write on (against R37). */
+  readonly ignoresFreeze?: boolean;
+  /** Up to where a partition of a copy is said to have its source, when that is asked for a cut-over (against R37). */
+  copiedPair?(pair: CopiedPair, barrier: BarrierPlace | undefined): CopiedPair;
+  /** In which parts a batch of changes is taken: each in one call, with the place behind it (against R37). */
+  batches?(batch: CopiedBatch): readonly CopiedBatch[];
   promiseUntilMs?(isRecovered: boolean): number | undefined;
   /** Leases are granted to leaders of epochs that are over, which do not hear of it (against R14 and R27). */
   readonly acceptsOldEpochs?: boolean;

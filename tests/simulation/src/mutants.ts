@@ -3,7 +3,7 @@ import { KIB, keyHash } from '@atoll/core-runtime';
 import type { HostedReplica } from './node/hosted-replica.ts';
 import { hasReplica } from '@atoll/core-membership';
 import { sourcesOf } from '@atoll/core-migration';
-import { CUT_OFF, DOUBT, INSTALLS, MOVES, PROMISES, QUICK_RESTARTS, SHARDS, SWAPS, TAILS } from './mutant-plans.ts';
+import { COPIES, CUT_OFF, DOUBT, INSTALLS, LATE_NEWS, MOVES, PROMISES, QUICK_RESTARTS, SHARDS, SWAPS, TAILS } from './mutant-plans.ts';
 import type { Mutant } from './mutant.ts';
 
 const ALL = { entriesMax: 1000, bytesMax: 2 ** 30 };
@@ -161,5 +161,21 @@ export const MUTANTS: readonly Mutant[] = [
   { name: 'rollback-drops-the-source', rules: 'I8', breaks: /is let go \(I8\)/, plan: MOVES, placement: ({ step, after }) => (step === 'ROLL_BACK' ? after : undefined) },
   { name: 'takeover-begins-anew', rules: 'I8', breaks: /went from .* to WAITING \(I8\)/, plan: MOVES, beginsAnew: true },
   { name: 'placement-forgotten-after-failover', rules: 'I8', breaks: /\(I8\)/, plan: { ...MOVES, faults: ['coordinator crash', 'coordinator cut'] }, forgetsPlacements: true },
+  // A partition of the copy counts as being at the barrier, wherever it is.
+  { name: 'cut-over-without-drain', rules: 'I8, R37', breaks: /\(I8, R37\)|\(I5\)/, plan: COPIES, copies: true, copiedPair: (pair, barrier) => ({ ...pair, applied: barrier ?? pair.applied }) },
+  { name: 'freeze-not-heeded', rules: 'I8, R37', breaks: /\(I8, R37\)|\(I5\)/, plan: COPIES, copies: true, ignoresFreeze: true },
+  {
+    name: 'place-ahead-of-its-entries',
+    rules: 'R37', breaks: /\(I8, R37\)|\(R37\)/, plan: COPIES, copies: true,
+    batches: ({ changes, position }) => (changes.length === 0 || position.phase === 'EMPTYING' ? [{ changes, position }] : [{ changes: [], position }, { changes, position }]),
+  },
+  { name: 'source-not-sealed', rules: 'I5, R37', breaks: /\(I5\)/, plan: LATE_NEWS, copies: true, sealsNobody: true },
+  {
+    name: 'results-forgotten-at-cut-over',
+    rules: 'R21, R37', breaks: /\(R21/, plan: COPIES, copies: true,
+    onTick: ({ state }) => {
+      if (state.copies.isEnded) state.results.clear(state.appliedSeq, Number.NEGATIVE_INFINITY);
+    },
+  },
   { name: 'fencing-tokens-ignored', rules: 'R38', breaks: /\(I9, R38\)/, plan: { isFenced: true }, writeRequest: (request) => ({ ...request, fence: undefined }) },
 ];

@@ -31,5 +31,10 @@ export const PINNED_SEEDS: Readonly<Record<string, number>> = {
   'rollback-drops-the-source': 6,
   'takeover-begins-anew': 1,
   'placement-forgotten-after-failover': 2,
+  'cut-over-without-drain': 3,
+  'freeze-not-heeded': 1,
+  'place-ahead-of-its-entries': 1,
+  'source-not-sealed': 2,
+  'results-forgotten-at-cut-over': 9,
   'fencing-tokens-ignored': 1,
 };

@@ -1,4 +1,4 @@
-import { KIB } from '@atoll/core-runtime';
+import { KIB, MIB } from '@atoll/core-runtime';
 import type { Dice } from '@atoll/core-replication/testing';
 
 export const FAULT_KINDS = [
@@ -30,7 +30,17 @@ export const FAULT_KINDS = [
   'drain',
   'join',
 ] as const;
-export type FaultKind = (typeof FAULT_KINDS)[number];
+/** Strike just when a cut-over comes to a step, drawn anew each time: of worlds with copies alone. */
+export const CUT_OVER_FAULTS = [
+  'coordinator crash at cut-over',
+  'leader crash at cut-over',
+  'leader pause at cut-over',
+  'cut at cut-over',
+  'etcd lossy at cut-over',
+  'etcd away at cut-over',
+  'clients hear late at cut-over',
+] as const;
+export type FaultKind = (typeof FAULT_KINDS)[number] | (typeof CUT_OVER_FAULTS)[number];
 
 /** What one world is like; drawn from its seed. Times of the protocol are production's defaults, but for those here. */
 export interface SimPlan {
@@ -70,6 +80,8 @@ export interface SimPlan {
   readonly downAfterMs: number;
   /** Mean pause between two things that are asked of migrations, beside the faults; 0: nothing is asked. */
   readonly migrationGapMs: number;
+  /** Mean pause between two things that are asked of copies of the keyspace (R37); 0: there are none. */
+  readonly copyGapMs: number;
   /** Whether processes may lose data that nobody else has. */
   readonly mayLoseData: boolean;
   /** Whether clients write under locks, with fencing tokens. */
@@ -110,12 +122,35 @@ export function drawPlan(dice: Dice): SimPlan {
     clockRateSpread: dice.pick([0, 0.005, 0.02]),
     downAfterMs: dice.pick([400, 900, 900]),
     migrationGapMs,
+    copyGapMs: 0,
     mayLoseData,
     isFenced: dice.chance(0.3),
     focus: dice.chance(0.3),
   } as const;
   // Not drawn: the worlds of half of all seeds stay what they were.
   return { ...plan, installStreams: plan.faultsMs % 2 === 0 ? 1 : 4 };
+}
+
+/**
+ * A world whose keyspace is copied, again and again, while all of that goes on; the copies take its place, or are cancelled (R37).
+ * Nothing is evicted, so that a copy has all that its source has; etcd is not set back, since copies are not rebuilt (R13).
+ */
+export function drawCopyPlan(dice: Dice): SimPlan {
+  const plan = drawPlan(dice);
+  const faults = plan.faults.filter((kind) => kind !== 'etcd set back');
+  return {
+    ...plan,
+    nodeCount: dice.pick([3, 3, 4]),
+    faults: [...faults, ...Array.from({ length: 3 }, () => dice.pick(CUT_OVER_FAULTS))],
+    isSync: dice.chance(0.8),
+    onDataLoss: 'WAIT',
+    mayLoseData: false,
+    isFenced: false,
+    eviction: 'NONE',
+    memoryBytes: MIB,
+    migrationGapMs: dice.chance(0.3) ? 900 : 0,
+    copyGapMs: dice.pick([150, 400, 900]),
+  };
 }
 
 /** Often short, inside a lease; sometimes long enough for everybody to notice. */
@@ -155,4 +190,5 @@ export const SETTINGS = {
   conflictAgainMs: 500,
   /** Sooner than in production, so that worlds end sooner. */
   migrateAgainMs: 5000,
+  copiesTickMs: 200,
 } as const;

@@ -5,6 +5,8 @@ export interface SeedOptions {
   readonly mutant?: Mutant | undefined;
   /** The mutant's kind of worlds, without its fault. */
   readonly planOf?: Mutant | undefined;
+  /** Worlds in which the keyspace is copied (R37). */
+  readonly copies?: boolean | undefined;
 }
 
 export interface SeedOutcome {
@@ -15,13 +17,13 @@ export interface SeedOutcome {
   readonly trace: readonly string[];
 }
 
-export function runSeed(seed: number, { mutant, planOf = mutant }: SeedOptions = {}): SeedOutcome {
-  const world = new World(seed, { mutant, plan: planOf?.plan });
+export function runSeed(seed: number, { mutant, planOf = mutant, copies = planOf?.copies }: SeedOptions = {}): SeedOutcome {
+  const world = new World(seed, { mutant, plan: planOf?.plan, copies });
   try {
     return { seed, figures: world.run(), problem: undefined, trace: world.traceLines() };
   } catch (error) {
     const option = mutant === undefined ? ' --plan-of ' : ' --mutant ';
-    const name = planOf === undefined ? '' : `${option}${planOf.name}`;
+    const name = planOf === undefined ? (copies === true ? ' --copies' : '') : `${option}${planOf.name}`;
     const { message, stack } = error as Error;
     const isOwn = /\((?:I|R)\d+|^not so /.test(message);
     return { seed, figures: undefined, problem: `${isOwn ? message : stack}\n  again: npm run sim -- --seed ${seed}${name} --trace`, trace: world.traceLines() };
@@ -42,7 +44,7 @@ export function searchSeeds({ from, count, onProblem, isFirstEnough, ...options 
   readonly figures: WorldFigures;
 } {
   const problems: { seed: number; problem: string }[] = [];
-  const sum: { -readonly [Name in keyof WorldFigures]: number } = { operations: 0, answered: 0, committed: 0, promotions: 0, installs: 0, resets: 0, moved: 0, movedBack: 0, simulatedMs: 0 };
+  const sum: { -readonly [Name in keyof WorldFigures]: number } = { operations: 0, answered: 0, committed: 0, promotions: 0, installs: 0, resets: 0, moved: 0, movedBack: 0, cutOvers: 0, cutOversGivenUp: 0, comparedPlaces: 0, simulatedMs: 0 };
   for (let seed = from; seed < from + count; seed += 1) {
     const { problem, figures } = runSeed(seed, options);
     if (problem !== undefined) {

@@ -3,13 +3,14 @@
 import { createKeyspaceSpec, hasReplica, type KeyspaceSpec, type Member, type PartitionRecord } from '@atoll/core-membership';
 import { Dice, EventQueue } from '@atoll/core-replication/testing';
 import { randomHex, toReplicaId, type ReplicaId } from '@atoll/core-runtime';
-import type { MigrationJob, MigrationOperator } from '@atoll/core-migration';
+import { hasCopyEnded, type CopyJob, type MigrationJob, type MigrationOperator } from '@atoll/core-migration';
 import { HistoryRecorder } from '@atoll/tests-history';
 import { Network } from './base/network.ts';
 import { SimClock } from './base/sim-clock.ts';
 import { SimEtcd } from './base/sim-etcd.ts';
 import { describeRecord, describeWorld } from './check/describe-world.ts';
 import { checkWorldHistory } from './check/world-history.ts';
+import { CopyChecker } from './check/copy-checker.ts';
 import { MigrationChecker } from './check/migration-checker.ts';
 import { WorldChecker, type ReplicaWhereabouts } from './check/world-checker.ts';
 import { makeKeys, type SimKey } from './client/sim-key.ts';
@@ -17,10 +18,10 @@ import { SimClient } from './client/sim-client.ts';
 import { SimCoordinator } from './control/sim-coordinator.ts';
 import { Faults } from './faults/faults.ts';
 import type { Mutant } from './mutant.ts';
-import { ELECTION_KEY, KEYSPACE, KEYSPACE_ID, MIGRATIONS, OPERATORS, PARTITIONS, RESULTS, partitionKey } from './names.ts';
+import { COPIES, ELECTION_KEY, KEYSPACE, KEYSPACES, KEYSPACE_ID, MIGRATIONS, OPERATORS, PARTITIONS, RESULTS, keyspaceKey, partitionKey, slotOf } from './names.ts';
 import { toVersioned } from './base/versioned.ts';
 import { SimNode, type Remains } from './node/sim-node.ts';
-import { drawPlan, type SimPlan } from './plan.ts';
+import { drawCopyPlan, drawPlan, type SimPlan } from './plan.ts';
 
 const SETTLE_MS_MAX = 60_000;
 const CHECK_MS = 400;
@@ -36,6 +37,10 @@ export interface WorldFigures {
   /** Partitions that a migration moved, and that went back. */
   readonly moved: number;
   readonly movedBack: number;
+  /** Copies that took the place of their source, cut-overs that were given up, and places at which copies were compared. */
+  readonly cutOvers: number;
+  readonly cutOversGivenUp: number;
+  readonly comparedPlaces: number;
   readonly simulatedMs: number;
 }
 
@@ -47,6 +52,7 @@ export class World {
   readonly etcd: SimEtcd;
   readonly checker: WorldChecker;
   readonly migrationChecker: MigrationChecker;
+  readonly copyChecker: CopyChecker;
   /** Of nodes whose weight is not 1. */
   readonly weights = new Map<string, number>();
   readonly mutant: Mutant | undefined;
@@ -68,23 +74,27 @@ export class World {
   readonly #trace: string[] = [];
   #numbers = 0;
 
-  constructor(seed: number, options: { mutant?: Mutant | undefined; plan?: Partial<SimPlan> | undefined } = {}) {
+  /** `copies`: the keyspace is copied there, and the copies take its place. */
+  constructor(seed: number, options: { mutant?: Mutant | undefined; plan?: Partial<SimPlan> | undefined; copies?: boolean | undefined } = {}) {
     this.dice = new Dice(seed);
-    this.plan = { ...drawPlan(this.dice), ...options.plan };
+    this.plan = { ...(options.copies === true ? drawCopyPlan(this.dice) : drawPlan(this.dice)), ...options.plan };
     const { plan, dice, events } = this;
     this.mutant = options.mutant;
     this.network = new Network({ events, dice, delayMsMax: plan.delayMsMax });
     // The newest that was written, whatever etcd shows after it was set back.
     const records = new Map<string, PartitionRecord>();
     this.checker = new WorldChecker({
-      partitionCount: plan.partitionCount,
       mayLoseData: plan.mayLoseData,
       isResettable: plan.onDataLoss === 'RESET',
-      find: (partition, replica) => this.whereabouts(partition, replica),
+      find: (slot, replica) => this.whereabouts(slot, replica),
       tick: () => this.history.tick(),
-      recordOf: (partition) => records.get(partitionKey(partition)),
+      recordOf: (slot) => records.get(partitionKey(slot)),
+      ...(this.hasCopies && { onCommitted: (slot, model, entry) => this.copyChecker.onCommitted(slot, model, entry) }),
     });
+    this.copyChecker = new CopyChecker({ model: (slot, generation) => this.checker.model(slot, generation) });
+    const specs = new Map<string, KeyspaceSpec>();
     this.migrationChecker = new MigrationChecker({
+      isThere: (slot) => records.has(partitionKey(slot)),
       read: () => ({
         operators: this.etcd.list(OPERATORS).map(([, { value }]) => value as MigrationOperator),
         jobs: this.etcd.list(MIGRATIONS).map(([, { value }]) => value as MigrationJob),
@@ -109,7 +119,16 @@ export class World {
       onChange: ({ key, stored, term }) => {
         if (term !== undefined) this.checker.onTermWrite(key, term, this.etcd.get(ELECTION_KEY)?.createRevision);
         if (key.startsWith(OPERATORS)) this.migrationChecker.onOperator(Number(key.slice(OPERATORS.length)), stored?.value as MigrationOperator | undefined);
-        if (stored === undefined) return;
+        if (stored === undefined) {
+          if (key.startsWith(PARTITIONS)) records.delete(key);
+          return;
+        }
+        if (key.startsWith(KEYSPACES)) {
+          const spec = stored.value as KeyspaceSpec;
+          this.copyChecker.onKeyspace(specs.get(key), spec);
+          specs.set(key, spec);
+          this.trace(`keyspace ${spec.name}${spec.copyOf === undefined ? '' : ` copy of ${spec.copyOf.keyspace}`}${spec.movedTo === undefined ? '' : ` moved to ${spec.movedTo}`}`);
+        }
         if (key.startsWith(RESULTS)) this.migrationChecker.onResult(stored.value as MigrationOperator);
         if (key.startsWith(MIGRATIONS)) this.migrationChecker.onJob(stored.value as MigrationJob);
         if (!key.startsWith(PARTITIONS)) return;
@@ -120,6 +139,7 @@ export class World {
         records.set(key, record);
       },
     });
+    if (this.hasCopies) this.etcd.seed(keyspaceKey(KEYSPACE), this.keyspace);
     for (let index = 1; index <= plan.nodeCount; index += 1) this.startNode(`n${index}`);
     for (let index = 1; index <= plan.coordinatorCount; index += 1) this.startCoordinator(`c${index}`);
     for (let index = 1; index <= plan.clientCount; index += 1) {
@@ -165,6 +185,11 @@ export class World {
     return clock;
   }
 
+  /** Whether keyspaces are copied here (R37). */
+  get hasCopies(): boolean {
+    return this.plan.copyGapMs > 0;
+  }
+
   weightOf(id: string): number {
     return this.weights.get(id) ?? 1;
   }
@@ -196,13 +221,13 @@ export class World {
     this.#coordinators.delete(id);
   }
 
-  whereabouts(partition: number, replica: ReplicaId): ReplicaWhereabouts {
+  whereabouts(slot: number, replica: ReplicaId): ReplicaWhereabouts {
     for (const node of this.#nodes.values()) {
-      const hosted = node.hosted(partition);
+      const hosted = node.hosted(slot);
       if (hosted?.member.replica === replica) return { state: hosted.state };
     }
     for (const { replicas } of this.#down.values()) {
-      const found = replicas.get(partition);
+      const found = replicas.get(slot);
       if (found?.replica === replica && found.image !== undefined) return { image: found.image };
     }
     return undefined;
@@ -239,6 +264,16 @@ export class World {
 
   // --- a run ------------------------------------------------------------------------------------------------------
 
+  /** Keyspaces that clients may write to, or will. */
+  keyspaces(): readonly KeyspaceSpec[] {
+    return this.hasCopies ? this.etcd.list(KEYSPACES).map(([, { value }]) => value as KeyspaceSpec) : [this.keyspace];
+  }
+
+  #areCopiesOver(): boolean {
+    const jobs = this.etcd.list(COPIES).map(([, { value }]) => value as CopyJob);
+    return jobs.every((job) => hasCopyEnded(job) && job.sourceRemains !== true) && this.keyspaces().every(({ copyOf }) => copyOf === undefined);
+  }
+
   /** Throws when an invariant breaks or nothing settles. */
   run(): WorldFigures {
     this.events.runUntil(this.plan.faultsMs);
@@ -247,16 +282,18 @@ export class World {
     // Replicas come in sync while clients go on.
     this.#settle('every partition has the replicas that it should have, all in sync (I8)', () => this.#isInSync());
     this.#settle('every migration has ended (I8)', () => this.#isInSync() && this.migrationChecker.isOver);
+    if (this.hasCopies) this.#settle('every copy has taken the place of its source, or is gone (R37)', () => this.#areCopiesOver() && this.#isInSync());
     this.isWriting = false;
     this.#settle('every replica has applied everything', () => this.#isInSync() && this.migrationChecker.isOver && this.#isQuiet());
     this.migrationChecker.checkEnd(this.records());
-    for (const { partition, inSync } of this.records()) {
-      for (const { node } of inSync) this.checker.checkContent(this.nodeOf(node)!.hosted(partition)!.state);
+    for (const record of this.records()) {
+      for (const { node } of record.inSync) this.checker.checkContent(this.nodeOf(node)!.hosted(slotOf(record))!.state);
     }
     checkWorldHistory(this);
     const { committedCount: committed, promotions, installs, resets } = this.checker;
     const { done: moved, rolledBack: movedBack } = this.migrationChecker;
-    return { operations: this.operations, answered: this.answered, committed, promotions, installs, resets, moved, movedBack, simulatedMs: this.events.nowMs };
+    const { cutOvers, givenUp: cutOversGivenUp, compared: comparedPlaces } = this.copyChecker;
+    return { operations: this.operations, answered: this.answered, committed, promotions, installs, resets, moved, movedBack, cutOvers, cutOversGivenUp, comparedPlaces, simulatedMs: this.events.nowMs };
   }
 
   #check(): void {
@@ -280,30 +317,30 @@ export class World {
     return (
       this.#down.size === 0 &&
       !this.etcd.isBehind &&
-      records.length === this.plan.partitionCount &&
+      records.length === this.keyspaces().reduce((sum, { partitionCount }) => sum + partitionCount, 0) &&
       records.every(
-        ({ state, inSync, learners, leaving }) => state === 'ACTIVE' && inSync.length === size && learners.length === 0 && leaving.length === 0,
+        ({ state, inSync, learners, leaving, frozen }) => state === 'ACTIVE' && frozen === undefined && inSync.length === size && learners.length === 0 && leaving.length === 0,
       )
     );
   }
 
   #isQuiet(): boolean {
     return this.records().every((record) => {
-      const end = this.checker.model(record.partition, record.generation.counter).endSeq;
+      const end = this.checker.model(slotOf(record), record.generation.counter).endSeq;
       const nowMs = (node: SimNode): number => node.clock.monotonicMs;
       const leading = this.nodeOf(record.leader!.node);
-      const leader = leading?.hosted(record.partition)?.replica.leader;
+      const leader = leading?.hosted(slotOf(record))?.replica.leader;
       if (leading === undefined || leader?.epoch !== record.epoch || leader.refusalOfReads(nowMs(leading)) !== undefined) return false;
       return record.inSync.every(({ node, replica }) => {
-        const state = this.nodeOf(node)?.hosted(record.partition)?.state;
+        const state = this.nodeOf(node)?.hosted(slotOf(record))?.state;
         return state?.identity.self.replica === replica && state.isInstalled && state.appliedSeq === end && state.log.end.seq === end;
       });
     });
   }
 
   /** Whether a member's data is there, in a process or on a disk. */
-  isSafe(partition: number, { replica }: Member): boolean {
-    const found = this.whereabouts(partition, replica);
+  isSafe(slot: number, { replica }: Member): boolean {
+    const found = this.whereabouts(slot, replica);
     if (found === undefined) return false;
     return 'image' in found ? found.image.isWhole : found.state.isInstalled || found.state.generation.counter === 0;
   }
@@ -313,11 +350,12 @@ export class World {
     if (this.plan.mayLoseData) return true;
     if (this.etcd.isBusy || this.etcd.isBehind) return false;
     const node = this.nodeOf(id);
-    return this.records().every(({ partition, inSync, eligible }) => {
-      const own = node?.hosted(partition)?.member.replica;
+    return this.records().every(({ keyspace, partition, inSync, eligible }) => {
+      const slot = slotOf({ keyspace, partition });
+      const own = node?.hosted(slot)?.member.replica;
       const holders = inSync.length < this.plan.minInSync ? [...inSync, ...eligible] : inSync;
       if (own === undefined || !hasReplica(holders, own)) return true;
-      return holders.some((member) => member.replica !== own && this.isSafe(partition, member));
+      return holders.some((member) => member.replica !== own && this.isSafe(slot, member));
     });
   }
 }

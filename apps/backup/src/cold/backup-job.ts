@@ -18,7 +18,7 @@ import { settingsOf } from './archived-settings.ts';
 import type { BackupAsk } from './backup-ask.ts';
 import { BackupRanges } from './backup-ranges.ts';
 import { takeCut, type Cut } from './cut.ts';
-import { freezeAll, thawAll } from './freezes.ts';
+import { freezeAll, requireFrozen, thawAll } from './freezes.ts';
 import { NodeClients } from './node-clients.ts';
 import { findParent, sinceOf } from './parent.ts';
 import { RangeWriter } from './range-writer.ts';
@@ -37,6 +37,8 @@ interface Checkpoint {
   /** It has begun: an archive of its name is its own. */
   readonly startedAtMs: number;
   readonly parent?: string | undefined;
+  /** OFFLINE: the keyspaces were frozen. */
+  readonly isFrozen?: boolean | undefined;
 }
 
 interface Figures {
@@ -60,7 +62,7 @@ export class BackupJobKind implements JobKind {
     if ('summary' in begun) return begun;
     const figures: Figures = { writtenBytes: 0, holdMsMax: 0, cutAttempts: 0 };
     const keyspaces = keyspacesOf(run);
-    const parent = ask.kind === 'FULL' ? undefined : await patiently(run, () => findParent(repository, { parent: begun.parent ?? ask.parent, clusterId: run.duty.view.clusterId, keyspaces, archive: run.job.archive }));
+    const parent = ask.kind === 'FULL' ? undefined : await patiently(run, () => findParent(repository, { parent: begun.parent ?? ask.parent, clusterId: run.duty.view.clusterId, keyspaces, archive: run.job.archive, unreadable: this.#options.access.unreadable }));
     if (parent !== undefined && begun.parent === undefined) await run.checkpoint({ ...begun, parent: parent.id });
     const session = await patiently(run, () =>
       beginSession(run.duty, repository, { purpose: 'WRITE', archive: run.job.archive, uses: parent === undefined ? [] : [parent.id], owner: `backup ${run.job.id}` }),
@@ -72,9 +74,10 @@ export class BackupJobKind implements JobKind {
       await patiently(run, () => resume(run, ranges, progress, session));
       if (ask.offline) {
         await run.enter('FREEZE');
-        await freezeAll(run, keyspaces);
+        await this.#freeze(run, begun, keyspaces);
       }
       const cut = await this.#copyAndCut(run, { ranges, clients, progress, figures });
+      if (ask.offline) await requireFrozen(run, keyspaces);
       await run.enter('PUBLISH');
       const manifest = this.#manifest(run, { begun, session, keyspaces, parent, ranges, cut });
       await this.#publish(run, session, manifest);
@@ -107,12 +110,19 @@ export class BackupJobKind implements JobKind {
       await patiently(run, () => run.checkpoint({ ...begun }));
       return begun;
     }
-    if (!isThere) return { startedAtMs: known.startedAtMs, parent: known.parent };
+    if (!isThere) return { startedAtMs: known.startedAtMs, parent: known.parent, isFrozen: known.isFrozen };
     const ask = run.job.ask as unknown as BackupAsk;
     const manifest = await patiently(run, () => repository.readManifest(archive));
     if (ask.offline) await thawAll(run, keyspacesOf(run));
     await new SavedProgress(repository, run.job.id).remove().catch(() => undefined);
     return outcomeOf(manifest, { writtenBytes: 0, holdMsMax: 0, cutAttempts: 0 }, []);
+  }
+
+  /** Once: that they are not frozen any more when the job is taken up was somebody's will. */
+  async #freeze(run: JobRun, { isFrozen }: Checkpoint, keyspaces: readonly KeyspaceSpec[]): Promise<void> {
+    if (isFrozen === true) return requireFrozen(run, keyspaces);
+    await freezeAll(run, keyspaces);
+    await patiently(run, () => run.checkpoint({ ...run.job.checkpoint, isFrozen: true }));
   }
 
   #ranges(run: JobRun, { repository, session, keyspaces, parent, figures }: { repository: Repository; session: Session; keyspaces: readonly KeyspaceSpec[]; parent: Manifest | undefined; figures: Figures }): readonly RangeJob[] {
@@ -171,7 +181,7 @@ export class BackupJobKind implements JobKind {
       session: session.id,
       writtenBy: VERSION,
       startedAtMs: begun.startedAtMs,
-      finishedAtMs: Date.now(),
+      finishedAtMs: Math.max(begun.startedAtMs, Date.now()),
       barriers: [{ id: cut.id, atMs: cut.atMs }],
       keyId: this.#options.access.key?.id,
       keyspaces: keyspaces.map((keyspace) => ({

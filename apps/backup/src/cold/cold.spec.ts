@@ -1,4 +1,5 @@
 // Backups of partitions that a raw node serves, in a repository whose calls fail as the spec wants: what becomes of the job.
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ArchiveService, type ArchivePlace, type ArchiveServer, type ReadPartitionResponse } from '@atoll/contracts/atoll/v1/archive';
 import type { Manifest } from '@atoll/core-archive';
 import { AtollError, type ErrorReason } from '@atoll/core-errors';
@@ -10,10 +11,13 @@ import { formatAddress } from '@atoll/platform-config';
 import { encodeKeyspaceSpec, encodeNodeRecord, encodePartitionRecord, ensureClusterId, keyspaceKey, nodeKey, openClusterView, partitionKey, type ClusterView } from '@atoll/platform-etcd';
 import { InMemoryMetadataStore, sampleNode, samplePartition } from '@atoll/platform-etcd/testing';
 import { createGrpcServer } from '@atoll/platform-grpc';
-import { Repository, listSessions, nodeArchiveCodec } from '@atoll/platform-repository';
+import { Repository, listSessions, nodeArchiveCodec, removeArchives } from '@atoll/platform-repository';
 import { InMemoryObjectStore, InMemoryObjects } from '@atoll/platform-repository/testing';
 import { createLogger, startTelemetry } from '@atoll/platform-telemetry';
+import { newestOf } from '../drill/drill-job.ts';
 import { RepositoryAccess } from '../repository/repository-access.ts';
+import { UnreadableManifests, type UnreadableManifest } from '../repository/unreadable-manifests.ts';
+import { readChain } from '../restore/archive-chain.ts';
 import type { JobOutcome, JobRun } from '../jobs/job-kind.ts';
 import { JobMeter } from '../jobs/job-meter.ts';
 import { newJob, type JobNotes } from '../jobs/job-record.ts';
@@ -34,6 +38,10 @@ class RawNode {
   /** Called before each reading. */
   onRead: (partition: number) => void = () => undefined;
   cuts = 0;
+  /** Writes of clients wait. */
+  isHolding = false;
+  /** The time of its partitions. */
+  nowMs = (): number => Date.now();
 
   append(partition: number, operation: LogOperation): LogPosition {
     const state = this.states[partition]!;
@@ -50,13 +58,16 @@ class RawNode {
   readonly service: ArchiveServer = {
     holdBarrier: ({ request: { partitions } }, callback) => {
       this.cuts += 1;
-      callback(null, { partitions: partitions.map(({ partition }) => ({ marker: this.append(partition, { kind: 'marker' }), generation: { ...this.states[partition]!.generation }, stampMs: 5000, problem: '' })) });
+      this.isHolding = true;
+      callback(null, { partitions: partitions.map(({ partition }) => ({ marker: this.append(partition, { kind: 'marker' }), generation: { ...this.states[partition]!.generation }, stampMs: this.nowMs(), problem: '' })) });
     },
     releaseBarrier: ({ request: { partitions } }, callback) => {
       const problem = this.releases.shift() ?? '';
+      this.isHolding = false;
       callback(null, { problems: partitions.map(() => problem) });
     },
     readPartition: () => undefined,
+    mergeEntries: () => undefined,
   };
 
   *read(partition: number, place: ArchivePlace | undefined, upTo: LogPosition | undefined): Generator<ReadPartitionResponse> {
@@ -110,6 +121,7 @@ describe('a cold backup', () => {
     objects = new InMemoryObjects();
     onStep = async () => undefined;
     waits = [];
+    unreadable = [];
     const telemetry = await startTelemetry({ service: 'node', instanceId: 'a', version: '0', traceRatio: 0 });
     const grpc = createGrpcServer({ telemetry, logger: createLogger({ service: 'node', instanceId: 'a', level: 'silent', format: 'json' }) });
     const readPartition = grpc.handlers.serverStream(ArchiveService.readPartition, async (call) => {
@@ -134,6 +146,7 @@ describe('a cold backup', () => {
     for (const stop of stops.reverse()) await stop();
   });
 
+  let unreadable: UnreadableManifest[];
   const openRepository = (): Promise<Repository> => Repository.open({ store: new InMemoryObjectStore(objects, (what) => onStep(what)), codec: nodeArchiveCodec }, { newId: 'r', nowMs: 0 });
 
   let tokens = 1;
@@ -157,10 +170,12 @@ describe('a cold backup', () => {
       enter: async () => undefined,
       checkpoint: async (notes) => {
         (job as { job: JobRun['job'] }).job = { ...job.job, checkpoint: notes };
+        return 1;
       },
+      leaves: () => undefined,
       waitsFor: (problem) => void waits.push(problem),
     };
-    const kind = new BackupJobKind({ access: new RepositoryAccess({ location: { kind: 'directory', path: '/nowhere' }, keys: [] }), defaults: { bytesPerSecond: 2 ** 40, compressionLevel: 1, partitionsAtOnce: 2, barrierHoldMs: 250 } });
+    const kind = new BackupJobKind({ access: new RepositoryAccess({ location: { kind: 'directory', path: '/nowhere' }, keys: [], onUnreadable: (found) => void unreadable.push(found) }), defaults: { bytesPerSecond: 2 ** 40, compressionLevel: 1, partitionsAtOnce: 2, barrierHoldMs: 250 } });
     const outcome = await kind.run(job);
     return { outcome, checkpoint: job.job.checkpoint };
   }
@@ -185,6 +200,17 @@ describe('a cold backup', () => {
     expect(waits.filter((problem) => problem !== '')).toEqual([expect.stringContaining('writes have gone on'), expect.stringContaining('no lease')]);
   });
 
+  it('bears the time of its partitions where the clock of the service is certainly wrong (R23), so that its date says how old it is', async () => {
+    const beforeMs = Date.now();
+    await run('by-its-own-clock');
+    expect((await manifestOf('by-its-own-clock')).barriers[0]!.atMs).toBeGreaterThanOrEqual(beforeMs);
+    for (const aheadMs of [-3_600_000, 365 * 86_400_000]) {
+      node.nowMs = () => beforeMs + aheadMs;
+      await run(`ahead-${aheadMs > 0}`);
+      expect((await manifestOf(`ahead-${aheadMs > 0}`)).barriers[0]!.atMs).toBe(beforeMs + aheadMs);
+    }
+  });
+
   it.each(['REPLICA_NOT_READY', 'OVERLOADED', 'PEER_UNAVAILABLE'] as const)('waits for a replica that answers %s', async (reason) => {
     node.failures.push(reason);
     await run('full');
@@ -202,6 +228,16 @@ describe('a cold backup', () => {
     await run('full');
     expect(rangesOf(await manifestOf('full')).map(({ chunks }) => chunks.reduce((sum, { entries }) => sum + entries, 0))).toEqual([25, 25]);
     expect(waits).toContain('it does not answer');
+  });
+
+  it('asks nothing of the repository, which may be slow, while writes of clients wait for its cut', async () => {
+    const asked: string[] = [];
+    onStep = async (what) => {
+      if (node.isHolding) asked.push(what);
+      await nextTurn();
+    };
+    await run('full');
+    expect([node.cuts, asked]).toEqual([1, []]);
   });
 
   it.each(['REPOSITORY_FULL', 'REPOSITORY_READ_ONLY'] as const)('fails with %s, and ends its session where it can', async (reason) => {
@@ -255,6 +291,26 @@ describe('a cold backup', () => {
     expect(rangesOf(manifest).map(({ after, chunks }) => [after === undefined, chunks.length])).toEqual([[false, 0], [true, 1]]);
     expect(outcome.result).toMatchObject({ partitionsWhole: 1 });
     await expect(run('third', { ask: { ...FULL, kind: 'INCREMENTAL', parent: 'none' } })).rejects.toMatchObject({ reason: 'ARCHIVE_NOT_FOUND' });
+  });
+
+  it('an archive whose manifest is damaged keeps nobody from going on from another one, nor from restoring it; it is told, and can be removed', async () => {
+    await run('good');
+    node.put(0, 'key-1000');
+    await run('damaged');
+    const [key] = [...objects.objects.keys()].filter((each) => each.startsWith('archives/damaged/'));
+    objects.objects.get(key!)!.body.write('X', 40);
+    const { outcome } = await run('goes-on', { ask: { ...FULL, kind: 'INCREMENTAL' } });
+    expect([outcome.summary.split(':')[0], (await manifestOf('goes-on')).parent]).toEqual(['goes-on', 'good']);
+    expect(unreadable).toEqual([{ archive: 'damaged', problem: expect.stringContaining('manifest damaged') }]);
+    const repository = await openRepository();
+    const noted = new UnreadableManifests();
+    expect([await newestOf(repository, noted), noted.count]).toEqual(['goes-on', 1]);
+    expect(await readChain(repository, { archive: '', atMs: Date.now() + 60_000, exact: false }, noted)).toMatchObject({ archive: 'goes-on' });
+    // Nobody knows what it goes on from: others stay as long as it does.
+    const by = (number: number) => ({ clusterId: 'test', fencingToken: 99, number });
+    await expect(removeArchives(repository, ['goes-on'], by(1))).rejects.toMatchObject({ reason: 'ARCHIVE_DAMAGED' });
+    await removeArchives(repository, ['damaged'], by(2));
+    expect((await repository.listManifests()).map(({ archive }) => archive)).toEqual(['goes-on', 'good']);
   });
 
   it('takes another cut where a partition became another one behind the first', async () => {

@@ -1,6 +1,7 @@
 // The cut of a backup (R39): every leader puts a marker into its log and lets writes wait behind it, then, when all markers are
 // committed, every leader says whether its hold stood until it was released. docs/design/backup.md has the proof.
 import { randomUUID } from 'node:crypto';
+import { cutTime } from '@atoll/core-archive';
 import type { ArchivePartition } from '@atoll/contracts/atoll/v1/archive';
 import { callUnary } from '@atoll/platform-grpc';
 import type { ClusterView } from '@atoll/platform-etcd';
@@ -13,7 +14,7 @@ const ANSWER_MS = 2000;
 
 export interface Cut<R extends RangeName = RangeJob> {
   readonly id: string;
-  /** Wall clock of this service while all partitions were held. */
+  /** Wall clock of this service while all partitions were held, unless it is certainly wrong (`cutTime`). */
   readonly atMs: number;
   /** From the first marker asked for to the last release. */
   readonly holdMs: number;
@@ -70,7 +71,7 @@ export async function takeCut<R extends RangeName>({ ranges, view, clients, hold
   signal.throwIfAborted();
   const tookMs = performance.now() - startMs;
   if (problems.length > 0) return { problem: problems[0]! };
-  return { id, atMs, holdMs: tookMs, markers };
+  return { id, atMs: cutTime(atMs, Array.from(markers.values(), ({ stampMs }) => stampMs)), holdMs: tookMs, markers };
 }
 
 interface Group<R> {

@@ -1,6 +1,6 @@
 // Backups of keyspaces that take no writes meanwhile. A freeze carries the name of its job, so that whoever goes on with the job, or
 // takes it back, ends this one and no operator's.
-import { isAtollError } from '@atoll/core-errors';
+import { AtollError, isAtollError } from '@atoll/core-errors';
 import type { KeyspaceSpec } from '@atoll/core-membership';
 import type { JobRun } from '../jobs/job-kind.ts';
 import { patiently } from '../jobs/patience.ts';
@@ -11,6 +11,14 @@ const noteOf = (run: JobRun): string => `backup ${run.job.id}`;
 /** Resolves when nothing is written to them any more. One that an operator froze stays so afterwards. */
 export function freezeAll(run: JobRun, keyspaces: readonly KeyspaceSpec[]): Promise<void> {
   return forEach(run, keyspaces, (calls, name) => calls.freeze(name, noteOf(run)));
+}
+
+/** @throws BACKUP_JOB_CONFLICT: one of them takes writes, since an operator wanted it so; nobody overrules that */
+export function requireFrozen(run: JobRun, keyspaces: readonly KeyspaceSpec[]): Promise<void> {
+  return forEach(run, keyspaces, async (calls, name) => {
+    if ((await calls.freezeNote(name)) !== undefined) return;
+    throw new AtollError('BACKUP_JOB_CONFLICT', `keyspace ${name} was unfrozen before its offline backup was done: ask for another one`, { metadata: { keyspace: name } });
+  });
 }
 
 /** Those that this job froze, in this process or an earlier one. */

@@ -3,6 +3,8 @@ import type { ArchivePosition, Manifest } from '@atoll/core-archive';
 import { AtollError } from '@atoll/core-errors';
 import type { KeyspaceSpec } from '@atoll/core-membership';
 import type { Repository } from '@atoll/platform-repository';
+import { newestCut, readManifests } from '../repository/manifest-reader.ts';
+import { unreadableText, type UnreadableManifests } from '../repository/unreadable-manifests.ts';
 
 export interface ParentAsk {
   /** Empty: the newest archive of this cluster that has all of the keyspaces. */
@@ -11,23 +13,22 @@ export interface ParentAsk {
   readonly keyspaces: readonly KeyspaceSpec[];
   /** That is being made. */
   readonly archive: string;
+  /** Takes note of what cannot be read, which keeps nothing else from being gone on from. */
+  readonly unreadable: Pick<UnreadableManifests, 'note'>;
 }
 
 /** @throws ARCHIVE_NOT_FOUND, INVALID_ARGUMENT for one that cannot be gone on from, ARCHIVE_*, REPOSITORY_* */
-export async function findParent(repository: Repository, { parent, clusterId, keyspaces, archive }: ParentAsk): Promise<Manifest> {
+export async function findParent(repository: Repository, { parent, clusterId, keyspaces, archive, unreadable }: ParentAsk): Promise<Manifest> {
   if (parent !== '') {
     const manifest = await repository.readManifest(parent);
     if (manifest.kind === 'LOG') throw unfit(`${parent} is a log, and says nothing by itself`);
     if (manifest.clusterId !== clusterId) throw unfit(`${parent} is of cluster ${manifest.clusterId}`);
     return manifest;
   }
-  let newest: Manifest | undefined;
-  for await (const manifest of repository.manifests()) {
-    if (manifest.id === archive || manifest.kind === 'LOG' || manifest.clusterId !== clusterId) continue;
-    const hasAll = keyspaces.every(({ id }) => manifest.keyspaces.some((archived) => archived.id === id));
-    if (hasAll && manifest.barriers[0]!.atMs > (newest?.barriers[0]!.atMs ?? 0)) newest = manifest;
-  }
-  if (newest === undefined) throw new AtollError('ARCHIVE_NOT_FOUND', 'parent: no archive has these keyspaces, so there is nothing to go on from: make a FULL one first', { metadata: { field: 'parent' } });
+  const { manifests, unreadable: found } = await readManifests(repository);
+  unreadable.note(found);
+  const newest = newestCut(manifests, (manifest) => manifest.id !== archive && manifest.clusterId === clusterId && keyspaces.every(({ id }) => manifest.keyspaces.some((archived) => archived.id === id)));
+  if (newest === undefined) throw new AtollError('ARCHIVE_NOT_FOUND', `parent: no archive has these keyspaces, so there is nothing to go on from: make a FULL one first${unreadableText(found)}`, { metadata: { field: 'parent' } });
   return newest;
 }
 

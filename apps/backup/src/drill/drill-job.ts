@@ -13,6 +13,8 @@ import { ClusterCalls, mayPassInCluster } from '../jobs/cluster-calls.ts';
 import type { RestoreAsk } from '../restore/restore-ask.ts';
 import type { RestorePart } from '../restore/restore-parts.ts';
 import type { VerifyAsk } from '../verify/verify-job.ts';
+import { newestCut, readManifests } from '../repository/manifest-reader.ts';
+import { unreadableText, type UnreadableManifests } from '../repository/unreadable-manifests.ts';
 import { SubRun } from './sub-run.ts';
 
 export interface DrillAsk {
@@ -34,14 +36,16 @@ export class DrillJob implements JobKind {
   readonly kind = 'DRILL';
   readonly #restore: JobKind;
   readonly #verify: JobKind;
+  readonly #unreadable: Pick<UnreadableManifests, 'note'>;
 
-  constructor({ restore, verify }: { readonly restore: JobKind; readonly verify: JobKind }) {
+  constructor({ restore, verify, unreadable }: { readonly restore: JobKind; readonly verify: JobKind; readonly unreadable: Pick<UnreadableManifests, 'note'> }) {
+    this.#unreadable = unreadable;
     this.#restore = restore;
     this.#verify = verify;
   }
 
   async run(run: JobRun): Promise<JobOutcome> {
-    const archive = notesOf(run).archive ?? (run.job.archive || (await patiently(run, async () => newestOf(await run.duty.repository()))));
+    const archive = notesOf(run).archive ?? (run.job.archive || (await patiently(run, async () => newestOf(await run.duty.repository(), this.#unreadable))));
     if (notesOf(run).archive === undefined) await patiently(run, () => run.checkpoint({ ...run.job.checkpoint, archive }));
     if (notesOf(run).verified === undefined) {
       const ask: VerifyAsk = { bytesOnly: false };
@@ -52,7 +56,7 @@ export class DrillJob implements JobKind {
     await removeScratch(run);
     const verify = notesOf(run).verified as unknown as VerifyResult;
     const restore = restored.result as unknown as RestoreResult;
-    const result: DrillResult = { archive, verify, restore, tookMs: Date.now() - run.job.startedMs };
+    const result: DrillResult = { archive, verify, restore, tookMs: Math.max(0, Date.now() - run.job.startedMs) };
     const entries = restore.keyspaces.reduce((sum, keyspace) => sum + keyspace.entries, 0);
     const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
     return { summary: `${archive} was read back (${verify.chunks} chunks, ${seconds(verify.tookMs)}) and restored (${entries} entries, ${seconds(restore.tookMs)}), all compared`, result: { ...result } };
@@ -76,13 +80,12 @@ export class DrillJob implements JobKind {
 
 const notesOf = (run: JobRun): DrillNotes => run.job.checkpoint;
 
-/** @throws ARCHIVE_NOT_FOUND, REPOSITORY_* */
-async function newestOf(repository: Repository): Promise<string> {
-  let newest: { readonly id: string; readonly atMs: number } | undefined;
-  for await (const { id, kind, barriers } of repository.manifests()) {
-    if (kind !== 'LOG' && barriers[0]!.atMs > (newest?.atMs ?? 0)) newest = { id, atMs: barriers[0]!.atMs };
-  }
-  if (newest === undefined) throw new AtollError('ARCHIVE_NOT_FOUND', 'there is no archive yet');
+/** Of those that can be read. @throws ARCHIVE_NOT_FOUND, REPOSITORY_* */
+export async function newestOf(repository: Repository, unreadable: Pick<UnreadableManifests, 'note'>): Promise<string> {
+  const { manifests, unreadable: found } = await readManifests(repository);
+  unreadable.note(found);
+  const newest = newestCut(manifests);
+  if (newest === undefined) throw new AtollError('ARCHIVE_NOT_FOUND', `there is no archive yet${unreadableText(found)}`);
   return newest.id;
 }
 

@@ -38,9 +38,12 @@ export class SubRun implements JobRun {
     return this.#run.enter(phase);
   }
 
-  checkpoint(notes: JobNotes): Promise<void> {
+  checkpoint(notes: JobNotes): Promise<number> {
     return this.#run.checkpoint({ ...this.#run.job.checkpoint, [this.#name]: notes });
   }
+
+  /** Of a part nothing is told apart. */
+  leaves(): void {}
 
   waitsFor(problem: string): void {
     this.#run.waitsFor(problem);

@@ -2,6 +2,7 @@ import { chainOf, type Manifest } from '@atoll/core-archive';
 import { isAtollError } from '@atoll/core-errors';
 import type { ArchiveInfo } from '@atoll/contracts/atoll/v1/backup';
 import type { RepositoryAccess } from '../repository/repository-access.ts';
+import type { UnreadableManifest } from '../repository/unreadable-manifests.ts';
 import { toArchiveInfo, toUnreadableArchive } from './job-messages.ts';
 
 /** Descriptions that are kept: manifests do not change. */
@@ -20,6 +21,7 @@ export class ArchiveList {
   async list(): Promise<readonly ArchiveInfo[]> {
     const repository = await this.#access.open();
     const archives: ArchiveInfo[] = [];
+    const unreadable: UnreadableManifest[] = [];
     for (const stored of await repository.listManifests()) {
       let info = this.#known.get(stored.key);
       if (info === undefined) {
@@ -31,11 +33,13 @@ export class ArchiveList {
           this.#known.set(stored.key, info);
         } catch (error) {
           if (!isAtollError(error) || error.reason.startsWith('REPOSITORY_')) throw error;
+          unreadable.push({ archive: stored.archive, problem: error.message });
           info = toUnreadableArchive(stored.archive, error.message);
         }
       }
       archives.push(info);
     }
+    this.#access.unreadable.note(unreadable);
     return archives.sort((a, b) => b.cutAtMs - a.cutAtMs || (a.id < b.id ? 1 : -1));
   }
 

@@ -1,4 +1,5 @@
-// What jobs ask of the cluster: of the elected coordinator, and of the nodes that lead a keyspace.
+// What jobs ask of the cluster: of the elected coordinator, and of the nodes that lead a keyspace. What changes something there
+// belongs to the trace of the job.
 import { credentials } from '@grpc/grpc-js';
 import { AdminClient } from '@atoll/contracts/atoll/v1/admin';
 import { CopyClient } from '@atoll/contracts/atoll/v1/copy';
@@ -7,6 +8,7 @@ import { AtollError, isAtollError } from '@atoll/core-errors';
 import { resolveKeyspace, type KeyspaceSpec } from '@atoll/core-membership';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { callUnary, createChannelOptions } from '@atoll/platform-grpc';
+import { traceparentOf } from '@atoll/platform-telemetry';
 import { mayPass } from './patience.ts';
 
 const CALL_MS = 5000;
@@ -32,7 +34,7 @@ export class ClusterCalls {
   }
 
   async start(request: StartMigrationRequest): Promise<Migration> {
-    const { migration } = await callUnary(this.#client(), 'startMigration', request, { deadlineMs: LONG_CALL_MS, signal: this.#signal });
+    const { migration } = await callUnary(this.#client(), 'startMigration', request, { deadlineMs: LONG_CALL_MS, signal: this.#signal, traceparent: traceparentOf() });
     return migration!;
   }
 
@@ -47,16 +49,16 @@ export class ClusterCalls {
   }
 
   async cancel(id: string): Promise<void> {
-    await callUnary(this.#client(), 'cancelMigration', { id }, { deadlineMs: CALL_MS, signal: this.#signal });
+    await callUnary(this.#client(), 'cancelMigration', { id }, { deadlineMs: CALL_MS, signal: this.#signal, traceparent: traceparentOf() });
   }
 
   async cutOver(id: string, maxPauseMs: number): Promise<Migration> {
-    const { migration } = await callUnary(this.#client(), 'cutOverMigration', { id, maxPauseMs }, { deadlineMs: maxPauseMs + CALL_MS, signal: this.#signal });
+    const { migration } = await callUnary(this.#client(), 'cutOverMigration', { id, maxPauseMs }, { deadlineMs: maxPauseMs + CALL_MS, signal: this.#signal, traceparent: traceparentOf() });
     return migration!;
   }
 
   async freeze(name: string, note: string): Promise<void> {
-    await callUnary(this.#client(), 'freezeKeyspace', { name, note }, { deadlineMs: LONG_CALL_MS, signal: this.#signal });
+    await callUnary(this.#client(), 'freezeKeyspace', { name, note }, { deadlineMs: LONG_CALL_MS, signal: this.#signal, traceparent: traceparentOf() });
   }
 
   /** As the coordinator has it. Throws KEYSPACE_NOT_FOUND. */
@@ -66,12 +68,12 @@ export class ClusterCalls {
   }
 
   async unfreeze(name: string): Promise<void> {
-    await callUnary(this.#client(), 'unfreezeKeyspace', { name, reopenMoved: false }, { deadlineMs: LONG_CALL_MS, signal: this.#signal });
+    await callUnary(this.#client(), 'unfreezeKeyspace', { name, reopenMoved: false }, { deadlineMs: LONG_CALL_MS, signal: this.#signal, traceparent: traceparentOf() });
   }
 
   /** Nothing to do where there is none. */
   async remove(name: string): Promise<void> {
-    if (this.keyspace(name) !== undefined) await callUnary(this.#client(), 'deleteKeyspace', { name }, { deadlineMs: LONG_CALL_MS, signal: this.#signal });
+    if (this.keyspace(name) !== undefined) await callUnary(this.#client(), 'deleteKeyspace', { name }, { deadlineMs: LONG_CALL_MS, signal: this.#signal, traceparent: traceparentOf() });
   }
 
   /** Entries of a keyspace, expired ones that were not swept yet included. Throws PARTITION_UNAVAILABLE while a leader does not say. */

@@ -53,8 +53,13 @@ export interface JobRun {
   readonly span: Span | undefined;
   /** Shown at once; ends what it waited for. */
   enter(phase: string): Promise<void>;
-  /** Kept with the record before this resolves; `job.checkpoint` from then on. Throws METADATA_* . */
-  checkpoint(notes: JobNotes): Promise<void>;
+  /**
+   * Kept with the record before this resolves; `job.checkpoint` from then on. Answers the revision of etcd at which it was written: above
+   * that of any checkpoint before, of whatever job and process, so it fences what they send late (I9). Throws METADATA_* .
+   */
+  checkpoint(notes: JobNotes): Promise<number>;
+  /** What stays of the job if it fails or is cancelled: told with its end. */
+  leaves(outcome: JobOutcome): void;
   /** Shown with the next figures: why it does not go on at the moment. Empty: it goes on. */
   waitsFor(problem: string): void;
 }

@@ -10,12 +10,12 @@ import { collectJob, deleteJob } from './maintenance-jobs.ts';
 export interface JobKindsOptions {
   readonly access: RepositoryAccess;
   readonly defaults: JobDefaults;
-  readonly restore: RestoreJobOptions;
+  readonly restore: Omit<RestoreJobOptions, 'unreadable'>;
 }
 
 /** Every kind of job that this service does. */
 export function jobKinds({ access, defaults, restore }: JobKindsOptions): readonly JobKind[] {
-  const restoreJob = new RestoreJob(restore);
+  const restoreJob = new RestoreJob({ ...restore, unreadable: access.unreadable });
   const verifyJob = new VerifyJob({ partitionsAtOnce: defaults.partitionsAtOnce });
-  return [new BackupJobKind({ access, defaults }), deleteJob, collectJob, restoreJob, verifyJob, new DrillJob({ restore: restoreJob, verify: verifyJob })];
+  return [new BackupJobKind({ access, defaults }), deleteJob, collectJob, restoreJob, verifyJob, new DrillJob({ restore: restoreJob, verify: verifyJob, unreadable: access.unreadable })];
 }

@@ -2,7 +2,7 @@
 // side. A job that is found RUNNING was begun by a process that died or lost the lock: it is taken up.
 import { AtollError } from '@atoll/core-errors';
 import { waitFor } from '@atoll/platform-lifecycle';
-import { type Logger, type Span, type Tracing } from '@atoll/platform-telemetry';
+import { failSpan, type Logger, type Span, type Tracing } from '@atoll/platform-telemetry';
 import { isLeft, type Duty } from './duty.ts';
 import { JobFailed, type JobKind, type JobOutcome, type JobRun } from './job-kind.ts';
 import { JobMeter } from './job-meter.ts';
@@ -110,6 +110,7 @@ class Run implements JobRun {
   readonly #cancelled = new AbortController();
   #phase: string;
   #problem = '';
+  #left: JobOutcome | undefined;
   #figures: JobFigures;
   #saved = '';
   /** Writes of the record follow each other. */
@@ -146,8 +147,14 @@ class Run implements JobRun {
     await this.#write((job) => ({ ...job, phase, problem: '' })).catch(() => undefined);
   }
 
-  async checkpoint(checkpoint: JobNotes): Promise<void> {
-    this.job = await this.#write((job) => ({ ...job, checkpoint }));
+  async checkpoint(checkpoint: JobNotes): Promise<number> {
+    const { job, revision } = await this.#writeAt((stored) => ({ ...stored, checkpoint }));
+    this.job = job;
+    return revision;
+  }
+
+  leaves(outcome: JobOutcome): void {
+    this.#left = outcome;
   }
 
   waitsFor(problem: string): void {
@@ -214,8 +221,8 @@ class Run implements JobRun {
       if (isLeft(duty, failure)) throw failure;
       problem = [problem, `what it began was not taken back: ${(failure as Error).message}`].filter((text) => text !== '').join('; ');
     }
-    await this.#end({ state: isCancelled ? 'CANCELLED' : 'FAILED', problem, result });
-    if (!isCancelled && error instanceof Error) this.span?.recordException(error);
+    if (!isCancelled && this.span !== undefined) failSpan(this.span, error);
+    await this.#end({ state: isCancelled ? 'CANCELLED' : 'FAILED', problem, summary: this.#left?.summary ?? '', result: result ?? this.#left?.result });
   }
 
   async #end(end: Pick<JobRecord, 'state' | 'problem'> & Partial<JobRecord>): Promise<void> {
@@ -233,9 +240,13 @@ class Run implements JobRun {
     return waitFor('etcd', () => this.#write(change), { signal: duty.signal, onWaiting: (message, err) => logger.warn({ err, job: this.job.id }, message) });
   }
 
-  #write(change: (job: JobRecord) => JobRecord): Promise<JobRecord> {
+  async #write(change: (job: JobRecord) => JobRecord): Promise<JobRecord> {
+    return (await this.#writeAt(change)).job;
+  }
+
+  #writeAt(change: (job: JobRecord) => JobRecord): Promise<{ readonly job: JobRecord; readonly revision: number }> {
     const { jobs, duty } = this.#options;
-    const written = this.#writes.then(() => jobs.update(this.job.id, change, [duty.lock.comparison]));
+    const written = this.#writes.then(() => jobs.write(this.job.id, change, [duty.lock.comparison]));
     this.#writes = written.catch(() => undefined);
     return written;
   }

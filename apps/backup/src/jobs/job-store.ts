@@ -62,14 +62,19 @@ export class JobStore {
    * @throws BACKUP_JOB_NOT_FOUND, METADATA_CONFLICT
    */
   async update(id: string, change: (job: JobRecord) => JobRecord, guard: readonly Comparison[] = []): Promise<JobRecord> {
+    return (await this.write(id, change, guard)).job;
+  }
+
+  /** As `update`. `revision`: of etcd, at which the job was last written. @throws as update */
+  async write(id: string, change: (job: JobRecord) => JobRecord, guard: readonly Comparison[]): Promise<{ readonly job: JobRecord; readonly revision: number }> {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt += 1) {
       const stored = await this.#read(id);
       if (stored === undefined) throw notFound(id);
       const job = change(stored.job);
-      if (job === stored.job) return job;
+      if (job === stored.job) return { job, revision: stored.modRevision };
       const key = backupJobKey(id);
       const outcome = await this.#store.transact([{ kind: 'modRevision', key, equals: stored.modRevision }, ...guard], [{ kind: 'put', key, value: encodeJob(job) }]);
-      if (outcome.kind === 'succeeded') return job;
+      if (outcome.kind === 'succeeded') return { job, revision: outcome.revision };
     }
     throw conflict(id);
   }

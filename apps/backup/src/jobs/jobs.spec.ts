@@ -6,6 +6,8 @@ import { AtollError } from '@atoll/core-errors';
 import { ensureClusterId } from '@atoll/platform-etcd';
 import { InMemoryMetadataStore, eventually } from '@atoll/platform-etcd/testing';
 import { createLogger, startTelemetry } from '@atoll/platform-telemetry';
+import { SpanStatusCode } from '@opentelemetry/api';
+import { InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { RepositoryAccess } from '../repository/repository-access.ts';
 import { createBackup } from '../handlers/create-backup.ts';
 import { cancelBackupJob } from '../handlers/jobs.ts';
@@ -40,8 +42,10 @@ describe('jobs of the backup service', () => {
   let directory: string;
   let stops: (() => Promise<unknown>)[];
   let store: InMemoryMetadataStore;
+  let exporter: InMemorySpanExporter;
 
   beforeEach(async () => {
+    exporter = new InMemorySpanExporter();
     directory = await mkdtemp(join(tmpdir(), 'atoll-jobs-'));
     stops = [() => rm(directory, { recursive: true, force: true })];
     store = new InMemoryMetadataStore();
@@ -53,7 +57,7 @@ describe('jobs of the backup service', () => {
   });
 
   async function start(kinds: readonly JobKind[], own = store): Promise<{ desk: JobDesk; service: JobService }> {
-    const telemetry = await startTelemetry({ service: 'backup', instanceId: 'b', version: '0', traceRatio: 0 });
+    const telemetry = await startTelemetry({ service: 'backup', instanceId: 'b', version: '0', traceRatio: 0, spanProcessors: [new SimpleSpanProcessor(exporter)] });
     const logger = createLogger({ service: 'backup', instanceId: 'b', level: 'silent', format: 'json' });
     const access = new RepositoryAccess({ location: { kind: 'directory', path: directory }, keys: [] });
     const desk = new JobDesk({ store: own, tracing: telemetry.tracing });
@@ -79,6 +83,8 @@ describe('jobs of the backup service', () => {
     await eventually('it failed', async () => (await desk.require('two')).state === 'FAILED');
     expect(await desk.require('two')).toMatchObject({ problem: 'a chunk is missing' });
     expect(kind.takenBack).toEqual(['two']);
+    const run = await eventually('its span has ended', () => exporter.getFinishedSpans().find(({ name, attributes }) => name === 'atoll.backup.verify' && attributes['atoll.job'] === 'two'));
+    expect(run).toMatchObject({ status: { code: SpanStatusCode.ERROR, message: 'a chunk is missing' }, attributes: { 'error.type': 'ARCHIVE_DAMAGED', 'atoll.state': 'FAILED' } });
   });
 
   it('answers a request that is repeated with the job that stands, and refuses what cannot be asked for, naming the field', async () => {

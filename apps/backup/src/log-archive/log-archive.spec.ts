@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { planRestore, sliceOf, totalsOf, type ArchivedRange, type Manifest } from '@atoll/core-archive';
+import { CLOCK_SLACK_MS, planRestore, sliceOf, totalsOf, type ArchivedRange, type Manifest } from '@atoll/core-archive';
 import { encodeEntry, encodedBytes, type LogEntry } from '@atoll/core-replication';
 import type { KeyspaceSpec } from '@atoll/core-membership';
 import { Repository, Session, nodeArchiveCodec, openFileObjectStore } from '@atoll/platform-repository';
@@ -86,13 +86,45 @@ describe('archives of log', () => {
 
   it('that one of a higher level has are removed, and those that are old', async () => {
     const [first, second] = [await publish(1, 0, 1), await publish(2, 1, 2)];
-    const whole = { ...first, id: 'log-1-1000-1-2900', finishedAtMs: 2900 };
+    const whole = { ...(await publish(3, 0, 2)), id: 'log-1-1000-1-2900', startedAtMs: 1000, finishedAtMs: 2900, barriers: [...first.barriers, ...second.barriers] };
     expect([first, second, whole].map((log) => isCovered(log, [first, second, whole]))).toEqual([true, true, false]);
-    const known = await readLogs(repository, 'c');
-    await removeOldLogs(repository, known, { by: nextSession, keptSinceMs: 2000 });
-    expect((await readLogs(repository, 'c')).logs.map(({ id }) => id)).toEqual([second.id]);
-    await removeOldLogs(repository, { ...known, oldestCutMs: 5000 }, { by: nextSession, keptSinceMs: 0 });
-    expect((await readLogs(repository, 'c')).logs).toEqual([]);
+    expect(isCovered(first, [{ ...whole, barriers: second.barriers }])).toBe(false);
+    const known = { ...(await readLogs(repository, 'c')), logs: [first, second] };
+    await removeOldLogs(repository, known, { by: nextSession, nowMs: 2000, keepMs: 0 });
+    const left = async (): Promise<string[]> => (await readLogs(repository, 'c')).logs.map(({ id }) => id);
+    expect(await left()).toEqual([second.id, 'log-0-3000-1-3']);
+    await removeOldLogs(repository, { ...known, oldestCutMs: 5000 + CLOCK_SLACK_MS }, { by: nextSession, nowMs: 2000, keepMs: 1e6 });
+    expect(await left()).toEqual(['log-0-3000-1-3']);
+  });
+
+  describe('of a service whose wall clock jumps', () => {
+    /** As `publish`, with another clock: everything else is of the partitions. */
+    const publishedAt = async (startedAtMs: number, number: number, from: number, to: number): Promise<Manifest> => ({ ...(await publish(number, from, to)), startedAtMs, finishedAtMs: startedAtMs + 900 });
+
+    it('back: they go on from each other all the same, in the order in which they were written', async () => {
+      const logs = [await publishedAt(50_000, 1, 0, 3), await publishedAt(60_000, 2, 3, 5), await publishedAt(1000, 3, 5, 9)];
+      const known = knownLogs(logs.toReversed());
+      expect(known.logs.map(({ id }) => id)).toEqual(logs.map(({ id }) => id));
+      expect(known.places.get(keyOf('k1', 0))).toMatchObject({ position: { seq: 9 }, since: { seq: 0 } });
+      const many: Manifest[] = [];
+      for (let number = 4; many.length < MERGED_AT_ONCE; number += 1) many.push(await publishedAt(number % 2 === 0 ? 90_000 : 2000, number, number, number + 1));
+      expect(mergeable(knownLogs(many.toReversed()).logs)).toEqual(many);
+    });
+
+    it('back into the time of what was made one: what is new is not taken for a part of it, and stays', async () => {
+      const whole = { ...(await publish(1, 0, 5)), id: 'log-1-1000-1-90000', startedAtMs: 1000, finishedAtMs: 90_000 };
+      const later = { ...(await publishedAt(5000, 2, 5, 6)), barriers: [] };
+      expect(isCovered(later, [whole, later])).toBe(false);
+    });
+
+    it('forward: none of them is older for that than the newest one makes it', async () => {
+      const logs = [await publish(1, 0, 5), await publish(2, 5, 6)];
+      await removeOldLogs(repository, await readLogs(repository, 'c'), { by: nextSession, nowMs: 1e12, keepMs: 3000 });
+      expect((await readLogs(repository, 'c')).logs).toHaveLength(logs.length);
+      // The clock that wrote them was far behind: that of the partitions counts.
+      await removeOldLogs(repository, { ...(await readLogs(repository, 'c')), oldestCutMs: CLOCK_SLACK_MS + 4500 }, { by: nextSession, nowMs: 1e12, keepMs: 3000 });
+      expect((await readLogs(repository, 'c')).logs).toHaveLength(logs.length);
+    });
   });
 
   it('lead to no later moment while log is left that was too much for one round', () => {
@@ -112,7 +144,7 @@ describe('archives of log', () => {
     const [key] = known.keys();
     known.set(key!, { ...log, id: 'as-it-was-read' });
     expect((await readLogs(repository, 'c', known)).logs.map(({ id }) => id)).toEqual(['as-it-was-read']);
-    await removeOldLogs(repository, await readLogs(repository, 'c'), { by: nextSession, keptSinceMs: 1e9 });
+    await removeOldLogs(repository, await readLogs(repository, 'c'), { by: nextSession, nowMs: 1e9, keepMs: -1e9 });
     expect([(await readLogs(repository, 'c', known)).logs, known.size]).toEqual([[], 0]);
   });
 

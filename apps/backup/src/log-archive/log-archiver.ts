@@ -4,7 +4,7 @@
 //
 // A round that fails is done again from where the repository ends: nothing is kept in mind that is not there. Where a node has dropped
 // log before it was read, or the data of a partition began anew, there is a gap: behind it a restore needs a newer cut.
-import type { Manifest } from '@atoll/core-archive';
+import { CLOCK_SLACK_MS, type Manifest } from '@atoll/core-archive';
 import { AtollError, isAtollError } from '@atoll/core-errors';
 import { MIB } from '@atoll/core-runtime';
 import type { Repository } from '@atoll/platform-repository';
@@ -28,6 +28,8 @@ const RUN_BYTES_MAX = 8 * MIB;
 /** Of all partitions; the round ends early then. */
 const ROUND_BYTES_MAX = 64 * MIB;
 const SIDE_BY_SIDE = 16;
+/** With more partitions those without anything new are left out of a round: its manifest would be larger than what it tells. */
+const IDLE_RANGES_MAX = 1024;
 /** Archives of log are made fewer, and old ones removed, so often. */
 const TIDY_MS = 60_000;
 
@@ -42,6 +44,8 @@ export interface KeyspaceLogs {
   readonly keyspace: string;
   /** Wall clock: what was acknowledged before is restored whatever is lost now. Undefined: not all of its partitions are in a backup. */
   readonly recoveryPointMs: number | undefined;
+  /** Time since then, whatever became of the wall clock meanwhile. */
+  readonly lagMs: number | undefined;
   /** Partitions whose log goes on from no backup: a restore to a moment needs a newer one. */
   readonly detached: number;
 }
@@ -63,8 +67,14 @@ export class LogArchiver {
   /** By their places in the repository: they do not change, and are many. */
   readonly #manifests = new Map<string, Manifest>();
   #isKnown = false;
-  /** Wall clock of the beginning of the last round that came to an end. */
-  #archivedMs: number | undefined;
+  /** Beginning of the last round that came to an end. Its age is told by the monotonic clock: the other one may be set meanwhile. */
+  #archived: { readonly wallMs: number; readonly monotonicMs: number } | undefined;
+  /** To be added to the wall clock, as the last cut has shown; 0 where that is about right (`cutTime`). */
+  #correctionMs = 0;
+  /** That nothing is written any more is told once: a moment behind the last write is one to which the log leads. */
+  #isIdleTold = true;
+  /** The wall clock where the monotonic one is 0. */
+  #originMs = 0;
   #ranges: readonly LogRange[] = [];
   #barrierMs = Number.NEGATIVE_INFINITY;
   #tidyMs = Number.NEGATIVE_INFINITY;
@@ -83,7 +93,8 @@ export class LogArchiver {
       const cuts = own.map((range) => this.#cuts.get(keyOf(range.keyspace.id, range.partition)));
       const detached = own.filter(({ place }, index) => place === undefined || !goesOnFrom(place, cuts[index])).length;
       const cutMs = Math.min(...cuts.map((cut) => cut?.atMs ?? Number.NEGATIVE_INFINITY));
-      return { keyspace, detached, recoveryPointMs: detached === 0 ? this.#archivedMs : Number.isFinite(cutMs) ? cutMs : undefined };
+      if (detached > 0) return { keyspace, detached, recoveryPointMs: Number.isFinite(cutMs) ? cutMs : undefined, lagMs: Number.isFinite(cutMs) ? Math.max(0, Date.now() + this.#correctionMs - cutMs) : undefined };
+      return { keyspace, detached, recoveryPointMs: this.#archived?.wallMs, lagMs: this.#archived && performance.now() - this.#archived.monotonicMs };
     });
     return { isOn: this.#options.logs.isOn, keyspaces, gaps: this.#gaps, problem: this.#problem };
   }
@@ -115,13 +126,18 @@ export class LogArchiver {
     }
     clients.close();
     this.#ranges = [];
-    this.#archivedMs = undefined;
+    this.#archived = undefined;
   }
 
   async #round(duty: Duty, clients: NodeClients): Promise<void> {
     const { logs, defaults } = this.#options;
     const repository = await duty.repository();
     const startedAtMs = Date.now();
+    const startedAt = performance.now();
+    // The wall clock was set: what it says is looked at with the next cut, which is taken now.
+    const originMs = startedAtMs - startedAt;
+    if (Math.abs(originMs - this.#originMs) > CLOCK_SLACK_MS) this.#barrierMs = Number.NEGATIVE_INFINITY;
+    this.#originMs = originMs;
     if (!this.#isKnown) await this.#learn(repository, duty);
     const ranges = this.#rangesOf(duty);
     this.#ranges = ranges;
@@ -131,27 +147,33 @@ export class LogArchiver {
       const taken = await takeCut({ ranges, view: duty.view, clients, holdMs: defaults.barrierHoldMs, signal: duty.signal });
       if ('problem' in taken) throw new AtollError('PARTITION_UNAVAILABLE', `no barrier: ${taken.problem}`);
       cut = taken;
+      const aheadMs = cut.atMs - Date.now();
+      this.#correctionMs = Math.abs(aheadMs) > CLOCK_SLACK_MS ? aheadMs : 0;
     }
     const runs = await this.#read(ranges, duty, { clients, cut });
     const isComplete = areReadToTheEnd(ranges, runs);
     // Only if every partition was read to the barrier is it one.
     const isWhole = cut !== undefined && isComplete;
     const news = runs.filter(({ bytes }) => bytes > 0);
-    if (news.length > 0) await this.#publish(news, { repository, duty, startedAtMs, barrier: isWhole ? cut : undefined });
+    // That nothing was written to the others is said as well: a restore to a moment since then has to know.
+    const told = runs.length <= IDLE_RANGES_MAX ? runs.filter(({ bytes, isToTheEnd }) => bytes > 0 || isToTheEnd) : news;
+    const isNews = news.length > 0;
+    if (isNews || (isComplete && !this.#isIdleTold && told.length > 0)) await this.#publish(told, { repository, duty, startedAtMs, barrier: isWhole ? cut : undefined });
+    this.#isIdleTold = !isNews && (isComplete || this.#isIdleTold);
     if (isWhole) this.#barrierMs = performance.now();
     // Whoever has no log yet begins at the barrier.
     for (const range of ranges) {
       const marker = range.place === undefined ? cut?.markers.get(range) : undefined;
       if (marker !== undefined) this.#places.set(keyOf(range.keyspace.id, range.partition), { generation: marker.generation, position: marker.position, timeMs: marker.stampMs, since: marker.position });
     }
-    if (isComplete) this.#archivedMs = startedAtMs;
+    if (isComplete) this.#archived = { wallMs: startedAtMs + this.#correctionMs, monotonicMs: startedAt };
     if (performance.now() - this.#tidyMs < TIDY_MS) return;
     this.#tidyMs = performance.now();
     await this.#tidy(repository, duty);
   }
 
   async #learn(repository: Repository, duty: Duty): Promise<void> {
-    const { places, cuts } = await readLogs(repository, duty.view.clusterId, this.#manifests);
+    const { places, cuts } = await readLogs(repository, duty.view.clusterId, this.#manifests, this.#options.access.unreadable);
     // What this process knows of partitions without log in the repository yet goes on from where it began.
     for (const [key, place] of places) {
       const own = this.#places.get(key);
@@ -231,19 +253,20 @@ export class LogArchiver {
     const id = `log-0-${startedAtMs}-${duty.lock.fencingToken}-${this.#number}`;
     const session = await beginSession(duty, repository, { purpose: 'WRITE', archive: id, uses: [], owner: 'archiving of logs' });
     try {
-      const ranges = runs.map(({ range: { keyspace, partition }, from, runs: own, upTo, timeMs, barrierSeq }): SegmentRange => ({
+      const ranges = runs.map(({ range: { keyspace, partition }, from, runs: own, upTo, timeMs, barrierSeq, isToTheEnd }): SegmentRange => ({
         keyspace: { name: keyspace.name, id: keyspace.id, partitionCount: keyspace.partitionCount, settings: settingsOf(keyspace) },
         partition,
         generation: from.generation,
         after: from.position,
         upTo,
         firstMs: from.timeMs,
-        lastMs: Math.max(from.timeMs, timeMs),
-        barriers: barrier === undefined ? [] : [{ id: barrier.id, seq: barrierSeq! }],
+        // It has everything that was written before the round.
+        lastMs: Math.max(from.timeMs, timeMs, isToTheEnd ? startedAtMs + this.#correctionMs : 0),
+        barriers: barrier === undefined || barrierSeq === undefined ? [] : [{ id: barrier.id, seq: barrierSeq }],
         runs: own,
       }));
       const barriers = barrier === undefined ? [] : [{ id: barrier.id, atMs: barrier.atMs }];
-      const name = { id, clusterId: duty.view.clusterId, session: session.id, startedAtMs, finishedAtMs: Date.now(), barriers };
+      const name = { id, clusterId: duty.view.clusterId, session: session.id, startedAtMs, finishedAtMs: Math.max(startedAtMs, Date.now()), barriers };
       const chunks = { level: defaults.compressionLevel, key: access.key };
       const manifest = await writeSegment(ranges, name, { codec: repository.codec, chunks, put: (chunk) => session.putChunk(chunk), signal: duty.signal });
       await session.publish(manifest, access.key);
@@ -257,9 +280,9 @@ export class LogArchiver {
   async #tidy(repository: Repository, duty: Duty): Promise<void> {
     const { access, defaults, logs, logger } = this.#options;
     try {
-      const known = await readLogs(repository, duty.view.clusterId, this.#manifests);
+      const known = await readLogs(repository, duty.view.clusterId, this.#manifests, this.#options.access.unreadable);
       this.#cuts = known.cuts;
-      await removeOldLogs(repository, known, { by: () => duty.nextSession(), keptSinceMs: Date.now() - logs.keepMs });
+      await removeOldLogs(repository, known, { by: () => duty.nextSession(), nowMs: Date.now(), keepMs: logs.keepMs });
       await mergeLogs(repository, known, { duty, chunks: { level: defaults.compressionLevel, key: access.key }, key: access.key });
     } catch (err) {
       duty.signal.throwIfAborted();

@@ -1,7 +1,8 @@
 // What the repository has of logs already: where to go on, and from where on a restore to a moment finds log without a gap.
-import type { ArchivePosition, Manifest } from '@atoll/core-archive';
-import type { Repository } from '@atoll/platform-repository';
+import type { ArchivePosition, ArchivedRange, Manifest } from '@atoll/core-archive';
+import { parseSession, type Repository } from '@atoll/platform-repository';
 import { readManifests } from '../repository/manifest-reader.ts';
+import type { UnreadableManifests } from '../repository/unreadable-manifests.ts';
 import { keyOf, type LogPlace } from './log-range.ts';
 
 /** The newest cut of a partition that there is. */
@@ -18,7 +19,7 @@ export interface KnownLogs {
   /** By `keyOf`. */
   readonly places: ReadonlyMap<string, LogPlace>;
   readonly cuts: ReadonlyMap<string, CutPlace>;
-  /** Archives of log, in time order. */
+  /** Archives of log, in the order in which they were written. */
   readonly logs: readonly Manifest[];
   /** Wall clock of the oldest cut; Infinity: there is none. */
   readonly oldestCutMs: number;
@@ -26,12 +27,13 @@ export interface KnownLogs {
 
 /**
  * `clusterId`: archives of others are left aside. Where a manifest cannot be read, every cut is taken for the oldest. `known`: as of
- * readManifests. @throws REPOSITORY_*
+ * readManifests. `unreadable` takes note of what cannot be read. @throws REPOSITORY_*
  */
-export async function readLogs(repository: Repository, clusterId: string, known?: Map<string, Manifest>): Promise<KnownLogs> {
-  const { manifests, isWhole } = await readManifests(repository, known, withoutChunks);
+export async function readLogs(repository: Repository, clusterId: string, known?: Map<string, Manifest>, unreadable?: Pick<UnreadableManifests, 'note'>): Promise<KnownLogs> {
+  const { manifests, unreadable: found } = await readManifests(repository, known, withoutChunks);
+  unreadable?.note(found);
   const logs = knownLogs(manifests.filter((manifest) => manifest.clusterId === clusterId));
-  return isWhole ? logs : { ...logs, oldestCutMs: 0 };
+  return found.length === 0 ? logs : { ...logs, oldestCutMs: 0 };
 }
 
 /** Of cuts the positions are enough, and chunks are the most of them. */
@@ -39,18 +41,16 @@ const withoutChunks = (manifest: Manifest): Manifest =>
   manifest.kind === 'LOG' ? manifest : { ...manifest, keyspaces: manifest.keyspaces.map((keyspace) => ({ ...keyspace, ranges: keyspace.ranges.map((range) => ({ ...range, chunks: [] })) })) };
 
 export function knownLogs(manifests: readonly Manifest[]): KnownLogs {
-  const logs = manifests.filter(({ kind }) => kind === 'LOG').sort((a, b) => a.startedAtMs - b.startedAtMs || a.finishedAtMs - b.finishedAtMs);
+  const logs = manifests.filter(({ kind }) => kind === 'LOG').sort(inOrderOfWriting);
   const places = new Map<string, LogPlace>();
-  for (const { keyspaces } of logs) {
-    for (const { id, ranges } of keyspaces) {
-      for (const { partition, generation, after, upTo, lastMs } of ranges) {
-        const known = places.get(keyOf(id, partition));
-        // Archives of log overlap where some were made one and are still there.
-        const isFurther = known === undefined || generation.counter > known.generation.counter || (generation.id === known.generation.id && upTo.seq > known.position.seq);
-        if (!isFurther) continue;
-        const goesOn = known !== undefined && known.generation.id === generation.id && after!.seq <= known.position.seq;
-        places.set(keyOf(id, partition), { generation, position: upTo, timeMs: lastMs, since: goesOn ? known.since : after! });
-      }
+  for (const [key, parts] of partsOf(logs)) {
+    for (const { generation, after, upTo, lastMs } of parts) {
+      const known = places.get(key);
+      // Archives of log overlap where some were made one and are still there.
+      const isFurther = known === undefined || generation.counter > known.generation.counter || (generation.id === known.generation.id && upTo.seq > known.position.seq);
+      if (!isFurther) continue;
+      const goesOn = known !== undefined && known.generation.id === generation.id && after!.seq <= known.position.seq;
+      places.set(key, { generation, position: upTo, timeMs: lastMs, since: goesOn ? known.since : after! });
     }
   }
   const cuts = new Map<string, CutPlace>();
@@ -62,6 +62,30 @@ export function knownLogs(manifests: readonly Manifest[]): KnownLogs {
     for (const { id, ranges } of keyspaces) for (const { partition, generation, upTo, lastMs } of ranges) if (atMs > (cuts.get(keyOf(id, partition))?.atMs ?? 0)) cuts.set(keyOf(id, partition), { generation, position: upTo, timeMs: lastMs, atMs });
   }
   return { places, cuts, logs, oldestCutMs };
+}
+
+/** What archives of log have of each partition, by `keyOf`, in the order of the log itself. */
+function partsOf(logs: readonly Manifest[]): ReadonlyMap<string, readonly ArchivedRange[]> {
+  const parts = new Map<string, ArchivedRange[]>();
+  for (const { keyspaces } of logs) {
+    for (const { id, ranges } of keyspaces) {
+      for (const range of ranges) {
+        const key = keyOf(id, range.partition);
+        const known = parts.get(key);
+        if (known === undefined) parts.set(key, [range]);
+        else known.push(range);
+      }
+    }
+  }
+  for (const own of parts.values()) own.sort((a, b) => a.generation.counter - b.generation.counter || a.after!.seq - b.after!.seq);
+  return parts;
+}
+
+/** By fencing token and number of their sessions: the wall clock of a service may be set back, and another service has another one. */
+function inOrderOfWriting(a: Manifest, b: Manifest): number {
+  const [first, second] = [parseSession(a.session), parseSession(b.session)];
+  if (first === undefined || second === undefined) return a.startedAtMs - b.startedAtMs;
+  return first.fencingToken - second.fencingToken || first.number - second.number;
 }
 
 /** Where log is read from that goes on from a cut. */

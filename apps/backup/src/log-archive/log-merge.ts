@@ -1,7 +1,7 @@
 // Many archives of some seconds of log become one, and some of these one again, so that a day is some dozens of archives and not ten
 // thousands (as levels of an LSM tree: O'Neil et al., "The Log-Structured Merge-Tree", 1996). What was made one is removed when that is
 // published; until then both are there, which a restore takes for what it is: the same log twice.
-import type { ArchiveKey, ArchivedKeyspace, ArchivedRange, ChunkSettings, Manifest } from '@atoll/core-archive';
+import { CLOCK_SLACK_MS, type ArchiveKey, type ArchivedKeyspace, type ArchivedRange, type ChunkSettings, type Manifest } from '@atoll/core-archive';
 import { isAtollError } from '@atoll/core-errors';
 import { MIB } from '@atoll/core-runtime';
 import { removeArchives, type Repository, type SessionId } from '@atoll/platform-repository';
@@ -39,8 +39,18 @@ export function mergeable(logs: readonly Manifest[]): readonly Manifest[] | unde
   return undefined;
 }
 
-/** Whether one of a higher level has all of it. */
-export const isCovered = (log: Manifest, logs: readonly Manifest[]): boolean => logs.some((other) => levelOf(other) > levelOf(log) && other.startedAtMs <= log.startedAtMs && other.finishedAtMs >= log.finishedAtMs);
+/** Whether one of a higher level has all of it. That it is of the same time says nothing: a wall clock that was set back goes there again. */
+export const isCovered = (log: Manifest, logs: readonly Manifest[]): boolean => logs.some((other) => levelOf(other) > levelOf(log) && other.startedAtMs <= log.startedAtMs && other.finishedAtMs >= log.finishedAtMs && hasAll(other, log));
+
+function hasAll(whole: Manifest, log: Manifest): boolean {
+  const parts = new Map(whole.keyspaces.flatMap(({ id, ranges }) => ranges.map((range) => [keyOf(id, range.partition), range] as const)));
+  const isIn = (id: string, { partition, generation, after, upTo }: ArchivedRange): boolean => {
+    const part = parts.get(keyOf(id, partition));
+    return part !== undefined && part.generation.id === generation.id && part.after!.seq <= after!.seq && part.upTo.seq >= upTo.seq;
+  };
+  const barriers = new Set(whole.barriers.map(({ id }) => id));
+  return log.barriers.every(({ id }) => barriers.has(id)) && log.keyspaces.every(({ id, ranges }) => ranges.every((range) => isIn(id, range)));
+}
 
 const contentOf = ({ keyspaces }: Manifest): number => keyspaces.reduce((sum, { ranges }) => sum + ranges.reduce((bytes, range) => bytes + range.contentBytes, 0), 0);
 
@@ -50,13 +60,14 @@ export async function mergeLogs(repository: Repository, { logs }: KnownLogs, { d
   const group = mergeable(logs);
   if (group === undefined) return;
   const [first] = group;
-  const last = group.at(-1)!;
-  const id = `log-${levelOf(first!) + 1}-${first!.startedAtMs}-${duty.lock.fencingToken}-${last.finishedAtMs}`;
+  const startedAtMs = Math.min(...group.map((log) => log.startedAtMs));
+  const finishedAtMs = Math.max(...group.map((log) => log.finishedAtMs));
+  const id = `log-${levelOf(first!) + 1}-${startedAtMs}-${duty.lock.fencingToken}-${finishedAtMs}`;
   if (await repository.hasArchive(id)) return;
   const session = await beginSession(duty, repository, { purpose: 'WRITE', archive: id, uses: group.map((log) => log.id), owner: 'archives of log that become one' });
   try {
     const cache = new ChunkCache({ bytesMax: CACHE_BYTES, read: async (chunk) => (await repository.readChunk(chunk)).plain });
-    const name = { id, clusterId: first!.clusterId, session: session.id, startedAtMs: first!.startedAtMs, finishedAtMs: last.finishedAtMs, barriers: group.flatMap(({ barriers }) => barriers) };
+    const name = { id, clusterId: first!.clusterId, session: session.id, startedAtMs, finishedAtMs, barriers: group.flatMap(({ barriers }) => barriers) };
     const manifest = await writeSegment(rangesOf(group, cache), name, { codec: repository.codec, chunks, put: (chunk) => session.putChunk(chunk), signal: duty.signal });
     await session.publish(manifest, key);
   } finally {
@@ -65,12 +76,27 @@ export async function mergeLogs(repository: Repository, { logs }: KnownLogs, { d
   await removeUnneeded(repository, group.map((log) => log.id), () => duty.nextSession());
 }
 
-/** Those that ended before, and those that no cut leads to. */
-export async function removeOldLogs(repository: Repository, { logs, oldestCutMs }: KnownLogs, { by, keptSinceMs }: { readonly by: () => SessionId; readonly keptSinceMs: number }): Promise<void> {
-  const sinceMs = Number.isFinite(oldestCutMs) ? Math.max(keptSinceMs, oldestCutMs) : keptSinceMs;
-  const old = logs.filter(({ finishedAtMs }) => finishedAtMs < sinceMs).map(({ id }) => id);
+export interface KeptLogs {
+  /** Names removals. */
+  readonly by: () => SessionId;
+  /** Wall clock. */
+  readonly nowMs: number;
+  readonly keepMs: number;
+}
+
+/**
+ * Those that ended more than `keepMs` ago, and those that no cut leads to. Ages are counted from the newest log where the wall clock is
+ * ahead of it, by the time of the partitions: a clock that was set forward makes nothing old. Where clocks differ the later one counts.
+ */
+export async function removeOldLogs(repository: Repository, { logs, oldestCutMs }: KnownLogs, { by, nowMs, keepMs }: KeptLogs): Promise<void> {
+  const keptSinceMs = Math.min(nowMs, Math.max(...logs.map(lastMsOf))) - keepMs;
+  const sinceMs = Number.isFinite(oldestCutMs) ? Math.max(keptSinceMs, oldestCutMs - CLOCK_SLACK_MS) : keptSinceMs;
+  const old = logs.filter((log) => Math.max(log.finishedAtMs, lastMsOf(log)) < sinceMs).map(({ id }) => id);
   for (let from = 0; from < old.length; from += REMOVED_AT_ONCE) await removeUnneeded(repository, old.slice(from, from + REMOVED_AT_ONCE), by);
 }
+
+/** The latest time of its partitions. */
+const lastMsOf = ({ keyspaces }: Manifest): number => keyspaces.reduce((last, { ranges }) => ranges.reduce((latest, { lastMs }) => Math.max(latest, lastMs), last), 0);
 
 /** What a restore reads at this moment goes another time. */
 async function removeUnneeded(repository: Repository, archives: readonly string[], by: () => SessionId): Promise<void> {

@@ -1,22 +1,27 @@
 import { randomUUID } from 'node:crypto';
 import type { ArchiveKey } from '@atoll/core-archive';
 import { Repository, nodeArchiveCodec, openObjectStore, type ObjectStore, type RepositoryLocation, type S3Options } from '@atoll/platform-repository';
+import { UnreadableManifests, type UnreadableManifest } from './unreadable-manifests.ts';
 
 export interface RepositoryAccessOptions {
   readonly location: RepositoryLocation;
   readonly s3?: Omit<S3Options, 'bucket' | 'prefix'>;
   /** The first one writes, all of them read. */
   readonly keys: readonly ArchiveKey[];
+  /** Told of each manifest that turns out to be damaged. */
+  readonly onUnreadable?: (found: UnreadableManifest) => void;
 }
 
 /** The repository of this service, opened when it is first needed and again after a failure. */
 export class RepositoryAccess {
+  readonly unreadable: UnreadableManifests;
   readonly #options: RepositoryAccessOptions;
   #opened: Promise<Repository> | undefined;
   #store: ObjectStore | undefined;
 
   constructor(options: RepositoryAccessOptions) {
     this.#options = options;
+    this.unreadable = new UnreadableManifests(options.onUnreadable);
   }
 
   /** Of what is written from now on; undefined: it is not encrypted. */

@@ -2,7 +2,8 @@
 import { checkKey, planRestore, type ArchivedKeyspace, type Manifest, type RestorePlan } from '@atoll/core-archive';
 import { AtollError } from '@atoll/core-errors';
 import type { Repository } from '@atoll/platform-repository';
-import { readManifests } from '../repository/manifest-reader.ts';
+import { newestCut, readManifests } from '../repository/manifest-reader.ts';
+import { unreadableText, type UnreadableManifests } from '../repository/unreadable-manifests.ts';
 
 export interface ArchiveAsk {
   /** Empty: the newest one whose cut is not behind `atMs`. */
@@ -19,16 +20,17 @@ export interface ArchiveChain {
 }
 
 /**
- * The archive with all that it goes on from; with a moment, every log as well.
+ * The archive with all that it goes on from; with a moment, every log as well, as far as they can be read.
  * @throws ARCHIVE_NOT_FOUND, ARCHIVE_DAMAGED, ARCHIVE_TOO_NEW, ARCHIVE_KEY_WRONG, REPOSITORY_*
  */
-export async function readChain(repository: Repository, { archive, atMs }: ArchiveAsk): Promise<ArchiveChain> {
+export async function readChain(repository: Repository, { archive, atMs }: ArchiveAsk, unreadable?: Pick<UnreadableManifests, 'note'>): Promise<ArchiveChain> {
   if (atMs !== undefined) {
-    const { manifests } = await readManifests(repository);
+    const { manifests, unreadable: found } = await readManifests(repository);
+    unreadable?.note(found);
     if (archive !== '') return { archive, manifests };
-    const cuts = manifests.filter(({ kind, barriers }) => kind !== 'LOG' && barriers[0]!.atMs <= atMs).sort((a, b) => b.barriers[0]!.atMs - a.barriers[0]!.atMs);
-    if (cuts[0] === undefined) throw new AtollError('ARCHIVE_NOT_FOUND', `there is no archive whose cut is at or before ${new Date(atMs).toISOString()}`);
-    return { archive: cuts[0].id, manifests };
+    const newest = newestCut(manifests, (_, cutMs) => cutMs <= atMs);
+    if (newest === undefined) throw new AtollError('ARCHIVE_NOT_FOUND', `there is no archive whose cut is at or before ${new Date(atMs).toISOString()}${unreadableText(found)}`);
+    return { archive: newest.id, manifests };
   }
   const manifests: Manifest[] = [];
   for (let id: string | undefined = archive; id !== undefined && !manifests.some((one) => one.id === id); id = manifests.at(-1)!.parent) manifests.push(await repository.readManifest(id));

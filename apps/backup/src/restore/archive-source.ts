@@ -1,7 +1,7 @@
 // An archive at a moment as a source of COPY (R37): it answers what a router of another cluster would. Nothing is ever written to it,
 // so its place is one for good, how far a reader is is the next hash alone, and to hold it still takes nothing.
 import type { CopyCheck, CopyOrigin, FollowSourceRequest, FollowSourceResponse, FrozenPartition, SourcePartition } from '@atoll/contracts/atoll/v1/copy';
-import { ContentTally, ENTRY_OVERHEAD_BYTES, foldPartition, type ArchivedKeyspace, type FoldedEntry, type RestorePlan, type RestoreSource, type RestoreStep } from '@atoll/core-archive';
+import { ContentTally, ENTRY_OVERHEAD_BYTES, foldPartition, type ArchivedKeyspace, type ArchivedRange, type FoldOptions, type FoldedEntry, type RestorePlan, type RestoreSource, type RestoreStep } from '@atoll/core-archive';
 import { invalidArgument, type AtollError } from '@atoll/core-errors';
 import { createKeyspaceSpec, type KeyspaceSpec } from '@atoll/core-membership';
 import { KIB, MIB, hashOfHalves, type Hash64 } from '@atoll/core-runtime';
@@ -45,6 +45,7 @@ export class ArchiveSource {
   readonly plan: RestorePlan;
   readonly #options: ArchiveSourceOptions;
   readonly #sources: ReadonlyMap<number, RestoreSource>;
+  #measured: readonly SourcePartition[] = [];
 
   /** Throws INVALID_ARGUMENT where the settings in the archive are none that this version knows. */
   constructor(options: ArchiveSourceOptions) {
@@ -66,18 +67,29 @@ export class ArchiveSource {
     return Math.max(0, ...[...this.#sources.values()].map(({ timeMs }) => timeMs));
   }
 
+  /** In their order. */
+  get partitions(): readonly number[] {
+    return [...this.#sources.keys()].sort((a, b) => a - b);
+  }
+
+  /** Lineage of the data of a partition (R3); undefined: the archive has nothing of it. */
+  generationOf(partition: number): ArchivedRange['generation'] | undefined {
+    return this.#options.archived.ranges.find((range) => range.partition === partition)?.generation;
+  }
+
   /** Keys and values, about; 0 where that is not known. */
   get contentBytes(): number {
     if (this.#options.prefix.length > 0) return 0;
-    return this.#sizes().reduce((sum, { bytes, entries }) => sum + bytes - entries * ENTRY_OVERHEAD_BYTES, 0);
+    return this.sizesMax().reduce((sum, { bytes, entries }) => sum + bytes - entries * ENTRY_OVERHEAD_BYTES, 0);
   }
 
-  /** What its partitions will take in memory, as far as the archive tells; nothing of a part of the keys. */
-  sizes(): SourcePartition[] {
-    return this.#options.prefix.length > 0 ? [] : this.#sizes();
+  /** What its partitions will take in memory, as far as the archive tells; of a part of the keys only what `measure` found. */
+  sizes(): readonly SourcePartition[] {
+    return this.#options.prefix.length > 0 ? this.#measured : this.sizesMax();
   }
 
-  #sizes(): SourcePartition[] {
+  /** What they take with all of their keys. */
+  sizesMax(): SourcePartition[] {
     return this.#options.archived.ranges.map(({ partition, digest, contentBytes, chunks, generation }) => {
       const written = chunks.reduce((sum, chunk) => sum + chunk.entries, 0);
       // A key that was written again and again is there once.
@@ -85,6 +97,40 @@ export class ArchiveSource {
       const bytes = Math.ceil((written === 0 ? 0 : (contentBytes / written) * entries) + entries * ENTRY_OVERHEAD_BYTES);
       return { partition, bytes, entries, generation: generation.counter };
     });
+  }
+
+  /** Reads all of it, to know what a part of the keys takes. Throws as `slices`. */
+  async measure(signal: AbortSignal): Promise<void> {
+    const measured: SourcePartition[] = [];
+    for (const partition of this.partitions) {
+      const size = { bytes: 0, entries: 0 };
+      for await (const { held } of this.slices(partition, { belongs: (key) => this.owns(key), from: FIRST_HASH })) {
+        signal.throwIfAborted();
+        size.entries += held.length;
+        size.bytes += held.reduce((sum, { key, value }) => sum + key.length + value.length + ENTRY_OVERHEAD_BYTES, 0);
+      }
+      measured.push({ partition, ...size, generation: this.generationOf(partition)?.counter ?? 1 });
+    }
+    this.#measured = measured;
+  }
+
+  /** Whether a key is among those that are wanted. */
+  owns(key: Uint8Array): boolean {
+    const { prefix } = this.#options;
+    return prefix.length === 0 || prefix.compare(key, 0, Math.min(prefix.length, key.length)) === 0;
+  }
+
+  /**
+   * What a partition held at the moment, from a hash on and in the order of hashes. What had expired by its own time is left out:
+   * nothing brings it back (I7). Throws ARCHIVE_DAMAGED, ARCHIVE_KEY_WRONG, REPOSITORY_*.
+   */
+  async *slices(partition: number, { belongs, from }: Pick<FoldOptions, 'belongs'> & { readonly from: Hash64 }): AsyncGenerator<HeldSlice, void, undefined> {
+    const source = this.#sources.get(partition);
+    if (source === undefined) return;
+    for await (const { entries, next } of foldPartition({ source, read: this.#options.read, belongs, from, overlayBytesMax: OVERLAY_BYTES_MAX, slice: SLICE })) {
+      const held = entries.filter(({ expiresAtMs }) => expiresAtMs === 0 || expiresAtMs > source.timeMs);
+      yield { held, expired: entries.length - held.length, next };
+    }
   }
 
   /** Every partition stands still where it is. */
@@ -96,14 +142,16 @@ export class ArchiveSource {
   still({ partition }: Pick<FollowSourceRequest, 'partition'>): FollowSourceResponse {
     const { atMs } = this.plan;
     const origin = this.#place(partition);
-    return { changes: [], origin, stampMs: atMs, nextHigh: undefined, nextLow: undefined, headSeq: origin.seq, headStampMs: atMs, restart: '', check: undefined, sliceBytes: 0, replaced: [], former: undefined };
+    return { changes: [], origin, stampMs: atMs, nextHigh: undefined, nextLow: undefined, headSeq: origin.seq, headStampMs: atMs, restart: '', check: undefined, sliceBytes: 0, replaced: [], former: undefined, results: false };
   }
 
   /**
    * What a reader lacks, and behind each sub-range what it must hold then; in the end nothing is left and all of it has been compared.
-   * `nowMs`: the wall clock. Throws INVALID_ARGUMENT, ARCHIVE_DAMAGED, ARCHIVE_KEY_WRONG, REPOSITORY_*.
+   * `wallMs`: the wall clock; the reader's time counts where that is ahead of it, since what has expired there is not there any more. Throws INVALID_ARGUMENT, ARCHIVE_DAMAGED, ARCHIVE_KEY_WRONG, REPOSITORY_*.
    */
-  async *follow(request: FollowSourceRequest, nowMs: () => number): AsyncGenerator<FollowSourceResponse, void, undefined> {
+  async *follow(request: FollowSourceRequest, wallMs: () => number): AsyncGenerator<FollowSourceResponse, void, undefined> {
+    const aheadMs = Math.max(0, request.targetTimeMs - wallMs());
+    const nowMs = (): number => wallMs() + aheadMs;
     const belongs = this.#ownership(request);
     const source = this.#sources.get(request.partition);
     if (request.partition >= this.spec.partitionCount) throw invalidArgument('partition', `must be below ${this.spec.partitionCount}, is ${request.partition}`);
@@ -120,16 +168,14 @@ export class ArchiveSource {
     }
     // A reader that comes with a place has not compared what it has: that is of each leader anew.
     const isWhole = next !== undefined && next.high === 0 && next.low === 0;
-    if (next !== undefined) yield* this.#read(request, source, { belongs, from: next, isSent: true, isCompared: isWhole, nowMs });
-    if (!isWhole) yield* this.#read(request, source, { belongs, from: FIRST_HASH, isSent: false, isCompared: true, nowMs });
+    if (next !== undefined) yield* this.#read(request, { belongs, from: next, isSent: true, isCompared: isWhole, nowMs });
+    if (!isWhole) yield* this.#read(request, { belongs, from: FIRST_HASH, isSent: false, isCompared: true, nowMs });
   }
 
-  async *#read(request: FollowSourceRequest, source: RestoreSource, how: Reading): AsyncGenerator<FollowSourceResponse, void, undefined> {
+  async *#read(request: FollowSourceRequest, how: Reading): AsyncGenerator<FollowSourceResponse, void, undefined> {
     const { belongs, isSent, isCompared, nowMs } = how;
     let { from } = how;
-    for await (const { entries, next } of foldPartition({ source, read: this.#options.read, belongs, from, overlayBytesMax: OVERLAY_BYTES_MAX, slice: SLICE })) {
-      // By the partition's own time they had expired: nothing brings them back (I7).
-      const held = entries.filter(({ expiresAtMs }) => expiresAtMs === 0 || expiresAtMs > source.timeMs);
+    for await (const { held, next } of this.slices(request.partition, { belongs, from })) {
       const sliceBytes = isSent ? held.reduce((sum, { key, value }) => sum + key.length + value.length, 0) : 0;
       if (isSent) {
         this.sentBytes += sliceBytes;
@@ -137,7 +183,7 @@ export class ArchiveSource {
       }
       yield {
         ...this.still(request),
-        changes: isSent ? held.map(({ key, value, expiresAtMs }) => ({ key, value, expiresAtMs })) : [],
+        changes: isSent ? held.map(({ key, value, expiresAtMs }) => ({ key, value, expiresAtMs, opClient: undefined, opCounter: 0 })) : [],
         nextHigh: isSent ? next?.high : undefined,
         nextLow: isSent ? next?.low : undefined,
         check: isCompared ? checkOf(held, from, next, nowMs()) : undefined,
@@ -156,10 +202,19 @@ export class ArchiveSource {
   }
 
   #ownership(request: FollowSourceRequest): (key: Uint8Array) => boolean {
-    const { prefix } = this.#options;
     const belongs = copyOwnership(request);
-    return prefix.length === 0 ? belongs : (key) => prefix.compare(key, 0, Math.min(prefix.length, key.length)) === 0 && belongs(key);
+    return this.#options.prefix.length === 0 ? belongs : (key) => this.owns(key) && belongs(key);
   }
+}
+
+/** All that was held from the end of the slice before it up to `next`. */
+export interface HeldSlice {
+  /** Views of chunks: valid for as long as they are kept. */
+  readonly held: readonly FoldedEntry[];
+  /** Entries that had expired. */
+  readonly expired: number;
+  /** Undefined at the end. */
+  readonly next: Hash64 | undefined;
 }
 
 interface Reading {

@@ -40,7 +40,7 @@ export class ArchiveSources {
   describe({ keyspace }: DescribeSourceRequest): DescribeSourceResponse {
     const source = [...this.#sources.values()].find(({ name }) => name === keyspace);
     if (source === undefined) throw notRestored(keyspace);
-    return { clusterId: source.clusterId, keyspaceId: source.id, keyspace: toKeyspaceMessage(source.spec), partitions: source.sizes(), archive: source.title };
+    return { clusterId: source.clusterId, keyspaceId: source.id, keyspace: toKeyspaceMessage(source.spec), partitions: [...source.sizes()], archive: source.title };
   }
 
   async follow(call: ServerWritableStream<FollowSourceRequest, Buffer>, { signal }: Pick<CallContext, 'signal'>): Promise<void> {
@@ -49,7 +49,9 @@ export class ArchiveSources {
     const write = (message: FollowSourceResponse): Promise<void> => writePaced(call, encode(message), signal);
     const release = await this.#turn(signal);
     try {
-      for await (const message of source.follow(request, Date.now)) {
+      // From here on by the monotonic clock: the other one may be set while a large archive is read.
+      const originMs = Date.now() - performance.now();
+      for await (const message of source.follow(request, () => originMs + performance.now())) {
         this.#find(request);
         await write(message);
         if (message.restart !== '') return;

@@ -9,7 +9,7 @@ import { checkKeyspaceNames } from '../jobs/job-desk.ts';
 /** Bytes of a prefix: the record of a job has to stay small. */
 const PREFIX_BYTES_MAX = 1024;
 
-export type Policy = 'FAIL' | 'REPLACE';
+export type Policy = 'FAIL' | 'REPLACE' | 'KEEP_NEWER';
 
 /** What a restore was asked for, beside its archive and keyspaces: `ask` of its job. 0 and empty: as it was. */
 export interface RestoreAsk {
@@ -31,6 +31,7 @@ const POLICIES: Readonly<Record<number, Policy>> = {
   [RestorePolicy.RESTORE_POLICY_UNSPECIFIED]: 'FAIL',
   [RestorePolicy.RESTORE_POLICY_FAIL]: 'FAIL',
   [RestorePolicy.RESTORE_POLICY_REPLACE]: 'REPLACE',
+  [RestorePolicy.RESTORE_POLICY_KEEP_NEWER]: 'KEEP_NEWER',
 };
 
 /** Throws INVALID_ARGUMENT that names the field. */
@@ -49,6 +50,10 @@ export function toRestoreAsk(request: RestoreBackupRequest): RestoreAsk {
   const policy = POLICIES[request.policy];
   if (policy === undefined) throw invalidArgument('policy', `${request.policy} is no policy that this service knows`);
   if (policy === 'REPLACE' && prefix.length > 0) throw invalidArgument('policy', 'REPLACE would remove the keys that do not begin with the prefix: restore to another name');
+  if (policy === 'KEEP_NEWER') {
+    const shape = Object.entries({ partition_count: partitionCount, replication_factor: replicationFactor, min_in_sync: minInSync }).find(([, value]) => value !== 0);
+    if (shape !== undefined) throw invalidArgument(shape[0], 'does not go with KEEP_NEWER, which leaves keyspaces that are there as they are');
+  }
   return { target, prefix: prefix.toString('base64'), atMs, exact, partitionCount, replicationFactor, minInSync, policy, bytesPerSecond };
 }
 

@@ -3,10 +3,13 @@
 //
 //   PLAN      which archives lead to the moment; keyspaces of the same name are looked at, and held still
 //   FILL      one migration per keyspace; nothing that was there is touched
-//   CUT_OVER  each takes writes, and the name that it is to have
+//   MERGE     into keyspaces that are there and are kept, entries are written beside those of clients (KEEP_NEWER)
+//   CUT_OVER  each that was filled takes writes, and the name that it is to have
 import type { RestoreResult } from '@atoll/contracts/atoll/v1/backup';
 import { MigrationState } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError } from '@atoll/core-errors';
+import { poolOf } from '@atoll/core-membership';
+import { lackOfRoom } from '@atoll/core-migration';
 import type { Repository, Session } from '@atoll/platform-repository';
 import { beginSession } from '../jobs/duty.ts';
 import type { JobKind, JobOutcome, JobRun } from '../jobs/job-kind.ts';
@@ -16,6 +19,9 @@ import type { ArchiveSources } from './archive-sources.ts';
 import { keyspacesOf, planOf, readChain, type ArchiveAsk, type ArchiveChain } from './archive-chain.ts';
 import { ChunkCache } from './chunk-cache.ts';
 import { ClusterCalls, mayPassInCluster } from '../jobs/cluster-calls.ts';
+import type { UnreadableManifests } from '../repository/unreadable-manifests.ts';
+import { MergeParts, fenceOff, leftBehind, mergeText, toRestoredKeyspace } from './merge/merge-parts.ts';
+import { memoryOfNodes } from './merge/merge-target.ts';
 import type { RestoreAsk } from './restore-ask.ts';
 import { cancelPart, cutOver, migrationOf, migrationRequest, newPart, requireEmpty, sourceNameOf, untilFilled, type PartRun, type RestorePart } from './restore-parts.ts';
 
@@ -25,6 +31,8 @@ export interface RestoreJobOptions {
   readonly address: () => string;
   /** Chunks that are kept for who reads them next. */
   readonly cacheBytes: number;
+  /** Takes note of manifests that cannot be read, which keep no others from being restored. */
+  readonly unreadable: Pick<UnreadableManifests, 'note'>;
 }
 
 /** `checkpoint` of the job. */
@@ -33,6 +41,8 @@ interface RestoreNotes {
   readonly archive: string;
   readonly atMs?: number | undefined;
   readonly parts: readonly RestorePart[];
+  /** Entries may have been sent to keyspaces that are kept. */
+  readonly isMerging?: boolean | undefined;
 }
 
 export class RestoreJob implements JobKind {
@@ -53,7 +63,7 @@ export class RestoreJob implements JobKind {
     try {
       const notes = run.job.checkpoint as unknown as Partial<RestoreNotes>;
       const wanted: ArchiveAsk = { archive: notes.archive ?? run.job.archive, atMs: notes.atMs ?? ask.atMs, exact: ask.exact };
-      const chain = await patiently(run, () => readChain(repository, wanted));
+      const chain = await patiently(run, () => readChain(repository, wanted, this.#options.unreadable));
       const named = run.job.keyspaces.length > 0 ? run.job.keyspaces : keyspacesOf(chain).map(({ name }) => name);
       const plans = new Map(named.map((name) => [name, planOf(repository, chain, wanted, name)]));
       const archives = [...new Set([...plans.values()].flatMap((plan) => plan.archives))];
@@ -61,34 +71,45 @@ export class RestoreJob implements JobKind {
       let { parts } = notes;
       if (parts === undefined) {
         const fresh: RestorePart[] = [];
-        for (const name of named) fresh.push(await patiently(run, () => newPart(calls, run.job.id, name, ask), { isPassing: mayPassInCluster }));
+        const ids = archivedIds(chain, run.duty.view.clusterId);
+        for (const source of named) fresh.push(await patiently(run, () => newPart(calls, run.job.id, { source, archivedId: ids.get(source) }, ask), { isPassing: mayPassInCluster }));
         parts = fresh;
         await patiently(run, () => run.checkpoint({ archive: chain.archive, ...(wanted.atMs !== undefined && { atMs: wanted.atMs }), parts: fresh }));
       }
-      work = new RestoreRun({ run, calls, ask, repository, chain, wanted, parts, archives, ...this.#options });
+      work = new RestoreRun({ run, calls, ask, repository, chain, wanted, parts, archives, isFresh: notes.parts === undefined, ...this.#options });
       return await work.do();
     } finally {
-      work?.end();
+      await work?.end();
       calls.close();
       await session?.leave();
     }
   }
 
   async takeBack(run: JobRun): Promise<void> {
-    const { parts = [] } = run.job.checkpoint as unknown as Partial<RestoreNotes>;
+    const { parts = [], isMerging } = run.job.checkpoint as unknown as Partial<RestoreNotes>;
+    const left = leftBehind(parts, Date.now() - run.job.startedMs);
+    if (left !== undefined) run.leaves(left);
     const calls = new ClusterCalls(run.duty.view, run.signal);
     const stays: string[] = [];
     try {
       for (const [index, part] of parts.entries()) {
+        if (part.merge !== undefined) continue;
         const isGone = await cancelPart(run, calls, migrationOf(run.job.id, index, part.attempt));
         if (!isGone) stays.push(part.keyspace);
         else if (part.isFrozen && calls.keyspace(part.takesPlaceOf)?.freeze !== undefined) await patiently(run, () => calls.unfreeze(part.takesPlaceOf), { isPassing: mayPassInCluster });
       }
+      if (isMerging === true) await fenceOff(run, parts);
     } finally {
       calls.close();
     }
     if (stays.length > 0) throw new AtollError('MIGRATION_CONFLICT', `${stays.join(', ')} took writes already: delete what is not wanted`);
   }
+}
+
+/** Of the keyspaces in the archive, where it is of this cluster: by their names in it. */
+function archivedIds({ archive, manifests }: ArchiveChain, clusterId: string): ReadonlyMap<string, string> {
+  const manifest = manifests.find(({ id }) => id === archive);
+  return new Map(manifest?.clusterId === clusterId ? manifest.keyspaces.map(({ name, id }) => [name, id]) : []);
 }
 
 interface RestoreRunOptions extends RestoreJobOptions {
@@ -100,6 +121,8 @@ interface RestoreRunOptions extends RestoreJobOptions {
   readonly wanted: ArchiveAsk;
   readonly parts: readonly RestorePart[];
   readonly archives: readonly string[];
+  /** Nothing was begun yet. */
+  readonly isFresh: boolean;
 }
 
 /** A restore in the hands of this process. */
@@ -108,6 +131,9 @@ class RestoreRun {
   readonly #served: readonly ArchiveSource[];
   /** Of each part, partitions that have everything, and how many there are. */
   readonly #partitions = new Map<number, { readonly done: number; readonly total: number }>();
+  readonly #merges: MergeParts;
+  /** Keys and values, and entries, of the archive that were merged. */
+  #merged = { bytes: 0, entries: 0 };
   #parts: readonly RestorePart[];
 
   constructor(options: RestoreRunOptions) {
@@ -128,33 +154,79 @@ class RestoreRun {
           read: ({ chunk }, next) => cache.take(chunk, next?.chunk),
         }),
     );
-    this.#served.forEach((source) => sources.offer(source));
+    for (const [index, source] of this.#served.entries()) if (parts[index]!.merge === undefined) sources.offer(source);
+    this.#merged = { bytes: 0, entries: parts.reduce((sum, { merge }) => sum + (merge?.notes.counts.reduce((all, count) => all + count, 0) ?? 0), 0) };
+    this.#merges = new MergeParts({
+      run,
+      parts: parts.flatMap((part, index) => (part.merge === undefined ? [] : [{ index, part, merge: part.merge, source: this.#served[index]! }])),
+      bytesPerSecond: ask.bytesPerSecond,
+      note: (index, changes) => this.#keep(index, changes),
+      onMoved: (bytes, entries) => {
+        this.#merged = { bytes: this.#merged.bytes + bytes, entries: this.#merged.entries + entries };
+        this.#measure();
+      },
+    });
   }
 
   async do(): Promise<JobOutcome> {
-    const { run, calls, chain, archives } = this.#options;
-    const indices = [...this.#parts.keys()];
+    const { run, calls, chain, archives, isFresh } = this.#options;
+    const indices = [...this.#parts.keys()].filter((index) => this.#parts[index]!.merge === undefined);
     run.meter.bytesTotal = this.#served.reduce((sum, source) => sum + source.contentBytes, 0);
+    if (isFresh) {
+      await this.#merges.requireRoom();
+      await this.#measurePrefix(indices);
+    }
     for (const index of indices) await this.#begin(index);
-    await run.enter('FILL');
-    await Promise.all(indices.map((index) => untilFilled(this.#partRun(index))));
-    await run.enter('CUT_OVER');
+    if (indices.length > 0) {
+      await run.enter('FILL');
+      await Promise.all(indices.map((index) => untilFilled(this.#partRun(index))));
+    }
+    if (indices.length < this.#parts.length) {
+      await patiently(run, () => run.checkpoint({ ...run.job.checkpoint, isMerging: true }));
+      await run.enter('MERGE');
+      this.#measure();
+      await this.#merges.do();
+    }
+    if (indices.length > 0) await run.enter('CUT_OVER');
     for (const index of indices) await this.#cutOver(index, calls);
     this.#measure();
     const plans = this.#served.map(({ plan }) => plan);
     const result: RestoreResult = {
       archives: [...archives],
       atMs: Math.max(...plans.map(({ atMs }) => atMs)),
-      keyspaces: this.#parts.map(({ source, keyspace, name, entries, comparedEntries, partitions }) => ({ source, keyspace, name, entries, comparedEntries, partitions })),
-      tookMs: Date.now() - run.job.startedMs,
+      keyspaces: this.#parts.map(toRestoredKeyspace),
+      tookMs: Math.max(0, Date.now() - run.job.startedMs),
     };
-    const names = this.#parts.map(({ name, keyspace }) => (name === keyspace ? name : `${name} (${keyspace})`));
-    const entries = this.#parts.reduce((sum, part) => sum + part.entries, 0);
-    return { summary: `restored ${names.join(', ')} from ${chain.archive}, as of ${new Date(result.atMs).toISOString()}: ${entries} entries, all compared`, result: { ...result } };
+    const as = `from ${chain.archive}, as of ${new Date(result.atMs).toISOString()}`;
+    const made = this.#parts.filter(({ merge }) => merge === undefined);
+    const names = made.map(({ name, keyspace }) => (name === keyspace ? name : `${name} (${keyspace})`));
+    const entries = made.reduce((sum, part) => sum + part.entries, 0);
+    const texts = [
+      ...(made.length > 0 ? [`restored ${names.join(', ')} ${as}: ${entries} entries, all compared`] : []),
+      ...(made.length < this.#parts.length ? [`merged ${as}: ${this.#parts.filter(({ merge }) => merge !== undefined).map(mergeText).join('; ')}`] : []),
+    ];
+    return { summary: texts.join('; '), result: { ...result } };
   }
 
-  end(): void {
+  /** In whatever way it ended. */
+  async end(): Promise<void> {
     for (const source of this.#served) this.#options.sources.withdraw(source);
+    // Also where it was cancelled: it is told what was written.
+    await this.#merges.end();
+  }
+
+  /** What a part of the keys takes is not known before it is read: it is, where all of them would not fit. */
+  async #measurePrefix(indices: readonly number[]): Promise<void> {
+    const { run, ask } = this.#options;
+    if (ask.prefix === '') return;
+    for (const index of indices) {
+      const source = this.#served[index]!;
+      const memory = await memoryOfNodes(run.duty.view, poolOf(source.spec), run.signal);
+      const bytes = source.sizesMax().reduce((sum, size) => sum + size.bytes, 0);
+      if (lackOfRoom({ bytes, replicationFactor: ask.replicationFactor || source.spec.replicationFactor, memory }) === undefined) continue;
+      await run.enter('MEASURE');
+      await patiently(run, () => source.measure(run.signal));
+    }
   }
 
   /** Has the migration run, and the keyspace whose place is taken stand still where it has to be empty. */
@@ -216,15 +288,21 @@ class RestoreRun {
 
   #measure(): void {
     const { meter } = this.#options.run;
-    meter.bytesDone = this.#served.reduce((sum, { sentBytes }) => sum + sentBytes, 0);
-    meter.entries = this.#served.reduce((sum, { sentEntries }) => sum + sentEntries, 0);
-    meter.partitionsDone = [...this.#partitions.values()].reduce((sum, { done }) => sum + done, 0);
-    meter.partitionsTotal = [...this.#partitions.values()].reduce((sum, { total }) => sum + total, 0);
+    const merged = this.#merges.partitions;
+    meter.bytesDone = this.#served.reduce((sum, { sentBytes }) => sum + sentBytes, this.#merged.bytes);
+    meter.entries = this.#served.reduce((sum, { sentEntries }) => sum + sentEntries, this.#merged.entries);
+    meter.partitionsDone = [...this.#partitions.values()].reduce((sum, { done }) => sum + done, merged.done);
+    meter.partitionsTotal = [...this.#partitions.values()].reduce((sum, { total }) => sum + total, merged.total);
   }
 
   async #note(index: number, changes: Partial<RestorePart>): Promise<void> {
+    await patiently(this.#options.run, () => this.#keep(index, changes));
+  }
+
+  /** Throws METADATA_*; it is kept with the next one then. */
+  async #keep(index: number, changes: Partial<RestorePart>): Promise<void> {
     const { run } = this.#options;
     this.#parts = this.#parts.map((part, at) => (at === index ? { ...part, ...changes } : part));
-    await patiently(run, () => run.checkpoint({ ...run.job.checkpoint, parts: this.#parts }));
+    await run.checkpoint({ ...run.job.checkpoint, parts: this.#parts });
   }
 }

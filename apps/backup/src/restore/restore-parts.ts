@@ -7,6 +7,8 @@ import type { JobRun } from '../jobs/job-kind.ts';
 import { patiently } from '../jobs/patience.ts';
 import { mayPassInCluster, type ClusterCalls } from '../jobs/cluster-calls.ts';
 import { rest } from '../jobs/rest.ts';
+import { NO_MERGES, type PartMerge } from './merge/merge-progress.ts';
+import { requireWritable } from './merge/merge-target.ts';
 import type { RestoreAsk } from './restore-ask.ts';
 
 /** One keyspace of a restore. */
@@ -27,6 +29,8 @@ export interface RestorePart {
   readonly comparedEntries: number;
   readonly entries: number;
   readonly partitions: number;
+  /** The keyspace is there and is kept: entries go into it, and no migration is made (KEEP_NEWER). */
+  readonly merge?: PartMerge | undefined;
 }
 
 const POLL_MS = 300;
@@ -42,20 +46,30 @@ export const migrationOf = (job: string, index: number, attempt: number): string
 /** `drill-3fa80c1b-orders`: of a keyspace for practice. */
 export const scratchName = (job: string, source: string): string => `drill-${shortHash(job)}-${source}`.slice(0, KEYSPACE_NAME_MAX);
 
-/** Throws KEYSPACE_EXISTS where the policy wants none of the name, and there is one that is not empty. */
-export async function newPart(calls: ClusterCalls, job: string, source: string, { target, policy, isScratch }: RestoreAsk): Promise<RestorePart> {
+/**
+ * `archivedId`: of the keyspace in the archive, where that is of this cluster. Throws KEYSPACE_EXISTS where the policy wants none of the
+ * name, and there is one that is not empty; of one that is to be kept what `requireWritable` throws.
+ */
+export async function newPart(calls: ClusterCalls, job: string, { source, archivedId }: { readonly source: string; readonly archivedId: string | undefined }, { target, policy, isScratch }: RestoreAsk): Promise<RestorePart> {
   const name = isScratch === true ? scratchName(job, source) : target || source;
   const present = calls.keyspace(name);
+  if (present !== undefined && policy === 'KEEP_NEWER') {
+    requireWritable(present);
+    const merge: PartMerge = { keyspaceId: present.id, partitions: present.partitionCount, isArchived: present.id === archivedId, notes: NO_MERGES };
+    return { ...NEW_PART, source, name, keyspace: present.name, merge };
+  }
   if (present?.copyOf !== undefined) throw exists(name, 'is itself being filled from somewhere else');
   if (present !== undefined && policy === 'FAIL') await requireEmpty(calls, name);
   const keyspace = present === undefined ? name : `${name.slice(0, KEYSPACE_NAME_MAX - 9)}-${shortHash(job)}`;
-  return { source, name, keyspace, takesPlaceOf: present?.name ?? '', isFrozen: false, attempt: 0, isDone: false, comparedEntries: 0, entries: 0, partitions: 0 };
+  return { ...NEW_PART, source, name, keyspace, takesPlaceOf: present?.name ?? '' };
 }
+
+const NEW_PART = { takesPlaceOf: '', isFrozen: false, attempt: 0, isDone: false, comparedEntries: 0, entries: 0, partitions: 0 };
 
 export async function requireEmpty(calls: ClusterCalls, name: string): Promise<void> {
   const present = calls.keyspace(name);
   const entries = present === undefined ? 0 : await calls.entriesOf(present);
-  if (entries > 0) throw exists(name, `is there and has ${entries} entries: restore to another name, or with the policy REPLACE`);
+  if (entries > 0) throw exists(name, `is there and has ${entries} entries: restore to another name, or with the policy REPLACE or KEEP_NEWER`);
 }
 
 const exists = (name: string, why: string): AtollError => new AtollError('KEYSPACE_EXISTS', `keyspace ${name} ${why}`, { metadata: { keyspace: name } });
@@ -100,7 +114,8 @@ export async function untilFilled({ run, calls, migration: id, failure, onSeen }
     if (state === MigrationState.MIGRATION_STATE_SUCCEEDED || state === MigrationState.MIGRATION_STATE_CUTTING_OVER) return;
     if (state === MigrationState.MIGRATION_STATE_CANCELLED || state === MigrationState.MIGRATION_STATE_CANCELLING) throw new AtollError('CANCELLED', `migration ${id} was cancelled: ${migration.problem}`);
     run.waitsFor(state === MigrationState.MIGRATION_STATE_PAUSED ? `migration ${id} is paused` : migration.problem);
-    if (copy !== undefined && copy.following && copy.comparedEntries !== undefined && migration.problem === '') {
+    // Whatever problem stands in its record: a cut-over that was given up, when its coordinator died, leaves one until the next attempt.
+    if (copy !== undefined && copy.following && copy.comparedEntries !== undefined) {
       if (copy.differing > 0) throw new AtollError('ARCHIVE_DAMAGED', `${copy.differing} sub-ranges of ${copy.target} are not as in the archive: does it evict?`);
       return;
     }

@@ -2,20 +2,34 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { credentials } from '@grpc/grpc-js';
+import { ArchiveService, type MergeEntriesRequest, type MergeEntriesResponse } from '@atoll/contracts/atoll/v1/archive';
 import type { RestoreBackupRequest } from '@atoll/contracts/atoll/v1/backup';
 import { CopyClient, CopyService, FollowSourceResponse, type FollowSourceRequest } from '@atoll/contracts/atoll/v1/copy';
 import type { ChunkRef } from '@atoll/core-archive';
+import { AtollError, type ErrorReason } from '@atoll/core-errors';
+import { createKeyspaceSpec, type KeyspaceSpec } from '@atoll/core-membership';
 import { partitionOfToken, sourcePartitionsOf, tokenOfKey } from '@atoll/core-placement';
 import { compareHash, keyHash } from '@atoll/core-runtime';
+import { decodeRows, evaluateWrite, type CurrentEntry } from '@atoll/core-store';
 import { formatAddress } from '@atoll/platform-config';
-import { callUnary, createGrpcServer, readEncodedStream } from '@atoll/platform-grpc';
+import { encodeKeyspaceSpec, encodeNodeRecord, encodePartitionRecord, ensureClusterId, keyspaceKey, nodeKey, openClusterView, partitionKey, type ClusterView } from '@atoll/platform-etcd';
+import { InMemoryMetadataStore, sampleNode, samplePartition } from '@atoll/platform-etcd/testing';
+import { ByteRate, callUnary, createGrpcServer, readEncodedStream } from '@atoll/platform-grpc';
 import { Repository, nodeArchiveCodec, openFileObjectStore } from '@atoll/platform-repository';
 import { writeArchive, type WrittenEntry } from '@atoll/platform-repository/testing';
 import { createLogger, startTelemetry } from '@atoll/platform-telemetry';
+import { toMergeOutcomeByte } from '@atoll/platform-wire';
+import { NodeClients } from '../cold/node-clients.ts';
+import type { JobRun } from '../jobs/job-kind.ts';
 import { planOf, readChain } from './archive-chain.ts';
 import { ArchiveSource } from './archive-source.ts';
 import { ArchiveSources, copyDefinition, copyHandlers } from './archive-sources.ts';
 import { ChunkCache } from './chunk-cache.ts';
+import { KeyspaceMerge } from './merge/keyspace-merge.ts';
+import { MergeLeaders } from './merge/merge-leaders.ts';
+import { MergeProgress } from './merge/merge-progress.ts';
+import { requireWritable } from './merge/merge-target.ts';
+import type { RestoreFence } from './merge/restore-fence.ts';
 import { toRestoreAsk } from './restore-ask.ts';
 
 const CUT_MS = 1_790_000_000_000;
@@ -55,7 +69,7 @@ async function sourceOf(fields: { readonly prefix?: string; readonly read?: (chu
   });
 }
 
-const request = (fields: Partial<FollowSourceRequest> = {}): FollowSourceRequest => ({ clusterId: 'archive-job.0', keyspace: 'restore-x-0', keyspaceId: 'job.0', partition: 0, targetPartition: 0, targetPartitionCount: PARTITIONS, origin: undefined, tokenFrom: 0n, tokenTo: 0n, held: undefined, targetClusterId: '', targetKeyspaceId: '', ...fields });
+const request = (fields: Partial<FollowSourceRequest> = {}): FollowSourceRequest => ({ clusterId: 'archive-job.0', keyspace: 'restore-x-0', keyspaceId: 'job.0', partition: 0, targetPartition: 0, targetPartitionCount: PARTITIONS, origin: undefined, tokenFrom: 0n, tokenTo: 0n, held: undefined, targetClusterId: '', targetKeyspaceId: '', targetTimeMs: 0, ...fields });
 
 async function follow(source: ArchiveSource, asked: Partial<FollowSourceRequest>, nowMs = CUT_MS): Promise<FollowSourceResponse[]> {
   const messages: FollowSourceResponse[] = [];
@@ -104,12 +118,23 @@ describe('an archive as a source of a copy', () => {
     expect(messages.reduce((sum, { check }) => sum + check!.entries, 0)).toBe(own.filter(({ expiresAtMs = 0 }) => expiresAtMs === 0).length);
   });
 
+  it('leaves out of comparisons what has expired by the time of the copy, where the clock of the service is behind it (R23)', async () => {
+    const source = await sourceOf();
+    const messages = await follow(source, { targetTimeMs: CUT_MS + 3_600_000 + 1 }, CUT_MS);
+    const own = living.filter(inPartition(0, PARTITIONS));
+    expect(changesOf(messages)).toEqual(shown(own));
+    expect(messages.reduce((sum, { check }) => sum + check!.entries, 0)).toBe(own.filter(({ expiresAtMs = 0 }) => expiresAtMs === 0).length);
+  });
+
   it('has the keys with a prefix alone where that is asked for', async () => {
     const source = await sourceOf({ prefix: 'user:' });
     const all: string[] = [];
     for (let partition = 0; partition < PARTITIONS; partition += 1) all.push(...changesOf(await follow(source, { partition, targetPartition: partition })));
     expect(all.sort()).toEqual(shown(living.filter(({ key }) => key.startsWith('user:'))));
     expect(source.sizes()).toEqual([]);
+    await source.measure(new AbortController().signal);
+    expect(source.sizes().reduce((sum, { entries: count }) => sum + count, 0)).toBe(all.length);
+    expect(source.sizes()[0]!.bytes).toBeLessThan(source.sizesMax()[0]!.bytes);
   });
 
   it('answers as a router of another cluster would, and stands still when it is asked to', async () => {
@@ -149,6 +174,177 @@ describe('an archive as a source of a copy', () => {
       await grpc.close(AbortSignal.timeout(1000));
       await telemetry.shutdown();
     }
+  });
+});
+
+/** The leader of every partition of a keyspace, which holds what a map holds. */
+class RawLeader {
+  readonly entries = new Map<string, CurrentEntry>();
+  /** What requests fail with before any entry, one after the other; then in the middle of them. */
+  readonly failures: ErrorReason[] = [];
+  readonly halves: ErrorReason[] = [];
+  readonly requests: MergeEntriesRequest[] = [];
+  /** Highest that was seen. */
+  token = 0;
+
+  merge(asked: MergeEntriesRequest): MergeEntriesResponse {
+    this.requests.push(asked);
+    const { rows, generation, fencingToken, dryRun } = asked;
+    const failure = this.failures.shift();
+    if (failure !== undefined) throw new AtollError(failure, 'as the spec wants');
+    if (fencingToken < this.token) return { outcomes: Buffer.alloc(decodeRows(rows).length), reason: 'STALE_FENCING_TOKEN', problem: 'a later one came' };
+    this.token = fencingToken;
+    const half = this.halves.shift();
+    const all = decodeRows(rows);
+    const outcomes = all.map(({ key, value, expiresAtMs, version }, index) => {
+      if (half !== undefined && index >= all.length / 2) return 0;
+      const evaluation = evaluateWrite({ kind: 'merge', value, expiresAtMs, version: generation && version }, this.entries.get(key.toString()), CUT_MS);
+      if (evaluation.kind === 'mutation' && evaluation.mutation.kind === 'put' && !dryRun) this.entries.set(key.toString(), { value, expiresAtMs, version: { generation: 1, epoch: 9, seq: this.requests.length } });
+      return evaluation.kind !== 'refused' && evaluation.answer.kind === 'merge' ? toMergeOutcomeByte(evaluation.answer.outcome) : 0;
+    });
+    return { outcomes: Buffer.from(outcomes), reason: half ?? '', problem: half === undefined ? '' : 'as the spec wants' };
+  }
+}
+
+describe('entries that go into a keyspace that is there and is served (KEEP_NEWER)', () => {
+  let leader: RawLeader;
+  let view: ClusterView;
+  let stops: (() => Promise<unknown>)[];
+  let waits: string[];
+  beforeEach(async () => {
+    leader = new RawLeader();
+    waits = [];
+    const telemetry = await startTelemetry({ service: 'node', instanceId: 'a', version: '0', traceRatio: 0 });
+    const grpc = createGrpcServer({ telemetry, logger: createLogger({ service: 'node', instanceId: 'a', level: 'silent', format: 'json' }) });
+    const { mergeEntries } = ArchiveService;
+    grpc.server.addService({ mergeEntries }, { mergeEntries: grpc.handlers.unary(mergeEntries, async (asked) => leader.merge(asked)) });
+    const address = formatAddress(await grpc.listen({ host: '127.0.0.1', port: 0 }));
+    const store = new InMemoryMetadataStore();
+    await ensureClusterId(store, () => 'c1');
+    const spec = createKeyspaceSpec({ name: 'orders', id: 'id-of-orders', partitionCount: 2, replicationFactor: 1 });
+    await store.transact([], [
+      { kind: 'put', key: keyspaceKey('orders'), value: encodeKeyspaceSpec(spec) },
+      { kind: 'put', key: nodeKey('a'), value: encodeNodeRecord(sampleNode('a', { address })) },
+      ...[0, 1].map((partition) => ({ kind: 'put', key: partitionKey('orders', partition), value: encodePartitionRecord(samplePartition('orders', partition)) }) as const),
+    ]);
+    view = await openClusterView(store, { onProblem: (problem) => void waits.push(problem) });
+    stops = [() => store.close(), () => telemetry.shutdown(), () => grpc.close(AbortSignal.timeout(1000)), () => view.close()];
+  });
+  afterEach(async () => {
+    for (const stop of stops.reverse()) await stop();
+  });
+
+  /** A run of the job; `cancelled` ends it. */
+  async function merging(fields: { readonly isArchived?: boolean; readonly keyspaceId?: string; readonly cancelled?: AbortController; readonly source?: ArchiveSource } = {}): Promise<{ merge: KeyspaceMerge; leaders: MergeLeaders; clients: NodeClients }> {
+    const { isArchived = true, keyspaceId = 'id-of-orders', cancelled = new AbortController(), source = await sourceOf() } = fields;
+    const run = { duty: { view }, signal: cancelled.signal, waitsFor: (problem: string) => void (problem !== '' && waits.push(problem)) } as unknown as JobRun;
+    const clients = new NodeClients();
+    stops.push(async () => clients.close());
+    let token = 10;
+    const fence = { get token() { return token; }, renew: async () => void (token += 10) } as unknown as RestoreFence;
+    const leaders = new MergeLeaders({ run, target: { keyspace: 'orders', keyspaceId, partitionCount: 2 }, clients, fence });
+    return { merge: new KeyspaceMerge({ run, source, leaders, partitionCount: 2, isArchived, rate: new ByteRate(0, 0) }), leaders, clients };
+  }
+
+  const put = (key: string, seq: number): void => void leader.entries.set(key, { value: Buffer.from('since'), expiresAtMs: 0, version: { generation: 1, epoch: 1, seq } });
+  const shownOf = (): string[] => [...leader.entries].map(([key, { value, expiresAtMs }]) => `${key} ${Buffer.from(value).toString()} ${expiresAtMs}`).sort();
+
+  it('are all written where nothing is there, older ones replaced and newer ones kept by their versions, with every count', async () => {
+    put('item:1', 1_000_000);
+    put('item:2', 1);
+    const progress = new MergeProgress(PARTITIONS);
+    const { merge, leaders } = await merging();
+    let bytes = 0;
+    await merge.run(progress, (moved) => (bytes += moved));
+    expect(progress.counts).toEqual({ written: living.length - 1, kept: 1, same: 0, expired: entries.length - living.length });
+    expect([progress.done, progress.total, progress.notes.open]).toEqual([PARTITIONS, PARTITIONS, []]);
+    expect(bytes).toBe(living.reduce((sum, { key, value }) => sum + key.length + value.length, 0));
+    expect(shownOf()).toEqual([...shown(living.filter(({ key }) => key !== 'item:1')), 'item:1 since 0'].sort());
+    await leaders.close();
+    expect(leader.requests.slice(-2)).toMatchObject([{ rows: Buffer.alloc(0) }, { rows: Buffer.alloc(0) }]);
+    // Once more: nothing changes.
+    const again = new MergeProgress(PARTITIONS);
+    await (await merging()).merge.run(again, () => undefined);
+    expect(again.counts).toEqual({ written: 0, kept: 1, same: living.length - 1, expired: entries.length - living.length });
+  });
+
+  it('of a keyspace that is not the one that was archived, whatever is there stays (R3); a prefix alone, where that is asked for', async () => {
+    put('user:5', 1);
+    const progress = new MergeProgress(PARTITIONS);
+    await (await merging({ isArchived: false, source: await sourceOf({ prefix: 'user:' }) })).merge.run(progress, () => undefined);
+    const users = living.filter(({ key }) => key.startsWith('user:'));
+    expect(progress.counts).toMatchObject({ written: users.length - 1, kept: 1 });
+    expect(leader.entries.size).toBe(users.length);
+    expect(leader.requests.every(({ generation }) => generation === undefined)).toBe(true);
+  });
+
+  it('wait for leaders that are overloaded or change, repeat what was not decided, and get another token where a lock of a client has outdated theirs', async () => {
+    leader.failures.push('OVERLOADED', 'NOT_LEADER', 'REPLICA_UNKNOWN');
+    leader.halves.push('OVERLOADED', 'WRITE_IN_DOUBT');
+    leader.token = 25;
+    const progress = new MergeProgress(PARTITIONS);
+    await (await merging()).merge.run(progress, () => undefined);
+    expect(progress.counts).toMatchObject({ written: living.length, kept: 0, same: 0 });
+    expect(waits).toEqual(expect.arrayContaining([expect.stringContaining('as the spec wants')]));
+    expect(leader.requests.at(-1)!.fencingToken).toBeGreaterThanOrEqual(30);
+  });
+
+  it.each(['KEYSPACE_FROZEN', 'MEMORY_EXHAUSTED', 'KEYSPACE_COPYING'] as const)('end with %s, and say in which partition', async (reason) => {
+    leader.halves.push(reason, reason, reason, reason);
+    await expect((await merging()).merge.run(new MergeProgress(PARTITIONS), () => undefined)).rejects.toMatchObject({ reason, message: expect.stringMatching(/^orders\/[01]: /) });
+  });
+
+  it('do not go into a keyspace that was made again under the name', async () => {
+    await expect((await merging({ keyspaceId: 'before' })).merge.run(new MergeProgress(PARTITIONS), () => undefined)).rejects.toMatchObject({ reason: 'KEYSPACE_NOT_FOUND' });
+    expect(leader.requests).toEqual([]);
+    // Nothing can come in late there.
+    await (await merging({ keyspaceId: 'before' })).leaders.close();
+  });
+
+  it('go on where they were when a run was ended in the middle, and what it would take was measured without writing', async () => {
+    const cancelled = new AbortController();
+    const { merge } = await merging({ cancelled });
+    const progress = new MergeProgress(PARTITIONS);
+    expect(await merge.lackingBytes()).toBe(living.reduce((sum, { key, value }) => sum + key.length + value.length + 128, 0));
+    expect(leader.entries.size).toBe(0);
+    const measured = leader.requests.length;
+    await expect(merge.run(progress, () => cancelled.abort(new AtollError('CANCELLED', 'it was cancelled')))).rejects.toMatchObject({ reason: 'CANCELLED' });
+    const written = leader.entries.size;
+    expect(written).toBeGreaterThan(0);
+    const notes = JSON.parse(JSON.stringify(progress.notes));
+    const next = new MergeProgress(PARTITIONS, notes);
+    await (await merging()).merge.run(next, () => undefined);
+    expect(shownOf()).toEqual(shown(living));
+    const { counts } = next;
+    expect(counts.written + counts.same + counts.expired).toBe(entries.length);
+    // What was done is not read again.
+    const asked = (some: readonly MergeEntriesRequest[]): number => some.reduce((sum, { rows }) => sum + decodeRows(rows).length, 0);
+    expect(asked(leader.requests.slice(measured))).toBeLessThan(2 * living.length);
+  });
+
+  it.each<[string, Partial<KeyspaceSpec>, string]>([
+    ['a copy or a standby', { copyOf: { job: 'j', keyspace: 'far', keyspaceId: 'f', isPaused: false } }, 'KEYSPACE_COPYING'],
+    ['frozen', { freeze: { id: 'f', sinceMs: 1, note: 'by hand' } }, 'KEYSPACE_FROZEN'],
+    ['moved to another cluster', { freeze: { id: 'f', sinceMs: 1, note: '', movedTo: { cluster: 'c2', keyspace: 'orders', hold: 'h', timeMs: 1 } } }, 'KEYSPACE_MOVED'],
+    ['about to be deleted', { movedTo: 'orders-2' }, 'KEYSPACE_NOT_FOUND'],
+  ])('are refused by a keyspace that is %s', (_, fields, reason) => {
+    const spec = { ...createKeyspaceSpec({ name: 'orders', id: 'o', partitionCount: 1 }), ...fields };
+    expect(() => requireWritable(spec)).toThrow(expect.objectContaining({ reason, message: expect.stringContaining('keyspace orders') }));
+  });
+});
+
+describe('how far a merge is', () => {
+  it('fits into a record however many partitions there are, and comes out of it as it was', () => {
+    const progress = new MergeProgress(4096);
+    for (let index = 0; index < 4000; index += 1) {
+      const piece = progress.take()!;
+      progress.advance(piece.index, index < 3996 ? undefined : { high: index, low: 7 }, { written: 1000, same: 2 });
+    }
+    const text = JSON.stringify(progress.notes);
+    expect(text.length).toBeLessThan(300);
+    const next = new MergeProgress(4096, JSON.parse(text));
+    expect([next.done, next.counts]).toEqual([3996, { written: 4_000_000, kept: 0, same: 8000, expired: 0 }]);
+    expect([next.take(), next.take(), next.take(), next.take(), next.take()]).toEqual([...[3996, 3997, 3998, 3999].map((index) => ({ index, from: { high: index, low: 7 } })), { index: 4000, from: { high: 0, low: 0 } }]);
   });
 });
 
@@ -193,6 +389,9 @@ describe('what a restore is asked for', () => {
     ['replication_factor', { replicationFactor: 9 }],
     ['policy', { policy: 77 as never }],
     ['policy', { policy: 2, prefix: Buffer.from('a') }],
+    ['partition_count', { policy: 3, partitionCount: 8 }],
+    ['replication_factor', { policy: 3, replicationFactor: 2 }],
+    ['min_in_sync', { policy: 3, minInSync: 1 }],
   ])('is refused by the name of the field %s', (field, fields) => {
     expect(() => toRestoreAsk({ ...asked, ...fields })).toThrow(expect.objectContaining({ reason: 'INVALID_ARGUMENT', metadata: expect.objectContaining({ field }) }));
   });

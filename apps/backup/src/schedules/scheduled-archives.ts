@@ -20,13 +20,17 @@ export function kindOfNext(own: readonly ArchiveInfo[], incrementals: number): '
   return since === -1 || since >= incrementals ? 'FULL' : 'INCREMENTAL';
 }
 
-/** Archives of the schedule that need not stay, children before what they go on from. `all`: of the whole repository. */
+/**
+ * Archives of the schedule that need not stay, children before what they go on from. `all`: of the whole repository; `own`: newest cut
+ * first. Ages are counted from the newest cut where the wall clock is ahead of it: a clock that was set forward makes nothing old, and
+ * of a schedule that makes no more archives none is removed.
+ */
 export function outdated(own: readonly ArchiveInfo[], all: readonly ArchiveInfo[], policy: RetentionPolicy, nowMs: number): readonly string[] {
   if (Object.values(policy).every((rule) => rule === undefined)) return [];
   // One whose manifest cannot be read at this moment may go on from any of them.
   if (all.some(({ problem }) => problem !== '')) return [];
   const ids = new Set(own.map(({ id }) => id));
-  const { remove } = planRetention(own.map(toRetained), policy, nowMs);
+  const { remove } = planRetention(own.map(toRetained), policy, Math.min(nowMs, own[0]?.cutAtMs ?? nowMs));
   const byId = new Map(all.map((archive) => [archive.id, archive]));
   const needed = new Set<string>();
   for (const other of all) if (!ids.has(other.id)) for (let at = byId.get(other.parent); at !== undefined && !needed.has(at.id); at = byId.get(at.parent)) needed.add(at.id);

@@ -1,5 +1,6 @@
 // Begins the backups, checks and drills of schedules when they are due, and has archives removed that need not stay. On duty only. What it has begun is
 // known by the id of the job, which follows from the moment at which it was due: done twice, it is done once.
+import { CLOCK_SLACK_MS } from '@atoll/core-archive';
 import { isAtollError } from '@atoll/core-errors';
 import { ArchiveKind, type ArchiveInfo } from '@atoll/contracts/atoll/v1/backup';
 import type { Logger } from '@atoll/platform-telemetry';
@@ -21,8 +22,6 @@ import { archivesOf, kindOfNext, outdated, scheduledArchive } from './scheduled-
 const LOOK_MS = 1000;
 /** The repository is listed at least so often, in ms: archives come and go by other hands. */
 const LIST_MS = 60_000;
-/** A moment that lies further ahead than this, in ms, was begun by a clock that has been set back since. */
-const CLOCK_SLACK_MS = 60_000;
 /** As many as one request may name. */
 const REMOVED_AT_ONCE = 16;
 
@@ -31,8 +30,11 @@ export interface ScheduleView {
   readonly schedule: ScheduleRecord;
   readonly nextMs: number | undefined;
   readonly archives: readonly ArchiveInfo[];
+  /** False: what there is in the repository is not known, since it cannot be listed. */
+  readonly isListed: boolean;
   /** Cut of the newest archive, or end of the last success; 0: there is none. */
   readonly doneMs: number;
+  /** Also where the newest one lies ahead of the clock: how old it is cannot be told then. */
   readonly isOverdue: boolean;
 }
 
@@ -59,7 +61,7 @@ export class Scheduler {
     this.#options = options;
   }
 
-  /** As it last looked, while on duty; empty before the repository was listed. */
+  /** As it last looked, while on duty. */
   get views(): readonly ScheduleView[] {
     return this.#views;
   }
@@ -80,8 +82,8 @@ export class Scheduler {
     const all = await schedules.list();
     if (all.length > 0 && Math.abs(now - this.#listedMs) >= LIST_MS) await this.#list(all);
     const archives = this.#archives;
-    if (archives === undefined) return;
-    for (const schedule of all) await this.#begin(schedule, archives, duty);
+    if (archives !== undefined) for (const schedule of all) await this.#begin(schedule, archives, duty);
+    // Of archives that cannot be listed none counts: somebody has to hear of it.
     this.#views = all.map((schedule) => viewOf(schedule, archives, now, this.#timesOf(schedule)));
   }
 
@@ -94,12 +96,12 @@ export class Scheduler {
     const { desk, logger, nowMs } = this.#options;
     const now = nowMs();
     const times = this.#timesOf(schedule);
-    // A clock that was set back: what lies ahead of it is due again.
+    // What lies ahead of the clock was begun by one that has been set back since: it is due again.
     const firedMs = schedule.firedMs > now + CLOCK_SLACK_MS ? 0 : schedule.firedMs;
     const dueMs = schedule.isPaused ? undefined : times.due(Math.min(Math.max(schedule.createdMs, firedMs), now), now);
     if (dueMs === undefined && schedule.action === 'BACKUP') return;
     const before = schedule.lastJob === '' ? undefined : await desk.jobs.get(schedule.lastJob);
-    if (before?.state === 'SUCCEEDED' && schedule.action !== 'BACKUP' && before.endedMs > schedule.succeededMs) await this.#note(schedule, { succeededMs: before.endedMs }, lock);
+    if (before?.state === 'SUCCEEDED' && schedule.action !== 'BACKUP' && before.endedMs !== schedule.succeededMs) await this.#note(schedule, { succeededMs: before.endedMs }, lock);
     if (dueMs === undefined) return;
     const isBusy = before !== undefined && !hasEnded(before);
     const job = isBusy ? schedule.lastJob : `${schedule.name}-${dueMs.toString(36)}`;
@@ -183,10 +185,11 @@ function askOf(schedule: ScheduleRecord, archives: readonly ArchiveInfo[], dueMs
   return { archive: newest.id, keyspaces: action === 'DRILL' ? keyspaces : [], ask: action === 'DRILL' ? { ...drill } : { ...verify } };
 }
 
-export function viewOf(schedule: ScheduleRecord, archives: readonly ArchiveInfo[], nowMs: number, times = new CronTimes(schedule.cron)): ScheduleView {
-  const own = archivesOf(schedule.name, archives);
+/** `archives`: undefined where they cannot be listed. */
+export function viewOf(schedule: ScheduleRecord, archives: readonly ArchiveInfo[] | undefined, nowMs: number, times = new CronTimes(schedule.cron)): ScheduleView {
+  const own = archivesOf(schedule.name, archives ?? []);
   const ageMsMax = schedule.ageMsMax || 2 * times.longestMs(nowMs);
   const doneMs = schedule.action === 'BACKUP' ? (own[0]?.cutAtMs ?? 0) : schedule.succeededMs;
   const sinceMs = doneMs || schedule.createdMs;
-  return { schedule, nextMs: schedule.isPaused ? undefined : times.next(nowMs), archives: own, doneMs, isOverdue: nowMs - sinceMs > ageMsMax };
+  return { schedule, nextMs: schedule.isPaused ? undefined : times.next(nowMs), archives: own, isListed: archives !== undefined, doneMs, isOverdue: nowMs - sinceMs > ageMsMax || doneMs > nowMs + CLOCK_SLACK_MS };
 }

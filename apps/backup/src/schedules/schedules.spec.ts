@@ -2,11 +2,12 @@ import { ArchiveKind, ScheduleAction, type ArchiveInfo } from '@atoll/contracts/
 import { AtollError } from '@atoll/core-errors';
 import { SeededRandom, randomBelow } from '@atoll/core-runtime';
 import { InMemoryMetadataStore } from '@atoll/platform-etcd/testing';
-import { createLogger, startTelemetry, type Telemetry } from '@atoll/platform-telemetry';
+import { createLogger, startTelemetry, type Reading, type Telemetry } from '@atoll/platform-telemetry';
 import { deleteBackupSchedule, listBackupSchedules, putBackupSchedule } from '../handlers/schedules.ts';
 import { JobDesk } from '../jobs/job-desk.ts';
 import { toUnreadableArchive } from '../jobs/job-messages.ts';
 import { CronTimes } from './cron-times.ts';
+import { addScheduleMetrics } from './schedule-metrics.ts';
 import { ScheduleStore } from './schedule-store.ts';
 import { archivesOf, kindOfNext, outdated, scheduledArchive } from './scheduled-archives.ts';
 import { Scheduler } from './scheduler.ts';
@@ -68,6 +69,18 @@ describe('archives of a schedule', () => {
     expect(outdated(own, own, {}, nowMs)).toEqual([]);
     expect(outdated(own, [...own, archive('by-hand', nowMs, INCREMENTAL, second.id)], { count: 1 }, nowMs)).toEqual([third.id, first.id]);
     expect(outdated(own, [...own, toUnreadableArchive('who-knows', 'cannot be read')], { count: 1 }, nowMs)).toEqual([]);
+  });
+
+  it.each<[string, Parameters<typeof outdated>[2]]>([
+    ['age', { ageMsMax: 30 * DAY }],
+    ['generations', { generations: { days: 30, weeks: 8, months: 3 } }],
+  ])('by %s stay whatever the wall clock says: one that is set a year forward, or back, makes none of them old', (_, policy) => {
+    const own = [3, 2, 1, 0].map((day) => nightly(MIDNIGHT + day * DAY));
+    expect(outdated(own, own, policy, MIDNIGHT + 365 * DAY)).toEqual([]);
+    expect(outdated(own, own, policy, MIDNIGHT - 365 * DAY)).toEqual([]);
+    // By the right clock they go when newer ones are there.
+    const newer = [nightly(MIDNIGHT + 120 * DAY), ...own];
+    expect(outdated(newer, newer, policy, MIDNIGHT + 120 * DAY + HOUR)).toHaveLength(own.length);
   });
 });
 
@@ -153,7 +166,7 @@ describe('schedules of backups', () => {
   it('wait for a repository that is away, and begin nothing while they are paused', async () => {
     isAway = true;
     await at(MIDNIGHT + 3 * HOUR);
-    expect([await jobs(), scheduler.views]).toEqual([[], []]);
+    expect([await jobs(), scheduler.views.map(({ isListed, isOverdue }) => ({ isListed, isOverdue }))]).toEqual([[], [{ isListed: false, isOverdue: false }]]);
     isAway = false;
     await schedules.change('nightly', (schedule) => ({ ...schedule!, isPaused: true }));
     await at(MIDNIGHT + 3 * HOUR + MINUTE);
@@ -187,12 +200,40 @@ describe('schedules of backups', () => {
     expect(scheduler.views.map(({ isOverdue }) => isOverdue)).toEqual([true]);
   });
 
+  it('are overdue where the newest archive, or the last success, lies ahead of the clock: nobody knows how old it is; the next success counts again', async () => {
+    present = [nightly(MIDNIGHT + 365 * DAY)];
+    await at(MIDNIGHT + HOUR);
+    expect(scheduler.views.map(({ isOverdue }) => isOverdue)).toEqual([true]);
+    await schedules.change('nightly', (schedule) => ({ ...schedule!, action: 'VERIFY', incrementals: 0, retention: {}, succeededMs: MIDNIGHT + 365 * DAY }));
+    await at(MIDNIGHT + 3 * HOUR);
+    expect(scheduler.views.map(({ isOverdue }) => isOverdue)).toEqual([true]);
+    const [job] = await desk.list();
+    await desk.update(job!.id, (stored) => ({ ...stored, state: 'SUCCEEDED', endedMs: nowMs + MINUTE }));
+    await at(MIDNIGHT + 4 * HOUR);
+    expect((await schedules.list())[0]).toMatchObject({ succeededMs: MIDNIGHT + 3 * HOUR + MINUTE });
+    await at(MIDNIGHT + 4 * HOUR + MINUTE);
+    expect(scheduler.views.map(({ isOverdue }) => isOverdue)).toEqual([false]);
+  });
+
   it('are overdue when the newest archive is too old', async () => {
     present = [nightly(MIDNIGHT - 3 * HOUR)];
     await at(MIDNIGHT + DAY);
     expect(scheduler.views.map(({ isOverdue }) => isOverdue)).toEqual([false]);
     await at(MIDNIGHT + 2 * DAY);
     expect(scheduler.views.map(({ isOverdue }) => isOverdue)).toEqual([true]);
+  });
+
+  it('are overdue when the repository cannot be listed since the service began: nobody knows of an archive', async () => {
+    isAway = true;
+    await at(MIDNIGHT + 3 * DAY);
+    const metrics = new Map<string, () => Iterable<Reading>>();
+    addScheduleMetrics({ gaugeFamily: (name, _, read) => void metrics.set(name, read) }, scheduler);
+    const told = (): Record<string, number[]> => Object.fromEntries(Array.from(metrics, ([name, read]) => [name.replace('atoll_backup_schedule_', ''), Array.from(read(), ({ value }) => value)]));
+    expect(told()).toEqual({ newest_cut_timestamp_seconds: [], overdue: [1], archives: [] });
+    present = [nightly(MIDNIGHT + 2 * DAY + 3 * HOUR)];
+    isAway = false;
+    await at(MIDNIGHT + 3 * DAY + MINUTE);
+    expect(told()).toEqual({ newest_cut_timestamp_seconds: [(MIDNIGHT + 2 * DAY + 3 * HOUR) / 1000], overdue: [0], archives: [1] });
   });
 
   describe('as requests ask for them', () => {

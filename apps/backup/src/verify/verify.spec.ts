@@ -1,16 +1,18 @@
 import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { deriveArchiveKey, encodeManifest, type ArchiveKey, type Manifest } from '@atoll/core-archive';
+import { deriveArchiveKey, encodeManifest, foldPartition, type ArchiveKey, type Manifest, type RestoreStep } from '@atoll/core-archive';
 import { ensureClusterId } from '@atoll/platform-etcd';
 import { InMemoryMetadataStore, eventually } from '@atoll/platform-etcd/testing';
-import { Repository, nodeArchiveCodec, openFileObjectStore } from '@atoll/platform-repository';
+import { Repository, Session, nodeArchiveCodec, openFileObjectStore } from '@atoll/platform-repository';
 import { writeArchive } from '@atoll/platform-repository/testing';
 import { createLogger, startTelemetry } from '@atoll/platform-telemetry';
+import { findParent } from '../cold/parent.ts';
 import { JobDesk } from '../jobs/job-desk.ts';
 import { hasEnded, type JobRecord } from '../jobs/job-record.ts';
 import { startJobs, type JobService } from '../jobs/job-service.ts';
 import { RepositoryAccess } from '../repository/repository-access.ts';
+import { planOf, readChain } from '../restore/archive-chain.ts';
 import { VerifyJob } from './verify-job.ts';
 
 const KEY = deriveArchiveKey(nodeArchiveCodec, Buffer.alloc(32, 1));
@@ -51,7 +53,33 @@ class World {
     return join(this.directory, 'chunks', chunk.slice(0, 2), chunk);
   }
 
-  async verify(keys: readonly ArchiveKey[] = [], bytesOnly = false): Promise<JobRecord> {
+  /** One of nothing that changed: what it needs is in `full`. */
+  async increment(key?: ArchiveKey): Promise<void> {
+    const session = await Session.begin({ repository: this.repository, id: { clusterId: 'c1', fencingToken: 1, number: 9 }, isHeld: () => true, purpose: 'WRITE', archive: 'increment', uses: ['full'], owner: 'a spec', startedAtMs: 0 });
+    const keyspaces = this.manifest.keyspaces.map((keyspace) => ({ ...keyspace, ranges: keyspace.ranges.map((range) => ({ ...range, after: range.upTo, contentBytes: 0, chunks: [] })) }));
+    await session.publish({ ...this.manifest, id: 'increment', kind: 'INCREMENTAL', parent: 'full', session: session.id, barriers: [{ id: 'later', atMs: 2000 }], keyId: key?.id, keyspaces }, key);
+    await session.end();
+  }
+
+  /** As a restore and a drill read it: how many entries there are. */
+  async restore(archive: string, keys: readonly ArchiveKey[] = []): Promise<number> {
+    const access = new RepositoryAccess({ location: { kind: 'directory', path: this.directory }, keys });
+    try {
+      const repository = await access.open();
+      const ask = { archive, exact: false };
+      const plan = planOf(repository, await readChain(repository, ask), ask, 'orders');
+      const read = async ({ chunk }: RestoreStep): Promise<Buffer> => (await repository.readChunk(chunk)).plain;
+      let entries = 0;
+      for (const source of plan.groups.flatMap(({ sources }) => sources)) {
+        for await (const slice of foldPartition({ source, read, belongs: () => true, overlayBytesMax: 1e8, slice: { entriesMax: 100, bytesMax: 1e6 } })) entries += slice.entries.length;
+      }
+      return entries;
+    } finally {
+      await access.close();
+    }
+  }
+
+  async verify(keys: readonly ArchiveKey[] = [], bytesOnly = false, archive = 'full'): Promise<JobRecord> {
     const telemetry = await startTelemetry({ service: 'backup', instanceId: 'b', version: '0', traceRatio: 0 });
     const logger = createLogger({ service: 'backup', instanceId: 'b', level: 'silent', format: 'json' });
     const access = new RepositoryAccess({ location: { kind: 'directory', path: this.directory }, keys });
@@ -59,7 +87,7 @@ class World {
     const desk = new JobDesk({ store: own, tracing: telemetry.tracing });
     const service: JobService = startJobs({ store: own, clusterId: undefined, desk, kinds: [new VerifyJob({ partitionsAtOnce: 2 })], access, owner: 'b', lockTtlMs: 1000, logger, telemetry });
     try {
-      const { id } = await desk.submit({ kind: 'VERIFY', id: '', archive: 'full', keyspaces: [], ask: { bytesOnly } });
+      const { id } = await desk.submit({ kind: 'VERIFY', id: '', archive, keyspaces: [], ask: { bytesOnly } });
       return await eventually('it ends', async () => {
         const job = await desk.require(id);
         return hasEnded(job) ? job : undefined;
@@ -76,6 +104,17 @@ class World {
 let world: World;
 afterEach(() => rm(world.directory, { recursive: true, force: true }));
 
+/** What may become of the bytes of a chunk, and what it is told as. */
+const HARMS: readonly [string, string, (own: World) => Promise<unknown>][] = [
+  ['a flipped bit', 'ALTERED', async (own) => {
+    const bytes = await readFile(own.pathOf(own.chunk));
+    bytes[bytes.length - 3]! ^= 16;
+    await writeFile(own.pathOf(own.chunk), bytes);
+  }],
+  ['a chunk that was cut off', 'TRUNCATED', (own) => truncate(own.pathOf(own.chunk), 70)],
+  ['a chunk that is missing', 'MISSING', (own) => rm(own.pathOf(own.chunk))],
+];
+
 describe('an archive that is read back', () => {
   it('is as it was written, all of it, with a key or for its bytes alone', async () => {
     world = await World.create({ key: KEY });
@@ -90,15 +129,7 @@ describe('an archive that is read back', () => {
     expect((await world.verify()).problem).toContain('and there is none');
   });
 
-  it.each<[string, string, (own: World) => Promise<unknown>]>([
-    ['a flipped bit', 'ALTERED', async (own) => {
-      const bytes = await readFile(own.pathOf(own.chunk));
-      bytes[bytes.length - 3]! ^= 16;
-      await writeFile(own.pathOf(own.chunk), bytes);
-    }],
-    ['a chunk that was cut off', 'TRUNCATED', (own) => truncate(own.pathOf(own.chunk), 70)],
-    ['a chunk that is missing', 'MISSING', (own) => rm(own.pathOf(own.chunk))],
-  ])('tells of %s by archive, partition and chunk, reads all the others, and has it written again', async (_, damage, harm) => {
+  it.each(HARMS)('tells of %s by archive, partition and chunk, reads all the others, and has it written again', async (_, damage, harm) => {
     world = await World.create();
     await harm(world);
     const job = await world.verify();
@@ -111,6 +142,38 @@ describe('an archive that is read back', () => {
     // Who has the content puts it anew, and all is well.
     await writeArchive(world.repository, { id: 'again', keyspaces: [{ name: 'orders', partitionCount: 2, entries: ENTRIES }], atMs: 1000, entriesPerChunk: 30, session: 2 });
     expect((await world.verify()).state).toBe('SUCCEEDED');
+  });
+
+  it.each(HARMS)('tells of %s in what an increment goes on from, and no restore or drill takes it for good', async (_, damage, harm) => {
+    world = await World.create();
+    await world.increment();
+    expect([await world.restore('increment'), (await world.verify([], false, 'increment')).state]).toEqual([ENTRIES.length, 'SUCCEEDED']);
+    await harm(world);
+    const { chunk } = world;
+    for (const archive of ['full', 'increment']) await expect(world.restore(archive)).rejects.toMatchObject({ reason: 'ARCHIVE_DAMAGED', message: expect.stringContaining(`chunk ${chunk}: `), metadata: { damage } });
+    const job = await world.verify([], false, 'increment');
+    expect(job).toMatchObject({ state: 'FAILED', result: { damagesTotal: 1, damages: [{ archive: 'full', keyspace: 'orders', partition: 1, chunk, damage }] } });
+  });
+
+  it('whose parent has no manifest, a damaged one, or another key is told by the name of the parent, for increments and for restores', async () => {
+    world = await World.create({ key: KEY });
+    await world.increment(OTHER);
+    const wrong = { reason: 'ARCHIVE_KEY_WRONG', message: `manifest full: needs the key ${KEY.id}, and there is ${OTHER.id}` };
+    await expect(world.restore('increment', [OTHER])).rejects.toMatchObject(wrong);
+    await expect(world.restore('full', [OTHER])).rejects.toMatchObject(wrong);
+    expect(await world.verify([OTHER], false, 'increment')).toMatchObject({ state: 'FAILED', problem: wrong.message });
+    const path = join(world.directory, 'archives', 'full', `${world.manifest.session}.manifest`);
+    const bytes = await readFile(path);
+    await truncate(path, bytes.length - 20);
+    await expect(world.restore('increment', [KEY, OTHER])).rejects.toMatchObject({ reason: 'ARCHIVE_DAMAGED', message: expect.stringContaining('manifest full') });
+    expect(await world.verify([KEY, OTHER], false, 'increment')).toMatchObject({ state: 'FAILED', problem: expect.stringContaining('manifest full') });
+    const parent = { parent: 'full', clusterId: 'c1', keyspaces: [], archive: 'another', unreadable: { note: () => undefined } };
+    await expect(findParent(world.repository, parent)).rejects.toMatchObject({ reason: 'ARCHIVE_DAMAGED', message: expect.stringContaining('manifest full') });
+    await rm(path);
+    const gone = { reason: 'ARCHIVE_NOT_FOUND', message: expect.stringContaining('full') };
+    await expect(world.restore('increment', [KEY, OTHER])).rejects.toMatchObject(gone);
+    await expect(findParent(world.repository, parent)).rejects.toMatchObject(gone);
+    expect(await world.verify([KEY, OTHER], false, 'increment')).toMatchObject({ state: 'FAILED', result: { damages: [{ archive: 'full', damage: 'MISSING' }] } });
   });
 
   it('tells of a manifest that is damaged, and of one that is not there', async () => {

@@ -51,6 +51,7 @@ export function nodesCommand(io: Io): Command {
     const { nodes } = await askCoordinator(coordinatorAddresses(io, flags), flags.timeout, (client, settings) => callUnary(client, 'listNodes', {}, settings));
     const shown = nodes.map(nodeJson);
     if (flags.json) return printJson(io, { nodes: shown });
+    const hasPools = new Set(nodes.map(({ pool }) => pool)).size > 1;
     print(
       io,
       renderTable(
@@ -58,6 +59,7 @@ export function nodesCommand(io: Io): Command {
           { heading: 'NODE' },
           { heading: 'ADDRESS' },
           { heading: 'ZONE' },
+          ...(hasPools ? [{ heading: 'POOL' }] : []),
           { heading: 'WEIGHT', numeric: true },
           { heading: 'STATE' },
           { heading: 'SINCE' },
@@ -70,6 +72,7 @@ export function nodesCommand(io: Io): Command {
           node.id,
           node.address,
           node.zone,
+          ...(hasPools ? [node.pool] : []),
           node.weight,
           [String(shown[index]?.['state']), ...(WANTED_TEXTS[node.wanted] ?? [])].join(' '),
           durationText(node.stateMs),

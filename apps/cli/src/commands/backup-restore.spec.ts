@@ -44,6 +44,8 @@ describe('atoll backup restore and verify', () => {
       { id: 'r', archive: 'full', keyspaces: ['orders'], target: 'orders-before', prefix: Buffer.from('user:'), atMs: Date.UTC(2026, 10, 22, 10), exact: true, partitionCount: 128, replicationFactor: 0, minInSync: 0, policy: RestorePolicy.RESTORE_POLICY_REPLACE, bytesPerSecond: 50_000_000 },
     ]);
     await runCollected(['backup', 'restore', '--at', '1795341600000', '--backup', address]);
+    await runCollected(['backup', 'restore', 'full', '--prefix', 'user:', '--policy', 'keep-newer', '--backup', address]);
+    expect(restores[2]).toMatchObject({ archive: 'full', prefix: Buffer.from('user:'), policy: RestorePolicy.RESTORE_POLICY_KEEP_NEWER });
     expect(restores[1]).toMatchObject({ archive: '', atMs: 1_795_341_600_000, keyspaces: [], policy: RestorePolicy.RESTORE_POLICY_FAIL });
   });
 

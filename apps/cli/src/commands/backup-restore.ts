@@ -22,7 +22,7 @@ interface RestoreFlags extends JobFlags {
   readonly bytesPerSecond?: number;
 }
 
-const POLICIES = { fail: RestorePolicy.RESTORE_POLICY_FAIL, replace: RestorePolicy.RESTORE_POLICY_REPLACE } as const;
+const POLICIES = { fail: RestorePolicy.RESTORE_POLICY_FAIL, replace: RestorePolicy.RESTORE_POLICY_REPLACE, 'keep-newer': RestorePolicy.RESTORE_POLICY_KEEP_NEWER } as const;
 
 export function restoreCommand(io: Io, setExitCode: SetExitCode): Command {
   return jobCommand('restore', 'bring back what an archive has, in this cluster, whatever its nodes are')
@@ -35,9 +35,9 @@ export function restoreCommand(io: Io, setExitCode: SetExitCode): Command {
     .addOption(new Option('--partitions <count>', 'a power of two (default: as it was)').argParser(wholeNumber(1, 4096)))
     .addOption(new Option('--replication-factor <count>', 'replicas per partition (default: as it was)').argParser(wholeNumber(1, 7)))
     .addOption(new Option('--min-in-sync <count>', 'in-sync replicas without which nothing commits (default: as it was, or by the replication factor)').argParser(wholeNumber(1, 7)))
-    .addOption(new Option('--policy <policy>', 'where a keyspace of the name is there: "fail" unless it is empty, or "replace" it in one step at the end').choices(Object.keys(POLICIES)).default('fail'))
+    .addOption(new Option('--policy <policy>', 'where a keyspace of the name is there: "fail" unless it is empty, "replace" it in one step at the end, or "keep-newer": write into it, while it is served, what it lacks or has older').choices(Object.keys(POLICIES)).default('fail'))
     .addOption(new Option('--bytes-per-second <bytes>', 'bound over all nodes: 50MB (default: none)').argParser(byteRate))
-    .addHelpText('after', '\nExamples:\n  atoll backup restore full-20261122-101500-3fa8 --watch\n  atoll backup restore --at 2026-11-22T10:00:00Z --keyspaces orders --to orders-before --prefix user:')
+    .addHelpText('after', '\nExamples:\n  atoll backup restore full-20261122-101500-3fa8 --watch\n  atoll backup restore --at 2026-11-22T10:00:00Z --keyspaces orders --to orders-before --prefix user:\n  atoll backup restore full-20261122-101500-3fa8 --keyspaces orders --policy keep-newer --watch\n\nWith keep-newer no entry that is newer is touched. In another keyspace than the one that was archived (made again, restored, of another\ncluster) nothing tells which entry is newer, and only missing keys come. Keys that were deleted since the archive was made come back,\nalso those that are deleted while the restore runs. A cancel leaves what was written.')
     .action(async (archive: string | undefined, flags: RestoreFlags) => {
       const { keyspaces = [], to = '', prefix = '', at, exact = false, partitions = 0, replicationFactor = 0, minInSync = 0, policy, bytesPerSecond = 0 } = flags;
       if (archive === undefined && at === undefined) throw usageError('name an archive, or a moment with --at');

@@ -2,10 +2,10 @@ import { rmSync } from 'node:fs';
 import { constants } from 'node:os';
 import { resolve } from 'node:path';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { messageOf, unavailable } from '../cli-error.ts';
+import { messageOf, unavailable, usageError } from '../cli-error.ts';
 import type { ClusterStatus, ProcessStatus } from '../dev/cluster-status.ts';
 import { askSupervisor, type ControlRequest } from '../dev/control.ts';
-import { DURABILITIES, planStorageNodes, ZONE_DEFAULT, type ClusterLayout, type Durability } from '../dev/layout.ts';
+import { DURABILITIES, STANDBY_POOL, ZONE_DEFAULT, planPools, type ClusterLayout, type Durability } from '../dev/layout.ts';
 import { endLeftovers, waitForEnd } from '../dev/leftovers.ts';
 import { BASE_PORT_DEFAULT, BASE_PORT_MAX, PROCESS_COUNT_MAX, findFreeBasePort } from '../dev/ports.ts';
 import { isRunning, signalProcess } from '../dev/process-identity.ts';
@@ -67,6 +67,7 @@ const dataDirOption = (): Option => new Option('--data-dir <dir>', 'which local 
 
 interface UpFlags {
   nodes: number;
+  standbyNodes: number;
   routers: number;
   coordinators: number;
   zones?: string[];
@@ -87,6 +88,7 @@ function upCommand(io: Io, setExitCode: SetExitCode): Command {
   return new Command('up')
     .description('start a cluster: etcd, storage nodes, routers, coordinators, backup')
     .addOption(new Option('--nodes <count>', 'storage nodes').default(3).argParser(count(PROCESS_COUNT_MAX['storage-node'])))
+    .addOption(new Option('--standby-nodes <count>', `further storage nodes, of the pool "${STANDBY_POOL}": for standbys of keyspaces of the others`).default(0).argParser(wholeNumber(0, PROCESS_COUNT_MAX['storage-node'] - 1)))
     .addOption(new Option('--routers <count>', 'routers').default(1).argParser(count(PROCESS_COUNT_MAX.router)))
     .addOption(new Option('--coordinators <count>', 'coordinators').default(1).argParser(count(PROCESS_COUNT_MAX.coordinator)))
     .addOption(new Option('--zones <names>', `zones of the storage nodes, in turn (default: all in ${ZONE_DEFAULT})`).argParser(names))
@@ -120,13 +122,17 @@ release (checksum verified), or the package manager (root on Debian and Ubuntu).
 async function planLayout(flags: UpFlags, given: (name: string) => boolean, recorded: ClusterLayout | undefined): Promise<ClusterLayout> {
   const pick = <T>(name: string, flag: T, known: T | undefined): T => (given(name) || known === undefined ? flag : known);
   const basePort = pick('basePort', flags.basePort, recorded?.basePort);
-  const nodeCount = pick('nodes', flags.nodes, recorded?.storageNodes.length);
+  const known = recorded?.storageNodes;
+  const nodes = pick('nodes', flags.nodes, known?.filter(({ pool }) => pool === undefined).length);
+  const standbyNodes = pick('standbyNodes', flags.standbyNodes, known?.filter(({ pool }) => pool === STANDBY_POOL).length);
+  const storageNodes = planPools({ nodes, standbyNodes, zones: flags.zones }, known);
+  if (Math.max(...storageNodes.map(({ number }) => number)) > PROCESS_COUNT_MAX['storage-node']) throw usageError(`a local cluster has at most ${PROCESS_COUNT_MAX['storage-node']} storage nodes`);
   return {
     basePort: basePort === 0 ? await findFreeBasePort(process.pid) : basePort,
     routers: pick('routers', flags.routers, recorded?.routers),
     coordinators: pick('coordinators', flags.coordinators, recorded?.coordinators),
     backups: recorded?.backups ?? 1,
-    storageNodes: planStorageNodes(nodeCount, flags.zones, recorded?.storageNodes),
+    storageNodes,
     memoryBytes: pick('memory', flags.memory, recorded?.memoryBytes),
     durability: pick('durability', flags.durability, recorded?.durability),
     replicationFactor: pick('replicationFactor', flags.replicationFactor, recorded?.replicationFactor),
@@ -158,10 +164,11 @@ function addNodeCommand(io: Io): Command {
     .description('add a storage node and wait until it is ready')
     .addOption(new Option('--zone <name>', 'its zone (default: the one with the fewest nodes)').argParser((text) => names(text)[0]))
     .addOption(new Option('--weight <number>', 'its share of partitions relative to other nodes').default(1).argParser(positiveNumber))
+    .addOption(new Option('--pool <name>', 'its pool (default: the main one)').argParser((text) => names(text)[0]))
     .addOption(dataDirOption())
     .addOption(jsonOption())
-    .action(async (flags: { zone?: string; weight: number; dataDir: string; json?: boolean }) => {
-      await askForProcess(io, flags, { command: 'add-node', zone: flags.zone, weight: flags.weight });
+    .action(async (flags: { zone?: string; weight: number; pool?: string; dataDir: string; json?: boolean }) => {
+      await askForProcess(io, flags, { command: 'add-node', zone: flags.zone, weight: flags.weight, pool: flags.pool });
     });
 }
 

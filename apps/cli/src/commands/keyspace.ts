@@ -15,6 +15,7 @@ import { byteCount, durationMsOption, positiveNumber, wholeNumber } from './opti
 interface SettingFlags {
   partitions?: number;
   replicationFactor?: number;
+  pool?: string;
   durability?: string;
   minInSync?: number;
   ack?: string;
@@ -64,6 +65,7 @@ function createCommand(io: Io): Command {
       .argument('<name>', '1 to 64 characters of a-z 0-9 _ -')
       .addOption(new Option('--partitions <count>', 'a power of two, fixed from then on (default: 64)').argParser(wholeNumber(1, 4096)))
       .addOption(new Option('--replication-factor <count>', 'replicas per partition (default: 2)').argParser(wholeNumber(1, 7)))
+      .addOption(new Option('--pool <name>', 'pool of storage nodes that holds it, fixed from then on (default: main)'))
       .addOption(new Option('--durability <level>', 'what a write waits for on disk, fixed from then on (default: NONE)').choices(['NONE', 'ASYNC', 'SYNC'])),
   )
     .addHelpText('after', '\nExample:\n  atoll keyspace create sessions --partitions 256 --replication-factor 3 --ttl 30m')
@@ -101,9 +103,11 @@ function listCommand(io: Io): Command {
   return adminCommand('list', 'all keyspaces').action(async (flags: AdminFlags) => {
     const { keyspaces } = await askCoordinator(coordinatorAddresses(io, flags), flags.timeout, (client, settings) => callUnary(client, 'listKeyspaces', {}, settings));
     if (flags.json) return printJson(io, { keyspaces: keyspaces.map(keyspaceJson) });
+    const hasPools = new Set(keyspaces.map(({ pool }) => pool)).size > 1;
     const hasOtherNames = keyspaces.some((keyspace) => otherNames(keyspace) !== '');
     const columns = [
       { heading: 'KEYSPACE' },
+      ...(hasPools ? [{ heading: 'POOL' }] : []),
       { heading: 'PARTITIONS', numeric: true },
       { heading: 'REPLICAS', numeric: true },
       { heading: 'MIN IN SYNC', numeric: true },
@@ -115,7 +119,7 @@ function listCommand(io: Io): Command {
     ];
     const rows = keyspaces.map((keyspace) => {
       const { ack, durability, eviction } = keyspaceJson(keyspace) as { ack: string; durability: string; eviction: string };
-      return [keyspace.name, keyspace.partitionCount, keyspace.replicationFactor, keyspace.minInSync, ack, durability, keyspace.defaultTtlMs || '-', eviction, ...(hasOtherNames ? [otherNames(keyspace)] : [])];
+      return [keyspace.name, ...(hasPools ? [keyspace.pool] : []), keyspace.partitionCount, keyspace.replicationFactor, keyspace.minInSync, ack, durability, keyspace.defaultTtlMs || '-', eviction, ...(hasOtherNames ? [otherNames(keyspace)] : [])];
     });
     print(io, renderTable(columns, rows));
   });
@@ -123,7 +127,7 @@ function listCommand(io: Io): Command {
 
 /** Further names of a keyspace; of one whose place was taken, by which; of one that takes no writes, that. */
 function otherNames({ aliases, movedTo, freeze }: Keyspace): string {
-  if (movedTo !== undefined) return `is ${movedTo} now, and is being deleted`;
+  if (movedTo !== undefined) return `its place has ${movedTo}`;
   return [...aliases, ...(freeze === undefined ? [] : [freezeText(freeze)])].join(', ');
 }
 
@@ -169,6 +173,7 @@ function toKeyspace(name: string, flags: SettingFlags): Keyspace {
     name,
     partitionCount: flags.partitions,
     replicationFactor: flags.replicationFactor,
+    pool: flags.pool,
     minInSync: flags.minInSync,
     ack: Ack[`ACK_${flags.ack ?? 'UNSPECIFIED'}` as keyof typeof Ack],
     durability: Durability[`DURABILITY_${flags.durability ?? 'UNSPECIFIED'}` as keyof typeof Durability],

@@ -28,3 +28,15 @@ export function checkShards({ method, shards }: MethodFlags): void {
 }
 
 export const methodRequest = ({ method, shards }: MethodFlags): { method: MigrationMethod; shards: number } => ({ method: METHODS[method ?? 'auto'], shards: shards ?? 0 });
+
+export interface VerifyFlags {
+  readonly verify?: 'digests' | 'full';
+  readonly fullVerify?: boolean;
+}
+
+export const verifyOption = (): Option => new Option('--verify <how>', 'what of target and leader is compared before the source lets go: digests, or full: each entry, which takes longer (default: digests)').choices(['digests', 'full']);
+
+/** Says the same as `--verify=full`. */
+export const fullVerifyOption = (): Option => new Option('--full-verify', 'as --verify=full').conflicts('verify');
+
+export const isFullVerify = ({ verify, fullVerify }: VerifyFlags): boolean => fullVerify === true || verify === 'full';

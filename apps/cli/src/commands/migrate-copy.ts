@@ -16,6 +16,7 @@ interface CopyFlags extends AdminFlags {
   readonly partitions?: number;
   readonly replicationFactor?: number;
   readonly minInSync?: number;
+  readonly pool?: string;
   readonly bytesPerSecond?: number;
   readonly range?: TokenRangeFlag;
   readonly fromCluster?: readonly string[];
@@ -31,6 +32,7 @@ export function copyCommand(io: Io, setExitCode: SetExitCode): Command {
     .addOption(new Option('--partitions <count>', 'a power of two (default: as in the source)').argParser(wholeNumber(1, 4096)))
     .addOption(new Option('--replication-factor <count>', 'replicas per partition (default: as in the source)').argParser(wholeNumber(1, 7)))
     .addOption(new Option('--min-in-sync <count>', 'in-sync replicas without which nothing commits (default: as in the source, or by the replication factor)').argParser(wholeNumber(1, 7)))
+    .addOption(new Option('--pool <name>', 'pool of storage nodes that is to hold it (default: that of the source; of one in another cluster, main)'))
     .addOption(new Option('--from-cluster <host:port,...>', 'routers of the cluster that has the source, with ROUTER_COPY_SOURCES=on (default: this cluster)').argParser(hostsAndPorts))
     .addOption(new Option('--range <start..end>', 'only keys whose tokens lie in it: in hex, without the last one; an empty end reaches to the last token (default: all)').argParser(tokenRange))
     .addOption(new Option('--bytes-per-second <bytes>', 'bound on what is copied, changes left out, over all nodes: 50MB (default: the bounds of the nodes)').argParser(byteRate))
@@ -55,7 +57,7 @@ export function copyCommand(io: Io, setExitCode: SetExitCode): Command {
     });
 }
 
-function copyRequest(source: string, target: string, { id, partitions, replicationFactor, minInSync, bytesPerSecond, range, fromCluster, dryRun }: CopyFlags) {
+function copyRequest(source: string, target: string, { id, partitions, replicationFactor, minInSync, pool, bytesPerSecond, range, fromCluster, dryRun }: CopyFlags) {
   return {
     id: id ?? newRequestId('copy'),
     method: MigrationMethod.MIGRATION_METHOD_COPY,
@@ -70,6 +72,6 @@ function copyRequest(source: string, target: string, { id, partitions, replicati
     dryRun: dryRun === true,
     sourceRouters: [...(fromCluster ?? [])],
     ...tokenFields(range),
-    target: { name: target, partitionCount: partitions ?? 0, replicationFactor: replicationFactor ?? 0, minInSync: minInSync ?? 0 },
+    target: { name: target, partitionCount: partitions ?? 0, replicationFactor: replicationFactor ?? 0, minInSync: minInSync ?? 0, pool },
   };
 }

@@ -136,10 +136,10 @@ describe('atoll migrate start', () => {
     const flags = ['--keyspace', 's', '--partition', '3', '--partition', '7', '--bytes-per-second', '50MB', '--full-verify', '--id', 'a'];
     expect((await runCollected(['migrate', 'start', '--from', 'node-1', '--to', 'node-4', ...flags, '--coordinator', address])).code).toBe(0);
     expect((await runCollected(['migrate', 'start', '--from', 'node-1', '--to', 'node-4', '--all-keyspaces', '--coordinator', address])).code).toBe(0);
-    expect((await runCollected(['migrate', 'start', '--from', 'node-1', '--to', 'node-4', '--range', '40..80', '--coordinator', address])).code).toBe(0);
-    expect(asked[2]).toMatchObject({ tokenFrom: 64n, tokenTo: 128n, partitions: [] });
+    expect((await runCollected(['migrate', 'start', '--from', 'node-1', '--to', 'node-4', '--range', '40..80', '--verify=full', '--coordinator', address])).code).toBe(0);
+    expect(asked[2]).toMatchObject({ tokenFrom: 64n, tokenTo: 128n, partitions: [], fullVerify: true });
     expect(asked[0]).toEqual({ id: 'a', method: 3, shards: 0, keyspace: 's', partitions: [3, 7], allKeyspaces: false, from: 'node-1', to: 'node-4', bytesPerSecond: 50_000_000, fullVerify: true, dryRun: false, sourceRouters: [], tokenFrom: 0n, tokenTo: 0n });
-    expect(asked[1]).toMatchObject({ id: expect.stringMatching(/^move-[0-9a-f]{8}$/), keyspace: '', partitions: [], allKeyspaces: true, bytesPerSecond: 0 });
+    expect(asked[1]).toMatchObject({ id: expect.stringMatching(/^move-[0-9a-f]{8}$/), keyspace: '', partitions: [], allKeyspaces: true, bytesPerSecond: 0, fullVerify: false });
   });
 
   it('asks the next coordinator for the same job, not for a second one, when an answer is lost', async () => {

@@ -17,7 +17,7 @@ import { adminCommand, type AdminFlags } from './admin.ts';
 import { copyCommand } from './migrate-copy.ts';
 import { cutOverCommand } from './migrate-cut-over.ts';
 import type { SetExitCode } from './dev.ts';
-import { checkShards, methodOption, methodRequest, shardsOption, type MethodName } from './method-options.ts';
+import { checkShards, fullVerifyOption, isFullVerify, methodOption, methodRequest, shardsOption, verifyOption, type MethodName, type VerifyFlags } from './method-options.ts';
 import { byteRate, durationMsOption, requestId, tokenFields, tokenRange, wholeNumber, type TokenRangeFlag } from './options.ts';
 
 export function migrateCommand(io: Io, setExitCode: SetExitCode): Command {
@@ -34,7 +34,7 @@ export function migrateCommand(io: Io, setExitCode: SetExitCode): Command {
     .addCommand(cancelCommand(io));
 }
 
-interface StartFlags extends AdminFlags {
+interface StartFlags extends AdminFlags, VerifyFlags {
   readonly from: string;
   readonly to: string;
   readonly keyspace?: string;
@@ -42,7 +42,6 @@ interface StartFlags extends AdminFlags {
   readonly partition?: number[];
   readonly range?: TokenRangeFlag;
   readonly bytesPerSecond?: number;
-  readonly fullVerify?: boolean;
   readonly method?: MethodName;
   readonly shards?: number;
   readonly id?: string;
@@ -62,7 +61,8 @@ function startCommand(io: Io, setExitCode: SetExitCode): Command {
     .addOption(new Option('--bytes-per-second <bytes>', 'bound on what is copied, over all nodes: 50MB (default: the bounds of the nodes)').argParser(byteRate))
     .addOption(methodOption())
     .addOption(shardsOption())
-    .addOption(new Option('--full-verify', 'compare each entry rather than digests, which takes longer'))
+    .addOption(verifyOption())
+    .addOption(fullVerifyOption())
     .addOption(new Option('--id <id>', 'name of the job: the same one again answers with the job that it made (default: made up)').argParser(requestId))
     .addOption(new Option('--dry-run', 'show what would be done, and do nothing').conflicts('watch'))
     .addOption(new Option('--watch', 'go on as "atoll migrate watch"'))
@@ -105,7 +105,7 @@ function startRequest(flags: StartFlags): StartMigrationRequest {
     from: flags.from,
     to: flags.to,
     bytesPerSecond: flags.bytesPerSecond ?? 0,
-    fullVerify: flags.fullVerify === true,
+    fullVerify: isFullVerify(flags),
     dryRun: flags.dryRun === true,
     target: undefined,
     sourceRouters: [],

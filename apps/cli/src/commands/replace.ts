@@ -13,14 +13,14 @@ import { bytesText } from '../output/quantities.ts';
 import { printable } from '../output/table.ts';
 import { adminCommand, type AdminFlags } from './admin.ts';
 import type { SetExitCode } from './dev.ts';
+import { fullVerifyOption, isFullVerify, verifyOption, type VerifyFlags } from './method-options.ts';
 import { byteRate, requestId, timeoutOption } from './options.ts';
 
 /** Migrations that spread load give way first, which takes seconds. */
 const TIMEOUT_MS = 60_000;
 
-interface ReplaceFlags extends AdminFlags {
+interface ReplaceFlags extends AdminFlags, VerifyFlags {
   readonly bytesPerSecond?: number;
-  readonly fullVerify?: boolean;
   readonly id?: string;
   readonly dryRun?: boolean;
   readonly watch?: boolean;
@@ -31,7 +31,8 @@ export function replaceCommand(io: Io, setExitCode: SetExitCode): Command {
     .argument('<old>', 'node that goes; it may be dead: its replicas are copied from the others')
     .argument('<new>', 'node that takes its place')
     .addOption(new Option('--bytes-per-second <bytes>', 'bound on what is copied, over all nodes: 50MB (default: the bounds of the nodes)').argParser(byteRate))
-    .addOption(new Option('--full-verify', 'compare each entry rather than digests, which takes longer'))
+    .addOption(verifyOption())
+    .addOption(fullVerifyOption())
     .addOption(new Option('--id <id>', 'name of the job: the same one again answers with the job that it made (default: made up)').argParser(requestId))
     .addOption(new Option('--dry-run', 'show what would be done, and do nothing').conflicts('watch'))
     .addOption(new Option('--watch', 'go on as "atoll migrate watch"'))
@@ -39,7 +40,7 @@ export function replaceCommand(io: Io, setExitCode: SetExitCode): Command {
     .action(async (from: string, to: string, flags: ReplaceFlags) => {
       if (from === to) throw usageError('<old> and <new> name the same node');
       const addresses = coordinatorAddresses(io, flags);
-      const request = { id: flags.id ?? newRequestId('replace'), from, to, bytesPerSecond: flags.bytesPerSecond ?? 0, fullVerify: flags.fullVerify === true, dryRun: flags.dryRun === true };
+      const request = { id: flags.id ?? newRequestId('replace'), from, to, bytesPerSecond: flags.bytesPerSecond ?? 0, fullVerify: isFullVerify(flags), dryRun: flags.dryRun === true };
       const answer = await askCoordinator(addresses, flags.timeout, (client, settings) => callUnary(client, 'replaceNode', request, settings), flags.timeout);
       const { partitions, refusals } = answer;
       const migration = jobOf(answer);

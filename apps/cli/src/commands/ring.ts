@@ -12,11 +12,12 @@ import type { Command } from 'commander';
 export interface RingShare {
   readonly node: string;
   readonly zone: string;
+  readonly pool: string;
   readonly weight: number;
   /** In-sync replicas and learners. */
   readonly replicas: number;
   readonly leaders: number;
-  /** Its replicas over what its weight entitles it to; 1 is even, above 1.1 is uneven. */
+  /** Its replicas over what its weight within its pool entitles it to; 1 is even, above 1.1 is uneven. */
   readonly load: number;
 }
 
@@ -32,13 +33,15 @@ export function ringShares(nodes: readonly Node[], partitions: readonly Partitio
     for (const id of [...inSync, ...learners]) shareOf(id).replicas += 1;
     if (leader !== '') shareOf(leader).leaders += 1;
   }
-  const weights = new Map(nodes.map(({ id, weight }) => [id, weight]));
-  const weightSum = [...weights.values()].reduce((sum, weight) => sum + weight, 0);
-  const replicaSum = [...held.values()].reduce((sum, { replicas }) => sum + replicas, 0);
+  const known = new Map(nodes.map((node) => [node.id, node]));
+  const poolOf = (id: string): string => known.get(id)?.pool ?? '';
+  const weightOf = (id: string): number => known.get(id)?.weight ?? 0;
+  const pools = new Map(Array.from(Map.groupBy(held, ([id]) => poolOf(id)), ([pool, members]) => [pool, { weight: members.reduce((sum, [id]) => sum + weightOf(id), 0), replicas: members.reduce((sum, [, { replicas }]) => sum + replicas, 0) }]));
   return [...held].sort(([a], [b]) => a.localeCompare(b, 'en', { numeric: true })).map(([node, { replicas, leaders }]) => {
-    const weight = weights.get(node) ?? 0;
-    const fair = weightSum === 0 ? 0 : (replicaSum * weight) / weightSum;
-    return { node, zone: nodes.find(({ id }) => id === node)?.zone ?? '', weight, replicas, leaders, load: fair === 0 ? 0 : replicas / fair };
+    const weight = weightOf(node);
+    const pool = pools.get(poolOf(node))!;
+    const fair = pool.weight === 0 ? 0 : (pool.replicas * weight) / pool.weight;
+    return { node, zone: known.get(node)?.zone ?? '', pool: poolOf(node), weight, replicas, leaders, load: fair === 0 ? 0 : replicas / fair };
   });
 }
 
@@ -53,9 +56,11 @@ export function ringCommand(io: Io): Command {
       );
       const shares = ringShares(nodes, partitions);
       if (flags.json) return printJson(io, { nodes: shares });
+      const hasPools = new Set(shares.map(({ pool }) => pool)).size > 1;
       const columns = [
         { heading: 'NODE' },
         { heading: 'ZONE' },
+        ...(hasPools ? [{ heading: 'POOL' }] : []),
         { heading: 'WEIGHT', numeric: true },
         { heading: 'REPLICAS', numeric: true },
         { heading: 'LEADS', numeric: true },
@@ -65,7 +70,7 @@ export function ringCommand(io: Io): Command {
         io,
         renderTable(
           columns,
-          shares.map(({ node, zone, weight, replicas, leaders, load }) => [node, zone, weight, replicas, leaders, load.toFixed(2)]),
+          shares.map(({ node, zone, pool, weight, replicas, leaders, load }) => [node, zone, ...(hasPools ? [pool] : []), weight, replicas, leaders, load.toFixed(2)]),
         ),
       );
     });

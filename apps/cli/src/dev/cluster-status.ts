@@ -12,6 +12,8 @@ export interface ProcessStatus {
   readonly ready: boolean;
   /** Storage nodes have one. */
   readonly zone?: string;
+  /** Of storage nodes that are not of the main pool. */
+  readonly pool?: string;
   readonly httpAddress?: string;
   readonly log: string;
   /** Starts after the first one. */

@@ -15,6 +15,7 @@ export interface ControlRequest {
   readonly id?: string;
   readonly signal?: NodeJS.Signals;
   readonly zone?: string;
+  readonly pool?: string;
   readonly weight?: number;
 }
 

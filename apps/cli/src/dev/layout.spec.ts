@@ -1,4 +1,4 @@
-import { leastUsedZone, planStorageNodes, type StorageNodeLayout } from './layout.ts';
+import { leastUsedZone, planPools, planStorageNodes, type StorageNodeLayout } from './layout.ts';
 import { BASE_PORT_DEFAULT, BASE_PORT_MAX, PORT_BLOCK, PROCESS_COUNT_MAX, etcdPorts, findFreeBasePort, servicePort, type ServiceRole } from './ports.ts';
 import { restartDelayMs } from './restart-policy.ts';
 
@@ -17,6 +17,18 @@ describe('planStorageNodes', () => {
 
   it('prefers the zone named first among equals', () => {
     expect(leastUsedZone(planStorageNodes(2, ['b', 'a']))).toBe('b');
+  });
+});
+
+describe('planPools', () => {
+  const shown = (nodes: readonly StorageNodeLayout[]): string => nodes.map(({ number, pool = 'main' }) => `${number}${pool}`).join(' ');
+  const known = planPools({ nodes: 2, standbyNodes: 2, zones: undefined });
+
+  it('counts each pool for itself; no node gets the number of another one, and nodes that were added to other pools stay', () => {
+    expect(shown(known)).toBe('1main 2main 3standby 4standby');
+    expect(shown(planPools({ nodes: 3, standbyNodes: 1, zones: undefined }, known))).toBe('1main 2main 5main 3standby');
+    expect(shown(planPools({ nodes: 2, standbyNodes: 0, zones: undefined }, [...known, { number: 5, zone: 'default', weight: 1, pool: 'other' }]))).toBe('1main 2main 5other');
+    expect(planPools({ nodes: 2, standbyNodes: 0, zones: undefined })).toEqual(planStorageNodes(2));
   });
 });
 

@@ -24,21 +24,46 @@ export interface StorageNodeLayout {
   readonly number: number;
   readonly zone: string;
   readonly weight: number;
+  /** Undefined: the main pool. */
+  readonly pool?: string;
 }
+
+/** As STORAGE_NODE_POOL has it where nothing is said. */
+export const MAIN_POOL = 'main';
+/** Of the nodes that `up --standby-nodes` starts. */
+export const STANDBY_POOL = 'standby';
 
 /** Zone of nodes where nobody names zones. */
 export const ZONE_DEFAULT = 'default';
 
+/** What `up` is asked to start. */
+export interface NodesAsk {
+  /** Of the main pool, and of the standby pool. */
+  readonly nodes: number;
+  readonly standbyNodes: number;
+  readonly zones: readonly string[] | undefined;
+}
+
+/** Nodes of all pools: those of the main one first. Nodes that were added to other pools stay. */
+export function planPools({ nodes, standbyNodes, zones }: NodesAsk, known: readonly StorageNodeLayout[] = []): StorageNodeLayout[] {
+  const main = known.filter(({ pool }) => pool === undefined);
+  const standby = known.filter(({ pool }) => pool === STANDBY_POOL);
+  const others = known.filter(({ pool }) => pool !== undefined && pool !== STANDBY_POOL);
+  const planned = planStorageNodes(nodes, zones, main, [...standby, ...others]);
+  const standing = planStorageNodes(standbyNodes, zones, standby, [...planned, ...others]).map((node) => ({ ...node, pool: STANDBY_POOL }));
+  return [...planned, ...standing, ...others];
+}
+
 /**
  * `count` nodes. Those that are known keep number, zone and weight, unless zones are named: then these go
- * round. A node beyond the known ones gets the next number.
+ * round. A node beyond the known ones gets the next number, that none of the `others` has.
  */
-export function planStorageNodes(count: number, zones?: readonly string[], known: readonly StorageNodeLayout[] = []): StorageNodeLayout[] {
+export function planStorageNodes(count: number, zones?: readonly string[], known: readonly StorageNodeLayout[] = [], others: readonly StorageNodeLayout[] = []): StorageNodeLayout[] {
   const planned: StorageNodeLayout[] = [];
   for (let index = 0; index < count; index += 1) {
     const before = known[index];
     planned.push({
-      number: before?.number ?? Math.max(0, ...planned.map(({ number }) => number)) + 1,
+      number: before?.number ?? Math.max(0, ...[...planned, ...others].map(({ number }) => number)) + 1,
       zone: zones === undefined ? (before?.zone ?? leastUsedZone(planned)) : (zones[index % zones.length] ?? ZONE_DEFAULT),
       weight: before?.weight ?? 1,
     });

@@ -24,6 +24,8 @@ export interface ProcessSpec {
   readonly ports: readonly WantedPort[];
   /** Of a storage node. */
   readonly zone: string | undefined;
+  /** Undefined but for storage nodes of another pool than the main one. */
+  readonly pool?: string | undefined;
 }
 
 /** What the specs of one cluster have in common. */
@@ -135,8 +137,10 @@ export function storageNodeSpec(context: SpecContext, node: StorageNodeLayout): 
     id,
     number: node.number,
     zone: node.zone,
+    ...(node.pool !== undefined && { pool: node.pool }),
     env: {
       STORAGE_NODE_ZONE: node.zone,
+      ...(node.pool !== undefined && { STORAGE_NODE_POOL: node.pool }),
       STORAGE_NODE_WEIGHT: String(node.weight),
       STORAGE_NODE_DATA_DIR: join(context.dataDir, 'nodes', id),
       ...(memoryBytes === undefined ? {} : { STORAGE_NODE_MEMORY_BYTES_MAX: String(memoryBytes) }),
@@ -163,7 +167,7 @@ export function allSpecs(context: SpecContext): ProcessSpec[] {
 
 function service(
   context: SpecContext,
-  own: { role: ServiceRole; id: string; number: number; env: Record<string, string>; zone?: string },
+  own: { role: ServiceRole; id: string; number: number; env: Record<string, string>; zone?: string; pool?: string },
 ): ProcessSpec {
   const { layout } = context;
   const port = servicePort(layout.basePort, own.role, own.number);
@@ -193,5 +197,6 @@ function service(
       { port: port + HTTP_PORT_OFFSET, owner: `${own.id} (HTTP)` },
     ],
     zone: own.zone,
+    pool: own.pool,
   };
 }

@@ -19,7 +19,7 @@ export function renderStatus(status: ClusterStatus, nowMs: number): string {
       process.address,
       process.pid ?? '-',
       stateText(process),
-      process.zone ?? '',
+      process.pool === undefined ? (process.zone ?? '') : `${process.zone}, pool ${process.pool}`,
       process.startedAtMs === null ? '-' : durationText(nowMs - process.startedAtMs),
       process.residentBytes === null ? '-' : bytesText(process.residentBytes),
     ]),

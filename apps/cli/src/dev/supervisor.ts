@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { CliError, usageError } from '../cli-error.ts';
 import type { ClusterHealth, ClusterStatus, ProcessStatus } from './cluster-status.ts';
-import { leastUsedZone, type ClusterLayout, type StorageNodeLayout } from './layout.ts';
+import { MAIN_POOL, leastUsedZone, type ClusterLayout, type StorageNodeLayout } from './layout.ts';
 import { ManagedProcess } from './managed-process.ts';
 import { PROCESS_COUNT_MAX, assertPortsFree } from './ports.ts';
 import { identityOf, residentBytes } from './process-identity.ts';
@@ -121,12 +121,12 @@ export class Supervisor {
   }
 
   /** Adds the next storage node and waits until it is ready. */
-  async addNode(node: { zone?: string; weight?: number }): Promise<ProcessStatus> {
+  async addNode(node: { zone?: string; weight?: number; pool?: string }): Promise<ProcessStatus> {
     this.#assertNotEnding();
     const nodes = this.#layout.storageNodes;
     const number = Math.max(0, ...nodes.map((known) => known.number)) + 1;
     if (number > PROCESS_COUNT_MAX['storage-node']) throw usageError(`a local cluster has at most ${PROCESS_COUNT_MAX['storage-node']} storage nodes`);
-    const added: StorageNodeLayout = { number, zone: node.zone ?? leastUsedZone(nodes), weight: node.weight ?? 1 };
+    const added: StorageNodeLayout = { number, zone: node.zone ?? leastUsedZone(nodes), weight: node.weight ?? 1, ...(node.pool !== undefined && node.pool !== MAIN_POOL && { pool: node.pool }) };
     const process = this.#add(storageNodeSpec({ ...this.#options, layout: this.#layout }, added));
     this.#layout = { ...this.#layout, storageNodes: [...nodes, added] };
     try {
@@ -211,7 +211,7 @@ export class Supervisor {
       const serving = health !== undefined && health.nodesUp >= wanted && health.partitions > 0 && health.partitionsWithoutLeader === 0;
       if (serving) {
         if (health.partitionsUnderReplicated === 0) return;
-        if (wanted < (this.#layout.replicationFactor ?? 2)) return;
+        if (this.#layout.storageNodes.filter(({ pool }) => pool === undefined).length < (this.#layout.replicationFactor ?? 2)) return;
         if (Date.now() > redundantBy) {
           report(`${health.partitionsUnderReplicated} of ${health.partitions} partitions are still catching up`);
           return;
@@ -304,6 +304,7 @@ async function statusOf(process: ManagedProcess): Promise<ProcessStatus> {
     address: spec.address,
     pid: identity?.pid ?? null,
     ...(spec.zone === undefined ? {} : { zone: spec.zone }),
+    ...(spec.pool === undefined ? {} : { pool: spec.pool }),
     role: spec.role,
     state: process.state,
     ready,

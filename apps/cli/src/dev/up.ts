@@ -157,10 +157,10 @@ async function supervise(io: Io, options: UpOptions, { report, onReady }: Superv
 }
 
 function handleRequest(supervisor: Supervisor, request: ControlRequest): Promise<unknown> {
-  const { id = '', signal = 'SIGKILL', zone, weight } = request;
+  const { id = '', signal = 'SIGKILL', zone, weight, pool } = request;
   const handlers: Record<ControlCommand, () => Promise<unknown>> = {
     status: () => supervisor.status(),
-    'add-node': () => supervisor.addNode({ zone, weight }),
+    'add-node': () => supervisor.addNode({ zone, weight, pool }),
     kill: () => supervisor.kill(id, signal),
     pause: () => supervisor.pause(id),
     resume: () => supervisor.resume(id),

@@ -1,7 +1,7 @@
 // What is wrong with a cluster, from what a survey saw, and what to do about it.
 import { Durability, NodeState, type Keyspace, type Node } from '@atoll/contracts/atoll/v1/admin';
 import { MigrationState } from '@atoll/contracts/atoll/v1/migration';
-import { bytesText, durationText } from '../output/quantities.ts';
+import { bytesText, durationText, timeText } from '../output/quantities.ts';
 import { isExpected, type ServiceReading } from './services.ts';
 import type { Survey } from './survey.ts';
 
@@ -135,9 +135,10 @@ function checkRedundancy({ cluster, partitions, nodes, keyspaces }: Survey, note
   if (alone.length > 0) note.problem(`${alone.length} partitions have no second replica in sync: ${named(alone.map(text))}`, 'stop no node now; they are filled again when the missing nodes are back, or on others after COORDINATOR_RE_REPLICATE_AFTER_MS');
   const short = cluster.value?.partitionsUnderReplicated ?? 0;
   if (short > alone.length) note.warning(`${short} partitions have fewer replicas in sync than their replication factor`, 'atoll nodes shows who is missing or learns');
-  const up = (nodes.value ?? []).filter(({ state }) => state === NodeState.NODE_STATE_UP).length;
-  for (const { name, replicationFactor } of keyspaces.value ?? []) {
-    if (nodes.value !== undefined && replicationFactor > up) note.warning(`keyspace ${name} wants ${replicationFactor} replicas, and ${up} nodes are up`, 'start more storage nodes');
+  const hasPools = new Set((nodes.value ?? []).map(({ pool }) => pool)).size > 1;
+  for (const { name, replicationFactor, pool } of keyspaces.value ?? []) {
+    const up = (nodes.value ?? []).filter((node) => node.state === NodeState.NODE_STATE_UP && node.pool === pool).length;
+    if (nodes.value !== undefined && replicationFactor > up) note.warning(`keyspace ${name} wants ${replicationFactor} replicas, and ${up} nodes${hasPools ? ` of pool ${pool}` : ''} are up`, 'start more storage nodes');
   }
   for (const { name } of (keyspaces.value ?? []).filter(({ replicationFactor }) => replicationFactor === 1)) {
     note.warning(`keyspace ${name} has a replication factor of 1`, 'the end of one node takes its entries away: fine for what can be had again');
@@ -180,7 +181,8 @@ function checkSettings(survey: Survey, note: Note): void {
 
 function checkKeyspaces(keyspaces: readonly Keyspace[], readings: readonly ServiceReading[], note: Note): void {
   const diskless = readings.filter(({ target, settings }) => target.role === 'storage-node' && settings['STORAGE_NODE_DATA_DIR']?.value === '');
-  for (const { name, durability, replicationFactor, minInSync } of keyspaces) {
+  for (const { name, durability, replicationFactor, minInSync, freeze } of keyspaces) {
+    if (freeze !== undefined && freeze.movedToCluster === '') note.warning(`keyspace ${name} is frozen and takes no writes since ${timeText(freeze.sinceMs)}${freeze.note === '' ? '' : `: ${freeze.note}`}`, `atoll keyspace unfreeze ${name}, unless whoever froze it is about to`);
     if (durability > Durability.DURABILITY_NONE && diskless.length > 0) note.problem(`keyspace ${name} is kept on disk, and ${named(diskless.map(nameOf))} have none`, 'set STORAGE_NODE_DATA_DIR there');
     if (replicationFactor > 1 && minInSync >= replicationFactor) note.warning(`keyspace ${name} has minInSync ${minInSync} of ${replicationFactor} replicas`, 'writes stop as soon as one node is away: one less bears that');
   }

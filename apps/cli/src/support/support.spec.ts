@@ -74,6 +74,7 @@ describe('atoll doctor', () => {
     ],
     ['a loopback address among others', { nodes: { value: [node('node-1'), node('node-2', { address: '10.0.0.2:7410' })] } }, 'problem', 'settings', /node-1 told others a loopback/],
     ['a durable keyspace without a disk', { ...withService(service('storage-node', 'node-1', { settings: { STORAGE_NODE_DATA_DIR: { value: '', given: false } } })), keyspaces: { value: [Keyspace.fromPartial({ name: 'k', replicationFactor: 2, minInSync: 1, durability: 3 })] } }, 'problem', 'settings', /k is kept on disk/],
+    ['a keyspace that somebody froze', { keyspaces: { value: [Keyspace.fromPartial({ name: 'k', replicationFactor: 2, minInSync: 1, freeze: { id: 'f', sinceMs: 1_790_000_000_000, note: 'backup nightly-1' } })] } }, 'warning', 'settings', /k is frozen and takes no writes since 2026-09-\S+: backup nightly-1/],
     ['minInSync as high as the replication factor', { keyspaces: { value: [Keyspace.fromPartial({ name: 'k', replicationFactor: 2, minInSync: 2 })] } }, 'warning', 'settings', /minInSync 2 of 2/],
     ['a migration that somebody forgot', { migrations: { value: [Migration.fromPartial({ id: 'm', state: MigrationState.MIGRATION_STATE_PAUSED, description: 'moves' })] } }, 'warning', 'jobs', /m is paused: moves/],
     ['a repository that cannot be written to', { repositories: [{ address: 'b', answer: { value: { location: 'file:///b', writable: false, problem: 'EACCES', bytesFree: 0, probeMs: 1 } } }] }, 'problem', 'backup', /EACCES/],

@@ -1,4 +1,4 @@
-import { type Action, type WriteRecord } from '@atoll/core-membership';
+import { nameOf, type Action, type VersionedRecord, type WriteRecord } from '@atoll/core-membership';
 import {
   encodeNodeSpec,
   encodePartitionRecord,
@@ -32,6 +32,8 @@ export class RecordWriter {
   readonly #store: MetadataStore;
   readonly #election: Comparison;
   readonly #isDeleting: (keyspaceId: string) => boolean;
+  /** Of writes whose answers were lost: by partition, the highest revision that one of them compares. */
+  readonly #unknown = new Map<string, number>();
 
   constructor(options: {
     readonly store: MetadataStore;
@@ -82,7 +84,12 @@ export class RecordWriter {
     return written;
   }
 
-  #transact(batch: readonly RecordAction[], removable: ReadonlyMap<string, Comparison>) {
+  /** Whether no write of this record whose answer was lost can be carried out any more: it is another one than those compare (R7). */
+  isSettled({ record, modRevision }: VersionedRecord): boolean {
+    return modRevision > (this.#unknown.get(nameOf(record)) ?? -1);
+  }
+
+  async #transact(batch: readonly RecordAction[], removable: ReadonlyMap<string, Comparison>) {
     const comparisons: Comparison[] = [this.#election];
     const changes: Change[] = [];
     const keyspaces = new Set<string>();
@@ -97,7 +104,9 @@ export class RecordWriter {
       }
     }
     for (const keyspace of keyspaces) comparisons.push(removable.get(keyspace)!);
-    return this.#store.transact(comparisons, changes);
+    const outcome = await this.#store.transact(comparisons, changes);
+    if (outcome.kind === 'unknown') for (const { record, modRevision } of batch) this.#unknown.set(nameOf(record), Math.max(modRevision, this.#unknown.get(nameOf(record)) ?? 0));
+    return outcome;
   }
 
   /**

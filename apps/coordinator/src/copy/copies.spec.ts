@@ -1,5 +1,7 @@
+import { credentials } from '@grpc/grpc-js';
 import { MigrationMethod, type StartMigrationRequest } from '@atoll/contracts/atoll/v1/migration';
-import type { Keyspace } from '@atoll/contracts/atoll/v1/admin';
+import { Keyspace } from '@atoll/contracts/atoll/v1/admin';
+import { CreateStandbyRequest, PromoteStandbyRequest, StandbyClient, StandbyState } from '@atoll/contracts/atoll/v1/standby';
 import { keyspaceKey, parseKeyspaceSpec } from '@atoll/platform-etcd';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { callUnary } from '@atoll/platform-grpc';
@@ -165,5 +167,86 @@ describe('a copy as a job (R37)', () => {
     expect(stored('wide')!.partitionCount).toBe(2);
     expect(await failureOf(start({ id: 'f' }))).toMatchObject({ reason: 'KEYSPACE_EXISTS' });
     expect(stateOf((await cancelled('e')).migration)).toBe('CANCELLED');
+  });
+});
+
+// node:  a     b     c     d        e
+// pool:  main  main  main  standby  standby
+describe('pools of nodes, and standbys on another one (R15, R37)', () => {
+  let standbys: StandbyClient;
+  beforeAll(async () => {
+    standbys = new StandbyClient(running.address, credentials.createInsecure());
+    for (const id of ['d', 'e']) await cluster.node(id, { pool: 'standby' });
+    await eventually('they are known', async () => (await callUnary(running.admin, 'listNodes', {}, DEADLINE)).nodes.filter(({ pool, wanted }) => pool === 'standby' && wanted === 'UP').length === 2);
+  });
+  afterAll(() => standbys.close());
+  const create = (fields: Partial<CreateStandbyRequest> = {}) => callUnary(standbys, 'createStandby', CreateStandbyRequest.fromPartial({ pool: 'standby', keyspaces: ['orders'], ...fields }), DEADLINE);
+  const promote = (fields: Partial<PromoteStandbyRequest> = {}) => callUnary(standbys, 'promoteStandby', PromoteStandbyRequest.fromPartial({ keyspace: 'orders', ...fields }), DEADLINE);
+  const keyspace = (fields: Partial<Keyspace>) => callUnary(running.admin, 'createKeyspace', { keyspace: Keyspace.fromPartial({ name: 'orders', partitionCount: 4, ...fields }) }, DEADLINE);
+  const holders = async (name: string): Promise<string> => [...new Set((await tableOf(running.admin, name)).flatMap(({ inSync, learners }) => [...inSync, ...learners]))].sort().join('');
+
+  it('a pool that is not there, or is too small, is refused by name; a keyspace on one lies on its nodes alone', async () => {
+    expect(await failureOf(keyspace({ pool: 'standbi' }))).toMatchObject({ reason: 'INVALID_ARGUMENT', message: expect.stringContaining('pool standbi has 0 nodes'), metadata: { field: 'keyspace.pool' } });
+    expect(await failureOf(keyspace({ pool: 'standby', replicationFactor: 3 }))).toMatchObject({ reason: 'INVALID_ARGUMENT', message: expect.stringContaining('has 2 nodes, and there are to be 3'), metadata: { field: 'keyspace.pool' } });
+    expect(await failureOf(keyspace({ pool: 'A pool' }))).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'keyspace.pool' } });
+    expect((await keyspace({ name: 'mirror', pool: 'standby' })).keyspace).toMatchObject({ pool: 'standby' });
+    expect([await holders('mirror'), await holders('default')]).toEqual(['de', 'abc']);
+    expect(await failureOf(callUnary(running.admin, 'startMigration', ask({ keyspace: 'mirror', from: 'd', to: 'a' }), DEADLINE))).toMatchObject({ reason: 'INVALID_ARGUMENT', message: expect.stringContaining('a is of pool main'), metadata: { field: 'to' } });
+    expect(await failureOf(callUnary(running.admin, 'replaceNode', { id: '', from: 'a', to: 'd', dryRun: false, fullVerify: false, bytesPerSecond: 0 }, DEADLINE))).toMatchObject({ reason: 'INVALID_ARGUMENT', message: expect.stringContaining('d is of pool standby'), metadata: { field: 'to' } });
+    const { moves } = await callUnary(running.admin, 'planRebalance', { keyspace: '' }, DEADLINE);
+    expect(moves.filter((move) => (move.to === 'd' || move.to === 'e') !== (move.keyspace === 'mirror'))).toEqual([]);
+    await callUnary(running.admin, 'deleteKeyspace', { name: 'mirror' }, DEADLINE);
+  });
+
+  it('is made in one write with the word for its primary, and takes its place by the statement alone; the way back keeps both', async () => {
+    await keyspace({});
+    expect(await failureOf(create({ pool: 'main' }))).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'pool' } });
+    expect(await failureOf(create({ sourceRouters: ['127.0.0.1:1'] }))).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'pool' } });
+    const [made] = (await create()).standbys;
+    expect(made).toMatchObject({ keyspace: 'orders-standby', pool: 'standby', primary: 'orders', primaryPool: 'main', state: StandbyState.STANDBY_STATE_FILLING });
+    expect((await create()).standbys[0]!.id).toBe(made!.id);
+    expect([stored('orders')!.standby, stored('orders-standby')!.pool, stored('orders-standby')!.copyOf!.run]).toEqual(['orders-standby', 'standby', expect.any(Number)]);
+    await eventually('it is placed', async () => (await holders('orders-standby')) === 'de');
+    const marks = (name: string) => cluster.etcd.list(`partitions/${name}/`).filter(({ value }) => (JSON.parse(value) as { hasStandby?: boolean }).hasStandby === true).length;
+    await eventually('leaders of the primary are told that they have to stop without etcd', () => marks('orders') === 4 && marks('orders-standby') === 0);
+    expect(await failureOf(promote())).toMatchObject({ reason: 'SOURCE_UNREACHABLE', metadata: { field: 'without_primary', pool: 'main' } });
+    expect(await failureOf(promote({ primaryIsStopped: 'standby' }))).toMatchObject({ reason: 'INVALID_ARGUMENT', metadata: { field: 'primary_is_stopped' } });
+    expect(await failureOf(promote({ withoutPrimary: true }))).toMatchObject({ reason: 'CUT_OVER_REFUSED' });
+    expect(stored('orders')!.freeze).toBeUndefined();
+    const { standby } = await promote({ primaryIsStopped: 'main', acceptIncomplete: true });
+    expect(standby).toMatchObject({ state: StandbyState.STANDBY_STATE_PROMOTED, promotion: { forced: true, incomplete: 4, primaryFenced: true } });
+    expect(stored('orders-standby')).toMatchObject({ aliases: ['orders'], cutOver: { from: { keyspaceId: stored('orders')!.id } } });
+    expect(stored('orders')).toMatchObject({ movedTo: 'orders-standby', freeze: { forStandby: 'orders-standby' } });
+    const { id: fence } = stored('orders')!.freeze!;
+    const frozen = () => cluster.etcd.list('partitions/orders/').map(({ value }) => (JSON.parse(value) as { frozen?: string }).frozen);
+    await eventually('whoever reads its record stops', () => frozen().length === 4 && frozen().every((word) => word === fence));
+
+    const [back] = (await create({ pool: 'main', resync: true })).standbys;
+    expect(back).toMatchObject({ keyspace: 'orders', pool: 'main', primary: 'orders-standby', primaryPool: 'standby' });
+    expect([stored('orders')!.movedTo, stored('orders')!.freeze, stored('orders-standby')!.standby]).toEqual([undefined, undefined, 'orders']);
+    await eventually('records are thawed', () => frozen().every((word) => word === undefined));
+    await promote({ primaryIsStopped: 'standby', acceptIncomplete: true });
+    expect([stored('orders')!.aliases, stored('orders-standby')!.aliases, stored('orders-standby')!.movedTo]).toEqual([undefined, undefined, 'orders']);
+
+    // By the name that clients use the one that stands by now is meant, and not the promotion before.
+    const [again] = (await create({ resync: true })).standbys;
+    const meant = async (name: string) => (await callUnary(standbys, 'listStandbys', { keyspace: name }, DEADLINE)).standbys.map(({ id }) => id);
+    expect([await meant('orders'), await meant('orders-standby')]).toEqual([[again!.id], [again!.id]]);
+    await promote({ primaryIsStopped: 'main', acceptIncomplete: true });
+    expect(stored('orders-standby')!.aliases).toEqual(['orders']);
+    const [last] = (await create({ pool: 'main', resync: true })).standbys;
+    await callUnary(standbys, 'removeStandby', { keyspace: 'orders' }, DEADLINE);
+    await eventuallyShown(running.admin, last!.id, 'it ends', hasEnded);
+    expect([stored('orders'), stored('orders-standby')!.standby]).toEqual([undefined, undefined]);
+    await eventually('and what stands alone goes on without etcd', () => marks('orders-standby') === 0);
+  });
+
+  it('of one that is deleted, what it took the place of goes with it', async () => {
+    await keyspace({ name: 'users' });
+    await create({ keyspaces: ['users'] });
+    await promote({ keyspace: 'users', primaryIsStopped: 'main', acceptIncomplete: true });
+    await callUnary(running.admin, 'deleteKeyspace', { name: 'users' }, DEADLINE);
+    await eventually('both are gone', () => stored('users') === undefined && stored('users-standby') === undefined);
+    expect((await callUnary(standbys, 'listStandbys', { keyspace: '' }, DEADLINE)).standbys.filter(({ primary }) => primary === 'users')).toEqual([]);
   });
 });

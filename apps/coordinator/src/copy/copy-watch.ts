@@ -41,6 +41,12 @@ export class CopyWatch {
     await Promise.all([...wanted].map((node) => this.#ask(node, nodes.get(node), deadlineMs)));
   }
 
+  /** Those of the nodes that answer within so many ms. */
+  async answering(wanted: ReadonlySet<string>, nodes: ReadonlyMap<string, NodeRecord>, deadlineMs: number): Promise<ReadonlySet<string>> {
+    await this.refresh(wanted, nodes, deadlineMs);
+    return new Set([...wanted].filter((node) => this.hasAnswered(node)));
+  }
+
   /** Asks these nodes if it is time. Does not wait. */
   tick(wanted: ReadonlySet<string>, nodes: ReadonlyMap<string, NodeRecord>, nowMs: number, isUrgent = false): void {
     for (const node of this.#answers.keys()) if (!wanted.has(node)) this.#answers.delete(node);

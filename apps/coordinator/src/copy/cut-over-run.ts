@@ -2,13 +2,13 @@
 // source is sealed, and until it is known what became of the transaction, no leader of it is replaced.
 //
 // Nothing of it outlives the term: who is elected next finds a job that is CUTTING_OVER, and gives the cut-over up.
-import { hasCopyEnded, completeCutOver, nextCutOverStep, type BarrierPlace, type CopiedPair, type CopyExtent, type CopyJob, type CutOverFacts, type FrozenSource } from '@atoll/core-migration';
+import { completeCutOver, copiedPairs, hasCopyEnded, nextCutOverStep, switchedSpecs, withFrozen, type BarrierPlace, type CopiedPair, type CopyExtent, type CopyJob, type CutOverFacts, type FrozenSource } from '@atoll/core-migration';
 import { CopyPhase, type CopyStatus } from '@atoll/contracts/atoll/v1/copy';
-import type { CutOver, KeyspaceSpec, PartitionRecord, VersionedRecord, WriteRecord } from '@atoll/core-membership';
-import { sourcePartitionsOf } from '@atoll/core-placement';
-import { randomHex, type Random } from '@atoll/core-runtime';
+import type { VersionedRecord, WriteRecord } from '@atoll/core-membership';
+import type { Random } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
 import type { CopyStore } from './copy-store.ts';
+import { freezeForStandby } from './standby-fence.ts';
 import type { CutOverSpan } from './cut-over-spans.ts';
 import { leadersOf, type FreezeCalls } from './freeze-calls.ts';
 
@@ -24,6 +24,8 @@ export interface CutOverPorts {
   /** Asks the leaders of the copy anew; resolves when they have answered, or do not. */
   readonly refreshStatuses: (job: CopyJob) => Promise<void>;
   readonly write: (records: readonly WriteRecord[]) => Promise<void>;
+  /** Whether no write of this record whose answer was lost can be carried out any more (R7). */
+  readonly isSettled: (versioned: VersionedRecord) => boolean;
   /** Whether the source stands still for another cluster. */
   readonly isTaken: (job: CopyJob) => boolean;
   /** For tests: whether the transaction is to wait. */
@@ -98,7 +100,10 @@ export class CutOverRun {
   #facts(job: CopyJob): CutOverFacts {
     const nowMs = this.#ports.nowMs();
     const records = this.#records(job);
-    const sources = records.map(({ record }): FrozenSource => ({ partition: record.partition, isFrozen: record.frozen === this.id, generation: record.generation.counter, barrier: this.#barriers.get(record.partition) }));
+    const sources = records.map((versioned): FrozenSource => {
+      const { partition, frozen, generation } = versioned.record;
+      return { partition, isFrozen: frozen === this.id, isSettled: this.#ports.isSettled(versioned), generation: generation.counter, barrier: this.#barriers.get(partition) };
+    });
     const heldMs = nowMs - Math.min(nowMs, ...this.#heldSince.values());
     return { sources, pairs: pairsOf(job, records.length, this.#ports), heldMs, maxPauseMs: job.cutOver!.maxPauseMs };
   }
@@ -144,7 +149,10 @@ export class CutOverRun {
 
   /** Seals, looks once more, and writes. What lacks now is tried again with the next step, while there is time. */
   async #commit(job: CopyJob): Promise<string | undefined> {
-    const { store, nowMs, wallMs, refreshStatuses, isHeld } = this.#ports;
+    const { store, view, random, nowMs, wallMs, refreshStatuses, isHeld } = this.#ports;
+    const from = job.isStandby === true ? { from: { cluster: view.clusterId, keyspaceId: job.sourceId } } : {};
+    // What a standby takes the place of is kept: its records are to seal whoever leads by them from then on.
+    const kept = job.isStandby === true ? { freeze: freezeForStandby(job.target, random, wallMs()) } : {};
     this.span.entered('switch');
     if (isHeld(job)) return this.#later(job, 'a failpoint holds it');
     const all = this.#records(job).map(({ record }) => record.partition);
@@ -157,7 +165,10 @@ export class CutOverRun {
       return completeCutOver(stored, { pausesMs: all.map((partition) => endMs - this.#heldSince.get(partition)!), endedMs: wallMs(), extent: this.extent });
     };
     // Whatever token the source saw was given out before that revision: it is frozen since.
-    const written = await store.cutOver(job.id, complete, (specs, revision) => switched(specs, { job: job.id, id: this.id, fencesBelow: revision + 1, timeMs: this.#timeMs }));
+    const written = await store.cutOver(job.id, complete, (specs, revision) => {
+      const { source, target } = switchedSpecs(specs, { job: job.id, id: this.id, fencesBelow: revision + 1, timeMs: this.#timeMs, ...from });
+      return { source: { ...source, ...kept }, target };
+    });
     return hasCopyEnded(written) ? undefined : 'the transaction was refused';
   }
 
@@ -172,27 +183,9 @@ export class CutOverRun {
 
 /** Each partition of the copy with those of the source that have keys of it, and how far it is with them, as its leader's node last said. */
 export function pairsOf(job: CopyJob, sourceCount: number, { view, statuses }: Pick<CutOverPorts, 'view' | 'statuses'>): readonly CopiedPair[] {
-  return Array.from({ length: sourceCount === 0 ? 0 : job.partitionCount }, (_, target) => {
+  return copiedPairs({ sourceCount, targetCount: job.partitionCount }, (target, source) => {
     const told = statuses(view.partition(job.target, target)?.record.leader?.node, job.targetId, target);
-    return sourcePartitionsOf(target, { sourceCount, targetCount: job.partitionCount, tokens: undefined }).map((source): CopiedPair => {
-      const status = told.find(({ sourcePartition }) => sourcePartition === source);
-      return { source, target, applied: status?.phase === CopyPhase.COPY_PHASE_FOLLOWING ? status.origin : undefined };
-    });
-  }).flat();
-}
-
-/** Source and copy behind the cut-over: one name more for the copy, which takes writes, and none for the source. */
-function switched({ source, target }: { readonly source: KeyspaceSpec; readonly target: KeyspaceSpec }, cutOver: CutOver) {
-  const { aliases: names = [], ...retired } = source;
-  return {
-    source: { ...retired, movedTo: target.name },
-    target: { ...target, copyOf: undefined, cutOver, aliases: [source.name, ...names] },
-  };
-}
-
-/** The record, frozen for a cut-over, frozen with its keyspace, or thawed. */
-export function withFrozen({ record, modRevision }: VersionedRecord, cutOver: string | undefined, random: Random): WriteRecord {
-  const { frozen: _frozen, ...rest } = record;
-  const changed: PartitionRecord = { ...rest, ...(cutOver !== undefined && { frozen: cutOver }), changeId: randomHex(random, 8) };
-  return { kind: 'writeRecord', decision: cutOver === undefined ? 'THAW' : 'FREEZE', record: changed, modRevision };
+    const status = told.find(({ sourcePartition }) => sourcePartition === source);
+    return status?.phase === CopyPhase.COPY_PHASE_FOLLOWING ? status.origin : undefined;
+  });
 }

@@ -3,10 +3,10 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { AtollError } from '@atoll/core-errors';
 import type { KeyspaceSpec, VersionedRecord, WriteRecord } from '@atoll/core-membership';
+import { withFrozen } from '@atoll/core-migration';
 import type { Random } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
 import type { KeyspaceStore } from '../adapters/keyspace-store.ts';
-import { withFrozen } from './cut-over-run.ts';
 import { leadersOf, type FreezeCalls } from './freeze-calls.ts';
 
 /** How often leaders are asked that have not confirmed yet, in ms. */
@@ -38,8 +38,8 @@ export class KeyspaceFreezes {
   }
 
   /**
-   * Those of the records that may be thawed: whose keyspace, as it stands in etcd now, is not frozen. The view may be older than a
-   * freeze. Throws METADATA_UNAVAILABLE.
+   * Those of the records that may be thawed: whose keyspace, as it stands in etcd now, is not frozen, and no other one has its
+   * place. The view may be older than either. Throws METADATA_UNAVAILABLE.
    */
   async withoutWish(frozen: readonly VersionedRecord[]): Promise<readonly VersionedRecord[]> {
     const names = new Set(frozen.map(({ record }) => record.keyspace));
@@ -47,7 +47,7 @@ export class KeyspaceFreezes {
     for (const name of names) wished.set(name, await this.#options.keyspaces.specOf(name));
     return frozen.filter(({ record }) => {
       const spec = wished.get(record.keyspace);
-      return spec?.id !== record.keyspaceId || spec.freeze === undefined;
+      return spec?.id !== record.keyspaceId || (spec.freeze === undefined && spec.movedTo === undefined);
     });
   }
 

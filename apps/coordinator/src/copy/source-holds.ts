@@ -5,12 +5,11 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { FrozenPartition, HoldSourceRequest, HoldSourceResponse, SettleHoldRequest, SettleHoldResponse } from '@atoll/contracts/atoll/v1/copy';
 import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
 import { keyspaceNotFound, lastingFreeze, type KeyspaceSpec, type PartitionRecord, type VersionedRecord, type WriteRecord } from '@atoll/core-membership';
-import { refusalOfMove } from '@atoll/core-migration';
+import { refusalOfMove, withFrozen } from '@atoll/core-migration';
 import { randomHex, type Random } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
 import type { KeyspaceStore } from '../adapters/keyspace-store.ts';
 import type { Events } from '../events.ts';
-import { withFrozen } from './cut-over-run.ts';
 import { leadersOf, type FreezeCalls } from './freeze-calls.ts';
 
 /** How often leaders are asked that have not confirmed yet, in ms. */

@@ -5,9 +5,9 @@ import { toPromotedPlace, type CopyJob, type Promotion, type PromotedPlace, type
 import { sourcePartitionsOf } from '@atoll/core-placement';
 import type { CopiedPartition } from './copy-messages.ts';
 
-/** What is known of one partition of a standby, by partition of its primary. */
-export function toStandbyPairs({ cluster, partitionCount, tokens }: CopyJob, { partition: target, statuses }: CopiedPartition): StandbyPair[] {
-  return sourcePartitionsOf(target, { sourceCount: cluster!.partitionCount, targetCount: partitionCount, tokens }).map((source) => {
+/** What is known of one partition of a standby, by partition of its primary, which has `sourceCount`. */
+export function toStandbyPairs({ partitionCount, tokens }: CopyJob, sourceCount: number, { partition: target, statuses }: CopiedPartition): StandbyPair[] {
+  return sourcePartitionsOf(target, { sourceCount, targetCount: partitionCount, tokens }).map((source) => {
     const status = statuses.find(({ sourcePartition }) => sourcePartition === source);
     return { target, source, isFollowing: status?.phase === CopyPhase.COPY_PHASE_FOLLOWING, ageMs: status?.lagMs, ...momentsOf(status) };
   });
@@ -19,13 +19,24 @@ function momentsOf(status: CopyStatus | undefined): Pick<StandbyPair, 'held' | '
   return { held: { seq: origin.seq, stampMs }, head: lagSeq === undefined || headStampMs === undefined ? undefined : { seq: origin.seq + lagSeq, stampMs: headStampMs } };
 }
 
-/** `pairs`: of a promotion that was just made, all of them; the job keeps some. */
-export function toStandbyStatus(job: CopyJob, { copy, partitionsTotal, partitionsDone, entries, bytes, problem }: Migration, pairs?: readonly StandbyPair[]): StandbyStatus {
+export interface StandbyFacts {
+  /** Of a promotion that was just made, all of them; the job keeps some. */
+  readonly pairs?: readonly StandbyPair[] | undefined;
+  /** The pool of the standby. */
+  readonly pool: string;
+  /** Of one whose primary is in this cluster: the pool of that, and whether it is about to be promoted without it. */
+  readonly within?: { readonly clusterId: string; readonly pool: string; readonly isFencing: boolean; readonly problem: string } | undefined;
+}
+
+export function toStandbyStatus(job: CopyJob, { copy, partitionsTotal, partitionsDone, entries, bytes, problem }: Migration, { pairs, pool, within }: StandbyFacts): StandbyStatus {
   return {
     keyspace: job.target,
     id: job.id,
-    state: stateOf(job, copy?.following === true),
-    primaryCluster: job.cluster?.id ?? '',
+    state: within?.isFencing === true ? StandbyState.STANDBY_STATE_PROMOTING : stateOf(job, copy?.following === true),
+    pool,
+    primary: job.source,
+    primaryCluster: job.cluster?.id ?? within?.clusterId ?? '',
+    primaryPool: within?.pool ?? '',
     primaryRouters: [...(job.cluster?.routers ?? [])],
     partitions: partitionsTotal,
     following: job.state === 'SUCCEEDED' ? 0 : partitionsDone,
@@ -36,7 +47,7 @@ export function toStandbyStatus(job: CopyJob, { copy, partitionsTotal, partition
     differing: copy?.differing ?? 0,
     entries,
     bytes,
-    problem,
+    problem: within?.problem || problem,
     createdAtMs: job.createdMs,
     promotion: job.state === 'SUCCEEDED' ? toPromotion(job, pairs) : undefined,
   };

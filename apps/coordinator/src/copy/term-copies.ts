@@ -2,8 +2,8 @@
 // kept, asked after, and brought to their end.
 import type { Migration, PartitionMigration } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError, isAtollError } from '@atoll/core-errors';
-import type { KeyspaceSpec, WriteRecord } from '@atoll/core-membership';
-import { abortCutOver, beginCutOver, commandCopy, hasCopyEnded, refusalOfCutOver, retiredBy, type CopyExtent, type CopyJob, type JobCommand } from '@atoll/core-migration';
+import type { KeyspaceSpec, VersionedRecord, WriteRecord } from '@atoll/core-membership';
+import { abortCutOver, beginCutOver, commandCopy, frozenForNothing, hasCopyEnded, refusalOfCutOver, retiredBy, withFrozen, withPlacesTaken, type CopyExtent, type CopyJob, type JobCommand } from '@atoll/core-migration';
 import { sourcePartitionsOf } from '@atoll/core-placement';
 import { randomHex, type Random } from '@atoll/core-runtime';
 import type { ClusterView, Comparison, GuardedMetadataStore } from '@atoll/platform-etcd';
@@ -16,13 +16,14 @@ import { CopySpans } from './copy-spans.ts';
 import { CopyStore } from './copy-store.ts';
 import { CopyWatch } from './copy-watch.ts';
 import { CutOverElsewhere } from './cut-over-elsewhere.ts';
-import { CutOverRun, withFrozen } from './cut-over-run.ts';
+import { CutOverRun } from './cut-over-run.ts';
 import { CutOverSpan } from './cut-over-spans.ts';
 import { FreezeCalls } from './freeze-calls.ts';
 import { HoldCalls } from './hold-calls.ts';
 import { KeyspaceFreezes } from './keyspace-freezes.ts';
 import { SourceHolds } from './source-holds.ts';
 import { toStandbyPairs } from './standby-messages.ts';
+import { PoolStandbys } from './pool-standbys.ts';
 import { Standbys } from './standbys.ts';
 import type { CoordinatorMetrics } from '../coordinator-metrics.ts';
 
@@ -36,6 +37,8 @@ export interface TermCopiesOptions {
   readonly keyspaces: KeyspaceStore;
   /** Longest call to a node, in ms. */
   readonly nodeCallMs: number;
+  /** See COORDINATOR_FENCE_AFTER_MS. */
+  readonly fenceAfterMs: number;
   readonly wallMs: () => number;
   /** Monotonic. */
   readonly nowMs: () => number;
@@ -47,6 +50,8 @@ export interface TermCopiesOptions {
   readonly failpoints: Failpoints | undefined;
   /** Writes records, tells those whom they concern, and waits until the view shows them. What was refused is left out. */
   readonly writeRecords: (records: readonly WriteRecord[]) => Promise<void>;
+  /** Whether no write of this record whose answer was lost can be carried out any more (R7). */
+  readonly isSettled: (versioned: VersionedRecord) => boolean;
   /** There may be something new to decide, at once or in so many ms. */
   readonly onNews: (inMs?: number) => void;
 }
@@ -75,13 +80,22 @@ export class TermCopies {
     this.#watch = new CopyWatch({ deadlineMs: nodeCallMs, onProblem: (node, err) => logger.debug({ node, err }, 'a node does not say how far its copies are') });
     this.#freezeCalls = new FreezeCalls({ deadlineMs: Math.min(nodeCallMs, FREEZE_CALL_MS_MAX), onProblem: (address, problem) => logger.debug({ address, problem }, 'partitions of a source do not stand still yet') });
     this.freezes = new KeyspaceFreezes({ ...options, freezes: this.#freezeCalls });
+    const refresh = (job: CopyJob): Promise<void> => this.#watch.refresh(new Set(this.#leadersOf(job)), options.view.nodes(), FREEZE_CALL_MS_MAX);
+    const pairsOf = (job: CopyJob) => this.#partitionsOf(job).flatMap((partition) => toStandbyPairs(job, this.#sourceCountOf(job), partition));
+    const pools = new PoolStandbys({
+      ...options,
+      freezes: this.#freezeCalls,
+      answering: (nodes, deadlineMs) => this.#watch.answering(nodes, options.view.nodes(), deadlineMs),
+      pairsNow: (job) => refresh(job).then(() => pairsOf(job)),
+    });
     this.standbys = new Standbys({
       ...options,
+      pools,
       store: this.store,
       calls: this.#holdCalls,
       describe: (id) => this.describe(id)?.migration,
-      pairsOf: (job) => this.#partitionsOf(job).flatMap((partition) => toStandbyPairs(job, partition)),
-      refresh: (job) => this.#watch.refresh(new Set(this.#leadersOf(job)), options.view.nodes(), FREEZE_CALL_MS_MAX),
+      pairsOf,
+      refresh,
       onPromoted: (job, former) => this.#promoted(job, former),
     });
     this.holds = new SourceHolds({ ...options, freezes: this.#freezeCalls, cutOverOf: (spec) => this.#cutOverWithin(spec) });
@@ -162,6 +176,11 @@ export class TermCopies {
     return this.store.settle();
   }
 
+  /** The keyspaces as decisions may rest on them, however old what was read of them is. */
+  withPlacesTaken(keyspaces: ReadonlyMap<string, KeyspaceSpec>): ReadonlyMap<string, KeyspaceSpec> {
+    return withPlacesTaken(keyspaces, this.store.jobs());
+  }
+
   /** The copy that a keyspace is part of, as source, as target, or as that whose place is taken. */
   copyWith(keyspace: KeyspaceSpec): CopyJob | undefined {
     return this.store.active().find((job) => keyspace.id === retiredBy(job)?.id || keyspace.id === job.targetId);
@@ -178,7 +197,7 @@ export class TermCopies {
     await this.holds.step();
     await this.freezes.step();
     await this.#thaw();
-    this.standbys.step(nowMs);
+    await this.standbys.step(nowMs);
     for (const job of jobs) {
       if (job.state === 'CANCELLING') await this.#cancel(job);
       if (job.sourceRemains === true) await this.#removeSource(job);
@@ -199,7 +218,7 @@ export class TermCopies {
   }
 
   #run(options: { readonly id: string; readonly extent: CopyExtent; readonly span: CutOverSpan }): CutOverRun {
-    const { view, random, nowMs, wallMs, writeRecords, onNews } = this.#options;
+    const { view, random, nowMs, wallMs, writeRecords, isSettled, onNews } = this.#options;
     return new CutOverRun(
       {
         view,
@@ -211,6 +230,7 @@ export class TermCopies {
         statuses: (node, keyspaceId, partition) => this.#watch.of(node, keyspaceId, partition),
         refreshStatuses: (job) => this.#watch.refresh(new Set(this.#leadersOf(job)), view.nodes(), FREEZE_CALL_MS_MAX),
         write: writeRecords,
+        isSettled,
         isTaken: ({ sourceId }) => this.holds.has({ id: sourceId }),
         isHeld: ({ source }) => this.#options.failpoints?.holdsCutOver(source, 'before') === true,
         wake: onNews,
@@ -274,13 +294,7 @@ export class TermCopies {
    */
   async #thaw(): Promise<void> {
     const { view, random, writeRecords } = this.#options;
-    const jobs = this.store.jobs();
-    const underWay = new Set([...jobs.map(({ state, cutOver }) => (state === 'CUTTING_OVER' ? cutOver?.id : undefined)), ...this.holds.ids()]);
-    const taken = new Set(jobs.map((job) => (job.state === 'SUCCEEDED' ? retiredBy(job)?.id : undefined)));
-    const left = [...view.keyspaces().values()]
-      .filter(({ id, movedTo, freeze }) => movedTo === undefined && freeze === undefined && !taken.has(id))
-      .flatMap(({ name }) => view.partitions(name))
-      .filter(({ record }) => record.frozen !== undefined && !underWay.has(record.frozen) && !taken.has(record.keyspaceId));
+    const left = frozenForNothing({ jobs: this.store.jobs(), holds: this.holds.ids(), keyspaces: view.keyspaces().values(), recordsOf: (name) => view.partitions(name) });
     const frozen = left.length === 0 ? left : await this.freezes.withoutWish(left);
     if (frozen.length > 0) await writeRecords(frozen.map((versioned) => withFrozen(versioned, undefined, random)));
   }
@@ -328,7 +342,7 @@ export class TermCopies {
 
   #partitionsOf(job: CopyJob) {
     const { view } = this.#options;
-    const sourceCount = job.cluster?.partitionCount ?? view.partitions(job.source).length;
+    const sourceCount = this.#sourceCountOf(job);
     const leaderOf = (keyspace: string, partition: number): string | undefined => view.partition(keyspace, partition)?.record.leader?.node;
     return Array.from({ length: job.partitionCount }, (_, partition) => {
       const from = sourceCount === 0 ? undefined : sourcePartitionsOf(partition, { sourceCount, targetCount: job.partitionCount, tokens: job.tokens });
@@ -336,6 +350,10 @@ export class TermCopies {
       const sourceLeaders = job.cluster === undefined ? (from ?? []).flatMap((source) => leaderOf(job.source, source) ?? []) : [];
       return { partition, leader, sourceLeaders, sources: from?.length, statuses: this.#watch.of(leader, job.targetId, partition) };
     });
+  }
+
+  #sourceCountOf({ cluster, source }: CopyJob): number {
+    return cluster?.partitionCount ?? this.#options.view.partitions(source).length;
   }
 
   #problemOf(job: CopyJob): string {
@@ -355,9 +373,17 @@ export class TermCopies {
       await keyspaces.markDeleted(job.target);
       return this.#options.onNews();
     }
+    if (job.isStandby === true && job.cluster === undefined) await this.#standsAlone(job);
     const ended = await this.store.update(job.id, (stored) => (stored.state === 'CANCELLING' ? { ...stored, state: 'CANCELLED', endedMs: wallMs() } : stored));
     events.copyEnded(ended);
     this.#spans.ended(ended);
     await this.store.prune();
+  }
+
+  /** Its primary has no standby any more, and goes on without etcd for as long as it takes (R12). */
+  async #standsAlone({ source, sourceId, target }: CopyJob): Promise<void> {
+    const { keyspaces } = this.#options;
+    if ((await keyspaces.specOf(source))?.id !== sourceId) return;
+    await keyspaces.update(source, (spec) => (spec.id === sourceId && spec.standby === target ? { ...spec, standby: undefined } : spec));
   }
 }

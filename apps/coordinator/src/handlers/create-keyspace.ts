@@ -1,8 +1,9 @@
 import type { CreateKeyspaceRequest, CreateKeyspaceResponse } from '@atoll/contracts/atoll/v1/admin';
 import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
-import { resolveKeyspace } from '@atoll/core-membership';
+import { MAIN_POOL, poolOf, resolveKeyspace, type KeyspaceSpec } from '@atoll/core-membership';
 import { randomHex } from '@atoll/core-runtime';
 import type { CallContext } from '@atoll/platform-grpc';
+import type { ClusterView } from '@atoll/platform-etcd';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { toKeyspaceMessage, toKeyspaceSpec } from '@atoll/platform-wire';
 import { waitForView } from '../wait-for-view.ts';
@@ -12,6 +13,7 @@ export async function createKeyspace(context: AdminContext, request: CreateKeysp
   if (request.keyspace === undefined) throw invalidArgument('keyspace', 'is missing');
   const spec = toKeyspaceSpec(request.keyspace, randomHex(context.random, 8));
   const { view, term } = requireTerm(context);
+  requirePool(view, spec, 'keyspace.pool');
   // Also one that another keyspace has as an alias; a keyspace of the name is found by the store.
   if (view.keyspace(spec.name) === undefined && resolveKeyspace(view.keyspaces(), spec.name) !== undefined) {
     throw new AtollError('KEYSPACE_EXISTS', `keyspace.name: ${spec.name} is a name of another keyspace already`, { metadata: { field: 'keyspace.name', keyspace: spec.name } });
@@ -38,4 +40,12 @@ export async function createKeyspace(context: AdminContext, request: CreateKeysp
     throw error;
   }
   return { keyspace: toKeyspaceMessage(spec) };
+}
+
+/** A pool that somebody names has to be there: with too few nodes for the replicas a name was mistyped, or nodes are missing. Throws INVALID_ARGUMENT. */
+export function requirePool(view: ClusterView, spec: Pick<KeyspaceSpec, 'pool' | 'replicationFactor'>, field: string): void {
+  const pool = poolOf(spec);
+  if (pool === MAIN_POOL) return;
+  const nodes = [...view.nodeSpecs().values()].filter((node) => poolOf(node) === pool && node.state === 'UP').length;
+  if (nodes < spec.replicationFactor) throw invalidArgument(field, `pool ${pool} has ${nodes} nodes, and there are to be ${spec.replicationFactor} replicas of each partition`);
 }

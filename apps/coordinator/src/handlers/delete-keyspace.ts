@@ -23,6 +23,8 @@ export async function deleteKeyspace(context: AdminContext, { name: asked }: Del
   const cutOver = term.copies.cutOverOf(spec);
   if (cutOver !== undefined) throw new AtollError('MIGRATION_CONFLICT', `name: ${cutOver} of ${name} is under way; ask again in a moment`, { metadata: { field: 'name', keyspace: name } });
   await term.deleteKeyspace(name);
+  // Of a primary whose place it has taken nobody could speak any more.
+  for (const former of view.keyspaces().values()) if (former.movedTo === name && !term.keyspaces.isDeleting(former.id)) await term.deleteKeyspace(former.name);
   await waitForView(view, () => view.keyspace(name)?.id !== spec.id, {
     timeoutMs: call.deadlineRemainingMs(WAIT_MS),
     signal: call.signal,

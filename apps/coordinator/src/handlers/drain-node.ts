@@ -1,6 +1,6 @@
 import type { DrainNodeRequest, DrainNodeResponse } from '@atoll/contracts/atoll/v1/admin';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
-import type { NodeSpec } from '@atoll/core-membership';
+import { MAIN_POOL, poolOf, type NodeSpec } from '@atoll/core-membership';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
 import { listNodes } from './list-nodes.ts';
@@ -9,8 +9,8 @@ export async function drainNode(context: AdminContext, { node, undo }: DrainNode
   const { view, term } = requireTerm(context);
   const spec = requireSpec(view, node);
   if (spec.state === 'REMOVED') throw invalidArgument('node', `${node} is removed`);
-  const others = [...view.nodeSpecs().values()].filter((other) => other.id !== node && other.state === 'UP' && context.judge(other.id).state === 'UP');
-  if (!undo && others.length === 0) throw invalidArgument('node', `${node} is the only node: nobody could take its partitions over`);
+  const others = [...view.nodeSpecs().values()].filter((other) => other.id !== node && poolOf(other) === poolOf(spec) && other.state === 'UP' && context.judge(other.id).state === 'UP');
+  if (!undo && others.length === 0) throw invalidArgument('node', `${node} is the only node${poolOf(spec) === MAIN_POOL ? '' : ` of pool ${poolOf(spec)}`}: nobody could take its partitions over`);
   await term.setWanted(spec, undo ? 'UP' : 'DRAINING');
   return { node: listNodes(context).nodes.find(({ id }) => id === node) };
 }

@@ -1,5 +1,5 @@
 import { NodeState as NodeStateMessage, type ListNodesResponse, type Node } from '@atoll/contracts/atoll/v1/admin';
-import { lastInSyncByNode, type NodeVerdictState } from '@atoll/core-membership';
+import { lastInSyncByNode, poolOf, type NodeVerdictState } from '@atoll/core-membership';
 import { toNodeId } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
 import { readView, type AdminContext } from '../admin-context.ts';
@@ -26,6 +26,7 @@ export function listNodes(context: AdminContext): ListNodesResponse {
       address: shown?.address ?? '',
       httpAddress: record?.httpAddress ?? '',
       zone: shown?.zone ?? '',
+      pool: poolOf(view.nodeSpecs().get(id) ?? shown ?? {}),
       weight: shown?.weight ?? 0,
       state: STATES[state],
       reason,

@@ -1,5 +1,6 @@
 import type { ReplaceNodeRequest, ReplaceNodeResponse } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
+import { poolOf } from '@atoll/core-membership';
 import { command, isEnded, type MigrationJob, type MigrationReason } from '@atoll/core-migration';
 import { randomHex, toNodeId } from '@atoll/core-runtime';
 import type { ClusterView } from '@atoll/platform-etcd';
@@ -30,6 +31,8 @@ export async function replaceNode(context: AdminContext, request: ReplaceNodeReq
   const spec = requireSpec(view, from, 'from');
   if (spec.state === 'REMOVED') throw invalidArgument('from', `${from} is removed`);
   requireTarget(context, view, to);
+  const pools = [spec, requireSpec(view, to, 'to')].map(poolOf);
+  if (pools[0] !== pools[1]) throw invalidArgument('to', `${to} is of pool ${pools[1]}, and ${from} of pool ${pools[0]}`);
   if (!dryRun) await untilOthersGaveWay(view, term, call);
   const { operators: planned, refusals } = term.planReplace({ from: toNodeId(from), to: toNodeId(to), isFromThere: context.judge(from).state === 'UP' });
   if (planned.length === 0) throw invalidArgument('from', refusals.length > 0 ? refusals.slice(0, 5).join('; ') : `${from} holds nothing that could go to ${to}`);

@@ -1,7 +1,7 @@
 import type { CopyTarget, StartMigrationRequest, StartMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError, invalidArgument, isAtollError } from '@atoll/core-errors';
-import { checkKeyspaceName, createKeyspaceSpec, keyspaceNotFound, resolveKeyspace, type KeyspaceSpec, type SourceCluster } from '@atoll/core-membership';
-import { FILL_SHARE_MAX, type CopyJob } from '@atoll/core-migration';
+import { checkKeyspaceName, createKeyspaceSpec, keyspaceNotFound, poolOf, resolveKeyspace, type KeyspaceSpec, type SourceCluster } from '@atoll/core-membership';
+import { lackOfRoom, type CopyJob } from '@atoll/core-migration';
 import { WHOLE_RANGE, overlaps, tokenRangeOf, type TokenRange } from '@atoll/core-placement';
 import { DEFAULT_KEYSPACE, randomHex, toPartitionId } from '@atoll/core-runtime';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
@@ -10,6 +10,7 @@ import { askSourceCluster, checkSourceRouters } from '../copy/source-cluster.ts'
 import { sizeIn, type ClusterSurvey } from '../migration/cluster-survey.ts';
 import { askedTokens } from './asked-tokens.ts';
 import { checkBytesPerSecond } from './bytes-per-second.ts';
+import { requirePool } from './create-keyspace.ts';
 import { beginOnce, checkMigrationId, existingMigration } from './known-migrations.ts';
 
 /** As many times a source may be reset, or recovered uncleanly, before a version of it could be one of its copy. */
@@ -37,14 +38,15 @@ export async function startCopy(context: AdminContext, request: StartMigrationRe
   const made = specOf(source, target, { id: randomHex(context.random, 8), job: id, bytesPerSecond: request.bytesPerSecond, tokens, cluster, firstGeneration });
   const present = view.keyspace(made.name);
   const isResync = as.resyncs && present !== undefined;
-  if (isResync) requireResync(context, present, generations);
+  if (isResync) requireResync(context, present, source, generations);
+  else requirePool(view, made, 'target.pool');
   const spec = isResync ? { ...present, copyOf: made.copyOf } : made;
   if (!isResync && (present !== undefined || resolveKeyspace(view.keyspaces(), spec.name) !== undefined)) {
     throw new AtollError('KEYSPACE_EXISTS', `target.name: there is a keyspace named ${spec.name} already`, { metadata: { field: 'target.name', keyspace: spec.name } });
   }
   const takesPlaceOf = retiring(context, target.takesPlaceOf, cluster);
   const survey = await term.migrations.survey();
-  if (!isResync) requireRoom(source, spec, { survey, bytesOf: sizes === undefined ? (partition) => sizeIn(survey, { keyspace: source.name, partition }).bytes : (partition) => sizes.get(partition) });
+  if (!isResync) requireRoom(source, spec, { survey, isOfPool: (node) => poolOf(view.nodeSpecs().get(node) ?? {}) === poolOf(spec), bytesOf: sizes === undefined ? (partition) => sizeIn(survey, { keyspace: source.name, partition }).bytes : (partition) => sizes.get(partition) });
   const job: CopyJob = {
     id,
     state: 'RUNNING',
@@ -108,13 +110,14 @@ async function findSource(context: AdminContext, { keyspace, sourceRouters }: St
  * Whether a keyspace may become a copy with what it has. It begins no new generation for that, so its versions must be none of
  * the source's: they are not where one began as a copy of the other (R3).
  */
-function requireResync(context: AdminContext, present: KeyspaceSpec, generations: readonly number[]): void {
+function requireResync(context: AdminContext, present: KeyspaceSpec, source: KeyspaceSpec, generations: readonly number[]): void {
   const { view, term } = requireTerm(context);
   const { name } = present;
   const metadata = { field: 'target.name', keyspace: name };
-  if (present.movedTo !== undefined || term.keyspaces.isDeleting(present.id)) throw keyspaceNotFound(name);
+  const isFormer = present.movedTo === source.name;
+  if ((present.movedTo !== undefined && !isFormer) || term.keyspaces.isDeleting(present.id)) throw keyspaceNotFound(name);
   if (present.copyOf !== undefined) throw new AtollError('KEYSPACE_COPYING', `target.name: ${name} is being copied already`, { metadata });
-  if (present.freeze !== undefined && present.freeze.movedTo === undefined) throw new AtollError('KEYSPACE_FROZEN', `target.name: ${name} is frozen by an operator; it is unfrozen before it follows another one`, { metadata });
+  if (present.freeze !== undefined && present.freeze.movedTo === undefined && !isFormer) throw new AtollError('KEYSPACE_FROZEN', `target.name: ${name} is frozen by an operator; it is unfrozen before it follows another one`, { metadata });
   const copy = term.copies.copyWith(present)?.id ?? term.copies.cutOverOf(present);
   if (copy !== undefined) throw new AtollError('MIGRATION_CONFLICT', `target.name: ${name} is part of ${copy}`, { metadata });
   const band = (generation: number): number => Math.floor(generation / GENERATIONS);
@@ -177,9 +180,11 @@ function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job, bytesPerSec
       partitionCount: target.partitionCount || source.partitionCount,
       replicationFactor,
       minInSync,
+      pool: target.pool || (cluster === undefined ? source.pool : undefined),
       cutOver: undefined,
       aliases: undefined,
       freeze: undefined,
+      standby: undefined,
       copyOf: {
         job,
         keyspace: source.name,
@@ -200,33 +205,24 @@ function specOf(source: KeyspaceSpec, target: CopyTarget, { id, job, bytesPerSec
 
 interface RoomAsk {
   readonly survey: ClusterSurvey;
+  /** Whether it may hold some of it. */
+  readonly isOfPool: (node: string) => boolean;
   /** Of a partition of the source; undefined where nobody said. */
   readonly bytesOf: (partition: number) => number | undefined;
 }
-
-/** Nodes that a refusal names at most. */
-const NODES_NAMED_MAX = 8;
 
 /**
  * Throws CAPACITY_SHORT with the numbers when the nodes together lack memory for it. A node without a limit has room for all.
  * Partitions of which nobody said what they take count as much as the others on average.
  */
-function requireRoom(source: KeyspaceSpec, target: KeyspaceSpec, { survey, bytesOf }: RoomAsk): void {
-  // They answer in any order.
-  const nodes = [...survey.memory].sort(([a], [b]) => (a < b ? -1 : 1)).map(([id, { usedBytes, limitBytes }]) => ({ id, limitBytes, freeBytes: Math.max(0, Math.floor(limitBytes * FILL_SHARE_MAX) - usedBytes) }));
-  if (nodes.length === 0 || nodes.some(({ limitBytes }) => limitBytes === 0)) return;
+function requireRoom(source: KeyspaceSpec, target: KeyspaceSpec, { survey, isOfPool, bytesOf }: RoomAsk): void {
   // Of a range of tokens, all of the partitions that have some of it.
   const { tokens = WHOLE_RANGE } = target.copyOf ?? {};
   const copied = Array.from({ length: source.partitionCount }, (_, partition) => partition).filter((partition) => overlaps(tokens, tokenRangeOf(toPartitionId(partition), source.partitionCount)));
   const known = copied.flatMap((partition) => bytesOf(partition) ?? []);
   const knownBytes = known.reduce((total, bytes) => total + bytes, 0);
   const held = known.length === 0 ? 0 : Math.ceil((knownBytes * copied.length) / known.length);
-  const replicas = Math.min(target.replicationFactor, nodes.length);
-  const freeBytes = nodes.reduce((sum, node) => sum + node.freeBytes, 0);
-  if (held * replicas <= freeBytes) return;
-  const named = nodes.slice(0, NODES_NAMED_MAX).map((node) => `${node.id} ${node.freeBytes}`);
-  const perNode = [...named, ...(nodes.length > NODES_NAMED_MAX ? ['...'] : [])].join(', ');
-  throw new AtollError('CAPACITY_SHORT', `target: ${replicas} replicas of ${held} bytes do not fit into the ${freeBytes} bytes that ${nodes.length} nodes have free below ${FILL_SHARE_MAX * 100} %: ${held * replicas} are needed, and there are ${perNode}`, {
-    metadata: { field: 'target', needed_bytes: String(held * replicas), free_bytes: String(freeBytes) },
-  });
+  const lack = lackOfRoom({ bytes: held, replicationFactor: target.replicationFactor, memory: new Map([...survey.memory].filter(([id]) => isOfPool(id))) });
+  if (lack === undefined) return;
+  throw new AtollError('CAPACITY_SHORT', `target: ${lack.text}`, { metadata: { field: 'target', needed_bytes: String(lack.neededBytes), free_bytes: String(lack.freeBytes) } });
 }

@@ -1,6 +1,6 @@
 import { MigrationMethod, type StartMigrationRequest, type StartMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 import { invalidArgument } from '@atoll/core-errors';
-import type { PartitionRecord } from '@atoll/core-membership';
+import { poolOf, type PartitionRecord } from '@atoll/core-membership';
 import { planMove, type MigrationJob, type MigrationOperator, type PlannedMoves } from '@atoll/core-migration';
 import { contains, overlaps, tokenRangeOf } from '@atoll/core-placement';
 import { DEFAULT_KEYSPACE, compareHash, randomHex, toNodeId, toPartitionId } from '@atoll/core-runtime';
@@ -72,7 +72,11 @@ function plan(context: AdminContext, view: ClusterView, request: StartMigrationR
   requireTarget(context, view, request.to);
   const names = request.allKeyspaces ? [...view.keyspaces().keys()] : [request.keyspace || DEFAULT_KEYSPACE];
   const records = names.flatMap((name) => namedPartitions(view, name, partitions));
-  return planMove(within(view, records, request), { from: toNodeId(request.from), to: toNodeId(request.to), isNamed: partitions.length > 0 });
+  const moves = planMove(within(view, records, request), { from: toNodeId(request.from), to: toNodeId(request.to), isNamed: partitions.length > 0 });
+  const pool = poolOf(view.nodeSpecs().get(request.to)!);
+  const stranger = moves.operators.map(({ record }) => view.keyspace(record.keyspace)).find((spec) => spec !== undefined && poolOf(spec) !== pool);
+  if (stranger !== undefined) throw invalidArgument('to', `${request.to} is of pool ${pool}, and keyspace ${stranger.name} of pool ${poolOf(stranger)}`);
+  return moves;
 }
 
 /** Of one keyspace, the partitions that a range of tokens consists of. Throws INVALID_ARGUMENT for one that begins or ends inside of a partition, which moves as a whole. */

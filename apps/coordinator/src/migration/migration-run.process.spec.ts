@@ -111,7 +111,7 @@ describe(`a move (seed ${SEED})`, () => {
 
   it('of a keyspace that is deleted in the middle ends', async () => {
     const { admin } = await cluster.start();
-    const keyspace = { name: 'extra', partitionCount: 8, replicationFactor: 2, minInSync: 0, ack: 0, durability: 0, defaultTtlMs: 0, memoryShare: 0, eviction: 0, onDataLoss: 0, valueBytesMax: 0, aliases: [] as string[] } as const;
+    const keyspace = { name: 'extra', partitionCount: 8, replicationFactor: 2, minInSync: 0, ack: 0, durability: 0, defaultTtlMs: 0, memoryShare: 0, eviction: 0, onDataLoss: 0, valueBytesMax: 0, aliases: [] as string[], pool: '' } as const;
     await callUnary(admin, 'createKeyspace', { keyspace }, DEADLINE);
     await eventually('it is placed', async () => (await tableOf(admin, 'extra')).every(({ inSync }) => inSync.length === 2));
     for (const node of cluster.nodes.values()) node.verifyProblem = 'not now';

@@ -71,7 +71,7 @@ describe(`a migration whose coordinator stops (seed ${SEED})`, () => {
 });
 
 describe('a job of 150 partitions', () => {
-  const keyspace = { name: 'extra', partitionCount: 256, replicationFactor: 2, minInSync: 0, ack: 0, durability: 0, defaultTtlMs: 0, memoryShare: 0, eviction: 0, onDataLoss: 0, valueBytesMax: 0, aliases: [] as string[] } as const;
+  const keyspace = { name: 'extra', partitionCount: 256, replicationFactor: 2, minInSync: 0, ack: 0, durability: 0, defaultTtlMs: 0, memoryShare: 0, eviction: 0, onDataLoss: 0, valueBytesMax: 0, aliases: [] as string[], pool: '' } as const;
 
   it('whose coordinator dies between its transactions is taken back by the next one: nothing has moved', async () => {
     const first = await cluster.start();

@@ -220,4 +220,4 @@ describe(`etcd goes back (R13, seed ${SEED})`, () => {
   });
 });
 
-const UNSPECIFIED: Keyspace = { name: '', partitionCount: 0, replicationFactor: 0, minInSync: 0, ack: 0, durability: 0, defaultTtlMs: 0, memoryShare: 0, eviction: 0, onDataLoss: 0, valueBytesMax: 0, aliases: [] };
+const UNSPECIFIED: Keyspace = { name: '', partitionCount: 0, replicationFactor: 0, minInSync: 0, ack: 0, durability: 0, defaultTtlMs: 0, memoryShare: 0, eviction: 0, onDataLoss: 0, valueBytesMax: 0, aliases: [], pool: '' };

@@ -41,11 +41,11 @@ export class MigrationCluster {
     return running;
   }
 
-  async node(id: string): Promise<ReplicationNode> {
+  async node(id: string, settings: Parameters<ReplicationNode['start']>[0] = {}): Promise<ReplicationNode> {
     const store = new InMemoryMetadataStore({ etcd: this.etcd });
     const node = new ReplicationNode(id, { store, seed: this.#random.nextUint32() });
     await eventually('the cluster has an id', () => this.etcd.get('cluster'));
-    await node.start();
+    await node.start(settings);
     this.nodes.set(id, node);
     this.#stops.push(async () => {
       await node.kill();

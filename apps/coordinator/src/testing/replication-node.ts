@@ -111,7 +111,7 @@ export class ReplicationNode {
   }
 
   /** A new process: its replicas are those that survived. */
-  async start(settings: { readonly weight?: number; readonly zone?: string } = {}): Promise<void> {
+  async start(settings: { readonly weight?: number; readonly zone?: string; readonly pool?: string } = {}): Promise<void> {
     for (const [name, replica] of this.#replicas) if (!replica.survivesRestart) this.#replicas.delete(name);
     const server = new Server();
     const listReplicas: handleUnaryCall<ListReplicasRequest, ListReplicasResponse> = (_call, callback) => {
@@ -171,6 +171,7 @@ export class ReplicationNode {
       address: `127.0.0.1:${port}`,
       httpAddress: '',
       zone: settings.zone ?? 'z1',
+      ...(settings.pool !== undefined && { pool: settings.pool }),
       weight: settings.weight ?? 1,
       incarnation: randomHex(this.#random, 8),
       phase: 'SERVING',

@@ -51,6 +51,7 @@ export class RoutingTable {
   readonly #keyspaces = new Map<string, KeyspaceRoute>();
   /** Further names, of keyspaces that have taken the place of others (R37). They go before the names of keyspaces. */
   readonly #aliases = new Map<string, KeyspaceRoute>();
+  #hasMoves = false;
   readonly #addresses = new Map<string, string>();
   readonly #zone: string | undefined;
 
@@ -61,18 +62,19 @@ export class RoutingTable {
     this.refreshAll();
   }
 
-  /** By the name that a client gives: the keyspace may be called otherwise. */
+  /** By the name that a client gives: the keyspace may be called otherwise. One whose place another one has is none any more. */
   keyspace(name: string): KeyspaceRoute | undefined {
-    return this.#aliases.get(name) ?? this.#keyspaces.get(name);
+    const route = this.#aliases.get(name) ?? this.#keyspaces.get(name);
+    return route?.spec.movedTo === undefined ? route : undefined;
   }
 
   specs(): KeyspaceSpec[] {
     return [...this.#keyspaces.values()].map(({ spec }) => spec);
   }
 
-  /** Whether a name may mean another keyspace than it did. */
-  get hasAliases(): boolean {
-    return this.#aliases.size > 0;
+  /** Whether a name may mean another keyspace than it did: one has taken the place of another, or it came home. */
+  get hasMoves(): boolean {
+    return this.#hasMoves;
   }
 
   /** Addresses that some partition needs, or a registered node has. */
@@ -105,8 +107,10 @@ export class RoutingTable {
       for (let partition = 0; partition < spec.partitionCount; partition += 1) this.refreshPartition(name, partition);
     }
     this.#aliases.clear();
+    this.#hasMoves = false;
     for (const route of this.#keyspaces.values()) {
       if (route.spec.movedTo === undefined) for (const alias of route.spec.aliases ?? []) this.#aliases.set(alias, route);
+      this.#hasMoves ||= route.spec.movedTo !== undefined || route.spec.aliases !== undefined;
     }
   }
 

@@ -1,11 +1,12 @@
 import { credentials } from '@grpc/grpc-js';
-import { ArchiveClient, type ReadPartitionRequest, type ReadPartitionResponse } from '@atoll/contracts/atoll/v1/archive';
+import { ArchiveClient, type MergeEntriesRequest, type ReadPartitionRequest, type ReadPartitionResponse } from '@atoll/contracts/atoll/v1/archive';
 import type { KeyspaceSpec } from '@atoll/core-membership';
 import { decodeEntry, entryBytesAt } from '@atoll/core-replication';
-import { decodeRows } from '@atoll/core-store';
+import { decodeRows, encodeRows, type RowSource } from '@atoll/core-store';
 import { formatAddress } from '@atoll/platform-config';
 import { eventually } from '@atoll/platform-etcd/testing';
 import { callServerStream, callUnary } from '@atoll/platform-grpc';
+import { fromMergeOutcomeByte } from '@atoll/platform-wire';
 import { DEADLINE, NodeWorld, failureOf, type WorldNode } from '../testing/node-world.ts';
 
 const SEED = 20_261_122;
@@ -69,6 +70,48 @@ describe(`what nodes do for backups (R39) (seed ${SEED})`, () => {
     await callUnary(leader, 'holdBarrier', { clusterId, barrier: 'x', holdMs: 20, partitions: [partition()] }, DEADLINE);
     await a!.set('key-0', 'later');
     expect((await callUnary(leader, 'releaseBarrier', { clusterId, barrier: 'x', partitions: [partition()] }, DEADLINE)).problems[0]).toMatch('writes have gone on');
+  });
+
+  const row = (key: string, value: string, version: Partial<RowSource['version']> = {}, expiresAtMs = 0): RowSource => ({ key: Buffer.from(key), value: Buffer.from(value), expiresAtMs, version: { generation: 1, epoch: 1, seq: 1, ...version } });
+  const merge = async (rows: readonly RowSource[], fields: Partial<MergeEntriesRequest> = {}, node = a!): Promise<unknown[]> => {
+    const request = { clusterId, partition: partition(), rows: encodeRows(rows), generation: { counter: 1, id: 'g1' }, fencingToken: 10, dryRun: false, ...fields };
+    const { outcomes, reason } = await callUnary(archiveOf(node), 'mergeEntries', request, DEADLINE);
+    return [...[...outcomes].map((byte) => fromMergeOutcomeByte(byte)), ...(reason === '' ? [] : [reason])];
+  };
+
+  it('entries of an archive: the leader writes what is lacking or older, with its expiry, and leaves what is newer; a follower has them too', async () => {
+    const farMs = Date.now() + 3_600_000;
+    const rows = [row('key-0', 'older'), row('key-1', 'newer', { seq: 10_000 }), row('key-2', 'value-2'), row('lacking', 'x', {}, farMs), row('late', 'x', {}, Date.now() - 1)];
+    expect(await merge(rows, { dryRun: true })).toEqual(['kept', 'written', 'same', 'written', 'expired']);
+    expect(await a!.text('lacking')).toBeUndefined();
+    expect(await merge(rows)).toEqual(['kept', 'written', 'same', 'written', 'expired']);
+    expect([await a!.text('key-0'), await a!.text('key-1'), await a!.text('late')]).toEqual(['value-0', 'newer', undefined]);
+    expect((await a!.get('lacking')).expiresAtMs).toBe(farMs);
+    await world.equalDigests([a!, b!]);
+    // What comes again changes nothing.
+    const { seq } = a!.replica().replica.state.log.end;
+    expect(await merge(rows)).toEqual(['kept', 'same', 'same', 'same', 'expired']);
+    expect(a!.replica().replica.state.log.end.seq).toBe(seq);
+  });
+
+  it('entries of an archive of other data: versions say nothing, and whatever is there stays (R3)', async () => {
+    const newer = [row('key-0', 'other', { generation: 9 }), row('lacking', 'x')];
+    expect(await merge(newer, { generation: undefined })).toEqual(['kept', 'written']);
+    expect(await merge(newer, { generation: { counter: 1, id: 'another' } })).toEqual(['kept', 'same']);
+    expect(await merge(newer, { generation: { counter: 2, id: 'g1' } })).toEqual(['kept', 'same']);
+  });
+
+  it('entries of an archive are refused once a later run of the restore was seen, with its fence alone as well (I9)', async () => {
+    expect(await merge([row('one', 'x')])).toEqual(['written']);
+    expect(await merge([], { fencingToken: 20 })).toEqual([]);
+    expect(await merge([row('two', 'x'), row('one', 'x')])).toEqual([undefined, undefined, 'STALE_FENCING_TOKEN']);
+    expect(await merge([row('two', 'x')], { fencingToken: 20 })).toEqual(['written']);
+    await expect(failureOf(merge([row('one', 'x')], {}, b))).resolves.toMatchObject({ reason: 'NOT_LEADER', metadata: { leader: 'a' } });
+    await expect(failureOf(merge([], { partition: { ...partition(), keyspaceId: 'made again' } }))).resolves.toMatchObject({ reason: 'REPLICA_UNKNOWN' });
+    await expect(failureOf(merge([], { clusterId: 'other' }))).resolves.toMatchObject({ reason: 'WRONG_CLUSTER' });
+    await expect(failureOf(merge([], { fencingToken: 0 }))).resolves.toMatchObject({ metadata: { field: 'fencing_token' } });
+    await expect(failureOf(merge([], { rows: Buffer.from('no rows') }))).resolves.toMatchObject({ metadata: { field: 'rows' } });
+    await expect(failureOf(merge([], { partition: undefined }))).resolves.toMatchObject({ metadata: { field: 'partition' } });
   });
 
   it('refuses what it cannot read, and names why', async () => {

@@ -23,8 +23,8 @@ import { readMoment } from '../turn.ts';
 
 /** A message ends behind the value that reaches its bound; with one large value it still fits into what gRPC takes. */
 const LIMITS: ArchiveLimits = { logBytesMax: 512 * KIB, slice: { entriesMax: 2000, bytesMax: 256 * KIB } };
-/** While clients are served: as in full syncs, what waits behind the reading of a sub-range waits some 2 ms. */
-const LIMITS_BESIDE_CLIENTS: ArchiveLimits = { ...LIMITS, slice: { ...LIMITS.slice, entriesMax: 250 } };
+/** While clients are served: what waits behind the reading of a sub-range waits 2 ms at most, also where values are large. */
+const LIMITS_BESIDE_CLIENTS: ArchiveLimits = { ...LIMITS, slice: { entriesMax: 250, bytesMax: 128 * KIB } };
 const HOLD_MS_MAX = 10_000;
 /** A replica that has not come to what is wanted within this time says so: another one may have. */
 const BEHIND_MS_MAX = 5000;
@@ -115,7 +115,7 @@ export class ArchiveSource {
       }
     } finally {
       this.#streams -= 1;
-      if (isPaced) throttle.end();
+      if (isPaced) throttle.end(performance.now());
     }
   }
 

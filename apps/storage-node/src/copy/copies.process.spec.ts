@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CopyPhase, type CopyStatus } from '@atoll/contracts/atoll/v1/copy';
 import { DeleteRequest } from '@atoll/contracts/atoll/v1/cache';
-import type { KeyspaceSpec } from '@atoll/core-membership';
+import { standbyFence, type KeyspaceSpec } from '@atoll/core-membership';
 import { FIRST_HASH } from '@atoll/core-store';
 import { holdsToken, partitionOfToken, tokenOfKey } from '@atoll/core-placement';
 import { KIB, MIB, SeededRandom, keyHash } from '@atoll/core-runtime';
@@ -259,6 +259,23 @@ describe(`a keyspace that is a copy (seed ${SEED})`, () => {
     change(copy, { copyOf: undefined, cutOver: { job: 'c', id: 'x', fencesBelow: 1, timeMs: 0 } });
     await eventually('it takes writes', async () => (await c!.set('key-2', 'mine', { keyspace: 'copy' }).then(() => true, () => false)));
     expect([await c!.text('key-1', { keyspace: 'copy' }), await c!.text('key-2', { keyspace: 'copy' }), await c!.text('key-3', { keyspace: 'copy' })]).toEqual(['mine', 'mine', 'first']);
+  });
+
+  it('that stands by in the same cluster gets nothing of a leader that does not know that it has to stop without etcd (R15)', async () => {
+    const [a, b] = await nodes({}, 'a', 'b');
+    const spec = await world.createKeyspace({}, [a!]);
+    await a!.set('k', 'v');
+    await world.createKeyspace({ name: 'copy', copyOf: { ...copyOf(spec).copyOf, run: 5 } }, [b!]);
+    await eventually('it says why it waits', () => statusOf([b!])[0]?.problem.includes('has not heard of the copy yet'));
+    expect(statusOf([b!])[0]?.phase).not.toBe(CopyPhase.COPY_PHASE_FOLLOWING);
+    world.change(() => ({ hasStandby: true }));
+    await following([b!], 1);
+    await equal([a!, b!]);
+    // Nobody reads either from who knows that its place is about to be taken.
+    world.change(() => ({ frozen: standbyFence('1') }));
+    await eventually('it is read no more', async () => (await a!.get('k').then(() => '', ({ reason }: { reason: string }) => reason)) === 'PARTITION_UNAVAILABLE');
+    expect((await failureOf(a!.set('k', 'late'))).reason).toBe('KEYSPACE_FROZEN');
+    expect(await b!.text('k', { keyspace: 'copy' })).toBe('v');
   });
 
   it('begins anew when its source does: a new generation (R3)', async () => {

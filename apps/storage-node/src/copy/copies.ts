@@ -147,7 +147,7 @@ export class Copies {
   #describe(spec: KeyspaceSpec, hosted: HostedReplica, nowMs: number): CopyStatus[] {
     const { entryCount, liveBytes } = hosted.replica.state.store;
     const pulled = this.#pulled.get(hosted);
-    if (pulled === undefined) return pausedStatuses(spec, hosted);
+    if (pulled === undefined) return pausedStatuses(spec, hosted, this.#options.view);
     return [...pulled.pullers].map(([sourcePartition, puller]) => {
       const { phase, ...status } = puller.status(nowMs);
       return { keyspace: spec.name, keyspaceId: spec.id, partition: hosted.partition, sourcePartition, phase: PHASES[phase], entries: entryCount, bytes: liveBytes, ...status };
@@ -165,10 +165,11 @@ function shareOf({ copyOf, partitionCount }: KeyspaceSpec, led: number): number 
 const isOver = ({ replica: { state } }: HostedReplica, run: number): boolean => (state.copies.isEnded ? run <= state.copies.turnedAt : run < state.copies.turnedAt);
 
 /** What the log of a standby says while nothing is taken from its primary: it may be promoted as it is. */
-function pausedStatuses({ name, id, partitionCount, copyOf }: KeyspaceSpec, { partition, replica: { state } }: HostedReplica): CopyStatus[] {
-  if (copyOf?.cluster === undefined || copyOf.run === undefined || copyOf.run !== state.copies.run) return [];
+function pausedStatuses({ name, id, partitionCount, copyOf }: KeyspaceSpec, { partition, replica: { state } }: HostedReplica, view: ClusterView): CopyStatus[] {
+  const sourceCount = copyOf?.cluster?.partitionCount ?? view.keyspace(copyOf?.keyspace ?? '')?.partitionCount;
+  if (copyOf?.run === undefined || copyOf.run !== state.copies.run || sourceCount === undefined) return [];
   const { entryCount, liveBytes } = state.store;
-  return sourcePartitionsOf(partition, { sourceCount: copyOf.cluster.partitionCount, targetCount: partitionCount, tokens: copyOf.tokens }).map((sourcePartition) => {
+  return sourcePartitionsOf(partition, { sourceCount, targetCount: partitionCount, tokens: copyOf.tokens }).map((sourcePartition) => {
     const position = state.copies.get(sourcePartition);
     const { stampMs = 0, origin } = position ?? {};
     const lagMs = position === undefined ? undefined : Math.max(0, readMoment().wallMs - stampMs);

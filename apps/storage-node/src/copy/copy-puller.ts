@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
-import { CopyService, FollowSourceResponse, type CopyCheck, type CopyClient, type CopyOrigin, type CopyProof, type FollowSourceRequest, type HeldDigests } from '@atoll/contracts/atoll/v1/copy';
+import { CopyService, FollowSourceResponse, type CopyChange, type CopyCheck, type CopyClient, type CopyOrigin, type CopyProof, type FollowSourceRequest, type HeldDigests } from '@atoll/contracts/atoll/v1/copy';
 import { AtollError, isAtollError } from '@atoll/core-errors';
 import type { KeyspaceSpec } from '@atoll/core-membership';
 import { WHOLE_RANGE, partitionOfToken, tokenOfKey } from '@atoll/core-placement';
@@ -233,6 +233,7 @@ export class CopyPuller {
       held,
       targetClusterId: clusterId,
       targetKeyspaceId: target.id,
+      targetTimeMs: hosted.replica.state.clock.read(performance.now()),
     };
   }
 
@@ -295,7 +296,7 @@ export class CopyPuller {
     const isQuiet = changes.length === 0 && position.phase === this.#position?.phase && position.phase === 'FOLLOWING';
     const hasMoved = origin.seq !== this.#position?.origin.seq || origin.generation !== this.#position.origin.generation;
     if (isQuiet && (!hasMoved || heardMs - this.#writtenMs < PLACE_MS)) this.#position = position;
-    else if (this.#options.source.run === 0 || this.#position?.phase === 'FOLLOWING') await this.#take(changes, position);
+    else if (this.#options.source.run === 0 || this.#position?.phase === 'FOLLOWING') await this.#take(changes.map(toCopied), position, message.results);
     else await this.#takeDifferences(message, position);
   }
 
@@ -344,13 +345,15 @@ export class CopyPuller {
   readonly #belongs = (key: Uint8Array): boolean => partitionOfToken(tokenOfKey(key), this.#options.source.partitionCount) === this.#options.partition;
 
   /** Resolves when it is committed here. Throws the leader's refusals. */
-  async #take(changes: readonly CopiedChange[] | FollowSourceResponse['changes'], position: CopyPosition): Promise<void> {
+  async #take(changes: readonly CopiedChange[], position: CopyPosition, hasResults = false): Promise<void> {
     const { leader, source } = this.#options;
     await new Promise<void>((resolve, reject) => {
-      const taken = changes.map(({ key, value, expiresAtMs }): CopiedChange => ({ key, value, expiresAtMs }));
-      leader.copy(taken, position, readMoment(), (failure) => (failure === undefined ? resolve() : reject(new AtollError(failure.reason, failure.message))), source.run);
+      leader.copy(changes, position, readMoment(), (failure) => (failure === undefined ? resolve() : reject(new AtollError(failure.reason, failure.message))), { run: source.run, hasResults });
     });
     this.#position = position;
     this.#writtenMs = performance.now();
   }
 }
+
+/** With the op id of its write, so that repeats of that are answered here, too, once this takes writes (R21, R37). */
+const toCopied = ({ key, value, expiresAtMs, opClient, opCounter }: CopyChange): CopiedChange => ({ key, value, expiresAtMs, opId: opClient && { clientId: opClient, counter: opCounter } });

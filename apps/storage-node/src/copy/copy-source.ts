@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { FollowSourceResponse, type ConfirmFreezeRequest, type ConfirmFreezeResponse, type CopyCheck, type DescribeSourceRequest, type DescribeSourceResponse, type FollowSourceRequest, type FrozenPartition } from '@atoll/contracts/atoll/v1/copy';
 import { AtollError, invalidArgument } from '@atoll/core-errors';
-import { keyspaceNotFound } from '@atoll/core-membership';
+import { keyspaceNotFound, type KeyspaceSpec } from '@atoll/core-membership';
 import { PartDigests, beginOfCopy, digestRange, readDifferences, readSource, type DifferenceReading, type ReplicaState, type SourceLimits, type SourcePlace } from '@atoll/core-replication';
 import { KIB, hashOfHalves, type Hash64 } from '@atoll/core-runtime';
 import { FIRST_HASH } from '@atoll/core-store';
@@ -33,6 +33,8 @@ export interface CopySourceOptions {
   readonly clusterId: string;
   /** Paces what is read out of stores, together with full syncs. */
   readonly throttle: SyncThrottle;
+  /** All that this node knows of. */
+  readonly keyspaces: () => Iterable<KeyspaceSpec>;
 }
 
 /** Serves partitions that this node leads to the partitions of copies (R37). */
@@ -51,6 +53,7 @@ export class CopySource {
     const belongs = copyOwnership(request);
     let place = startOf(request);
     const held = heldBy(request);
+    this.#requireMarked(request);
     let former = this.#formerOf(request);
     let isCopying = false;
     let compareFrom: Hash64 | undefined = FIRST_HASH;
@@ -59,7 +62,7 @@ export class CopySource {
       if (wanted === isCopying) return;
       isCopying = wanted;
       if (wanted) throttle.begin(performance.now());
-      else throttle.end();
+      else throttle.end(performance.now());
     };
     try {
       for (;;) {
@@ -122,6 +125,19 @@ export class CopySource {
     return { partitions: confirmed, problem };
   }
 
+  /**
+   * What stands by in this cluster may take the place of this keyspace by waiting alone, which is safe as long as whoever leads
+   * here knows that it has to stop when it cannot read its record (R15). One whose record does not say so yet serves it nothing:
+   * so of a partition that follows, the record has said so, and says so to all later leaders.
+   */
+  #requireMarked(request: FollowSourceRequest): void {
+    const { clusterId, keyspaces } = this.#options;
+    if (request.targetClusterId !== clusterId) return;
+    const target = [...keyspaces()].find(({ id }) => id === request.targetKeyspaceId);
+    const isStandby = target === undefined || target.copyOf?.run !== undefined;
+    if (isStandby && this.#led(request).replica.leader?.record.record.hasStandby !== true) throw new AtollError('REPLICA_NOT_READY', 'the leader of the source has not heard of the copy yet');
+  }
+
   /** How far this partition had the one that now copies it, where it was a copy of that before. */
   #formerOf(request: FollowSourceRequest): FollowSourceResponse['former'] {
     const { keyspace, targetPartition, targetClusterId, targetKeyspaceId } = request;
@@ -181,13 +197,13 @@ const toParts = ({ logChanges, replaced }: Extract<DifferenceReading, { kind: 'r
   replaced: replaced.map(({ from, to }) => ({ fromHigh: from.high, fromLow: from.low, toHigh: to?.high, toLow: to?.low })),
 });
 
-const EMPTY: FollowSourceResponse = { check: undefined, replaced: [], former: undefined, changes: [], origin: undefined, stampMs: 0, headSeq: 0, headStampMs: 0, restart: '', sliceBytes: 0 };
+const EMPTY: FollowSourceResponse = { check: undefined, replaced: [], former: undefined, results: true, changes: [], origin: undefined, stampMs: 0, headSeq: 0, headStampMs: 0, restart: '', sliceBytes: 0 };
 
 function toMessage(state: ReplicaState, { changes, place, isAtHead, sliceBytes }: Extract<DifferenceReading, { kind: 'read' }>): FollowSourceResponse {
   const headStampMs = state.clock.read(performance.now());
   const { origin, next } = place;
   return {
-    changes: changes.map(({ key, value, expiresAtMs }) => ({ key: viewOf(key), value: value && viewOf(value), expiresAtMs })),
+    changes: changes.map(({ key, value, expiresAtMs, opId }) => ({ key: viewOf(key), value: value && viewOf(value), expiresAtMs, opClient: opId && viewOf(opId.clientId), opCounter: opId?.counter ?? 0 })),
     origin,
     stampMs: isAtHead ? headStampMs : state.log.entryAt(origin.seq).stampMs,
     nextHigh: next?.high,
@@ -198,6 +214,7 @@ function toMessage(state: ReplicaState, { changes, place, isAtHead, sliceBytes }
     check: undefined,
     replaced: [],
     former: undefined,
+    results: true,
     sliceBytes,
   };
 }

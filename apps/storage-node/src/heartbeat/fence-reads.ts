@@ -21,8 +21,8 @@ export interface FenceReadsOptions {
 }
 
 /**
- * Leaders of keyspaces that are reset without an operator look at their records again and again (R15): their successor
- * from outside the in-sync set comes by waiting alone, so that who cannot look must stop. A linearizable read counts
+ * Leaders of keyspaces that are reset without an operator, or have a standby on another pool, look at their records again and
+ * again (R15): their successor from outside the in-sync set comes by waiting alone, so that who cannot look must stop. A linearizable read counts
  * from when it was sent; before the first one an office of such a keyspace answers nothing.
  */
 export class FenceReads {
@@ -37,7 +37,7 @@ export class FenceReads {
 
   /** Until when this replica may lead without another read; Infinity where an operator is asked before a reset. */
   untilMs(hosted: HostedReplica, keyspace: HostedKeyspace): number {
-    if (keyspace.spec.onDataLoss !== 'RESET') return Number.POSITIVE_INFINITY;
+    if (!fencesItself(hosted, keyspace)) return Number.POSITIVE_INFINITY;
     const sentMs = this.#readSentMs.get(hosted);
     if (sentMs === undefined) return Number.NEGATIVE_INFINITY;
     return sentMs + this.#options.fenceAfterMs - this.#options.driftMs;
@@ -47,7 +47,7 @@ export class FenceReads {
   check(nowMs: number): void {
     if (this.#isClosed) return;
     for (const keyspace of this.#options.keyspaces()) {
-      if (keyspace.spec.onDataLoss !== 'RESET' || !this.#isDue(keyspace, nowMs)) continue;
+      if (!this.#isDue(keyspace, nowMs)) continue;
       const before = this.#reading.get(keyspace);
       if (before !== undefined && nowMs - before.sentMs < RETRY_MS) continue;
       void this.#read(keyspace, nowMs);
@@ -61,7 +61,7 @@ export class FenceReads {
   #isDue(keyspace: HostedKeyspace, nowMs: number): boolean {
     const freshMs = this.#options.fenceAfterMs / READS_PER_FENCE;
     for (const hosted of keyspace.replicas()) {
-      if (hosted.replica.leader !== undefined && nowMs - (this.#readSentMs.get(hosted) ?? Number.NEGATIVE_INFINITY) > freshMs) return true;
+      if (hosted.replica.leader !== undefined && fencesItself(hosted, keyspace) && nowMs - (this.#readSentMs.get(hosted) ?? Number.NEGATIVE_INFINITY) > freshMs) return true;
     }
     return false;
   }
@@ -91,3 +91,6 @@ export class FenceReads {
     }
   }
 }
+
+/** Its successor may come by waiting alone: in keyspaces that are reset, and where a standby is on another pool. */
+const fencesItself = ({ replica }: HostedReplica, { spec }: HostedKeyspace): boolean => spec.onDataLoss === 'RESET' || replica.record?.record.hasStandby === true;

@@ -2,8 +2,10 @@ import { LatencyWindow } from '@atoll/core-replication';
 
 /** Operations of an interval below which there is no p99 to speak of. */
 const OPERATIONS_MIN = 10;
-/** Of the intervals without a transfer the last ten count, about. Of those with one the last alone: who is slowed down by what was would stand at the floor. */
+/** Of the intervals without a transfer the last ten count, about. Of those with one the last two: who is slowed down by what was would stand at the floor. */
 const BASELINE_FADING = 0.9;
+/** Beside the last interval the one before counts by half: a p99 of some hundred operations jumps, and each jump would slow the transfer down. */
+const RECENT_FADING = 0.5;
 
 /**
  * What clients of this node wait for, as far as the node itself can tell: the p99 of the time from the arrival of an
@@ -50,7 +52,7 @@ export class ClientLatency {
 
 class PhasedWindow {
   readonly interval = new LatencyWindow(0);
-  readonly recent = new LatencyWindow(0);
+  readonly recent = new LatencyWindow(RECENT_FADING);
   readonly baseline = new LatencyWindow(BASELINE_FADING);
 
   endInterval(wasSending: boolean): void {

@@ -57,7 +57,7 @@ export class SnapshotSender {
     try {
       return await this.#sendAll(call, context.signal, throttle);
     } finally {
-      throttle.end();
+      throttle.end(performance.now());
       this.#count(sharded, -1);
     }
   };

@@ -49,11 +49,27 @@ describe('what full syncs from a node may send in a second', () => {
     pass(10, 3);
     throttle.begin(now());
     pass(10, 20);
-    throttle.end();
-    pass(1, 3);
+    throttle.end(now());
+    pass(11, 3);
     throttle.begin(now());
     expect(pass(9, 3)).toBe(64);
     expect(pass(2, 20)).toBeLessThan(64);
+  });
+
+  it('stays when one follows another within seconds, as partitions of a backup do: each alone is too short for the way up from the floor', () => {
+    const { throttle, pass, now } = begin();
+    pass(10, 3);
+    throttle.begin(now());
+    const before = pass(5, 3);
+    throttle.end(now());
+    pass(4, 3);
+    throttle.begin(now());
+    expect(before).toBeGreaterThan(8);
+    expect(throttle.rate.bytesPerSecond / MIB).toBe(before);
+    throttle.end(now());
+    pass(11, 3);
+    throttle.begin(now());
+    expect(throttle.rate.bytesPerSecond).toBe(2 * MIB);
   });
 
   it('the lag of the event loop counts, too: a read shows nothing else', () => {
@@ -87,8 +103,8 @@ describe('what full syncs from a node may send in a second', () => {
     expect([throttle.isSparing, throttle.weigh(1000, 10)]).toEqual([false, 1000]);
     pass(1, 3);
     expect([throttle.isSparing, throttle.weigh(1000, 10)]).toEqual([true, 11_240]);
-    throttle.end();
-    pass(2);
+    throttle.end(now());
+    pass(10);
     expect([throttle.isSparing, throttle.weigh(1000, 10)]).toEqual([false, 1000]);
   });
 

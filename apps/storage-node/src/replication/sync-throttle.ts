@@ -11,6 +11,11 @@ const LOAD_NEWS = 0.2;
 const FLOOR_BYTES = 2 * MIB;
 const CEILING_BYTES = GIB;
 /**
+ * A transfer that begins so soon behind the last one goes on at its rate, in ms: partitions come one behind another, each too short
+ * for the way up from the floor, and what the clients bear has not changed.
+ */
+const RATE_KEPT_MS = 5000;
+/**
  * What an entry counts beside its key and value while clients are served: reading, sending and installing it costs as
  * much time as so many bytes of a large value. Else a floor in bytes would be none for small values.
  */
@@ -38,6 +43,8 @@ export class SyncThrottle {
   #running = 0;
   /** Whether some full sync was under way since the last interval began. */
   #wasSending = false;
+  /** When the last full sync ended whose rate is kept. */
+  #endedMs: number | undefined;
   #loopTimes = performance.eventLoopUtilization();
   #load = 0;
 
@@ -58,7 +65,7 @@ export class SyncThrottle {
     this.#commanded = bytesPerSecond === 0 ? undefined : { bytesPerSecond, untilMs: nowMs + validMs };
     const bound = this.boundBytes(nowMs);
     const { bytesPerSecond: present } = this.rate;
-    if (this.#running === 0 || (bound > 0 && (present === 0 || present > bound))) this.rate.setRate(bound, nowMs);
+    if (this.#isIdle || (bound > 0 && (present === 0 || present > bound))) this.rate.setRate(bound, nowMs);
   }
 
   /** Whether clients are served meanwhile, and are to be spared. */
@@ -73,13 +80,21 @@ export class SyncThrottle {
 
   /** A full sync begins. */
   begin(nowMs: number): void {
+    const isFirst = this.#isIdle;
     this.#running += 1;
     this.#wasSending = true;
-    if (this.#running === 1) this.#setRate(nowMs);
+    this.#endedMs = undefined;
+    if (isFirst) this.#setRate(nowMs);
   }
 
-  end(): void {
+  end(nowMs: number): void {
     this.#running -= 1;
+    if (this.#running === 0) this.#endedMs = nowMs;
+  }
+
+  /** Whether no full sync is under way, nor was a moment ago. */
+  get #isIdle(): boolean {
+    return this.#running === 0 && this.#endedMs === undefined;
   }
 
   /** To be called every THROTTLE_INTERVAL_MS. */
@@ -90,6 +105,8 @@ export class SyncThrottle {
     this.#options.latency.endInterval(this.#wasSending);
     this.#wasSending = this.#running > 0;
     if (this.#running > 0) return this.#setRate(nowMs);
+    if (this.#endedMs !== undefined && nowMs - this.#endedMs < RATE_KEPT_MS) return;
+    this.#endedMs = undefined;
     this.#adaptive.end();
     this.rate.setRate(this.boundBytes(nowMs), nowMs);
   }

@@ -1,6 +1,7 @@
 export type { ArchiveCodec } from './archive-codec.ts';
 export { archiveDamaged } from './archive-errors.ts';
 export type { Damage } from './archive-errors.ts';
+export { CLOCK_SLACK_MS, cutTime } from './cut-time.ts';
 export { foldPartition } from './fold/fold-partition.ts';
 export type { FoldOptions, FoldedEntry, FoldedSlice } from './fold/fold-partition.ts';
 export { ARCHIVE_SECRET_BYTES, deriveArchiveKey } from './archive-key.ts';

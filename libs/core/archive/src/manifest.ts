@@ -52,7 +52,10 @@ export interface ArchivedRange {
   readonly after: ArchivePosition | undefined;
   /** The cut, or the end of the log in here. */
   readonly upTo: ArchivePosition;
-  /** Partition's time of the first and last entry of the log in here, or of the cut (R23). */
+  /**
+   * Partition's time of the first and last entry of the log in here, or of the cut (R23). Of a LOG `lastMs` may be later: nothing else had
+   * been written until then. One without chunks says that alone.
+   */
   readonly firstMs: number;
   readonly lastMs: number;
   /** Keys and values of all chunks. */

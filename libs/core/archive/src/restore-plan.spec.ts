@@ -94,6 +94,14 @@ describe('the plan of a restore', () => {
     expect(planned.groups[0]!.sources[0]!.upTo).toEqual({ atMs: 1022 });
   });
 
+  it('to an exact moment does not fail for partitions to which nothing was written since: the log says until when that is known', () => {
+    const busy = archive('log-c', 'LOG', { startedAtMs: 1030 }, (partition) => (partition === 3 ? { after: seq(30), upTo: seq(30), firstMs: 1030, lastMs: 1039, chunks: [] } : { after: seq(30), upTo: seq(40), firstMs: 1030, lastMs: 1040, chunks: [log(31, 40)] }));
+    const all = [full, increment, logA, logB, busy];
+    expect(plan({ manifests: all, moment: { atMs: 1038, exact: true } }).groups[0]!.sources.map(({ upTo }) => upTo)).toEqual([{ atMs: 1038 }]);
+    expect(plan({ manifests: all, moment: { atMs: 1038, exact: true }, targetPartitions: 1 }).groups[0]!.sources.map(({ steps }) => steps.at(-1)!.archive)).toEqual(['log-c', 'log-c', 'log-c', 'log-b']);
+    expect(failureOf(() => plan({ manifests: all, moment: { atMs: 1040, exact: true } }))).toBe('ARCHIVE_NOT_FOUND: partition 3: no log goes on from seq 30; the logs lead to 1970-01-01T00:00:01.039Z');
+  });
+
   it('a barrier that not every partition has is none', () => {
     const torn = archive('log-b', 'LOG', { startedAtMs: 1015, barriers: [{ id: 'b-25', atMs: 1025 }] }, (partition) => ({ after: seq(15), upTo: seq(30), barriers: partition === 3 ? [] : [{ id: 'b-25', seq: 25 }], chunks: [log(16, 30)] }));
     expect(plan({ manifests: [full, increment, torn], moment: { atMs: 1029, exact: false } })).toMatchObject({ atMs: 1020 });
@@ -105,7 +113,7 @@ describe('the plan of a restore', () => {
     ['a keyspace that is not in it', { keyspace: 'orders' }, 'ARCHIVE_NOT_FOUND: increment has no keyspace orders'],
     ['a log by itself', { archive: 'log-a' }, 'INVALID_ARGUMENT: archive: log-a is a log, and says nothing by itself'],
     ['a moment before the cut', { moment: { atMs: 1019, exact: true } }, 'INVALID_ARGUMENT: moment: lies before the cut of increment'],
-    ['a moment behind the log', { moment: { atMs: 1031, exact: true } }, 'ARCHIVE_NOT_FOUND: partition 0: no log goes on from seq 30'],
+    ['a moment behind the log', { moment: { atMs: 1031, exact: true } }, 'ARCHIVE_NOT_FOUND: partition 0: no log goes on from seq 30; the logs lead to 1970-01-01T00:00:01.030Z'],
     ['a log with a hole', { archive: 'full', manifests: [full, logB], moment: { atMs: 1029, exact: false } }, 'ARCHIVE_NOT_FOUND: partition 0: no log goes on from seq 10'],
     ['a count that is no power of two', { targetPartitions: 3 }, 'INVALID_ARGUMENT: partition_count: must be a power of two from 1 to 4096, is 3'],
     ['an increment that begins too late', { manifests: [full, { ...increment, keyspaces: [{ ...increment.keyspaces[0]!, ranges: increment.keyspaces[0]!.ranges.map((range) => ({ ...range, after: seq(11) })) }] }] }, 'ARCHIVE_NOT_FOUND: increment: partition 0 begins behind seq 11, and what is before it ends at 10'],

@@ -182,19 +182,21 @@ function goalOf({ moment }: RestoreAsk, cut: { readonly atMs: number }, logs: re
 
 /** Logs overlap cuts and each other: what is there already is left out, and nothing may be missing. */
 function followLog(range: ArchivedRange, from: ArchivePosition, logs: readonly LogPart[], goal: Goal, add: (step: RestoreStep) => void): RestoreSource['upTo'] {
+  const own = logs.flatMap(({ manifest, ranges }) => {
+    const part = ranges.get(range.partition);
+    return part !== undefined && part.generation.id === range.generation.id ? [{ manifest, part }] : [];
+  });
   let at = from;
   for (;;) {
-    const next = logs
-      .flatMap(({ manifest, ranges }) => {
-        const part = ranges.get(range.partition);
-        return part !== undefined && part.generation.id === range.generation.id ? [{ manifest, part }] : [];
-      })
+    const next = own
       .filter(({ part }) => part.after!.seq <= at.seq && part.upTo.seq > at.seq)
       .sort((a, b) => b.part.upTo.seq - a.part.upTo.seq)[0];
     if (next === undefined) {
       // With a moment it may be that nothing was written until then; nobody but the log can say so.
-      if (goal.isExact && logs.some(({ ranges }) => (ranges.get(range.partition)?.lastMs ?? 0) >= goal.atMs && ranges.get(range.partition)!.upTo.seq === at.seq)) return { atMs: goal.atMs };
-      throw notFound(`partition ${range.partition}: no log goes on from seq ${at.seq}`);
+      const knownMs = Math.max(0, ...own.flatMap(({ part }) => (part.upTo.seq === at.seq ? [part.lastMs] : [])));
+      const latestMs = latestOf(logs);
+      if (goal.isExact && knownMs >= goal.atMs) return { atMs: goal.atMs };
+      throw notFound(`partition ${range.partition}: no log goes on from seq ${at.seq}${goal.isExact && latestMs > 0 ? `; the logs lead to ${new Date(latestMs).toISOString()}` : ''}`);
     }
     const { manifest, part } = next;
     const end = goal.barrier === undefined ? undefined : part.barriers.find(({ id }) => id === goal.barrier)?.seq;
@@ -204,9 +206,16 @@ function followLog(range: ArchivedRange, from: ArchivePosition, logs: readonly L
       add({ archive: manifest.id, chunk, afterSeq: log.firstSeq <= at.seq ? at.seq : undefined, upToSeq: end !== undefined && log.lastSeq > end ? end : undefined });
     }
     if (end !== undefined) return { seq: end };
-    if (goal.isExact && part.lastMs >= goal.atMs) return { atMs: goal.atMs };
+    if (goal.isExact && (part.chunks.at(-1)?.log?.lastMs ?? 0) >= goal.atMs) return { atMs: goal.atMs };
     at = part.upTo;
   }
+}
+
+/** The last moment that the logs of all partitions have; 0: there is none. */
+function latestOf(logs: readonly LogPart[]): number {
+  const latest = new Map<number, number>();
+  for (const { ranges } of logs) for (const [partition, { lastMs }] of ranges) latest.set(partition, Math.max(lastMs, latest.get(partition) ?? 0));
+  return latest.size === 0 ? 0 : Math.min(...latest.values());
 }
 
 function checkGoesOn(archive: string, part: ArchivedRange, at: ArchivePosition | undefined, last: ArchivedRange): void {

@@ -10,8 +10,9 @@ export {
 } from './keyspace-spec.ts';
 export type { AckLevel, CopyOf, CutOver, Durability, Eviction, KeyspaceFreeze, KeyspaceRequest, KeyspaceSpec, MovedTo, OnDataLoss, SourceCluster, UpdatableField } from './keyspace-spec.ts';
 export type { NodeRecord, NodeSpec } from './node-record.ts';
-export { assertRecord, hasReplica, isLastingFreeze, isSameMember, lastingFreeze, membersOf, withoutReplica } from './partition-record.ts';
+export { assertRecord, hasReplica, isLastingFreeze, isSameMember, isStandbyFence, lastingFreeze, membersOf, standbyFence, withoutReplica } from './partition-record.ts';
 export type { Generation, Member, PartitionRecord, PartitionState, VersionedRecord } from './partition-record.ts';
+export { MAIN_POOL, POOL_NAME_RANGE, checkPoolName, isPoolName, poolOf, withPool } from './pool.ts';
 export { lastInSyncByNode, namesText, stopRiskOf } from './stop-risk.ts';
 export type { StopRisk, StopRiskView } from './stop-risk.ts';
 export type { Action, DecisionKind, NodeNews, WriteRecord } from './decisions/action.ts';

@@ -7,6 +7,7 @@ import {
   TTL_MS_MAX,
   VALUE_BYTES_MAX,
 } from '@atoll/core-runtime';
+import { checkPoolName, poolOf, withPool } from './pool.ts';
 
 export type Durability = 'NONE' | 'ASYNC' | 'SYNC';
 export type AckLevel = 'IN_SYNC' | 'LEADER';
@@ -93,6 +94,8 @@ export interface KeyspaceFreeze {
   readonly note: string;
   /** Undefined: an operator froze it. */
   readonly movedTo?: MovedTo | undefined;
+  /** Name of the keyspace of this cluster that takes its place without it, or has taken it: who reads that stops (R15). */
+  readonly forStandby?: string | undefined;
 }
 
 /** Characters of a note on a freeze, at most. */
@@ -107,6 +110,8 @@ export interface KeyspaceSpec {
   readonly partitionCount: number;
   /** 1 to 7. */
   readonly replicationFactor: number;
+  /** Whose nodes hold it, and no others; undefined: MAIN_POOL. Fixed. */
+  readonly pool?: string | undefined;
   /** 1 to replicationFactor; below it nothing commits (R9). */
   readonly minInSync: number;
   readonly ack: AckLevel;
@@ -129,6 +134,11 @@ export interface KeyspaceSpec {
   readonly movedTo?: string | undefined;
   /** Present while it takes no writes. */
   readonly freeze?: KeyspaceFreeze | undefined;
+  /**
+   * Name of a keyspace of this cluster, on another pool, that stands by: it may take the place of this one when nobody of this one
+   * can be asked. The records of its partitions say so, too (`hasStandby`), to those who lead them.
+   */
+  readonly standby?: string | undefined;
 }
 
 /** What a caller says of a keyspace: anything but the name may be left out. */
@@ -169,11 +179,13 @@ export function createKeyspaceSpec(request: KeyspaceRequest): KeyspaceSpec {
     eviction: request.eviction ?? 'LRU',
     onDataLoss: request.onDataLoss ?? 'WAIT',
     valueBytesMax: request.valueBytesMax ?? VALUE_BYTES_MAX,
+    ...withPool(poolOf(request)),
     ...(request.copyOf !== undefined && { copyOf: request.copyOf }),
     ...(request.cutOver !== undefined && { cutOver: request.cutOver }),
     ...(request.aliases !== undefined && { aliases: request.aliases }),
     ...(request.movedTo !== undefined && { movedTo: request.movedTo }),
     ...(request.freeze !== undefined && { freeze: request.freeze }),
+    ...(request.standby !== undefined && { standby: request.standby }),
   });
 }
 
@@ -196,6 +208,7 @@ function checkKeyspaceSpec(spec: KeyspaceSpec): KeyspaceSpec {
   if (!isPowerOfTwo(spec.partitionCount) || spec.partitionCount > PARTITION_COUNT_MAX) {
     throw invalidArgument('keyspace.partition_count', `must be a power of two from 1 to ${PARTITION_COUNT_MAX}, not ${spec.partitionCount}`);
   }
+  if (spec.pool !== undefined) checkPoolName('keyspace.pool', spec.pool);
   checkInteger('keyspace.replication_factor', spec.replicationFactor, 1, REPLICATION_FACTOR_MAX);
   checkInteger('keyspace.min_in_sync', spec.minInSync, 1, spec.replicationFactor);
   checkInteger('keyspace.default_ttl_ms', spec.defaultTtlMs, 0, TTL_MS_MAX);

@@ -8,6 +8,8 @@ export interface NodeRecord {
   /** host:port of its HTTP server; empty when it has none. */
   readonly httpAddress: string;
   readonly zone: string;
+  /** Whose keyspaces it holds, those of no other one; undefined: MAIN_POOL. */
+  readonly pool?: string | undefined;
   /** Share of partitions relative to other nodes; 1 is usual, 0.01 to 100. */
   readonly weight: number;
   /** Random identity of the process; another one after each start (R5). */
@@ -23,6 +25,7 @@ export interface NodeSpec {
   readonly id: NodeId;
   readonly state: 'UP' | 'DRAINING' | 'REMOVED';
   readonly zone: string;
+  readonly pool?: string | undefined;
   readonly weight: number;
   /** Of the last process seen. */
   readonly incarnation: string;

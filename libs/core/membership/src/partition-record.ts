@@ -55,6 +55,11 @@ export interface PartitionRecord {
    * reads it here before it takes office. Undefined: writes are taken.
    */
   readonly frozen?: string | undefined;
+  /**
+   * A keyspace on another pool stands by, and may take the place of this one by waiting alone: a leader that could not read this
+   * record for a while stops (R15). Kept by whoever writes the record, as `frozen` is.
+   */
+  readonly hasStandby?: boolean | undefined;
   /** Replicas that hold every committed write. The leader is one of them. */
   readonly inSync: readonly Member[];
   /** Left the in-sync set while it was below minInSync: hold every committed write all the same (R9, KIP-966). */
@@ -96,6 +101,13 @@ export const lastingFreeze = (random: string): string => `${LASTING}${random}`;
 
 /** Whether a record is frozen until an operator says otherwise: writes are refused then, not waited for. */
 export const isLastingFreeze = (frozen: string | undefined): boolean => frozen?.startsWith(LASTING) === true;
+
+const FENCED = `${LASTING}fence-`;
+
+/** What records of a keyspace say whose place a standby takes without it: a lasting freeze under which nothing is read from leaders, either. */
+export const standbyFence = (random: string): string => `${FENCED}${random}`;
+
+export const isStandbyFence = (frozen: string | undefined): boolean => frozen?.startsWith(FENCED) === true;
 
 /** Every replica that the record names, each once. */
 export function membersOf(record: PartitionRecord): readonly Member[] {

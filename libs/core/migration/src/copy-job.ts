@@ -76,7 +76,7 @@ export interface CopyJob {
   readonly isStandby?: boolean | undefined;
   /** It SUCCEEDED without its primary. */
   readonly promotion?: Promotion | undefined;
-  /** It SUCCEEDED, and the keyspace whose place it took is still there. */
+  /** It SUCCEEDED, and the keyspace whose place it took is still there, to be deleted. That of a standby is kept: it may become the standby. */
   readonly sourceRemains?: boolean | undefined;
 }
 
@@ -141,5 +141,5 @@ export interface CopyExtent {
 /** The copy has the place of its source. */
 export function completeCutOver(job: CopyJob, { pausesMs, endedMs, extent }: { readonly pausesMs: readonly number[]; readonly endedMs: number; readonly extent?: CopyExtent }): CopyJob {
   const rounded = pausesMs.map((ms) => Math.round(ms));
-  return { ...job, state: 'SUCCEEDED', endedMs, problem: '', pausesMs: rounded.slice(0, PAUSES_KEPT), pauseMsMax: Math.max(0, ...rounded), ...extent, sourceRemains: retiredBy(job) !== undefined };
+  return { ...job, state: 'SUCCEEDED', endedMs, problem: '', pausesMs: rounded.slice(0, PAUSES_KEPT), pauseMsMax: Math.max(0, ...rounded), ...extent, sourceRemains: job.isStandby !== true && retiredBy(job) !== undefined };
 }

@@ -1,4 +1,6 @@
 import { refusalOfMove } from './source-hold.ts';
+import { createKeyspaceSpec, type KeyspaceSpec } from '@atoll/core-membership';
+import { copiedPairs, frozenForNothing, switchedSpecs, withFrozen, withPlacesTaken } from './cut-over-records.ts';
 import { record } from './testing/samples.ts';
 import { SeededRandom, randomBelow } from '@atoll/core-runtime';
 import { abortCutOver, beginCutOver, beginMove, commandCopy, completeCutOver, type CopyJob, type CopyJobState } from './copy-job.ts';
@@ -15,6 +17,7 @@ describe('what is next in a cut-over (R37)', () => {
     ['all is ready, and time is up', { heldMs: 5000 }, 'commit'],
     ['nothing is frozen yet', { sources: [source(0, { isFrozen: false, barrier: undefined })], heldMs: 0 }, 'freeze'],
     ['some are not frozen yet', { sources: [source(0), source(1, { isFrozen: false, barrier: undefined })] }, 'freeze'],
+    ['a write of a record may yet be carried out that names another leader (R7)', { sources: [source(0), source(1, { isSettled: false })] }, 'freeze'],
     ['a record says no more that it is frozen, behind a barrier', { sources: [source(0), source(1, { isFrozen: false })] }, 'abort'],
     ['a barrier lacks', { sources: [source(0), source(1, { barrier: undefined })] }, 'drain'],
     ['the copy is behind one barrier', { pairs: [pair(0), pair(1, { applied: { generation: 1, seq: 9 } })] }, 'drain'],
@@ -136,5 +139,36 @@ describe('a keyspace that is held for another cluster (R37)', () => {
     ['one began a new generation behind its barrier (R3)', all(['h', 'h'], 2), barriers, 'partition 0 began a new generation'],
   ])('%s', (_title, records, confirmed, refusal) => {
     expect(refusalOfMove('h', 2, records, confirmed)).toBe(refusal);
+  });
+});
+
+describe('what a cut-over makes of records (R37)', () => {
+  const random = new SeededRandom(1);
+  const frozen = (keyspaceId: string, by: string | undefined, keyspace = keyspaceId) => ({ record: { ...record({}), keyspace, keyspaceId, frozen: by }, modRevision: 5 });
+  const spec = (name: string, fields: Partial<KeyspaceSpec> = {}): KeyspaceSpec => createKeyspaceSpec({ name, id: name, ...fields });
+  const copy = (state: CopyJobState, of: string, fields: Partial<CopyJob> = {}): CopyJob => ({ id: `copy-${of}`, state, source: of, sourceId: of, target: `${of}-wide`, targetId: 'w', partitionCount: 4, createdMs: 1, endedMs: 0, bytesPerSecond: 0, traceparent: '', problem: '', ...fields });
+
+  it('one that was given up is thawed, one that is under way, held or done is not, nor what an operator froze, however old the keyspaces are that are known', () => {
+    const records = new Map(['given', 'going', 'held', 'done', 'moved', 'kept', 'free'].map((name) => [name, [frozen(name, name === 'free' ? undefined : `x-${name}`)]]));
+    const jobs = [copy('RUNNING', 'given'), copy('CUTTING_OVER', 'going', { cutOver: { id: 'x-going', maxPauseMs: 1 } }), copy('SUCCEEDED', 'done')];
+    const keyspaces = [...records.keys()].map((name) => spec(name, name === 'moved' ? { movedTo: 'other' } : name === 'kept' ? { freeze: { id: 'keyspace-1', sinceMs: 0, note: '' } } : {}));
+    const left = frozenForNothing({ jobs, holds: ['x-held'], keyspaces, recordsOf: (name) => records.get(name)! });
+    expect(left.map(({ record: { keyspace } }) => keyspace)).toEqual(['given']);
+    expect(withFrozen(left[0]!, undefined, random)).toMatchObject({ decision: 'THAW', record: { keyspace: 'given' }, modRevision: 5 });
+    expect(withFrozen(left[0]!, undefined, random).record).not.toHaveProperty('frozen');
+    expect(withFrozen(left[0]!, 'y', random)).toMatchObject({ decision: 'FREEZE', record: { frozen: 'y' } });
+  });
+
+  it('a source whose place was taken says so, also where what was read of it is older', () => {
+    const known = new Map([spec('done'), spec('given')].map((each) => [each.name, each]));
+    const seen = withPlacesTaken(known, [copy('SUCCEEDED', 'done'), copy('RUNNING', 'given')]);
+    expect([...seen.values()].map(({ name, movedTo }) => [name, movedTo])).toEqual([['done', 'done-wide'], ['given', undefined]]);
+  });
+
+  it('names go with the place', () => {
+    const cutOver = { job: 'c', id: 'x', fencesBelow: 7, timeMs: 8 };
+    const { source: retired, target } = switchedSpecs({ source: spec('s', { aliases: ['older'] }), target: spec('t', { copyOf: { job: 'c', keyspace: 's', keyspaceId: 's', isPaused: false } }) }, cutOver);
+    expect([retired.movedTo, retired.aliases, target.aliases, target.copyOf, target.cutOver]).toEqual(['t', undefined, ['s', 'older'], undefined, cutOver]);
+    expect(copiedPairs({ sourceCount: 2, targetCount: 4 }, (to, from) => ({ generation: 1, seq: 10 * to + from })).map(({ source: from, target: to, applied }) => [from, to, applied!.seq])).toEqual([[0, 0, 0], [0, 1, 10], [1, 2, 21], [1, 3, 31]]);
   });
 });

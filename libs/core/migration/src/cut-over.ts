@@ -19,6 +19,11 @@ export interface FrozenSource {
   readonly partition: number;
   /** Whether its record names this cut-over. */
   readonly isFrozen: boolean;
+  /**
+   * False: a write of its record may yet be carried out whose answer was lost, and which may name another leader (R7). The
+   * record is written once more then, whatever it says, before leaders are sealed. Default true.
+   */
+  readonly isSettled?: boolean | undefined;
   /** Of its record. */
   readonly generation: number;
   /** As some leader confirmed it: committed, with all that was acknowledged before it. */
@@ -58,14 +63,15 @@ export function nextCutOverStep({ sources, pairs, heldMs, maxPauseMs }: CutOverF
   // Behind its barrier there may be writes again.
   const broken = thawed.find(({ barrier }) => barrier !== undefined);
   if (broken !== undefined) return { kind: 'abort', reason: `partition ${broken.partition} of the source takes writes again` };
+  const doubtful = sources.filter(({ isFrozen, isSettled }) => isFrozen && isSettled === false);
   const unconfirmed = sources.filter(({ barrier }) => barrier === undefined);
   const barriers = new Map(sources.map(({ partition, barrier }) => [partition, barrier]));
   const behind = pairs.filter(({ source, applied }) => !isReached(barriers.get(source), applied));
-  const isReady = thawed.length === 0 && unconfirmed.length === 0 && behind.length === 0 && sources.length > 0 && pairs.length > 0;
+  const isReady = thawed.length === 0 && doubtful.length === 0 && unconfirmed.length === 0 && behind.length === 0 && sources.length > 0 && pairs.length > 0;
   if (isReady) return { kind: 'commit' };
-  const missing = missingText(thawed, unconfirmed, behind);
+  const missing = missingText([...thawed, ...doubtful], unconfirmed, behind);
   if (heldMs >= maxPauseMs) return { kind: 'abort', reason: `writes were held for ${Math.round(heldMs)} ms, of at most ${maxPauseMs}: ${missing}` };
-  if (thawed.length > 0) return { kind: 'freeze', partitions: thawed.map(({ partition }) => partition) };
+  if (thawed.length + doubtful.length > 0) return { kind: 'freeze', partitions: [...thawed, ...doubtful].map(({ partition }) => partition) };
   return { kind: 'drain', unconfirmed: unconfirmed.map(({ partition }) => partition), missing };
 }
 

@@ -1,4 +1,5 @@
 export { findShortages, FILL_SHARE_MAX, shortageText, takeWhatFits, type NodeMemory, type Shortage } from './capacity.ts';
+export { lackOfRoom, type RoomAsk, type RoomLack } from './room.ts';
 export { command, isEnded, MIGRATION_REASONS, type JobCommand, type MigrationJob, type MigrationReason, type MigrationState } from './migration-job.ts';
 export { destinationOf, hasEnded, isFilling, OPERATOR_STEPS, placementOf, sourcesOf, targetsOf, type MigrationOperator, type MigrationProof, type OperatorStep } from './operator.ts';
 export { STEPS } from './steps.ts';
@@ -12,7 +13,10 @@ export { MigrationTable, type MigrationWrite, type OperatorChange, type Versione
 export { draftMigration, type MigrationAsk, type SizeOf } from './draft-migration.ts';
 export { MEMORY_SHARE_MAX, MigrationRounds, officeWanted, placementsOf, recordsOf, type RoundPorts } from './rounds.ts';
 export { createMigration, refreshMigrations, settleMigrations, takeOverMigrations, updateMigration, writeSteps, type MigrationTask } from './migration-tasks.ts';
+export { takePlace, type Places } from './take-place.ts';
 export { abortCutOver, beginCutOver, beginMove, commandCopy, completeCutOver, hasCopyEnded, retiredBy, type CopyExtent, type CopyJob, type CopyJobState, type CutOverJob } from './copy-job.ts';
 export { PLACES_KEPT, promoteAlone, refusalOfPromotion, timeOfPrimary, toPromotedPlace, type LogMoment, type PromotedPlace, type Promotion, type StandbyPair } from './standby.ts';
 export { refusalOfMove, type ConfirmedBarrier } from './source-hold.ts';
 export { nextCutOverStep, refusalOfCutOver, type BarrierPlace, type CopiedPair, type CopyStanding, type CutOverFacts, type CutOverStep, type FrozenSource } from './cut-over.ts';
+export { copiedPairs, frozenForNothing, switchedSpecs, withFrozen, withPlacesTaken } from './cut-over-records.ts';
+export { COPY_WRITES_MAX, CopyTable, copyConflict, cutOverCopy, refreshCopies, settleCopies, updateCopy, type CopyAnswer, type CopyAsk, type CopyTask, type CopyWrite, type VersionedCopy, type VersionedSpec } from './copy-tasks.ts';

@@ -1,5 +1,6 @@
 import { toPartitionId } from '@atoll/core-runtime';
-import { MigrationTable } from './migration-table.ts';
+import { MigrationTable, type MigrationWrite } from './migration-table.ts';
+import { createMigration, settleMigrations, type MigrationTask } from './migration-tasks.ts';
 import { job, operator } from './testing/samples.ts';
 
 const on = (partition: number, fields = {}) => operator({ partition: toPartitionId(partition), ...fields });
@@ -40,5 +41,44 @@ describe('what a change of migrations compares (R11, R38)', () => {
     made.note(made.change([{ from: on(2), to: on(2, { step: 'ROLLED_BACK', problem: 'why' }) }]), 21);
     expect(made.settled(2000)).toMatchObject([{ id: 'job-1', state: 'FAILED', done: 1, rolledBack: 1, endedMs: 2000 }]);
     expect(made.update(made.settled(2000)[0]!).jobs[0]!.modRevision).toBe(21);
+  });
+});
+
+describe('a job that can be neither written as a whole nor taken back, since etcd is silent (R7)', () => {
+  /** Carries a task out; `answer` says whether what it asks for came about. */
+  const carryOut = <T>(task: MigrationTask<T>, answer: (asked: 'settle' | 'read' | MigrationWrite) => boolean): unknown => {
+    try {
+      let asked = task.next();
+      while (asked.done !== true) asked = task.next(answer(asked.value));
+      return asked.value;
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+
+  it('is taken back later by the same coordinator: it does not hold its partitions until another one is elected', () => {
+    const made = new MigrationTable();
+    made.load({ turn: 1, jobs: [], operators: [], results: [] });
+    const operators = [1, 2, 3].map((partition) => on(partition, { job: 'big' }));
+    let writes = 0;
+    const problem = carryOut(createMigration(made, job({ id: 'big', total: 3 }), operators, 2), (asked) => {
+      if (typeof asked !== 'object') return false;
+      writes += 1;
+      if (writes === 1) made.note(asked, 10);
+      else made.onFailed(true);
+      return writes === 1;
+    });
+    expect(problem).toContain('etcd does not say');
+    expect(made.jobs().map(({ id, state }) => [id, state])).toEqual([['big', 'PREPARING']]);
+    const asks: unknown[] = [];
+    carryOut(settleMigrations(made, 1000), (asked) => {
+      asks.push(typeof asked === 'object' ? asked.jobs.map(({ job: { id, state } }) => `${id} ${state}`).join() : asked);
+      if (asked === 'settle') made.onSettled();
+      if (asked === 'read') made.load({ turn: 2, jobs: [{ job: job({ id: 'big', total: 3, state: 'PREPARING' }), modRevision: 10 }], operators: operators.slice(0, 2).map((each) => ({ operator: each, modRevision: 10 })), results: [] });
+      if (typeof asked === 'object') made.note(asked, 12);
+      return true;
+    });
+    expect(asks).toEqual(['settle', 'read', 'big CANCELLING']);
+    expect(made.job('big')!.state).toBe('CANCELLING');
   });
 });

@@ -56,7 +56,7 @@ export function* createMigration(table: MigrationTable, job: MigrationJob, opera
   }
 }
 
-/** What was taken is given back; where this cannot be written, the next coordinator does it. */
+/** What was taken is given back; where this cannot be written, `settleMigrations` does it later, or the next coordinator. */
 function* takeBack(table: MigrationTable, id: string): MigrationTask<void> {
   try {
     yield* updateMigration(table, id, (known) => (known.state === 'PREPARING' ? { ...known, state: 'CANCELLING', problem: 'it could not be written as a whole' } : known));
@@ -100,8 +100,13 @@ export function* writeSteps(table: MigrationTable, changes: readonly OperatorCha
   return written;
 }
 
-/** Ends jobs none of whose operators is left; returns those that ended. */
+/**
+ * Ends jobs none of whose operators is left; returns those that ended. One that is PREPARING is not being written now, since there is
+ * one task at a time: it could be neither written as a whole nor taken back, and would hold its partitions for as long as this
+ * coordinator is elected.
+ */
 export function* settleMigrations(table: MigrationTable, wallMs: number): MigrationTask<readonly MigrationJob[]> {
+  for (const { id, state } of table.jobs()) if (state === 'PREPARING') yield* takeBack(table, id);
   const ended: MigrationJob[] = [];
   for (const job of table.settled(wallMs)) {
     if (!(yield table.update(job))) return ended;

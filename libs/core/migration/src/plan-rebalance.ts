@@ -1,5 +1,5 @@
 // What stands between where replicas are and where they should be: minimal moves, each with its reason.
-import { placementNodes, type ClusterState, type KeyspaceSpec, type PartitionRecord } from '@atoll/core-membership';
+import { placementNodes, poolOf, type ClusterState, type KeyspaceSpec, type PartitionRecord } from '@atoll/core-membership';
 import { planPlacement, type MoveReason } from '@atoll/core-placement';
 import { placedOn, type PlannedOperator } from './plan-move.ts';
 
@@ -13,7 +13,7 @@ export interface PlannedRebalance {
 export function planRebalance(state: ClusterState, keyspace: KeyspaceSpec, isBusy: (record: PartitionRecord) => boolean): PlannedRebalance {
   const records = (state.partitions.get(keyspace.name) ?? []).map(({ record }) => record).filter((record) => record.keyspaceId === keyspace.id);
   if (records.length < keyspace.partitionCount) return { planned: [], refusals: [`${keyspace.name}: ${keyspace.partitionCount - records.length} of ${keyspace.partitionCount} partitions are not placed yet`] };
-  const nodes = placementNodes(state);
+  const nodes = placementNodes(state, poolOf(keyspace));
   if (nodes.length === 0) return { planned: [], refusals: [`${keyspace.name}: no node can hold it`] };
   const present = records.map(placedOn);
   const { desired, moves } = planPlacement({ keyspace: keyspace.name, partitionCount: keyspace.partitionCount, replicationFactor: keyspace.replicationFactor, present, nodes });

@@ -1,5 +1,5 @@
 // One node takes the place of another: it gets what that one holds, as far as zones and loads let it.
-import { isSameMember, nameOf, placementNodes, type ClusterState, type KeyspaceSpec, type NodeSpec, type PartitionRecord } from '@atoll/core-membership';
+import { isSameMember, nameOf, placementNodes, poolOf, type ClusterState, type KeyspaceSpec, type NodeSpec, type PartitionRecord } from '@atoll/core-membership';
 import { planPlacement } from '@atoll/core-placement';
 import type { NodeId } from '@atoll/core-runtime';
 import { isEnded, type MigrationJob } from './migration-job.ts';
@@ -21,7 +21,7 @@ export interface ReplaceAsk {
 export function planReplace(state: ClusterState, keyspace: KeyspaceSpec, { from, to, isFromThere }: ReplaceAsk, operatorOf: (record: PartitionRecord) => MigrationOperator | undefined): PlannedMoves {
   const records = (state.partitions.get(keyspace.name) ?? []).map(({ record }) => record).filter((record) => record.keyspaceId === keyspace.id);
   if (records.length < keyspace.partitionCount) return { operators: [], refusals: [`${keyspace.name}: ${keyspace.partitionCount - records.length} of ${keyspace.partitionCount} partitions are not placed yet`] };
-  const nodes = placementNodes(state).map((node) => (node.id === from ? { ...node, weight: 0 } : node));
+  const nodes = placementNodes(state, poolOf(keyspace)).map((node) => (node.id === from ? { ...node, weight: 0 } : node));
   const replicasMax = Math.min(keyspace.replicationFactor, nodes.filter(({ weight }) => weight > 0).length);
   const present = records.map((record) => {
     const operator = operatorOf(record);

@@ -1,5 +1,7 @@
-import type { CopyJob } from './copy-job.ts';
+import { createKeyspaceSpec } from '@atoll/core-membership';
+import { completeCutOver, type CopyJob } from './copy-job.ts';
 import { PLACES_KEPT, promoteAlone, refusalOfPromotion, timeOfPrimary, type StandbyPair } from './standby.ts';
+import { takePlace } from './take-place.ts';
 
 const JOB: CopyJob = {
   id: 's',
@@ -57,5 +59,26 @@ describe('a standby that is promoted without its primary', () => {
     ['it is gone', { state: 'CANCELLED' }, {}, true, 'orders is CANCELLED'],
   ])('%s', (_name, job, changes, acceptsIncomplete, refusal) => {
     expect(refusalOfPromotion({ ...JOB, ...job }, [pair(changes)], acceptsIncomplete)).toEqual(refusal);
+  });
+});
+
+describe('the names of a keyspace whose standby is promoted in its own cluster', () => {
+  const primary = createKeyspaceSpec({ name: 'orders', id: '1', aliases: ['older'], standby: 'orders-standby' });
+  const standby = createKeyspaceSpec({ name: 'orders-standby', id: '2', pool: 'standby' });
+
+  it('go there and back, whatever the keyspaces are called, and none means two of them', () => {
+    const away = takePlace({ source: primary, target: standby });
+    expect([away.source.movedTo, away.source.aliases, away.source.standby]).toEqual(['orders-standby', undefined, undefined]);
+    expect(away.target).toMatchObject({ name: 'orders-standby', pool: 'standby', aliases: ['orders', 'older'] });
+    const home = takePlace({ source: away.target, target: { ...away.source, movedTo: undefined } });
+    expect([home.source.movedTo, home.source.aliases, home.target.aliases, home.target.movedTo]).toEqual(['orders', undefined, ['older'], undefined]);
+    const again = takePlace({ source: home.target, target: { ...home.source, movedTo: undefined } });
+    expect([again.source.movedTo, again.target.aliases]).toEqual(['orders-standby', ['orders', 'older']]);
+  });
+
+  it('the former primary is kept, to become the standby; the source of another copy is deleted', () => {
+    const job: CopyJob = { ...JOB, target: 'orders-standby', cluster: undefined };
+    const ended = (isStandby: boolean) => completeCutOver({ ...job, isStandby }, { pausesMs: [3], endedMs: 9 }).sourceRemains;
+    expect([ended(true), ended(false)]).toEqual([false, true]);
   });
 });

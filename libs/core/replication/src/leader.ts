@@ -3,11 +3,12 @@
 //
 //   write -> evaluate against the newest appended state (R18) -> append with the next seq -> followers read it
 //   ack   -> commit = the least appended seq of all required replicas (I2) -> apply in order -> answer
-import { hasReplica, isLastingFreeze, type Member, type VersionedRecord } from '@atoll/core-membership';
+import { hasReplica, isLastingFreeze, isStandbyFence, type Member, type VersionedRecord } from '@atoll/core-membership';
 import { evaluateWrite, type CurrentEntry, type Evaluation, type StoredEntry, type WriteCommand } from '@atoll/core-store';
 import { FenceTable, type Fence } from '@atoll/core-locks';
 import { keyHash, type Hash64, type Random, type ReplicaId } from '@atoll/core-runtime';
 import { BarrierHold, type BarrierAnswer, type BarrierRelease } from './archive/barrier-hold.ts';
+import { CopiedResults } from './copy/copied-results.ts';
 import { endOfCopy, resumptionOfCopy, type CopyPosition } from './copy/copy-position.ts';
 import type { CopiedChange } from './copy/source-reader.ts';
 import { FROZEN, KEPT, SEALED, WriteFreeze, type FreezeAnswer } from './copy/write-freeze.ts';
@@ -71,6 +72,8 @@ export class Leader {
   #isResuming = false;
   /** The copy that this partition was is over by an entry of this office (R37). */
   #hasEndedCopy = false;
+  /** Of a copy: since when it knows what became of writes to its source (R21). */
+  readonly #copiedResults = new CopiedResults();
   readonly #freeze = new WriteFreeze();
   /** The cut of a backup that is under way (R39). */
   #barrier: BarrierHold | undefined;
@@ -297,7 +300,8 @@ export class Leader {
    */
   refusalOfReads(nowMs: number): FailedWrite | undefined {
     if (!this.isServing) return failed('PARTITION_UNAVAILABLE', 'the leader is taking office');
-    if (this.#freeze.isSealed(this.record.record.frozen)) return SEALED;
+    const { frozen } = this.record.record;
+    if (isStandbyFence(frozen) || this.#freeze.isSealed(frozen)) return SEALED;
     return this.hasLease(nowMs) ? undefined : failed('PARTITION_UNAVAILABLE', NO_LEASE);
   }
 
@@ -363,7 +367,7 @@ export class Leader {
     const { mutation, answer } = evaluation;
     const bytesAfter = mutation.kind === 'put' ? this.#state.store.bytesOf(request.key.length, mutation.value.length) : 0;
     const growth = bytesAfter - this.#bytesNow(request, this.#uncommitted.get(keyText, request.hash));
-    const room = mutation.kind === 'put' ? this.#makeRoom(growth, keyText) : NO_VICTIMS;
+    const room = mutation.kind === 'put' ? this.#makeRoom(growth, keyText, request.evictsNothing === true) : NO_VICTIMS;
     if (room === undefined) return done(failed('MEMORY_EXHAUSTED', `no room for ${bytesAfter} bytes in keyspace ${this.#state.identity.keyspace}`));
     const evicted = room.keys;
     const reservedBytes = growth - room.bytes;
@@ -392,28 +396,33 @@ export class Leader {
    * Takes what a partition of the source had for this copy, in order, and behind it the place that it brings it to (R37).
    * Values must not change afterwards. `done` is called once, perhaps before this returns: with undefined when all of it is
    * committed. After a failure some of it may be there; what comes again from the place before makes it whole. `run`: the copy
-   * that it belongs to; what another one takes, by an older view, is refused.
+   * that it belongs to; what another one takes, by an older view, is refused. `hasResults`: changes out of the source's log have
+   * the op ids of their writes.
    */
-  copy(changes: readonly CopiedChange[], position: CopyPosition, now: Moment, done: (failure: FailedWrite | undefined) => void, run = 0): void {
+  copy(changes: readonly CopiedChange[], position: CopyPosition, now: Moment, done: (failure: FailedWrite | undefined) => void, { run = 0, hasResults = false }: { readonly run?: number; readonly hasResults?: boolean } = {}): void {
     const refusal = this.#handOver === undefined ? this.#refusalOfWrites(now.monotonicMs) : failed('PARTITION_UNAVAILABLE', 'the leader is handing over');
     if (refusal !== undefined) return done(refusal);
     if (this.#barrier !== undefined) return done(failed('PARTITION_UNAVAILABLE', HELD_FOR_CUT));
     if (this.#hasEndedCopy || this.#state.copies.isEnded) return done(failed('PARTITION_UNAVAILABLE', 'the copy has taken the place of its source'));
     if (this.#state.copies.run !== run) return done(failed('PARTITION_UNAVAILABLE', 'the partition is a copy of something else'));
+    // Whoever reads here before this leader has heard of a cut-over sees nothing that had expired at the source by then (I7).
+    this.#state.clock.follow(position.stampMs, now.monotonicMs);
     let failure: FailedWrite | undefined;
     const note = (outcome: WriteOutcome): void => {
       if (outcome.kind === 'failed') failure ??= outcome;
     };
-    for (const { key, value, expiresAtMs } of changes) {
+    for (const { key, value, expiresAtMs, opId } of changes) {
       const hash = keyHash(key);
-      const request = { key, hash, opId: undefined, ack: 'IN_SYNC' } as const;
+      const request = { key, hash, opId, ack: 'IN_SYNC' } as const;
       const keyText = toKeyText(key);
-      if (value === undefined && this.#newest(request, this.#uncommitted.get(keyText, hash)) === undefined) continue;
+      // What was removed there may never have come here; that its write happened is worth an entry all the same.
+      if (value === undefined && opId === undefined && this.#newest(request, this.#uncommitted.get(keyText, hash)) === undefined) continue;
       const mutation = value === undefined ? ({ kind: 'delete' } as const) : ({ kind: 'put', value, expiresAtMs } as const);
       this.#logWrite(request, keyText, { kind: 'mutation', mutation, answer: { kind: 'set', applied: true, current: undefined } }, now, note);
       if (failure !== undefined) return done(failure);
     }
     const appended = this.#append({ kind: 'copied', position }, now, undefined, []);
+    this.#copiedResults.onBatch(position, appended.entry.stampMs, hasResults);
     this.#awaitUnchanging(appended, { keyText: '', hash: FIRST_HASH }, now, (committed) => done(committed ? undefined : lostOffice()));
   }
 
@@ -451,8 +460,11 @@ export class Leader {
     if (fencesBelow <= copies.turnedAt) return;
     if (this.#hasEndedCopy || copies.isEnded || this.#handOver !== undefined || this.#refusalOfWrites(now.monotonicMs) !== undefined) return;
     this.#hasEndedCopy = true;
-    this.#state.clock.follow(timeMs, now.monotonicMs);
-    this.#append({ kind: 'copied', position: endOfCopy(fencesBelow) }, now, undefined, []);
+    const { clock } = this.#state;
+    const beforeMs = clock.lead(now.monotonicMs, now.wallMs);
+    clock.follow(timeMs, now.monotonicMs);
+    const resultsSinceMs = this.#copiedResults.sinceMs(copies, clock.read(now.monotonicMs) - beforeMs);
+    this.#append({ kind: 'copied', position: endOfCopy(fencesBelow, resultsSinceMs) }, now, undefined, []);
     this.#fences?.raiseFloor(fencesBelow);
     this.#advanceCommit(now.monotonicMs);
   }
@@ -485,13 +497,13 @@ export class Leader {
   }
 
   /** The keys to evict so that the tightest required member can take `growth` more; undefined when that cannot be (R22). */
-  #makeRoom(growth: number, own: string): { readonly keys: readonly Uint8Array[]; readonly bytes: number } | undefined {
+  #makeRoom(growth: number, own: string, evictsNothing: boolean): { readonly keys: readonly Uint8Array[]; readonly bytes: number } | undefined {
     let freeBytes = this.#settings.freeBytes() - this.#reservedBytes;
     for (const follower of this.#feed.followers()) {
       if (this.record.isRequired(follower.member.replica)) freeBytes = Math.min(freeBytes, follower.freeBytes);
     }
     if (growth <= 0 || growth <= freeBytes) return NO_VICTIMS;
-    if (this.#settings.eviction === 'NONE') return undefined;
+    if (this.#settings.eviction === 'NONE' || evictsNothing) return undefined;
     const { store } = this.#state;
     const keys = store.pickVictims(Math.min(growth - freeBytes, growth * EVICT_FACTOR_MAX), (key) => {
       const text = toKeyText(key);

@@ -29,6 +29,9 @@ export function answerOf(result: WriteResult, command: WriteCommand, generation:
     case 'increment':
       if (result.effect !== 'put' || result.integer === undefined) return undefined;
       return { kind: 'increment', value: result.integer, expiresAtMs: result.expiresAtMs };
+    case 'merge':
+      // They have no op ids: what comes again changes nothing.
+      return undefined;
     default:
       command satisfies { kind: 'touch' };
       if (result.effect === 'deleted') return undefined;

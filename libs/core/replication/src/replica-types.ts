@@ -22,6 +22,8 @@ export interface WriteRequest {
   readonly ack: AckLevel;
   /** Proof of a lock, which covers the key: refused when a later holder was seen (I9). */
   readonly fence?: Fence | undefined;
+  /** It makes no room for itself: MEMORY_EXHAUSTED where something would have to be evicted. Default false. */
+  readonly evictsNothing?: boolean;
 }
 
 /** What a replica is told about its keyspace and its node. May change while it runs. */

@@ -120,8 +120,9 @@ export class ResultTable {
     this.#lastSeq = entry.seq;
     if (this.#originMs === Infinity) this.#originMs = entry.stampMs;
     const { opId, operation, stampMs } = entry;
-    // What was written to the source of a copy is not known here: a repeat of it must not be taken for a first sending (R37).
-    if (operation.kind === 'copied' && operation.position.phase === 'ENDED') this.#originMs = Math.max(this.#originMs, stampMs);
+    // What was written to the source of a copy before its changes came with their op ids is not known here: a repeat of it must not
+    // be taken for a first sending (R37).
+    if (operation.kind === 'copied' && operation.position.phase === 'ENDED') this.#originMs = Math.max(this.#originMs, operation.position.stampMs > 0 ? operation.position.stampMs : stampMs);
     if (opId === undefined || hash === undefined) return;
     this.#dropOlderThan(stampMs - this.#options.windowMs);
     switch (operation.kind) {

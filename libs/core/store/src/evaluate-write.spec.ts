@@ -98,3 +98,24 @@ describe('Touch', () => {
     expect(evaluateWrite({ kind: 'touch', expiresAtMs: 9000 }, current, NOW_MS)).toEqual(expected);
   });
 });
+
+describe('Merge', () => {
+  const merge = (expiresAtMs: number, of?: Partial<typeof version>): WriteCommand => ({ kind: 'merge', value: Buffer.from('archived'), expiresAtMs, version: of && { ...version, ...of } });
+  it.each([
+    ['over nothing', merge(0), undefined, 'written'],
+    ['over an expired entry', merge(0), entry('old', NOW_MS), 'written'],
+    ['over an entry of unknown age, which stays', merge(0), entry('old'), 'kept'],
+    ['over an older entry', merge(7000, { seq: 13 }), entry('old'), 'written'],
+    ['over one of an earlier epoch', merge(0, { epoch: 6, seq: 1 }), entry('old'), 'written'],
+    ['over the very entry that was archived, since touched', merge(0, {}), entry('archived', 9000), 'kept'],
+    ['over a newer entry', merge(0, { seq: 11 }), entry('old'), 'kept'],
+    ['over one of a later generation, whatever its seq (R3)', merge(0, { generation: 1, seq: 99 }), entry('old'), 'kept'],
+    ['over the same value and expiry, whatever the versions', merge(7000, { seq: 13 }), entry('archived', 7000), 'same'],
+    ['of what has expired, over nothing (I7)', merge(NOW_MS), undefined, 'expired'],
+    ['of what has expired, over an older entry', merge(1, { seq: 13 }), entry('old'), 'expired'],
+  ])('%s', (_, command, current, outcome) => {
+    const answer = { kind: 'merge', applied: outcome === 'written', outcome };
+    const { expiresAtMs } = command as { expiresAtMs: number };
+    expect(evaluateWrite(command, current, NOW_MS)).toEqual(outcome === 'written' ? { kind: 'mutation', mutation: put('archived', expiresAtMs), answer } : { kind: 'noop', answer });
+  });
+});

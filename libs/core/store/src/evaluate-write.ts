@@ -2,7 +2,7 @@ import type { EntryVersion } from './entry-version.ts';
 import { compareVersion } from './entry-version.ts';
 import { isExpired } from './expiry-plan.ts';
 import { formatInteger, isInt64, parseInteger } from './integer-value.ts';
-import type { DeleteCommand, Evaluation, IncrementCommand, SetCommand, TouchCommand, WriteCommand } from './write-command.ts';
+import type { DeleteCommand, Evaluation, IncrementCommand, MergeCommand, MergeOutcome, SetCommand, TouchCommand, WriteCommand } from './write-command.ts';
 
 /** The newest appended state of the key. */
 export interface CurrentEntry {
@@ -24,6 +24,8 @@ export function evaluateWrite(command: WriteCommand, current: CurrentEntry | und
       return evaluateDelete(command, live);
     case 'increment':
       return evaluateIncrement(command, live);
+    case 'merge':
+      return evaluateMerge(command, live, nowMs);
     default:
       return evaluateTouch(command, live);
   }
@@ -78,4 +80,19 @@ function evaluateTouch(command: TouchCommand, live: CurrentEntry | undefined): E
     mutation: { kind: 'put', value: live.value, expiresAtMs },
     answer: { kind: 'touch', applied: true, expiresAtMs },
   };
+}
+
+function evaluateMerge(command: MergeCommand, live: CurrentEntry | undefined, nowMs: number): Evaluation {
+  const { value, expiresAtMs } = command;
+  const outcome = mergeOutcome(command, live, nowMs);
+  const applied = outcome === 'written';
+  const answer = { kind: 'merge', applied, outcome } as const;
+  return applied ? { kind: 'mutation', mutation: { kind: 'put', value, expiresAtMs }, answer } : { kind: 'noop', answer };
+}
+
+function mergeOutcome({ value, expiresAtMs, version }: MergeCommand, live: CurrentEntry | undefined, nowMs: number): MergeOutcome {
+  if (isExpired(expiresAtMs, nowMs)) return 'expired';
+  if (live === undefined) return 'written';
+  if (live.expiresAtMs === expiresAtMs && Buffer.compare(live.value, value) === 0) return 'same';
+  return version !== undefined && compareVersion(live.version, version) < 0 ? 'written' : 'kept';
 }

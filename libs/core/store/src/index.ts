@@ -7,6 +7,8 @@ export type {
   EntryMutation,
   Evaluation,
   IncrementCommand,
+  MergeCommand,
+  MergeOutcome,
   SetCommand,
   SetCondition,
   TouchCommand,

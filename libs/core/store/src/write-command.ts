@@ -38,8 +38,29 @@ export interface TouchCommand {
   readonly expiresAtMs: number;
 }
 
+/**
+ * An entry out of an archive, into a keyspace that clients write to meanwhile: it is written where the key is absent, and where what
+ * is there is older. Nothing is written that has expired (I7).
+ */
+export interface MergeCommand {
+  readonly kind: 'merge';
+  readonly value: Uint8Array;
+  /** Milliseconds since the epoch; 0 for never. */
+  readonly expiresAtMs: number;
+  /** Of the write that made it, where that was a write to the data of this partition (R3). Undefined: any entry that is there stays. */
+  readonly version?: EntryVersion | undefined;
+}
+
+/**
+ * - written: the key was absent, or its entry older
+ * - kept: its entry stays, since it is newer, or nothing tells which of the two is
+ * - same: its entry has this value and this expiry
+ * - expired: the one that came has expired
+ */
+export type MergeOutcome = 'written' | 'kept' | 'same' | 'expired';
+
 /** A write as it was asked for. The log never holds one, only what came of it (R18). */
-export type WriteCommand = SetCommand | DeleteCommand | IncrementCommand | TouchCommand;
+export type WriteCommand = SetCommand | DeleteCommand | IncrementCommand | TouchCommand | MergeCommand;
 
 /** What the log holds of a write to one key (R18). */
 export type EntryMutation =
@@ -51,7 +72,8 @@ export type WriteAnswer =
   | { readonly kind: 'set'; readonly applied: boolean; readonly current: EntryVersion | undefined }
   | { readonly kind: 'delete'; readonly found: boolean; readonly applied: boolean; readonly current: EntryVersion | undefined }
   | { readonly kind: 'increment'; readonly value: bigint; readonly expiresAtMs: number }
-  | { readonly kind: 'touch'; readonly applied: boolean; readonly expiresAtMs: number };
+  | { readonly kind: 'touch'; readonly applied: boolean; readonly expiresAtMs: number }
+  | { readonly kind: 'merge'; readonly applied: boolean; readonly outcome: MergeOutcome };
 
 /** Why a command cannot be evaluated at all. Reasons of core-errors. */
 export type WriteRefusal = 'VALUE_NOT_INTEGER' | 'INTEGER_OVERFLOW';

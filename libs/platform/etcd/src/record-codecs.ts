@@ -29,6 +29,7 @@ const partitionSchema: z.ZodType<PartitionRecord> = z
     leaderIncarnation: z.string(),
     relinquished: z.boolean().default(false),
     frozen: z.string().min(1).optional(),
+    hasStandby: z.boolean().optional(),
     inSync: z.array(member),
     eligible: z.array(member),
     learners: z.array(member),
@@ -50,6 +51,7 @@ const nodeSchema: z.ZodType<NodeRecord> = z.object({
   address: z.string().min(1),
   httpAddress: z.string(),
   zone: z.string(),
+  pool: z.string().min(1).optional(),
   weight,
   incarnation: z.string().min(1),
   phase: z.enum(['SERVING', 'STOPPING']),
@@ -59,6 +61,7 @@ const nodeSpecSchema: z.ZodType<NodeSpec> = z.object({
   id: nodeId,
   state: z.enum(['UP', 'DRAINING', 'REMOVED']),
   zone: z.string(),
+  pool: z.string().min(1).optional(),
   weight,
   incarnation: z.string(),
   address: z.string(),
@@ -84,6 +87,7 @@ const keyspaceSchema: z.ZodType<KeyspaceSpec> = z
     eviction: z.enum(['LRU', 'NONE']),
     onDataLoss: z.enum(['WAIT', 'RESET']),
     valueBytesMax: z.number(),
+    pool: z.string().min(1).optional(),
     copyOf: z
       .object({
         job: z.string().min(1),
@@ -107,8 +111,10 @@ const keyspaceSchema: z.ZodType<KeyspaceSpec> = z
         sinceMs: z.number().nonnegative(),
         note: z.string(),
         movedTo: z.object({ cluster: z.string().min(1), keyspace: z.string().min(1), hold: z.string().min(1), timeMs: z.number().nonnegative() }).optional(),
+        forStandby: z.string().min(1).optional(),
       })
       .optional(),
+    standby: z.string().min(1).optional(),
   })
   .superRefine((spec, context) => {
     try {

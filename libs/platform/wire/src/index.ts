@@ -38,6 +38,7 @@ export {
 export { SESSION_PARTITIONS_MAX, encodePosition, keyspaceTag, mergeSessions, narrowSession, positionIn } from './session-token.ts';
 export type { NarrowedSession, SessionPosition } from './session-token.ts';
 export { copyOwnership } from './copy-ownership.ts';
+export { fromMergeOutcomeByte, toMergeOutcomeByte } from './merge-outcomes.ts';
 export { fromTokenRange, toTokenRange, tokenRangeText } from './token-range-fields.ts';
 export { streamTopology } from './topology-stream.ts';
 export { VERSION_BYTES, decodeVersion, encodeVersion, writeVersion } from './version-codec.ts';

@@ -7,7 +7,7 @@ import {
 } from '@atoll/contracts/atoll/v1/admin';
 import { Ack } from '@atoll/contracts/atoll/v1/cache';
 import { invalidArgument } from '@atoll/core-errors';
-import { createKeyspaceSpec, type AckLevel, type Durability, type Eviction, type KeyspaceSpec, type OnDataLoss } from '@atoll/core-membership';
+import { createKeyspaceSpec, poolOf, type AckLevel, type Durability, type Eviction, type KeyspaceSpec, type OnDataLoss } from '@atoll/core-membership';
 
 const ACKS = { [Ack.ACK_UNSPECIFIED]: undefined, [Ack.ACK_IN_SYNC]: 'IN_SYNC', [Ack.ACK_LEADER]: 'LEADER' } as const;
 const DURABILITIES = {
@@ -43,6 +43,7 @@ export function toKeyspaceSpec(message: Keyspace, id: string): KeyspaceSpec {
     partitionCount: message.partitionCount || undefined,
     replicationFactor: message.replicationFactor || undefined,
     durability: known('durability', DURABILITIES, message.durability),
+    pool: message.pool || undefined,
     ...mutableKeyspaceFields(message),
   });
 }
@@ -66,6 +67,7 @@ export function toKeyspaceMessage(spec: KeyspaceSpec): Keyspace {
     ...fields,
     ...(copyOf !== undefined && { copyOf: copyOf.keyspace }),
     aliases: [...aliases],
+    pool: poolOf(spec),
     freeze: freeze && { id: freeze.id, sinceMs: freeze.sinceMs, note: freeze.note, movedToCluster: freeze.movedTo?.cluster ?? '', movedToKeyspace: freeze.movedTo?.keyspace ?? '' },
     ack: ACK_MESSAGES[spec.ack],
     durability: DURABILITY_MESSAGES[spec.durability],

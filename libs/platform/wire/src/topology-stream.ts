@@ -1,6 +1,6 @@
 import type { ServerWritableStream } from '@grpc/grpc-js';
-import type { TopologyPartition, WatchTopologyRequest, WatchTopologyResponse } from '@atoll/contracts/atoll/v1/cache';
-import { keyspaceNotFound, type Member, type PartitionRecord } from '@atoll/core-membership';
+import type { TopologyNode, TopologyPartition, WatchTopologyRequest, WatchTopologyResponse } from '@atoll/contracts/atoll/v1/cache';
+import { keyspaceNotFound, poolOf, type Member, type NodeRecord, type PartitionRecord } from '@atoll/core-membership';
 import type { ClusterChange, ClusterView } from '@atoll/platform-etcd';
 import { writeWithBackpressure, type CallContext } from '@atoll/platform-grpc';
 
@@ -85,13 +85,15 @@ function wholeTable(view: ClusterView, keyspace: string): WatchTopologyResponse 
   return {
     full: true,
     revision: view.revision,
-    nodes: Array.from(view.nodes().values(), ({ id, address, zone }) => ({ id, address, zone })),
+    nodes: Array.from(view.nodes().values(), toTopologyNode),
     removedNodes: [],
     keyspaces: specs.map(({ name, partitionCount }) => ({ name, partitionCount })),
     removedKeyspaces: [],
     partitions: specs.flatMap(({ name }) => view.partitions(name).map(({ record }) => toTopologyPartition(record))),
   };
 }
+
+const toTopologyNode = (node: NodeRecord): TopologyNode => ({ id: node.id, address: node.address, zone: node.zone, pool: poolOf(node) });
 
 /** Undefined when nothing of it concerns the client. */
 function changedPart(view: ClusterView, keyspace: string, names: Names): WatchTopologyResponse | undefined {
@@ -100,7 +102,7 @@ function changedPart(view: ClusterView, keyspace: string, names: Names): WatchTo
   for (const id of names.nodes) {
     const node = view.nodes().get(id);
     if (node === undefined) message.removedNodes.push(id);
-    else message.nodes.push({ id, address: node.address, zone: node.zone });
+    else message.nodes.push(toTopologyNode(node));
   }
   for (const name of names.keyspaces) {
     if (!isWanted(name)) continue;

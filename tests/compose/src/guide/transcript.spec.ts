@@ -27,6 +27,16 @@ $ f
 \`\`\`
 $ echo 4
 \`\`\`
+1. In a list:
+
+   <!-- fails -->
+   \`\`\`
+   $ f() {
+       false
+     }
+   $ f
+   no
+   \`\`\`
 `;
 
 describe('a transcript', () => {
@@ -40,6 +50,8 @@ describe('a transcript', () => {
       { kind: 'step', step: { command: 'f() {\necho 1 \\\n2\n}', expected: [], fails: false, line: 17 } },
       { kind: 'step', step: { command: 'f', expected: ['1 2'], fails: false, line: 21 } },
       { kind: 'step', step: { command: 'echo 3', expected: [], fails: false, line: 25 } },
+      { kind: 'step', step: { command: 'f() {\nfalse\n}', expected: [], fails: true, line: 32 } },
+      { kind: 'step', step: { command: 'f', expected: ['no'], fails: true, line: 35 } },
     ]);
   });
 

@@ -23,7 +23,7 @@ export type Part =
   | { readonly kind: 'left out'; readonly reason: string; readonly commands: readonly string[]; readonly line: number }
   | { readonly kind: 'clients'; readonly run: boolean; readonly line: number };
 
-const DIRECTIVE = /^<!-- (not run: (?<reason>.+)|played instead: (?<instead>.+)|(?<fails>fails)|clients (?<clients>stop|go on)) -->$/;
+const DIRECTIVE = /^ *<!-- (not run: (?<reason>.+)|played instead: (?<instead>.+)|(?<fails>fails)|clients (?<clients>stop|go on)) -->$/;
 const CONTINUED = /\\$/;
 /** Of a shell, which ends with a line that is a brace. */
 const FUNCTION = /^\w+\(\) \{$/m;
@@ -37,15 +37,19 @@ export function readTranscript(text: string): Part[] {
   let fails = false;
   for (let at = 0; at < lines.length; at += 1) {
     const line = lines[at]!;
+    // In a list a block is as far to the right as its text.
+    const fence = /^( *)```/.exec(line);
     const directive = DIRECTIVE.exec(line)?.groups;
     const heading = /^#+ (.*)$/.exec(line)?.[1];
     if (heading !== undefined) parts.push({ kind: 'heading', title: heading, line: at + 1 });
     else if (directive?.['clients'] !== undefined) parts.push({ kind: 'clients', run: directive['clients'] === 'go on', line: at + 1 });
     else if (directive !== undefined) [reason, instead, fails] = [directive['reason'], directive['instead'], directive['fails'] !== undefined];
-    else if (line.startsWith('```')) {
-      const end = lines.indexOf('```', at + 1);
+    else if (fence !== null) {
+      const indent = fence[1]!;
+      const end = lines.indexOf(`${indent}\`\`\``, at + 1);
       if (end < 0) throw new Error(`line ${at + 1}: the block has no end`);
-      const steps = stepsOf(lines.slice(at + 1, end), at + 2, fails);
+      const block = lines.slice(at + 1, end).map((each) => (each.startsWith(indent) ? each.slice(indent.length) : each));
+      const steps = stepsOf(block, at + 2, fails);
       if (instead !== undefined) parts.push({ kind: 'step', step: { command: instead, expected: [], fails: false, line: at + 1 } });
       else if (reason === undefined) parts.push(...steps.map((step): Part => ({ kind: 'step', step })));
       else parts.push({ kind: 'left out', reason, commands: steps.map(({ command }) => command), line: at + 1 });

@@ -4,9 +4,9 @@ import type { World } from '../world.ts';
 /** Records and replicas in a few words: for a world that does not come together. */
 export function describeWorld(world: World): string {
   const replicas = world.nodes.flatMap((node) =>
-    [...node.replicas()].map(({ partition, state, replica }) => {
+    [...node.replicas()].map(({ slot, state, replica }) => {
       const { role } = replica;
-      return `${node.id}/${partition} ${role.kind} ${state.appliedSeq}/${state.appendedSeq}/${state.log.end.seq}${state.isInstalled ? '' : ' not installed'}`;
+      return `${node.id}/${slot} ${role.kind} ${state.appliedSeq}/${state.appendedSeq}/${state.log.end.seq}${state.isInstalled ? '' : ' not installed'}`;
     }),
   );
   return [...world.records().map(describeRecord), ...replicas, `down: ${[...world.down.keys()].join(' ')}`, world.migrationChecker.describe()].join('; ');

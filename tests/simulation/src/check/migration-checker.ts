@@ -1,5 +1,6 @@
 import { hasReplica, type PartitionRecord } from '@atoll/core-membership';
 import type { ReplicaId } from '@atoll/core-runtime';
+import { slotOf } from '../names.ts';
 import { hasEnded, isEnded, sourcesOf, targetsOf, type MigrationJob, type MigrationOperator, type OperatorStep } from '@atoll/core-migration';
 
 /** Steps that may follow each other. */
@@ -32,8 +33,12 @@ export class MigrationChecker {
   done = 0;
   rolledBack = 0;
 
-  constructor(options: { read: () => { readonly operators: readonly MigrationOperator[]; readonly jobs: readonly MigrationJob[] } }) {
+  readonly #isThere: (slot: number) => boolean;
+
+  /** `isThere`: whether the partition has a record at this moment. */
+  constructor(options: { isThere: (slot: number) => boolean; read: () => { readonly operators: readonly MigrationOperator[]; readonly jobs: readonly MigrationJob[] } }) {
     this.#read = options.read;
+    this.#isThere = options.isThere;
   }
 
   /** etcd went back: so did what stands there, and some of it comes again. */
@@ -41,7 +46,7 @@ export class MigrationChecker {
     this.#wasSetBack = true;
     const { operators, jobs } = this.#read();
     this.#operators.clear();
-    for (const operator of operators) this.#operators.set(operator.partition, operator);
+    for (const operator of operators) this.#operators.set(slotOf(operator), operator);
     this.#jobs.clear();
     for (const job of jobs) this.#jobs.set(job.id, job);
     this.#ends.clear();
@@ -66,13 +71,14 @@ export class MigrationChecker {
 
   onResult(operator: MigrationOperator): void {
     const { partition, job, step } = operator;
-    const before = this.#operators.get(partition);
+    const slot = slotOf(operator);
+    const before = this.#operators.get(slot);
     if (before === undefined) throw new Error(`partition ${partition}: ${job} ended, which was not there (I8)`);
     this.#checkStep(before, operator);
-    const name = `${job}/${partition}`;
+    const name = `${job}/${slot}`;
     if (this.#ends.has(name)) throw new Error(`partition ${partition}: ${job} ended twice (I8)`);
     this.#ends.add(name);
-    if (!this.#resets.has(partition)) this.#ended.set(partition, operator);
+    if (!this.#resets.has(slot)) this.#ended.set(slot, operator);
     if (step === 'DONE') this.done += 1;
     else this.rolledBack += 1;
   }
@@ -81,6 +87,8 @@ export class MigrationChecker {
     const name = `partition ${before.partition}`;
     if (before.job !== after.job) throw new Error(`${name}: ${after.job} has it, and so has ${before.job} (I8, R38)`);
     if (before.before.join() !== after.before.join() || before.after.join() !== after.after.join()) throw new Error(`${name}: ${after.job} goes elsewhere than it should (I8)`);
+    // Of a keyspace that is gone there is nothing to go on with.
+    if (after.step === 'ROLLED_BACK' && !this.#isThere(slotOf(after))) return;
     if (before.step !== after.step && !NEXT[before.step].includes(after.step)) throw new Error(`${name}: ${after.job} went from ${before.step} to ${after.step} (I8)`);
   }
 
@@ -95,17 +103,18 @@ export class MigrationChecker {
   }
 
   /** Every target was found equal to its leader at this place of the log. */
-  proved({ partition, generation, inSync }: PartitionRecord, { epoch, seq }: { readonly epoch: number; readonly seq: number }): void {
-    this.#proofs.set(`${partition}/${generation.counter}/${epoch}/${seq}`, inSync.map(({ replica }) => replica));
+  proved({ keyspace, partition, generation, inSync }: PartitionRecord, { epoch, seq }: { readonly epoch: number; readonly seq: number }): void {
+    this.#proofs.set(`${slotOf({ keyspace, partition })}/${generation.counter}/${epoch}/${seq}`, inSync.map(({ replica }) => replica));
   }
 
   /** Members that are to leave from this write on: a source once its target is in sync, compared, and leads; a target on its way back. */
   onRecord(before: PartitionRecord | undefined, after: PartitionRecord): void {
-    const operator = this.#operators.get(after.partition);
+    const slot = slotOf(after);
+    const operator = this.#operators.get(slot);
     if (before === undefined) return;
     if (before.generation.id !== after.generation.id) {
-      this.#resets.add(after.partition);
-      this.#ended.delete(after.partition);
+      this.#resets.add(slot);
+      this.#ended.delete(slot);
     }
     if (before.generation.id !== after.generation.id || operator === undefined) return;
     const leaving = after.leaving.filter(({ replica }) => !hasReplica(before.leaving, replica)).map(({ node }) => node);
@@ -115,10 +124,10 @@ export class MigrationChecker {
       if (operator.step !== 'REMOVE') throw new Error(`${name}: the source ${source} is let go (I8)`);
       const missing = targetsOf(operator).filter((node) => !after.inSync.some((member) => member.node === node && !hasReplica(after.leaving, member.replica)));
       if (missing.length > 0) throw new Error(`${name}: the source ${source} is let go while ${missing.join()} is not in sync (I8)`);
-      const proof = `${after.partition}/${after.generation.counter}/${operator.proof?.epoch}/${operator.proof?.seq}`;
+      const proof = `${slot}/${after.generation.counter}/${operator.proof?.epoch}/${operator.proof?.seq}`;
       const compared = this.#proofs.get(proof) ?? [];
       const isCompared = after.inSync.every(({ node, replica }) => !targetsOf(operator).includes(node) || compared.includes(replica));
-      if (!isCompared && !this.#resets.has(after.partition)) throw new Error(`${name}: the source ${source} is let go before ${targetsOf(operator).join()} was compared (I8, R34)`);
+      if (!isCompared && !this.#resets.has(slot)) throw new Error(`${name}: the source ${source} is let go before ${targetsOf(operator).join()} was compared (I8, R34)`);
     }
     const target = leaving.find((node) => targetsOf(operator).includes(node));
     // One that was set back says less than was done.
@@ -133,9 +142,13 @@ export class MigrationChecker {
   /** Nothing goes on any more: every partition is where its last operator left it. */
   checkEnd(records: readonly PartitionRecord[]): void {
     if (this.#wasSetBack) return;
-    for (const [partition, operator] of this.#ended) {
+    for (const [slot, operator] of this.#ended) {
+      const { partition } = operator;
+      const record = records.find((each) => slotOf(each) === slot);
+      // Of a keyspace that is gone.
+      if (record === undefined) continue;
       const wanted = operator.step === 'DONE' ? operator.after : operator.before;
-      const nodes = records.find((record) => record.partition === partition)!.inSync.map(({ node }) => node);
+      const nodes = record.inSync.map(({ node }) => node);
       if (!hasEnded(operator) || nodes.length !== wanted.length || !wanted.every((node) => nodes.includes(node))) {
         throw new Error(`partition ${partition} is on ${nodes.sort().join()}, and ${operator.job} left it ${operator.step} on ${[...wanted].sort().join()} (I8)`);
       }

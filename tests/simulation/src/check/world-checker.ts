@@ -2,12 +2,12 @@ import { hasReplica, type Action, type NodeInventory, type PartitionRecord } fro
 import type { LogEntry, ReplicaState, WriteOutcome, WriteRequest } from '@atoll/core-replication';
 import { CommittedModel, type DiskImage, type StateObserver } from '@atoll/core-replication/testing';
 import { hash64, type ReplicaId } from '@atoll/core-runtime';
+import { slotOf } from '../names.ts';
 
 /** Where a replica's data is: in a process, or on the disk of one that is down. */
 export type ReplicaWhereabouts = { readonly state: ReplicaState } | { readonly image: DiskImage } | undefined;
 
 interface Place {
-  readonly partition: number;
   readonly models: Map<number, CommittedModel>;
   readonly answeredSeq: Map<number, number>;
   readonly highestToken: Map<number, number>;
@@ -17,48 +17,52 @@ interface Place {
 
 /** Holds the invariants while a world runs: every method throws when one is broken. */
 export class WorldChecker {
-  readonly #find: (partition: number, replica: ReplicaId) => ReplicaWhereabouts;
+  readonly #find: (slot: number, replica: ReplicaId) => ReplicaWhereabouts;
   readonly #mayLoseData: boolean;
   readonly #isResettable: boolean;
-  readonly #places: Place[];
+  /** By slot. */
+  readonly #places = new Map<number, Place>();
   readonly #lastApplied = new WeakMap<ReplicaState, number>();
   readonly #appended = new Set<number>();
   readonly #failed = new Set<number>();
   readonly #committedAt = new Map<number, number>();
+  /** The keyspace whose log a client's write went into. */
+  readonly #committedIn = new Map<number, string>();
   readonly #tokens = new Map<number, number>();
   readonly #tick: () => number;
-  readonly #recordOf: (partition: number) => PartitionRecord | undefined;
+  readonly #onCommitted: ((slot: number, model: CommittedModel, entry: LogEntry) => void) | undefined;
+  readonly #recordOf: (slot: number) => PartitionRecord | undefined;
   installs = 0;
   resets = 0;
   promotions = 0;
 
   constructor(options: {
-    partitionCount: number;
     mayLoseData: boolean;
     isResettable: boolean;
-    find: (partition: number, replica: ReplicaId) => ReplicaWhereabouts;
+    find: (slot: number, replica: ReplicaId) => ReplicaWhereabouts;
     /** Now, in the order of the history's calls and returns. */
     tick: () => number;
     /** As etcd has it at this moment. */
-    recordOf: (partition: number) => PartitionRecord | undefined;
+    recordOf: (slot: number) => PartitionRecord | undefined;
+    /** An entry was committed, as the first replica that applied it saw it. */
+    onCommitted?: (slot: number, model: CommittedModel, entry: LogEntry) => void;
   }) {
     this.#tick = options.tick;
     this.#recordOf = options.recordOf;
     this.#find = options.find;
     this.#mayLoseData = options.mayLoseData;
     this.#isResettable = options.isResettable;
-    this.#places = Array.from({ length: options.partitionCount }, (_, partition) => ({
-      partition,
-      models: new Map(),
-      answeredSeq: new Map(),
-      highestToken: new Map(),
-      actedEpoch: 0,
-      digests: new Map(),
-    }));
+    this.#onCommitted = options.onCommitted;
   }
 
-  model(partition: number, generation: number): CommittedModel {
-    const { models } = this.#places[partition]!;
+  #place(slot: number): Place {
+    let place = this.#places.get(slot);
+    if (place === undefined) this.#places.set(slot, (place = { models: new Map(), answeredSeq: new Map(), highestToken: new Map(), actedEpoch: 0, digests: new Map() }));
+    return place;
+  }
+
+  model(slot: number, generation: number): CommittedModel {
+    const { models } = this.#place(slot);
     let model = models.get(generation);
     if (model === undefined) models.set(generation, (model = new CommittedModel(generation)));
     return model;
@@ -70,24 +74,32 @@ export class WorldChecker {
   }
 
   get committedCount(): number {
-    return this.#places.reduce((sum, { models }) => sum + [...models.values()].reduce((count, { endSeq }) => count + endSeq, 0), 0);
+    return [...this.#places.values()].reduce((sum, { models }) => sum + [...models.values()].reduce((count, { endSeq }) => count + endSeq, 0), 0);
   }
 
   // --- replicas ---------------------------------------------------------------------------------------------------
 
-  observer(partition: number): StateObserver {
+  observer(slot: number): StateObserver {
     return {
       appended: (_state, entry) => this.#onAppended(entry),
       applied: (state, entry) => {
         const last = this.#lastApplied.get(state)!;
         if (entry.seq !== last + 1) throw new Error(`${state.identity.self.node} applied ${entry.seq} behind ${last} (I4)`);
         this.#lastApplied.set(state, entry.seq);
-        const model = this.model(partition, state.generation.counter);
-        const { endSeq } = model;
+        const model = this.model(slot, state.generation.counter);
+        const { endSeq, isCopy } = model;
         model.take(entry);
-        if (model.endSeq === endSeq || entry.opId === undefined) return;
-        this.#committedAt.set(entry.opId.counter, this.#tick());
-        this.#checkToken(partition, state.generation.counter, entry.opId.counter);
+        if (model.endSeq === endSeq) return;
+        this.#onCommitted?.(slot, model, entry);
+        // What a copy takes was committed at its source.
+        if (entry.opId === undefined || isCopy) return;
+        const { counter } = entry.opId;
+        const { keyspace } = state.identity;
+        const first = this.#committedIn.get(counter);
+        if (first !== undefined && first !== keyspace) throw new Error(`write ${counter} was committed in ${keyspace}, and in ${first} before (R21, R37)`);
+        this.#committedIn.set(counter, keyspace);
+        this.#committedAt.set(counter, this.#tick());
+        this.#checkToken(slot, state.generation.counter, counter);
       },
       restarted: (state, seq) => {
         if (seq > 0 && this.#lastApplied.has(state)) this.installs += 1;
@@ -108,10 +120,10 @@ export class WorldChecker {
   }
 
   /** Writes under a lock are committed in the order of their fencing tokens (R38, I9). */
-  #checkToken(partition: number, generation: number, writeId: number): void {
+  #checkToken(slot: number, generation: number, writeId: number): void {
     const token = this.#tokens.get(writeId);
     if (token === undefined) return;
-    const { highestToken } = this.#places[partition]!;
+    const { highestToken } = this.#place(slot);
     const highest = highestToken.get(generation) ?? 0;
     if (token < highest) throw new Error(`write ${writeId} was committed under the fencing token ${token} after one under ${highest} (I9, R38)`);
     highestToken.set(generation, token);
@@ -120,9 +132,9 @@ export class WorldChecker {
   // --- what clients are told --------------------------------------------------------------------------------------
 
   /** A leader of `epoch` answered something that only a leader may: a write, or a STRONG read (I1). */
-  acted(partition: number, epoch: number, node: string): void {
-    const place = this.#places[partition]!;
-    if (epoch < place.actedEpoch) throw new Error(`${node} answered as leader of epoch ${epoch} of partition ${partition} after the leader of epoch ${place.actedEpoch} had (I1)`);
+  acted(slot: number, epoch: number, node: string): void {
+    const place = this.#place(slot);
+    if (epoch < place.actedEpoch) throw new Error(`${node} answered as leader of epoch ${epoch} of partition ${slot} after the leader of epoch ${place.actedEpoch} had (I1)`);
     place.actedEpoch = epoch;
   }
 
@@ -130,13 +142,13 @@ export class WorldChecker {
   answered(state: ReplicaState, writeId: number, request: WriteRequest, outcome: WriteOutcome): void {
     if (outcome.kind !== 'done' || outcome.version === undefined || request.ack !== 'IN_SYNC') return;
     const { version } = outcome;
-    const { partition } = state.identity;
-    const model = this.model(partition, version.generation);
+    const slot = slotOf(state.identity);
+    const model = this.model(slot, version.generation);
     if (version.seq > model.endSeq) throw new Error(`write ${writeId} was answered by seq ${version.seq}, which is not committed (I2, R18)`);
-    const { answeredSeq } = this.#places[partition]!;
+    const { answeredSeq } = this.#place(slot);
     answeredSeq.set(version.generation, Math.max(answeredSeq.get(version.generation) ?? 0, version.seq));
     if (model.seqOf(writeId) === version.seq) model.checkAnswer(writeId, request, outcome.answer, version);
-    const record = this.#recordOf(partition);
+    const record = this.#recordOf(slot);
     if (record?.generation.counter === version.generation) this.#checkHolders(record, version.seq);
   }
 
@@ -183,21 +195,22 @@ export class WorldChecker {
   #checkReset(before: PartitionRecord, after: PartitionRecord): void {
     this.resets += 1;
     if (!this.#mayLoseData) throw new Error(`partition ${after.partition} was reset although no data was lost (R31)`);
-    const holder = [...before.inSync, ...before.eligible].find(({ replica }) => this.#find(before.partition, replica) !== undefined);
+    const holder = [...before.inSync, ...before.eligible].find(({ replica }) => this.#find(slotOf(before), replica) !== undefined);
     if (holder !== undefined && !this.#isResettable) throw new Error(`partition ${after.partition} was reset although ${holder.node} holds its data (R31)`);
   }
 
   /** Every member of the in-sync set has every write that was answered (I2). */
   #checkInSync(record: PartitionRecord): void {
-    const { partition, generation } = record;
-    const seq = this.#places[partition]!.answeredSeq.get(generation.counter) ?? 0;
+    const { generation } = record;
+    const seq = this.#place(slotOf(record)).answeredSeq.get(generation.counter) ?? 0;
     if (seq > 0) this.#checkHolders(record, seq);
   }
 
-  #checkHolders({ partition, generation, inSync }: PartitionRecord, seq: number): void {
-    const epoch = this.model(partition, generation.counter).epochAt(seq)!;
+  #checkHolders({ keyspace, partition, generation, inSync }: PartitionRecord, seq: number): void {
+    const slot = slotOf({ keyspace, partition });
+    const epoch = this.model(slot, generation.counter).epochAt(seq)!;
     for (const member of inSync) {
-      const found = this.#find(partition, member.replica);
+      const found = this.#find(slot, member.replica);
       if (found !== undefined && !holds(found, { epoch, seq })) {
         throw new Error(`${member.node} is in sync in partition ${partition} without seq ${seq}, which was answered (I2)`);
       }
@@ -212,16 +225,17 @@ export class WorldChecker {
     if (state.log.bytes > 2 * logBytesMax + LOG_SLACK_BYTES) throw new Error(`${node} keeps ${state.log.bytes} bytes of log (I10)`);
     if (!state.isInstalled || state.generation.counter === 0) return;
     const { partition } = state.identity;
+    const slot = slotOf(state.identity);
     const { epoch, seq } = state.appliedPosition;
     const { leaves, count } = state.store.digest();
     const { high, low } = hash64(new Uint8Array(leaves.buffer, leaves.byteOffset, leaves.byteLength), 0n);
     const digest = `${count}/${high}/${low}`;
     const position = `${state.generation.counter},${epoch},${seq}`;
-    const { digests } = this.#places[partition]!;
+    const { digests } = this.#place(slot);
     const known = digests.get(position);
     if (known === undefined) digests.set(position, digest);
     else if (known !== digest) throw new Error(`${node} differs from another replica of partition ${partition} at (${position}): ${digest} and ${known} (I6)`);
-    const model = this.model(partition, state.generation.counter);
+    const model = this.model(slot, state.generation.counter);
     if (seq === model.endSeq && count !== model.entries.size) {
       throw new Error(`${node} has ${count} entries at (${position}), the log makes it ${model.entries.size} (I6, I7)`);
     }
@@ -234,7 +248,7 @@ export class WorldChecker {
 
   /** Every entry as the committed log makes it; for a replica that has applied all of it (I6, I7). */
   checkContent(state: ReplicaState): void {
-    const model = this.model(state.identity.partition, state.generation.counter);
+    const model = this.model(slotOf(state.identity), state.generation.counter);
     const { node } = state.identity.self;
     const { entries } = state.store.readRange({ high: 0, low: 0 }, undefined, { entriesMax: 1_000_000, bytesMax: 2 ** 40 });
     for (const { key, value, version, expiresAtMs } of entries) {

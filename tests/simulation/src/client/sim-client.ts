@@ -1,4 +1,4 @@
-import type { VersionedRecord } from '@atoll/core-membership';
+import { resolveKeyspace, type VersionedRecord } from '@atoll/core-membership';
 import type { Fence } from '@atoll/core-locks';
 import type { WriteOutcome, WriteRequest } from '@atoll/core-replication';
 import type { EntryVersion, WriteAnswer, WriteCommand } from '@atoll/core-store';
@@ -7,9 +7,9 @@ import type { SimClock } from '../base/sim-clock.ts';
 import { GuardedEtcd } from '../base/guarded-etcd.ts';
 import { SimProcess } from '../base/sim-process.ts';
 import { RecordView } from '../control/record-view.ts';
-import { partitionKey } from '../names.ts';
+import { KEYSPACE, partitionKey, slotOf } from '../names.ts';
 import type { World } from '../world.ts';
-import type { SimKey } from './sim-key.ts';
+import { partitionOfKey, type SimKey } from './sim-key.ts';
 import { serveRead, serveWrite } from './serve.ts';
 
 const ATTEMPT_MS = 700;
@@ -27,6 +27,18 @@ interface Operation {
   open: number;
   /** Some attempt may have got a seq: from then on it is success, or in doubt (R20). */
   isInDoubt: boolean;
+  /** Id of the keyspace that it was sent to last; of worlds with copies. */
+  keyspaceId: string | undefined;
+  /** A cut-over for whose time it is certain that it did not happen before (R37). */
+  notAppliedFor: string | undefined;
+}
+
+/** Where a key is at this moment, as far as a client knows. */
+interface Route {
+  readonly slot: number;
+  readonly keyspaceId: string | undefined;
+  /** Of a keyspace that has taken the place of another one. */
+  readonly cutOver: string | undefined;
 }
 
 /** A client with its router in one: one operation after the other, each sent again until it is answered or too late. */
@@ -60,7 +72,7 @@ export class SimClient extends SimProcess {
   #begin(key: SimKey, action: KeyAction, writeId?: number): Operation {
     this.#world.operations += 1;
     if (writeId !== undefined) this.#world.writeIds.set(this.#world.history.length, writeId);
-    return { begun: this.#world.history.begin(this.id, key.name, action), key, atMs: this.clock.monotonicMs, isOver: false, open: 0, isInDoubt: false };
+    return { begun: this.#world.history.begin(this.id, key.name, action), key, atMs: this.clock.monotonicMs, isOver: false, open: 0, isInDoubt: false, keyspaceId: undefined, notAppliedFor: undefined };
   }
 
   #end(operation: Operation, answer: KeyAnswer | undefined): void {
@@ -71,27 +83,35 @@ export class SimClient extends SimProcess {
     this.#next();
   }
 
-  #record(partition: number): VersionedRecord | undefined {
-    return this.#view.partitions.get(partitionKey(partition));
+  #record(slot: number): VersionedRecord | undefined {
+    return this.#view.partitions.get(partitionKey(slot));
   }
 
-  #target(partition: number): string | undefined {
+  /** Undefined where it knows of no keyspace of that name. */
+  #route({ key, partition }: SimKey): Route | undefined {
+    if (!this.#world.hasCopies) return { slot: partition, keyspaceId: undefined, cutOver: undefined };
+    const spec = resolveKeyspace(this.#view.keyspaces, KEYSPACE);
+    return spec && { slot: slotOf({ keyspace: spec.name, partition: partitionOfKey(key, spec.partitionCount) }), keyspaceId: spec.id, cutOver: spec.cutOver?.id };
+  }
+
+  #target(slot: number): string | undefined {
     const { dice } = this.#world;
     if (dice.chance(GUESS)) return dice.pick([...this.#view.nodes.keys(), 'n1']);
-    return this.#record(partition)?.record.leader?.node;
+    return this.#record(slot)?.record.leader?.node;
   }
 
   /** Sends once; `retry` runs when there is no answer in time. */
-  #attempt<T>(operation: Operation, serve: (nodeId: string, answer: (outcome: T) => void) => boolean, on: { answer: (outcome: T) => void; lost: () => void }): void {
+  #attempt<T>(operation: Operation, serve: (nodeId: string, route: Route, answer: (outcome: T) => void) => boolean, on: { answer: (outcome: T) => void; lost: () => void }): void {
     const { dice } = this.#world;
-    const target = this.#target(operation.key.partition);
+    const route = this.#route(operation.key);
+    const target = route && this.#target(route.slot);
     let isSettled = false;
     const settle = (then: () => void): void => {
       if (isSettled || operation.isOver) return;
       isSettled = true;
       then();
     };
-    const isSent = target !== undefined && serve(target, (outcome) => settle(() => on.answer(outcome)));
+    const isSent = target !== undefined && serve(target, route!, (outcome) => settle(() => on.answer(outcome)));
     if (!isSent) return this.after(dice.between(10, BACKOFF_MS), () => settle(on.lost));
     this.after(ATTEMPT_MS, () => settle(on.lost));
   }
@@ -108,10 +128,10 @@ export class SimClient extends SimProcess {
     const attempt = (): void =>
       this.#attempt<Parameters<Parameters<typeof serveRead>[3]>[0]>(
         operation,
-        (nodeId, answer) => {
+        (nodeId, { slot }, answer) => {
           const node = this.#world.nodeOf(nodeId);
           if (node === undefined) return false;
-          network.send(this, node, () => serveRead(this.#world, node, key, (outcome) => network.send(node, this, () => answer(outcome))));
+          network.send(this, node, () => serveRead(this.#world, node, { ...key, slot }, (outcome) => network.send(node, this, () => answer(outcome))));
           return true;
         },
         {
@@ -120,7 +140,7 @@ export class SimClient extends SimProcess {
             if (outcome.kind === 'failed') return again();
             const { value, version } = outcome;
             if (version !== undefined) this.#versions.set(key.name, version);
-            this.#end(operation, { value: value === undefined ? undefined : Buffer.from(value).toString('latin1'), version: version && toText(version) });
+            this.#end(operation, { value: value === undefined ? undefined : Buffer.from(value).toString('latin1'), version: this.#toText(version) });
           },
         },
       );
@@ -145,26 +165,34 @@ export class SimClient extends SimProcess {
       this.after(dice.between(5, BACKOFF_MS), attempt);
     };
     let sentCount = 0;
+    let firstMs = operation.atMs;
     const attempt = (): void => {
       this.#attempt<WriteOutcome>(
         operation,
-        (nodeId, answer) => {
+        (nodeId, { slot, keyspaceId, cutOver }, answer) => {
           const node = this.#world.nodeOf(nodeId);
           if (node === undefined) return false;
+          // The source's frozen leader did not have it, and took nothing since: to the copy it comes for the first time.
+          if (keyspaceId !== operation.keyspaceId && operation.notAppliedFor !== undefined && operation.notAppliedFor === cutOver) {
+            sentCount = 0;
+            firstMs = this.clock.monotonicMs;
+          }
+          operation.keyspaceId = keyspaceId;
           const send = (): void => {
-            const repeatAgeMs = sentCount === 0 ? 0 : Math.max(1, this.clock.monotonicMs - operation.atMs);
+            const repeatAgeMs = sentCount === 0 ? 0 : Math.max(1, this.clock.monotonicMs - firstMs);
             sentCount += 1;
             operation.open += 1;
             const request: WriteRequest = { key: key.key, hash: key.hash, command, opId: { clientId: CLIENT_ID, counter: writeId }, ack, repeatAgeMs, fence };
             const sending = sentCount;
             const told = (outcome: WriteOutcome): void => {
               if (outcome.kind === 'failed' && outcome.reason !== 'WRITE_IN_DOUBT') operation.open -= 1;
+              if (outcome.kind === 'failed') operation.notAppliedFor = outcome.metadata?.['not_applied_for'] ?? operation.notAppliedFor;
               // The answer to an earlier one counts no more: it may be that of a write that changed nothing, of which
               // no trace is kept, and the repeat may yet find its condition met (R21).
               if (sending === sentCount) answer(outcome);
             };
             network.send(this, node, () =>
-              serveWrite(this.#world, node, { partition: key.partition, writeId, request }, (outcome) => network.send(node, this, () => told(outcome))),
+              serveWrite(this.#world, node, { slot, writeId, request }, (outcome) => network.send(node, this, () => told(outcome))),
             );
           };
           send();
@@ -203,7 +231,12 @@ export class SimClient extends SimProcess {
       return this.#end(operation, undefined);
     }
     if (version !== undefined) this.#versions.set(key.name, version);
-    this.#end(operation, toKeyAnswer(answer, version));
+    this.#end(operation, toKeyAnswer(answer, this.#toText(version)));
+  }
+
+  /** Versions are a copy's own (R3): no history is checked by them where there are copies. */
+  #toText(version: EntryVersion | undefined): string | undefined {
+    return version === undefined || this.#world.hasCopies ? undefined : `${version.generation}.${version.epoch}.${version.seq}`;
   }
 
   #command(key: SimKey, writeId: number): { readonly command: WriteCommand; readonly action: KeyAction } {
@@ -220,10 +253,11 @@ export class SimClient extends SimProcess {
     const text = `${writeId}`.padEnd(dice.below(plan.valueBytesMax + 1), '.');
     const value = Buffer.from(text);
     const expectedVersion = this.#versions.get(key.name);
-    const condition = roll < 60 ? 'NONE' : roll < 72 ? 'IF_ABSENT' : roll < 82 || expectedVersion === undefined ? 'IF_PRESENT' : 'IF_VERSION';
+    const hasVersion = expectedVersion !== undefined && !this.#world.hasCopies;
+    const condition = roll < 60 ? 'NONE' : roll < 72 ? 'IF_ABSENT' : roll < 82 || !hasVersion ? 'IF_PRESENT' : 'IF_VERSION';
     return {
       command: { kind: 'set', value, expiresAtMs, condition, expectedVersion },
-      action: { kind: 'set', value: text, condition, expectedVersion: condition === 'IF_VERSION' ? toText(expectedVersion!) : undefined },
+      action: { kind: 'set', value: text, condition, expectedVersion: condition === 'IF_VERSION' ? this.#toText(expectedVersion) : undefined },
     };
   }
 }
@@ -231,15 +265,13 @@ export class SimClient extends SimProcess {
 /** To be asked again is no use. */
 const FINAL: ReadonlySet<string> = new Set(['MEMORY_EXHAUSTED', 'VALUE_NOT_INTEGER', 'INTEGER_OVERFLOW', 'INVALID_ARGUMENT', 'STALE_FENCING_TOKEN']);
 
-const toText = ({ generation, epoch, seq }: EntryVersion): string => `${generation}.${epoch}.${seq}`;
-
-function toKeyAnswer(answer: WriteAnswer, version: EntryVersion | undefined): KeyAnswer {
+function toKeyAnswer(answer: WriteAnswer, version: string | undefined): KeyAnswer {
   switch (answer.kind) {
     case 'increment':
-      return { value: String(answer.value), version: version && toText(version) };
+      return { value: String(answer.value), version };
     case 'delete':
       return { applied: answer.applied };
     default:
-      return { applied: answer.applied, version: answer.applied && version !== undefined ? toText(version) : undefined };
+      return { applied: answer.applied, version: answer.applied ? version : undefined };
   }
 }

@@ -2,7 +2,7 @@
 import { planMetadataRecovery, type NodeSpec, type PartitionRecord, type RememberedRecord, type Testimony, type VersionedRecord } from '@atoll/core-membership';
 import type { Put } from '../base/sim-etcd.ts';
 import { toVersioned } from '../base/versioned.ts';
-import { ELECTION_KEY, KEYSPACE, PARTITIONS, SPECS, partitionKey, specKey } from '../names.ts';
+import { ELECTION_KEY, KEYSPACE, PARTITIONS, SPECS, partitionKey, slotOf, specKey } from '../names.ts';
 import type { SimNode } from '../node/sim-node.ts';
 import type { World } from '../world.ts';
 
@@ -28,7 +28,7 @@ export function recoverMetadata(world: World, isForced: boolean): readonly strin
   if (risks.length > 0 && !isForced) return risks;
   const puts: Put[] = [
     ...nodeSpecs.map((spec) => ({ key: specKey(spec.id), value: spec })),
-    ...partitions.map(({ record }) => ({ key: partitionKey(record.partition), value: record satisfies PartitionRecord })),
+    ...partitions.map(({ record }) => ({ key: partitionKey(slotOf(record)), value: record satisfies PartitionRecord })),
   ];
   const seen = [...world.nodes, ...world.coordinators].map(({ etcd }) => etcd.word.mark.revision);
   world.etcd.recover(Math.max(...seen) + UNHEARD_REVISIONS, puts, ELECTION_KEY);
@@ -42,7 +42,7 @@ const unheld = (versioned: VersionedRecord): RememberedRecord => ({ ...versioned
 function testimonyOf(world: World, node: SimNode): Testimony {
   const inventory = node.inventory();
   const records = node.knownRecords().map((shown): RememberedRecord => {
-    const hosted = node.hosted(shown.record.partition);
+    const hosted = node.hosted(slotOf(shown.record));
     if (hosted === undefined) return unheld(shown);
     const { leader, record, highestEpoch } = hosted.replica;
     const own = leader?.record.current ?? record;

@@ -1,7 +1,7 @@
 // Migrations in etcd as production's store has them: its tasks, carried out one after the other, among lost answers.
 import { MigrationTable, hasEnded, type MigrationJob, type MigrationOperator, type MigrationTask, type MigrationWrite } from '@atoll/core-migration';
 import type { Compare, Put, Stored } from '../base/sim-etcd.ts';
-import { MIGRATIONS, OPERATORS, RESULTS, TURN_KEY, jobKey, operatorKey, resultKey } from '../names.ts';
+import { MIGRATIONS, OPERATORS, RESULTS, TURN_KEY, jobKey, operatorKey, resultKey, slotOf } from '../names.ts';
 import type { MutantWrite } from '../mutant.ts';
 import type { World } from '../world.ts';
 import type { Term } from './term.ts';
@@ -89,9 +89,9 @@ export class MigrationRecords {
     const puts: Put[] = [];
     const term = this.#term.revision;
     for (const { operator, modRevision } of write.operators) {
-      const key = operatorKey(operator.partition);
+      const key = operatorKey(slotOf(operator));
       if (modRevision !== undefined) compares.push({ key, modRevision });
-      if (hasEnded(operator)) puts.push({ key: resultKey(operator.job, operator.partition), value: operator, term }, { key, value: undefined, term });
+      if (hasEnded(operator)) puts.push({ key: resultKey(operator.job, slotOf(operator)), value: operator, term }, { key, value: undefined, term });
       else puts.push({ key, value: operator, term });
     }
     for (const { job, modRevision } of write.jobs) {

@@ -2,6 +2,7 @@
 import { judgeLeaves, nameOf, partitionName, type PartitionRecord } from '@atoll/core-membership';
 import { targetsOf, type MigrationOperator, type MigrationProof } from '@atoll/core-migration';
 import type { MarkedDigest } from '@atoll/core-replication';
+import { slotOf } from '../names.ts';
 import type { SimNode } from '../node/sim-node.ts';
 import type { World } from '../world.ts';
 import type { Term } from './term.ts';
@@ -97,11 +98,11 @@ export class Proofs {
     const node = record.leader && this.#world.nodeOf(record.leader.node);
     if (node === undefined) return;
     network.send(coordinator, node, () => {
-      const hosted = node.hosted(record.partition);
+      const hosted = node.hosted(slotOf(record));
       const leader = hosted?.replica.leader;
       if (hosted === undefined || !node.reports.accepts(revision) || leader?.epoch !== record.epoch) return;
       const marked = leader.putMarker(node.moment());
-      if (marked.kind === 'marked') this.#tell(node, record.partition, marked.position, answer);
+      if (marked.kind === 'marked') this.#tell(node, slotOf(record), marked.position, answer);
     });
   }
 
@@ -109,15 +110,15 @@ export class Proofs {
     const node = this.#world.nodeOf(id);
     if (node === undefined) return;
     this.#world.network.send(this.#term.coordinator, node, () => {
-      const hosted = node.hosted(record.partition);
+      const hosted = node.hosted(slotOf(record));
       if (hosted?.member.replica !== replica || hosted.state.generation.id !== record.generation.id) return;
-      this.#tell(node, record.partition, position, answer);
+      this.#tell(node, slotOf(record), position, answer);
     });
   }
 
   /** The replica's digest at the marker, when it has it. */
-  #tell(node: SimNode, partition: number, position: MarkedDigest['position'], answer: (digest: MarkedDigest) => void): void {
-    const { state } = node.hosted(partition)!;
+  #tell(node: SimNode, slot: number, position: MarkedDigest['position'], answer: (digest: MarkedDigest) => void): void {
+    const { state } = node.hosted(slot)!;
     const tell = (digest: MarkedDigest | undefined): void => {
       if (digest !== undefined) this.#world.network.send(node, this.#term.coordinator, () => answer(digest));
     };

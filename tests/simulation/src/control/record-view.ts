@@ -1,6 +1,6 @@
-import type { NodeRecord, NodeSpec, VersionedRecord } from '@atoll/core-membership';
+import type { KeyspaceSpec, NodeRecord, NodeSpec, VersionedRecord } from '@atoll/core-membership';
 import type { WatchEvent } from '../base/sim-etcd.ts';
-import { NODES, PARTITIONS, SPECS } from '../names.ts';
+import { KEYSPACES, NODES, PARTITIONS, SPECS } from '../names.ts';
 import { toVersioned } from '../base/versioned.ts';
 
 /** What a process has seen of etcd by its watch. */
@@ -8,6 +8,8 @@ export class RecordView {
   readonly nodes = new Map<string, NodeRecord>();
   readonly specs = new Map<string, NodeSpec>();
   readonly partitions = new Map<string, VersionedRecord>();
+  /** Of worlds with copies, by name. */
+  readonly keyspaces = new Map<string, KeyspaceSpec>();
   /** Revision of each spec, for writing it. */
   readonly specRevisions = new Map<string, number>();
 
@@ -17,7 +19,8 @@ export class RecordView {
       else if (key.startsWith(SPECS)) {
         set(this.specs, key.slice(SPECS.length), stored?.value as NodeSpec | undefined);
         set(this.specRevisions, key.slice(SPECS.length), stored?.modRevision);
-      } else if (key.startsWith(PARTITIONS)) set(this.partitions, key, stored === undefined ? undefined : toVersioned(stored));
+      } else if (key.startsWith(KEYSPACES)) set(this.keyspaces, key.slice(KEYSPACES.length), stored?.value as KeyspaceSpec | undefined);
+      else if (key.startsWith(PARTITIONS)) set(this.partitions, key, stored === undefined ? undefined : toVersioned(stored));
     }
   }
 

@@ -180,7 +180,7 @@ export class TermMigrations {
       const known = this.#handedOver.get(nameOf(record));
       if (known?.epoch === record.epoch && this.#term.nowMs - known.atMs < HAND_OVER_AGAIN_MS) continue;
       this.#handedOver.set(nameOf(record), { epoch: record.epoch, atMs: this.#term.nowMs });
-      this.#term.request(record.partition, node);
+      this.#term.request(record, node);
     }
   }
 

@@ -5,19 +5,23 @@ import {
   PlacementPlans,
   decide,
   nameOf,
+  partitionName,
   planHandOvers,
   type Action,
   type ClusterState,
   type FailoverState,
+  type KeyspaceSpec,
   type NodeInventory,
   type NodeReport,
+  type PartitionRecord,
   type Probe,
   type VersionedRecord,
 } from '@atoll/core-membership';
 import type { Compare } from '../base/sim-etcd.ts';
-import { KEYSPACE, partitionKey, specKey } from '../names.ts';
+import { KEYSPACE, keyspaceKey, partitionKey, slotOf, specKey } from '../names.ts';
 import { SETTINGS } from '../plan.ts';
 import type { World } from '../world.ts';
+import { TermCopies } from '../copy/term-copies.ts';
 import { TermMigrations } from './term-migrations.ts';
 import { ReportStreams } from './report-streams.ts';
 import type { SimCoordinator } from './sim-coordinator.ts';
@@ -31,6 +35,7 @@ export class Term {
   readonly #fence: Compare;
   readonly #streams: ReportStreams;
   readonly migrations: TermMigrations;
+  readonly copies: TermCopies;
   readonly #plans = new PlacementPlans({ movesByMigration: true });
   readonly #inventories = new Map<string, NodeInventory>();
   readonly #asked = new Map<string, number>();
@@ -40,6 +45,8 @@ export class Term {
   readonly #outSinceMs = new Map<string, number>();
   readonly #transfers: Transfers;
   readonly #requested = new Map<string, string>();
+  /** Of writes of records whose answers were lost: by slot, the highest revision that one of them compares. */
+  readonly #unknown = new Map<number, number>();
   readonly #startedMs: number;
   #underWay = 0;
   #isEnded = false;
@@ -59,6 +66,7 @@ export class Term {
     this.#streams = new ReportStreams({ world: this.#world, term: this });
     this.#transfers = new Transfers({ world: this.#world, term: this, requested: this.#requested });
     this.migrations = new TermMigrations({ world: this.#world, term: this });
+    this.copies = new TermCopies({ world: this.#world, term: this });
   }
 
   get nowMs(): number {
@@ -94,8 +102,8 @@ export class Term {
   }
 
   /** Somebody wants another leader: `node`, or any other. */
-  request(partition: number, node = ''): void {
-    this.#requested.set(`${KEYSPACE}/${partition}`, node);
+  request({ keyspace, partition }: Pick<PartitionRecord, 'keyspace'> & { readonly partition: number }, node = ''): void {
+    this.#requested.set(partitionName(keyspace, partition), node);
     this.wake();
   }
 
@@ -107,17 +115,18 @@ export class Term {
     const { changes, probes } = this.detector.tick(this.nowMs, { isEtcdConnected });
     for (const probe of probes) this.#probe(probe);
     this.#refreshInventories();
+    if (this.#world.hasCopies) this.copies.tick();
     if (changes.length > 0 || this.#world.dice.chance(0.3)) this.#round();
   }
 
   onReport(node: string, report: NodeReport, beatMs: number): void {
     this.detector.onReport(node, report, { beatMs, nowMs: this.nowMs });
-    for (const { partition, epoch } of report.stuckOffices) this.#passedOver.set(`${KEYSPACE}/${partition}`, epoch);
+    for (const { keyspace, partition, epoch } of report.stuckOffices) this.#passedOver.set(partitionName(keyspace, partition), epoch);
     for (const question of report.questions) {
       const isUp = this.detector.verdicts().get(question.node)?.state === 'UP';
       const mayRemove = !isUp || this.#world.dice.chance(0.7);
-      if (!mayRemove) this.#passedOver.set(`${KEYSPACE}/${question.partition}`, question.epoch);
-      this.#streams.answer(node, { partition: question.partition, epoch: question.epoch, replica: question.replica, mayRemove });
+      if (!mayRemove) this.#passedOver.set(partitionName(question.keyspace, question.partition), question.epoch);
+      this.#streams.answer(node, { keyspace: question.keyspace, partition: question.partition, epoch: question.epoch, replica: question.replica, mayRemove });
     }
     if (report.stuckOffices.length + report.questions.length + report.stopped.length > 0) this.wake();
   }
@@ -161,19 +170,19 @@ export class Term {
     }
   }
 
-  #ask(id: string, partitions: readonly number[]): void {
+  #ask(id: string, slots: readonly number[]): void {
     const { network } = this.#world;
     const node = this.#world.nodeOf(id);
     this.#asked.set(id, this.nowMs);
     if (node === undefined) return;
     network.send(this.coordinator, node, () => {
       if (!node.reports.accepts(this.revision)) return;
-      const inventory = node.ensure(partitions);
+      const inventory = node.ensure(slots);
       if (inventory === undefined) return;
       network.send(node, this.coordinator, () => {
         if (this.#isEnded) return;
         this.#inventories.set(id, inventory);
-        if (partitions.length > 0) this.wake();
+        if (slots.length > 0) this.wake();
       });
     });
   }
@@ -182,23 +191,25 @@ export class Term {
 
   #round(): void {
     if (!this.isActing || this.nowMs - this.#startedMs < SETTINGS.graceMs / 2) return;
-    if (!this.migrations.mayDecide) {
+    if (!this.migrations.mayDecide || !this.copies.mayDecide) {
       this.#isMissed = true;
       return;
     }
     const state = this.state();
     const { random } = this.#world.dice;
-    if (this.migrations.isReplanDue()) this.#plans.replan(state.keyspaces.get(KEYSPACE)!, { balances: true });
+    if (this.migrations.isReplanDue()) for (const keyspace of state.keyspaces.values()) this.#plans.replan(keyspace, { balances: true });
     const migrating = this.migrations.placements(state);
     const actions = decide(state, { random, plans: this.#plans, isSettled: this.nowMs - this.#startedMs > SETTINGS.graceMs, learnersPerNodeMax: SETTINGS.fillsPerNode, migrating });
     for (const action of actions) this.#execute(action, state);
     this.migrations.take(actions.filter((action) => action.kind === 'migrate'));
     if (this.#underWay > 0) return this.#handOver(state);
-    this.migrations.step(state, () => {
-      if (this.#isMissed) this.wake();
-      this.#isMissed = false;
-      if (this.isActing) this.#handOver(this.state());
-    });
+    this.migrations.step(state, () =>
+      this.copies.step(() => {
+        if (this.#isMissed) this.wake();
+        this.#isMissed = false;
+        if (this.isActing) this.#handOver(this.state());
+      }),
+    );
   }
 
   #handOver(state: ClusterState): void {
@@ -218,13 +229,17 @@ export class Term {
     return {
       nodes: view.nodes,
       specs: view.specs,
-      keyspaces: new Map([[KEYSPACE, this.#world.keyspace]]),
-      partitions: new Map([[KEYSPACE, view.records()]]),
+      keyspaces: this.#keyspaces(),
+      partitions: this.#world.hasCopies ? Map.groupBy(view.records(), ({ record }) => record.keyspace) : new Map([[KEYSPACE, view.records()]]),
       inventories: this.#inventories,
       writtenOff: new Set(writtenOff),
       verdicts: this.detector.verdicts(),
       failover: this.#failover(view.records()),
     };
+  }
+
+  #keyspaces(): ReadonlyMap<string, KeyspaceSpec> {
+    return this.#world.hasCopies ? this.copies.withPlacesTaken(this.coordinator.view.keyspaces) : new Map([[KEYSPACE, this.#world.keyspace]]);
   }
 
   #failover(records: readonly VersionedRecord[]): FailoverState {
@@ -244,7 +259,7 @@ export class Term {
       }
     }
     const stopped = new Map(
-      [...this.#streams.reports()].map(([id, report]) => [id, new Map(report.stopped.map(({ partition, epoch }) => [`${KEYSPACE}/${partition}`, epoch]))] as const),
+      [...this.#streams.reports()].map(([id, report]) => [id, new Map(report.stopped.map(({ keyspace, partition, epoch }) => [partitionName(keyspace, partition), epoch]))] as const),
     );
     return { passedOver: this.#passedOver, fenced, stopped, recoveries: new Map(), overdue, handingOver: this.#transfers.handingOver };
   }
@@ -253,7 +268,7 @@ export class Term {
     const { etcd } = this.coordinator;
     switch (action.kind) {
       case 'ensure':
-        if (this.nowMs - (this.#asked.get(action.node) ?? Number.NEGATIVE_INFINITY) > 100) this.#ask(action.node, action.partitions);
+        if (this.nowMs - (this.#asked.get(action.node) ?? Number.NEGATIVE_INFINITY) > 100) this.#ask(action.node, action.partitions.map((partition) => slotOf({ keyspace: action.keyspace, partition })));
         return;
       case 'writeSpec':
         etcd.transact(
@@ -268,7 +283,7 @@ export class Term {
         this.#underWay += 1;
         this.#world.trace(`${this.coordinator.id} ${action.decision} ${nameOf(action.record)} epoch ${action.record.epoch}`);
         this.#world.checker.deciding(action, (id) => state.inventories.get(id));
-        this.write(action.record.partition, { record: this.migrations.twisted(action), modRevision: action.modRevision }, (succeeded) => {
+        this.write(slotOf(action.record), { record: this.migrations.twisted(action), modRevision: action.modRevision }, (succeeded) => {
           this.#underWay -= 1;
           if (succeeded) this.wake();
         });
@@ -277,19 +292,37 @@ export class Term {
       case 'migrate':
         return;
       default:
-        throw new Error(`nobody removes ${nameOf(action.record)} here`);
+        return this.#remove(action);
     }
   }
 
+  /** Of a keyspace that is gone, as etcd says, and not as a view that may be behind. */
+  #remove({ record, modRevision }: Extract<Action, { kind: 'removeRecord' }>): void {
+    if (!this.#world.hasCopies) throw new Error(`nobody removes ${nameOf(record)} here`);
+    if (this.#underWay >= 8) return;
+    this.#underWay += 1;
+    const key = partitionKey(slotOf(record));
+    this.coordinator.etcd.transact([...this.compares, { key, modRevision }, { key: keyspaceKey(record.keyspace), modRevision: 0 }], [{ key, value: undefined, term: this.revision }], ({ kind }) => {
+      this.#underWay -= 1;
+      if (kind === 'succeeded') this.wake();
+    });
+  }
+
+  /** Whether no write of this record whose answer was lost can be carried out any more (R7). */
+  isSettled({ record, modRevision }: VersionedRecord): boolean {
+    return modRevision > (this.#unknown.get(slotOf(record)) ?? -1);
+  }
+
   /** Writes a record as of this office. */
-  write(partition: number, { record, modRevision }: VersionedRecord, done: (succeeded: boolean) => void): void {
-    const key = partitionKey(partition);
+  write(slot: number, { record, modRevision }: VersionedRecord, done: (succeeded: boolean, revision?: number) => void): void {
+    const key = partitionKey(slot);
     this.coordinator.etcd.transact([...this.compares, { key, modRevision }], [{ key, value: record, term: this.revision }], (outcome) => {
       if (outcome.kind === 'succeeded') {
         const stored = { value: record, modRevision: outcome.revision, createRevision: 0, lease: undefined };
         for (const { node } of record.inSync) this.#streams.tellRecord(node, key, stored);
       }
-      done(outcome.kind === 'succeeded');
+      if (outcome.kind === 'unknown') this.#unknown.set(slot, Math.max(modRevision, this.#unknown.get(slot) ?? 0));
+      done(outcome.kind === 'succeeded', outcome.kind === 'succeeded' ? outcome.revision : undefined);
     });
   }
 }

@@ -1,7 +1,7 @@
 // Planned transfers as the coordinator carries them out (R29): the leader gives its office up and names the record's
 // revision, the promotion compares it.
 import { LeaderCounts, hasReplica, isReachable, nameOf, promote, type HandOver } from '@atoll/core-membership';
-import { partitionKey } from '../names.ts';
+import { partitionKey, slotOf } from '../names.ts';
 import type { SimNode } from '../node/sim-node.ts';
 import type { World } from '../world.ts';
 import type { Term } from './term.ts';
@@ -57,7 +57,7 @@ export class Transfers {
 
   #askToGiveUp(node: SimNode, { record, target }: HandOver, answer: (modRevision: number | undefined) => void): void {
     if (!node.reports.accepts(this.#term.revision)) return answer(undefined);
-    const leader = node.hosted(record.partition)?.replica.leader;
+    const leader = node.hosted(slotOf(record))?.replica.leader;
     if (leader?.epoch !== record.epoch) return answer(undefined);
     leader.handOver({ target: target.replica, holdMs: HOLD_MS }, node.moment(), (outcome) => answer(outcome.kind === 'given-up' ? outcome.modRevision : undefined));
   }
@@ -66,11 +66,11 @@ export class Transfers {
   #promote({ record, target }: HandOver, modRevision: number, end: () => void): void {
     const state = this.#term.state();
     const leaders = LeaderCounts.count(state.partitions.values());
-    const current = this.#term.coordinator.view.partitions.get(partitionKey(record.partition));
+    const current = this.#term.coordinator.view.partitions.get(partitionKey(slotOf(record)));
     if (current === undefined || current.modRevision !== modRevision || current.record.epoch !== record.epoch) return end();
     if (!hasReplica(current.record.inSync, target.replica) || !isReachable(state, target.node)) return end();
     const { minInSync } = this.#world.plan;
     const next = promote(current.record, target, { state, random: this.#world.dice.random, minInSync, leaders, isRelinquished: true });
-    this.#term.write(record.partition, { record: next, modRevision }, end);
+    this.#term.write(slotOf(record), { record: next, modRevision }, end);
   }
 }

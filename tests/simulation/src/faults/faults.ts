@@ -1,6 +1,8 @@
 import { ETCD } from '../base/sim-etcd.ts';
 import type { SimProcess } from '../base/sim-process.ts';
-import { SETTINGS, type FaultKind } from '../plan.ts';
+import type { CopyJob } from '@atoll/core-migration';
+import { SETTINGS, type CUT_OVER_FAULTS, type FaultKind } from '../plan.ts';
+import { KEYSPACE } from '../names.ts';
 import type { World } from '../world.ts';
 import { LinkFaults } from './link-faults.ts';
 import { Operator } from './operator.ts';
@@ -8,6 +10,15 @@ import { Spells } from './spells.ts';
 
 /** Time without other faults around a loss of data. */
 const CALM_MS = 4000;
+
+const AT_CUT_OVER_MAX = 3;
+
+interface DueAtCutOver {
+  readonly kind: (typeof CUT_OVER_FAULTS)[number];
+  readonly step: string;
+  /** At a leader of the source, rather than of the copy. */
+  readonly isAtSource: boolean;
+}
 
 /** What goes wrong, and what an operator does meanwhile. */
 export class Faults {
@@ -22,6 +33,8 @@ export class Faults {
   /** etcd is to be set back, once nothing else is wrong. */
   #isSetBackDue = false;
   #wasSetBack = false;
+  /** What strikes when the next cut-over comes to a step. */
+  #atCutOver: DueAtCutOver[] = [];
 
   constructor(world: World) {
     this.#world = world;
@@ -67,6 +80,47 @@ export class Faults {
       this.#world.migrationChecker.setBack();
       this.#world.trace(`etcd set back by ${ageMs} ms`);
       this.operator.recoverSoon();
+    });
+  }
+
+  /** A cut-over has come to a step. */
+  onCutOver(step: string, { source, target }: CopyJob): void {
+    const due = this.#atCutOver.filter((each) => each.step === step);
+    this.#atCutOver = this.#atCutOver.filter((each) => each.step !== step);
+    if (this.#world.isFaulty) for (const each of due) this.#strikeAt(each, { source, target });
+  }
+
+  #strikeAt(due: DueAtCutOver, { source, target }: { readonly source: string; readonly target: string }): void {
+    const { dice, etcd, clients } = this.#world;
+    this.#world.trace(`fault ${due.kind}: ${due.step}`);
+    const led = this.#world.records().filter(({ keyspace, leader }) => leader !== undefined && keyspace === (due.isAtSource ? source : target));
+    const leader = led.length === 0 ? undefined : this.#world.nodeOf(dice.pick(led).leader!.node);
+    if (due.kind === 'clients hear late at cut-over') {
+      // A node of the copy that has not heard of it either follows on, and so long the source stays.
+      const late = [...clients.filter(() => dice.chance(0.6)), ...(leader !== undefined && !due.isAtSource ? [leader] : [])];
+      return this.#links.cutFor(late.map(({ id }) => [ETCD, id] as const));
+    }
+    // Not in the midst of what is being done.
+    this.#world.events.after(dice.below(8), () => {
+      switch (due.kind) {
+        case 'coordinator crash at cut-over':
+          return this.#coordinator('coordinator crash');
+        case 'etcd lossy at cut-over':
+          etcd.isLossy = true;
+          return this.#spells.later(() => {
+            etcd.isLossy = false;
+          });
+        case 'etcd away at cut-over':
+          etcd.isAway = true;
+          return this.#spells.later(() => {
+            etcd.isAway = false;
+          });
+        default:
+          if (leader === undefined || leader.isDead) return;
+          if (due.kind === 'leader crash at cut-over') this.#crash(leader.id);
+          else if (due.kind === 'leader pause at cut-over') this.#pause(leader);
+          else this.#links.isolate(leader.id, dice.pick([undefined, 'clients', 'clients', ETCD] as const));
+      }
     });
   }
 
@@ -149,7 +203,16 @@ export class Faults {
       case 'coordinator clings':
         return this.#coordinator(kind);
       case 'transfer':
-        for (const { term } of this.#world.coordinators) term?.request(dice.below(this.#world.plan.partitionCount));
+        for (const { term } of this.#world.coordinators) term?.request({ keyspace: KEYSPACE, partition: dice.below(this.#world.plan.partitionCount) });
+        return;
+      case 'coordinator crash at cut-over':
+      case 'leader crash at cut-over':
+      case 'leader pause at cut-over':
+      case 'cut at cut-over':
+      case 'etcd lossy at cut-over':
+      case 'etcd away at cut-over':
+      case 'clients hear late at cut-over':
+        if (this.#atCutOver.length < AT_CUT_OVER_MAX) this.#atCutOver.push({ kind, step: kind.startsWith('clients') ? 'switch' : dice.pick(['freeze', 'drain', 'commit', 'switch']), isAtSource: dice.chance(0.5) });
         return;
       case 'drain':
         return this.operator.drain(node.id);

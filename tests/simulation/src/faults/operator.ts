@@ -4,6 +4,9 @@ import { specKey } from '../names.ts';
 import type { World } from '../world.ts';
 import type { Spells } from './spells.ts';
 
+/** Times that a cut-over is asked for behind the last fault. */
+const CALM_CUT_OVERS_MAX = 12;
+
 /** What people do meanwhile: drains, nodes that join, and the recovery of an etcd that went back. */
 export class Operator {
   /** Nodes that are to hold replicas in the end. */
@@ -12,12 +15,15 @@ export class Operator {
   readonly #spells: Spells;
   #joined = 0;
   #offCount = 0;
+  #copies = 0;
+  #calm = 0;
 
   constructor(options: { world: World; spells: Spells }) {
     this.#world = options.world;
     this.#spells = options.spells;
     for (const { id } of this.#world.nodes) this.wantedNodes.add(id);
     this.#lookAfterSpecs();
+    if (this.#world.hasCopies) this.#world.events.after(this.#world.dice.between(2000, 3000), () => this.#copy());
     if (this.#world.plan.migrationGapMs > 0) this.#world.events.after(this.#world.dice.between(2500, 5000), () => this.#migrate());
   }
 
@@ -60,6 +66,35 @@ export class Operator {
     for (const { term } of coordinators) term?.migrations.move(partitions, from, to);
   }
 
+  /** What people ask of copies: one at a time, of whatever clients call `default`. */
+  #copy(): void {
+    const { dice, plan, events, coordinators, isFaulty } = this.#world;
+    if (!isFaulty) return;
+    const roll = dice.below(20);
+    const partitionCount = dice.pick([1, 2, 4]);
+    const maxPauseMs = dice.pick([100, 500, 2000, 5000]);
+    if (roll < 8) this.#copies += 1;
+    for (const { term } of coordinators) {
+      if (roll < 8) term?.copies.begin(this.#copies, partitionCount);
+      else if (roll < 16) term?.copies.cutOver(maxPauseMs);
+      else if (roll < 17) term?.copies.ask('cancel');
+      else if (roll < 18) term?.copies.ask('pause');
+      else term?.copies.ask('resume');
+    }
+    events.after(dice.between(1, plan.copyGapMs * 2), () => this.#copy());
+  }
+
+  /** In the end each copy takes the place of its source, or, where it does not come to that, goes. */
+  #endCopies(): void {
+    const { coordinators } = this.#world;
+    this.#calm += 1;
+    for (const { term } of coordinators) {
+      term?.copies.ask('resume');
+      if (this.#calm > CALM_CUT_OVERS_MAX) term?.copies.ask('cancel');
+      else term?.copies.cutOver(5000);
+    }
+  }
+
   #ask(kind: 'pause' | 'resume' | 'cancel'): void {
     const { dice, coordinators } = this.#world;
     for (const { term } of coordinators) term?.migrations.ask(kind, (ids) => dice.pick(ids));
@@ -99,6 +134,7 @@ export class Operator {
   #lookAfterSpecs(): void {
     this.#world.events.after(1000, () => {
       this.#lookAfterSpecs();
+      if (!this.#world.isFaulty && this.#world.hasCopies) this.#endCopies();
       if (this.#world.isFaulty || this.#offCount > 0) return;
       for (const { term } of this.#world.coordinators) term?.migrations.ask('resume', (ids) => this.#world.dice.pick(ids));
       for (const id of this.wantedNodes) {

@@ -8,6 +8,8 @@ import type { LeaderMessage } from './messages.ts';
 interface Remembered {
   readonly results: Parameters<ResultTable['absorb']>[0];
   readonly fences: Buffer;
+  /** How far it had its source, of a copy (R37). */
+  readonly copies: Buffer;
 }
 
 interface Fetch {
@@ -87,10 +89,10 @@ export class FollowerLink {
     this.#channel = this.#world.newNumber();
     this.#heardMs = this.#world.events.nowMs;
     const subscription = follower.subscription(this.#channel);
-    const { partition } = this.#hosted;
+    const { slot } = this.#hosted;
     const target = this.#world.nodeOf(stream.acceptor.id)!;
     stream.toAcceptor(() => {
-      const leading = target.hosted(partition)?.leading;
+      const leading = target.hosted(slot)?.leading;
       if (leading === undefined) stream.break();
       else leading.onSubscribe(stream, subscription, this.#hosted, (message) => this.#onMessage(stream, message));
     });
@@ -142,9 +144,9 @@ export class FollowerLink {
       if (this.#world.events.nowMs - this.#heardMs > SILENT_MS_MAX) return stream.break();
       const honest = follower.ack(this.#channel, this.#hosted.node.account.freeBytes);
       const ack = this.#world.mutant?.toLeader?.(this.#hosted, honest) ?? honest;
-      const { member, partition } = this.#hosted;
+      const { member, slot } = this.#hosted;
       const target = this.#world.nodeOf(stream.acceptor.id);
-      stream.toAcceptor(() => target?.hosted(partition)?.replica.leader?.onAck(ack, member.replica, target.moment().monotonicMs));
+      stream.toAcceptor(() => target?.hosted(slot)?.replica.leader?.onAck(ack, member.replica, target.moment().monotonicMs));
     });
   }
 
@@ -158,7 +160,7 @@ export class FollowerLink {
 
   #fetchOf(install: SnapshotInstall, { from, to }: MissingRange): void {
     const { events, dice, network, plan } = this.#world;
-    const { node, partition, state, replica } = this.#hosted;
+    const { node, slot, state, replica } = this.#hosted;
     const { role } = replica;
     // The end of a sub-range stays what it is while its chunks come.
     const stream = to === undefined ? 'end' : `${to.high}/${to.low}`;
@@ -172,7 +174,7 @@ export class FollowerLink {
     const wantsResults = state.results.isPartial;
     const generation = state.generation.id;
     network.send(node, source, () => {
-      const hosted = source.hosted(partition);
+      const hosted = source.hosted(slot);
       if (hosted === undefined) return;
       const { leader, follower } = hosted.replica;
       // Whoever follows sends what it has applied, once it is whole itself (R33).
@@ -188,12 +190,12 @@ export class FollowerLink {
         entries: chunkEntries(entries, install.logSeq).map((entry) => ({ ...entry, value: Buffer.from(entry.value) })),
       };
       // What is remembered of writes and of fencing tokens travels with the first chunk of the leader that asks for it (R21, R38).
-      const { results, fences } = hosted.state;
+      const { results, fences, copies } = hosted.state;
       const isAsked = wantsResults && leader !== undefined;
-      const remembered = isAsked ? { results: { rows: results.encode(chunk.readSeq), appliedSeq: chunk.readSeq, floorMs: results.floorMs }, fences: fences.encode() } : undefined;
-      const copies = dice.chance(0.1) ? 2 : 1;
+      const remembered = isAsked ? { results: { rows: results.encode(chunk.readSeq), appliedSeq: chunk.readSeq, floorMs: results.floorMs }, fences: fences.encode(), copies: copies.encode() } : undefined;
+      const times = dice.chance(0.1) ? 2 : 1;
       const send = (): void => network.send(source, node, () => this.#onChunk({ chunk, remembered }, epoch, fetch));
-      for (let copy = 0; copy < copies; copy += 1) source.after(dice.chance(0.2) ? dice.below(FETCH_TIMEOUT_MS) : 0, send);
+      for (let time = 0; time < times; time += 1) source.after(dice.chance(0.2) ? dice.below(FETCH_TIMEOUT_MS) : 0, send);
     });
   }
 
@@ -205,6 +207,7 @@ export class FollowerLink {
       fences.merge(FenceTable.decode(remembered.fences));
     }
     const isTaken = this.#hosted.replica.follower?.onChunk(chunk, epoch) === true;
+    if (isTaken && remembered !== undefined && remembered.copies.length > 0) this.#hosted.state.copies.load(remembered.copies, chunk.readSeq);
     if (isTaken) this.#world.mutant?.afterChunk?.(this.#hosted, chunk);
     if (this.#fetches.get(fetch.stream) === fetch) this.#fetches.delete(fetch.stream);
     if (isTaken) this.fetchSoon();

@@ -4,7 +4,7 @@ import { PartitionReplica, type ChangeAttempt, type ReplicaOrigin, type ReplicaS
 import { ObservedState, SimulatedDisk, type DiskImage } from '@atoll/core-replication/testing';
 import { keyHash, toPartitionId, type ReplicaId } from '@atoll/core-runtime';
 import { PartitionStore } from '@atoll/core-store';
-import { KEYSPACE, KEYSPACE_ID, partitionKey } from '../names.ts';
+import { keyspaceIdOf, partitionKey, placeOfSlot } from '../names.ts';
 import { SETTINGS } from '../plan.ts';
 import type { World } from '../world.ts';
 import { FollowerLink } from './follower-link.ts';
@@ -18,7 +18,8 @@ const READ_RETRY_MS = 250;
 /** A production replica on a node, with the shell around it in small: disk, streams, records, timers. */
 export class HostedReplica {
   readonly node: SimNode;
-  readonly partition: number;
+  /** Of all keyspaces under one number. */
+  readonly slot: number;
   readonly state: ObservedState;
   readonly replica: PartitionReplica;
   readonly disk: SimulatedDisk | undefined;
@@ -31,22 +32,23 @@ export class HostedReplica {
   #isReading = false;
   #isClosed = false;
 
-  constructor(options: { world: World; node: SimNode; partition: number; replicaId: ReplicaId; image: DiskImage | undefined }) {
-    const { world, node, partition, replicaId, image: kept } = options;
+  constructor(options: { world: World; node: SimNode; slot: number; replicaId: ReplicaId; image: DiskImage | undefined }) {
+    const { world, node, slot, replicaId, image: kept } = options;
     this.#world = world;
     this.node = node;
-    this.partition = partition;
+    this.slot = slot;
     const image = kept ?? SimulatedDisk.emptyImage(replicaId);
     this.disk = world.plan.isSync ? new SimulatedDisk({ events: world.events, dice: world.dice, image }) : undefined;
+    const { keyspace, partition } = placeOfSlot(slot);
     const { applied, timeMs } = image.checkpoint;
     const origin: ReplicaOrigin = { generation: image.generation, applied, installed: kept !== undefined, timeMs: kept === undefined ? undefined : timeMs };
     this.state = new ObservedState({
-      identity: { keyspace: KEYSPACE, keyspaceId: KEYSPACE_ID, partition: toPartitionId(partition), self: { node: node.nodeId, replica: replicaId } },
+      identity: { keyspace, keyspaceId: keyspaceIdOf(keyspace), partition: toPartitionId(partition), self: { node: node.nodeId, replica: replicaId } },
       store: new PartitionStore({ account: node.account, random: world.dice.random }),
       origin,
       journal: this.disk,
       isSync: world.plan.isSync,
-      observer: world.checker.observer(partition),
+      observer: world.checker.observer(slot),
     });
     this.disk?.connect(this.state, () => node.run(() => this.#onDurable()));
     if (kept !== undefined) this.#recover(kept);
@@ -63,7 +65,7 @@ export class HostedReplica {
         readRecord: () => this.#readRecord(),
         recordChanged: () => node.leases.noteChanged(),
         beforeLease: () => node.leases.beforeServing(),
-        leaseUntilMs: (member, epoch) => node.leases.leaseUntilMs(partition, member, epoch),
+        leaseUntilMs: (member, epoch) => node.leases.leaseUntilMs(slot, member, epoch),
         fenceUntilMs: () => node.fenceUntilMs(),
         isStopping: () => false,
         mayPart: () => true,
@@ -82,7 +84,7 @@ export class HostedReplica {
   /** The replica that this one follows, where it runs; for mutants, which know too much. */
   leaderReplica(): PartitionReplica | undefined {
     const { role } = this.replica;
-    return role.kind === 'follower' ? this.#world.nodeOf(role.of.node)?.hosted(this.partition)?.replica : undefined;
+    return role.kind === 'follower' ? this.#world.nodeOf(role.of.node)?.hosted(this.slot)?.replica : undefined;
   }
 
   close(): void {
@@ -98,6 +100,7 @@ export class HostedReplica {
   #recover(image: DiskImage): void {
     const nowMs = this.node.clock.monotonicMs;
     for (const entry of image.checkpoint.entries) this.state.store.put({ ...entry, hash: keyHash(entry.key) });
+    if (image.checkpoint.copies !== undefined) this.state.copies.load(image.checkpoint.copies, 0);
     if (image.checkpoint.fences !== undefined) this.state.fences.merge(FenceTable.decode(image.checkpoint.fences));
     this.state.clock.follow(image.checkpoint.timeMs, nowMs);
     const bytes: Buffer[] = [];
@@ -158,6 +161,11 @@ export class HostedReplica {
     if (effect !== 'unchanged') this.noteRole();
   }
 
+  /** The watch tells that no record is there any more: so it may be, of a keyspace that is gone. */
+  onGone(): void {
+    this.#readRecord();
+  }
+
   get isEmpty(): boolean {
     return this.state.generation.counter === 0 && this.state.log.end.seq === 0 && this.state.install === undefined;
   }
@@ -179,7 +187,7 @@ export class HostedReplica {
   }
 
   #requestChange(attempt: ChangeAttempt): void {
-    const key = partitionKey(this.partition);
+    const key = partitionKey(this.slot);
     const { leader } = this.replica;
     this.node.etcd.transact([{ key, modRevision: Math.floor(attempt.baseRevision) }], [{ key, value: attempt.record }], (outcome) => {
       // The first change may be asked for while the office is being taken.
@@ -194,13 +202,14 @@ export class HostedReplica {
   #readRecord(): void {
     if (this.#isReading || this.#isClosed) return;
     this.#isReading = true;
-    const key = partitionKey(this.partition);
+    const key = partitionKey(this.slot);
     this.node.etcd.read(
-      () => this.#world.etcd.get(key),
-      (stored) => {
+      () => ({ stored: this.#world.etcd.get(key) }),
+      (found) => {
         this.#isReading = false;
-        if (stored === undefined) this.node.after(READ_RETRY_MS, () => this.#readRecord());
-        else this.node.onStored(key, stored, true);
+        if (found?.stored !== undefined) this.node.onStored(key, found.stored, true);
+        else if (found !== undefined && this.#world.hasCopies) this.node.drop(this);
+        else this.node.after(READ_RETRY_MS, () => this.#readRecord());
       },
     );
   }

@@ -1,7 +1,7 @@
 import type { Member } from '@atoll/core-membership';
 import { ClockGuard, LeaseGranter, PeerLease, leaseLists, type PartitionReplica } from '@atoll/core-replication';
 import type { SimStream } from '../base/network.ts';
-import { KEYSPACE } from '../names.ts';
+import { placeOfSlot, slotOf } from '../names.ts';
 import { SETTINGS } from '../plan.ts';
 import type { World } from '../world.ts';
 import type { HostedReplica } from './hosted-replica.ts';
@@ -43,9 +43,10 @@ export class LeaseExchange {
     });
   }
 
-  leaseUntilMs(partition: number, member: Member, epoch: number): number {
-    const honest = this.#links.get(member.node)?.lease.leaseUntilMs(KEYSPACE, partition, epoch, member.replica) ?? Number.NEGATIVE_INFINITY;
-    return this.#world.mutant?.leaseUntilMs?.(honest, { member, leader: this.#node.hosted(partition)?.replica.leader }) ?? honest;
+  leaseUntilMs(slot: number, member: Member, epoch: number): number {
+    const { keyspace, partition } = placeOfSlot(slot);
+    const honest = this.#links.get(member.node)?.lease.leaseUntilMs(keyspace, partition, epoch, member.replica) ?? Number.NEGATIVE_INFINITY;
+    return this.#world.mutant?.leaseUntilMs?.(honest, { member, leader: this.#node.hosted(slot)?.replica.leader }) ?? honest;
   }
 
   /** How each peer is seen: when it was heard last, and whether its address refuses connections. */
@@ -108,8 +109,8 @@ export class LeaseExchange {
     // A leader that goes on whatever it hears does not hear of its successor's epoch either (R27).
     const isDeaf = (replica: PartitionReplica | undefined): boolean => this.#world.mutant?.acceptsOldEpochs === true && replica?.leader !== undefined;
     link.granter = new LeaseGranter({
-      find: (_keyspace, partition) => {
-        const replica = target.hosted(partition)?.replica;
+      find: (keyspace, partition) => {
+        const replica = target.hosted(slotOf({ keyspace, partition }))?.replica;
         return isDeaf(replica) ? undefined : replica;
       },
     });

@@ -1,6 +1,6 @@
 import type { Member, NodeReport, PartitionTerm, RemovalQuestion, VersionedRecord } from '@atoll/core-membership';
 import { toReplicaId } from '@atoll/core-runtime';
-import { KEYSPACE } from '../names.ts';
+import { placeOfSlot, slotOf } from '../names.ts';
 import { SETTINGS } from '../plan.ts';
 import type { HostedReplica } from './hosted-replica.ts';
 import type { SimNode } from './sim-node.ts';
@@ -11,7 +11,7 @@ interface Asked {
   readonly askedMs: number;
 }
 
-export interface RemovalAnswer extends Pick<RemovalQuestion, 'partition' | 'epoch' | 'replica'> {
+export interface RemovalAnswer extends Pick<RemovalQuestion, 'keyspace' | 'partition' | 'epoch' | 'replica'> {
   readonly mayRemove: boolean;
 }
 
@@ -41,8 +41,8 @@ export class ReportDesk {
     if (leader !== undefined) this.#asked.set(hosted, { member, epoch: leader.epoch, askedMs: this.#node.clock.monotonicMs });
   }
 
-  onAnswer({ partition, epoch, replica, mayRemove }: RemovalAnswer): void {
-    const hosted = this.#node.hosted(partition);
+  onAnswer({ keyspace, partition, epoch, replica, mayRemove }: RemovalAnswer): void {
+    const hosted = this.#node.hosted(slotOf({ keyspace, partition }));
     const asked = hosted && this.#asked.get(hosted);
     if (hosted === undefined || asked?.epoch !== epoch || asked.member.replica !== replica) return;
     this.#asked.delete(hosted);
@@ -51,11 +51,12 @@ export class ReportDesk {
   }
 
   onRecord(versioned: VersionedRecord): void {
-    const { partition, state } = versioned.record;
-    const before = this.#fenced.get(partition);
+    const { state } = versioned.record;
+    const slot = slotOf(versioned.record);
+    const before = this.#fenced.get(slot);
     if (before !== undefined && before.modRevision > versioned.modRevision) return;
-    if (state === 'FENCING') this.#fenced.set(partition, versioned);
-    else this.#fenced.delete(partition);
+    if (state === 'FENCING') this.#fenced.set(slot, versioned);
+    else this.#fenced.delete(slot);
   }
 
   report(): NodeReport {
@@ -87,7 +88,7 @@ export class ReportDesk {
       const { leader } = hosted.replica;
       if (leader?.epoch === record.epoch && leader.isServing) continue;
       const sinceMs = Math.max(this.#epochSince.get(hosted)!.atMs, record.relinquished ? 0 : hosted.replica.promiseUntilMs);
-      if (nowMs - sinceMs > SETTINGS.takeOfficeMs) stuck.push({ keyspace: KEYSPACE, partition: hosted.partition, epoch: record.epoch });
+      if (nowMs - sinceMs > SETTINGS.takeOfficeMs) stuck.push({ ...placeOfSlot(hosted.slot), epoch: record.epoch });
     }
     return stuck;
   }
@@ -96,14 +97,14 @@ export class ReportDesk {
     const questions: RemovalQuestion[] = [];
     for (const [hosted, { member, epoch, askedMs }] of this.#asked) {
       if (nowMs - askedMs > SETTINGS.followerAckTimeoutMs || hosted.replica.leader?.epoch !== epoch) this.#asked.delete(hosted);
-      else questions.push({ keyspace: KEYSPACE, partition: hosted.partition, epoch, replica: member.replica, node: member.node });
+      else questions.push({ ...placeOfSlot(hosted.slot), epoch, replica: member.replica, node: member.node });
     }
     return questions;
   }
 
   #stopped(): PartitionTerm[] {
     return [...this.#fenced.values()]
-      .filter(({ record }) => this.#node.hosted(record.partition)?.replica.leader === undefined)
-      .map(({ record }) => ({ keyspace: KEYSPACE, partition: record.partition, epoch: record.epoch }));
+      .filter(({ record }) => this.#node.hosted(slotOf(record))?.replica.leader === undefined)
+      .map(({ record }) => ({ keyspace: record.keyspace, partition: record.partition, epoch: record.epoch }));
   }
 }

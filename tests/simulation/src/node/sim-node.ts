@@ -10,11 +10,12 @@ import { GuardedEtcd } from '../base/guarded-etcd.ts';
 import type { SimLease, Stored, WatchEvent } from '../base/sim-etcd.ts';
 import { toVersioned } from '../base/versioned.ts';
 import { RecordView } from '../control/record-view.ts';
-import { KEYSPACE, PARTITIONS, nodeKey, partitionKey } from '../names.ts';
+import { KEYSPACE, PARTITIONS, nodeKey, partitionKey, placeOfSlot, slotOf } from '../names.ts';
 import { SETTINGS } from '../plan.ts';
 import type { World } from '../world.ts';
 import { HostedReplica } from './hosted-replica.ts';
 import { LeaseExchange } from './lease-exchange.ts';
+import { NodeCopies } from '../copy/node-copies.ts';
 import { ReportDesk } from './report-desk.ts';
 
 /** What is left of a process on its machine. */
@@ -22,7 +23,7 @@ export interface Remains {
   readonly incarnation: string;
   /** What it had seen of etcd, where the disk kept it (R13). */
   readonly seen: MetadataMark | undefined;
-  /** Replicas by partition; an image only where the disk kept it whole. */
+  /** Replicas by slot; an image only where the disk kept it whole. */
   readonly replicas: ReadonlyMap<number, { readonly replica: ReplicaId; readonly image: DiskImage | undefined }>;
 }
 
@@ -32,6 +33,8 @@ export class SimNode extends SimProcess {
   readonly account: MemoryAccount;
   readonly leases: LeaseExchange;
   readonly reports: ReportDesk;
+  /** What it takes of sources, and serves to copies (R37). */
+  readonly copies: NodeCopies;
   readonly etcd: GuardedEtcd;
   /** All that it has seen of etcd, for who recovers it (R13). */
   readonly view = new RecordView();
@@ -58,8 +61,9 @@ export class SimNode extends SimProcess {
     this.etcdHeardMs = this.startedMs;
     this.leases = new LeaseExchange({ world, node: this });
     this.reports = new ReportDesk(this);
-    for (const [partition, { replica, image }] of options.remains?.replicas ?? []) {
-      if (image !== undefined || world.mutant?.keepsReplicaId === true) this.#host(partition, replica, image);
+    this.copies = new NodeCopies({ world, node: this });
+    for (const [slot, { replica, image }] of options.remains?.replicas ?? []) {
+      if (image !== undefined || world.mutant?.keepsReplicaId === true) this.#host(slot, replica, image);
     }
     this.onDeath(() => {
       for (const hosted of this.#replicas.values()) hosted.disk?.crash();
@@ -70,6 +74,7 @@ export class SimNode extends SimProcess {
       this.view.onEvents(events);
       for (const { key, stored } of events) {
         if (stored !== undefined && key.startsWith(PARTITIONS)) this.onStored(key, stored);
+        else if (stored === undefined && key.startsWith(PARTITIONS)) this.#replicas.get(Number(key.slice(PARTITIONS.length)))?.onGone();
         // An old write that came late may have put it under a lease that was given up since.
         else if (stored === undefined && key === nodeKey(this.id) && this.#hasRead) this.#register();
       }
@@ -90,6 +95,7 @@ export class SimNode extends SimProcess {
         for (const hosted of this.#replicas.values()) hosted.tick();
       }),
     );
+    if (this.#world.hasCopies) this.every(SETTINGS.copiesTickMs, () => this.copies.tick());
   }
 
   /** Whether it has read its records, and begun. */
@@ -110,51 +116,53 @@ export class SimNode extends SimProcess {
     return this.#replicas.values();
   }
 
-  hosted(partition: number): HostedReplica | undefined {
-    return this.#replicas.get(partition);
+  hosted(slot: number): HostedReplica | undefined {
+    return this.#replicas.get(slot);
   }
 
   remains(keepsData: boolean): Remains {
-    const replicas = [...this.#replicas].map(([partition, { member, disk }]) => {
+    const replicas = [...this.#replicas].map(([slot, { member, disk }]) => {
       const image = keepsData && disk?.image.isWhole === true ? disk.image : undefined;
-      return [partition, { replica: member.replica, image }] as const;
+      return [slot, { replica: member.replica, image }] as const;
     });
     return { incarnation: this.incarnation, replicas: new Map(replicas), seen: keepsData ? this.etcd.ownMark : undefined };
   }
 
   // --- replicas ---------------------------------------------------------------------------------------------------
 
-  #host(partition: number, replicaId: ReplicaId, image: DiskImage | undefined): HostedReplica {
-    const hosted = new HostedReplica({ world: this.#world, node: this, partition, replicaId, image });
-    this.#replicas.set(partition, hosted);
+  #host(slot: number, replicaId: ReplicaId, image: DiskImage | undefined): HostedReplica {
+    const hosted = new HostedReplica({ world: this.#world, node: this, slot, replicaId, image });
+    this.#replicas.set(slot, hosted);
     return hosted;
   }
 
   /** The coordinator asks for replicas that this node does not hold yet; it answers with all that it holds. */
-  ensure(partitions: readonly number[]): NodeInventory | undefined {
+  ensure(slots: readonly number[]): NodeInventory | undefined {
     if (!this.#hasRead) return undefined;
-    for (const partition of partitions) {
-      if (this.#replicas.has(partition)) continue;
-      const hosted = this.#host(partition, this.#world.newReplicaId(), undefined);
-      const stored = this.#known.get(partitionKey(partition));
+    for (const slot of slots) {
+      if (this.#replicas.has(slot)) continue;
+      const hosted = this.#host(slot, this.#world.newReplicaId(), undefined);
+      const stored = this.#known.get(partitionKey(slot));
       if (stored !== undefined) hosted.onRecord(toVersioned(stored));
     }
     return this.inventory();
   }
 
   inventory(): NodeInventory {
-    const replicas = [...this.#replicas].map(([partition, hosted]): [string, HeldReplica] => {
+    const replicas = [...this.#replicas].map(([slot, hosted]): [string, HeldReplica] => {
       const { generation } = hosted.state;
-      return [partitionName(KEYSPACE, partition), { replica: hosted.member.replica, generation: generation.counter === 0 ? undefined : generation, empty: hosted.isEmpty }];
+      const { keyspace, partition } = placeOfSlot(slot);
+      return [partitionName(keyspace, partition), { replica: hosted.member.replica, generation: generation.counter === 0 ? undefined : generation, empty: hosted.isEmpty }];
     });
     return { incarnation: this.incarnation, replicas: new Map(replicas) };
   }
 
   /** No record names it any more (R1). */
   drop(hosted: HostedReplica): void {
-    if (this.#replicas.get(hosted.partition) !== hosted) return;
-    this.#replicas.delete(hosted.partition);
-    this.#world.trace(`${this.id} drops its replica of ${hosted.partition}`);
+    if (this.#replicas.get(hosted.slot) !== hosted) return;
+    this.#replicas.delete(hosted.slot);
+    this.#world.trace(`${this.id} drops its replica of ${hosted.slot}`);
+    this.copies.stop(hosted);
     hosted.close();
     this.leases.noteChanged();
   }
@@ -168,7 +176,8 @@ export class SimNode extends SimProcess {
     this.#known.set(key, stored);
     const versioned = toVersioned(stored);
     this.reports.onRecord(versioned);
-    this.#replicas.get(versioned.record.partition)?.onRecord(versioned, isNewest);
+    const told = this.#world.mutant?.ignoresFreeze === true ? { ...versioned, record: { ...versioned.record, frozen: undefined } } : versioned;
+    this.#replicas.get(slotOf(versioned.record))?.onRecord(told, isNewest);
   }
 
   /** Says anew what it is: its weight is another one. */

@@ -19,6 +19,7 @@ export type DecisionKind =
   | 'DROP_LEAVING'
   | 'FREEZE' // writes are held back, for a cut-over (R37)
   | 'THAW' // the cut-over was given up
+  | 'MARK_STANDBY' // its keyspace has got a standby within its cluster, or has none any more (R15)
   | 'REMOVE'; // record of a keyspace that is no more
 
 /**

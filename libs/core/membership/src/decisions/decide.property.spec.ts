@@ -1,5 +1,5 @@
 import { SeededRandom, randomBelow } from '@atoll/core-runtime';
-import { assertRecord, hasReplica, type PartitionRecord } from '../partition-record.ts';
+import { assertRecord, hasReplica, membersOf, type PartitionRecord } from '../partition-record.ts';
 import type { Action } from './action.ts';
 import { nameOf } from './cluster-state.ts';
 import { PlacementPlans } from './placement-plans.ts';
@@ -67,10 +67,10 @@ function executeChecked(cluster: ToyCluster, action: Action): void {
   expect(hadComplete && completeReplicas(cluster, after!, writes) === 0).toBe(false);
 }
 
-function randomStep(cluster: ToyCluster, random: SeededRandom, isDurable: boolean): void {
+function randomStep(cluster: ToyCluster, random: SeededRandom, isDurable: boolean, poolOf: (node: string) => string | undefined = () => undefined): void {
   const node = NODES[randomBelow(random, NODES.length)]!;
   const steps = [
-    () => cluster.start(node),
+    () => cluster.start(node, { pool: poolOf(node) }),
     () => cluster.vanish(node),
     () => cluster.judge(node, 'DOWN'),
     () => cluster.nodes.get(node)?.phase === 'SERVING' && cluster.judge(node, 'UP'),
@@ -113,5 +113,81 @@ describe('decisions under random starts, restarts, stops, lapses, verdicts and t
       expect(record).toMatchObject({ state: 'ACTIVE', learners: [], leaving: [] });
       expect(record.inSync).toHaveLength(replicationFactor);
     }
+  });
+});
+
+// node:      a     b     c     d        e
+// pool:      main  main  main  standby  standby
+// keyspaces: default and wide lie on main, mirror and single on standby
+describe('pools under random starts, restarts, stops, lapses, verdicts and transfers', () => {
+  const poolOf = (node: string): string => (node < 'd' ? 'main' : 'standby');
+  const KEYSPACES = [
+    { name: 'default', partitionCount: 8, replicationFactor: 2 },
+    { name: 'wide', partitionCount: 4, replicationFactor: 3, onDataLoss: 'RESET' },
+    { name: 'mirror', partitionCount: 8, replicationFactor: 2, pool: 'standby' },
+    { name: 'single', partitionCount: 4, replicationFactor: 1, pool: 'standby', onDataLoss: 'RESET' },
+  ] as const;
+  const strangers = (cluster: ToyCluster): string[] =>
+    [...cluster.records.values()].flatMap(({ record }) => membersOf(record).filter(({ node }) => poolOf(node) !== (cluster.keyspaces.get(record.keyspace)!.pool ?? 'main')).map(({ node }) => `${nameOf(record)} on ${node}`));
+
+  it.each([1, 2, 3, 4, 5, 6])('no replica ever stands on a node of another pool, and each pool comes to rest by itself: seed %i', (seed) => {
+    const random = new SeededRandom(seed * 31);
+    const cluster = new ToyCluster(seed * 104_729);
+    cluster.active = 'on';
+    for (const node of NODES) cluster.start(node, { pool: poolOf(node) });
+    for (const keyspace of KEYSPACES) cluster.keyspace(keyspace);
+    for (let step = 0; step < STEPS; step += 1) {
+      randomStep(cluster, random, step % 2 === 0, poolOf);
+      // One that has been away for long is written off, or a replica of it is overdue: others of its pool take over.
+      if (randomBelow(random, 8) === 0) cluster.writtenOff.add(NODES[randomBelow(random, NODES.length)]!);
+      if (randomBelow(random, 8) === 0) cluster.writtenOff.clear();
+      const late = NODES[randomBelow(random, NODES.length)]!;
+      cluster.failover = { ...cluster.failover, overdue: randomBelow(random, 4) === 0 ? new Map([...cluster.records.keys()].map((name) => [name, new Set([late])])) : new Map() };
+      expect(strangers(cluster)).toEqual([]);
+    }
+    cluster.writtenOff.clear();
+    cluster.failover = { ...cluster.failover, overdue: new Map() };
+    for (const node of NODES) {
+      if (cluster.nodes.get(node)?.phase === 'SERVING') cluster.judge(node, 'UP');
+      else cluster.start(node, { pool: poolOf(node) });
+    }
+    cluster.settle();
+    expect(strangers(cluster)).toEqual([]);
+    for (const { record } of cluster.records.values()) expect([record.state, record.inSync.length]).toEqual(['ACTIVE', cluster.keyspaces.get(record.keyspace)!.replicationFactor]);
+    const led = NODES.map((node) => [...cluster.records.values()].filter(({ record }) => record.leader?.node === node).length);
+    // 12 leaderships of each pool: 4 for each of three nodes, 6 for each of two.
+    expect([Math.max(...led.slice(0, 3)) - Math.min(...led.slice(0, 3)), Math.max(...led.slice(3)) - Math.min(...led.slice(3))].every((difference) => difference <= 1)).toBe(true);
+  });
+
+  it('a node of another pool that joins changes nothing; a node keeps the pool that it joined first', () => {
+    const cluster = new ToyCluster(7);
+    for (const node of ['a', 'b']) cluster.start(node);
+    cluster.keyspace({ name: 'default', partitionCount: 8, replicationFactor: 2 });
+    cluster.settle();
+    const before = recordsOf(cluster);
+    cluster.start('d', { pool: 'standby' });
+    cluster.settle();
+    expect(recordsOf(cluster)).toEqual(before);
+    cluster.start('d', { pool: 'main' });
+    cluster.settle();
+    expect([cluster.specs.get('d')!.pool, recordsOf(cluster)]).toEqual(['standby', before]);
+    expect(cluster.specs.get('a')).not.toHaveProperty('pool');
+  });
+
+  it('a partition that is reset starts on nodes of its pool, or waits for some', () => {
+    const cluster = new ToyCluster(9);
+    cluster.start('a');
+    cluster.start('d', { pool: 'standby' });
+    cluster.keyspace({ name: 'mirror', partitionCount: 2, replicationFactor: 1, pool: 'standby', onDataLoss: 'RESET' });
+    cluster.settle();
+    cluster.stopping('d');
+    cluster.settle();
+    cluster.vanish('d');
+    cluster.specs.set('d', { ...cluster.specs.get('d')!, state: 'REMOVED' });
+    cluster.settle();
+    expect([...recordsOf(cluster).values()].flatMap((record) => membersOf(record).map(({ node }) => node))).toEqual(['d', 'd']);
+    cluster.start('e', { pool: 'standby' });
+    cluster.settle();
+    expect([...recordsOf(cluster).values()].map(({ state, inSync }) => [state, ...inSync.map(({ node }) => node)])).toEqual([['ACTIVE', 'e'], ['ACTIVE', 'e']]);
   });
 });

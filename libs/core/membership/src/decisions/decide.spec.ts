@@ -1,5 +1,5 @@
 import { planPlacement } from '@atoll/core-placement';
-import { hasReplica, type PartitionRecord } from '../partition-record.ts';
+import { hasReplica, standbyFence, type PartitionRecord } from '../partition-record.ts';
 import { ToyCluster } from '../testing/toy-cluster.ts';
 
 /** One keyspace of `partitionCount` on nodes a, b, c, settled, with one write in every partition. */
@@ -124,6 +124,23 @@ describe('placement that is carried out step by step', () => {
     const present = all(cluster).map((record) => [record.leader!.node, ...record.inSync.map((member) => member.node)]);
     const { moves } = planPlacement({ keyspace: 'default', partitionCount: 32, replicationFactor: 2, present, nodes: [...cluster.specs.values()] });
     expect(moves).toEqual([]);
+  });
+});
+
+describe('a keyspace whose place a copy has taken (R37)', () => {
+  it('is given no leader any more: those that are sealed are its last ones', () => {
+    const cluster = createCluster();
+    const before = all(cluster);
+    cluster.keyspaces.set('default', { ...cluster.keyspaces.get('default')!, movedTo: 'wide' });
+    cluster.judge('a', 'DOWN');
+    expect(cluster.decide()).toEqual([]);
+    expect(all(cluster)).toEqual(before);
+    cluster.keyspaces.set('default', { ...cluster.keyspaces.get('default')!, movedTo: undefined });
+    expect(cluster.decide().length).toBeGreaterThan(0);
+    // One that is kept to become a standby: its records seal whoever leads by them (R15).
+    cluster.keyspaces.set('default', { ...cluster.keyspaces.get('default')!, movedTo: 'wide' });
+    for (const record of before) cluster.put({ ...record, frozen: standbyFence('1') });
+    expect(cluster.decide().length).toBeGreaterThan(0);
   });
 });
 

@@ -4,7 +4,8 @@
 import type { PlacementNode } from '@atoll/core-placement';
 import { toNodeId, toPartitionId, type PartitionId, type Random } from '@atoll/core-runtime';
 import type { KeyspaceSpec } from '../keyspace-spec.ts';
-import type { PartitionRecord, VersionedRecord } from '../partition-record.ts';
+import { poolOf } from '../pool.ts';
+import { isStandbyFence, type PartitionRecord, type VersionedRecord } from '../partition-record.ts';
 import type { Action } from './action.ts';
 import { nameOf, type ClusterState } from './cluster-state.ts';
 import { decideFirstPlacement } from './first-placement.ts';
@@ -45,12 +46,15 @@ export function decide(state: ClusterState, options: DecideOptions): readonly Ac
     urgent.push(...decideOrphans(records, state.keyspaces.get(name)));
   }
   for (const keyspace of state.keyspaces.values()) {
+    // Its leaders are sealed, and nobody may lead it after them: the copy that has its place takes writes (R37). Where records
+    // themselves seal whoever leads by them, it is kept to become a standby, and goes on with its replicas.
+    if (keyspace.movedTo !== undefined && !(state.partitions.get(keyspace.name) ?? []).every(({ record }) => isStandbyFence(record.frozen))) continue;
     const own = (state.partitions.get(keyspace.name) ?? []).filter(({ record }) => record.keyspaceId === keyspace.id);
     const healthy: VersionedRecord[] = [];
     const { minInSync, onDataLoss, replicationFactor } = keyspace;
     for (const versioned of own) {
       const successions = isSuccessorDue(state, versioned.record)
-        ? decideSuccessor(versioned, { state, random, leaders, minInSync, onDataLoss, replicationFactor })
+        ? decideSuccessor(versioned, { state, random, leaders, minInSync, onDataLoss, replicationFactor, pool: poolOf(keyspace) })
         : [];
       urgent.push(...successions);
       if (successions.length === 0 && !state.failover.handingOver.has(nameOf(versioned.record))) healthy.push(versioned);
@@ -59,7 +63,7 @@ export function decide(state: ClusterState, options: DecideOptions): readonly Ac
       if (options.isSettled) placements.push(...placeMissing(state, keyspace, own, options));
       continue;
     }
-    const nodes = placementNodes(state);
+    const nodes = placementNodes(state, poolOf(keyspace));
     if (nodes.length === 0) continue;
     plans.targets(keyspace, nodes, byPartition(keyspace, own), migratingOf(own, options));
     substituteOverdue(state, keyspace, healthy, plans);
@@ -86,12 +90,12 @@ function migratingOf(own: readonly VersionedRecord[], { migrating }: DecideOptio
 }
 
 /**
- * Nodes that should hold replicas, whether or not they can be reached at this moment. One that is drained has weight 0:
+ * Nodes of a pool that should hold replicas, whether or not they can be reached at this moment. One that is drained has weight 0:
  * it keeps what the others are too few for.
  */
-export function placementNodes(state: ClusterState): PlacementNode[] {
+export function placementNodes(state: ClusterState, pool: string): PlacementNode[] {
   return [...state.specs.values()].flatMap((spec) => {
-    if (spec.state === 'REMOVED' || state.writtenOff.has(spec.id)) return [];
+    if (poolOf(spec) !== pool || spec.state === 'REMOVED' || state.writtenOff.has(spec.id)) return [];
     return [spec.state === 'UP' ? spec : { ...spec, weight: 0 }];
   });
 }
@@ -104,7 +108,7 @@ function substituteOverdue(state: ClusterState, keyspace: KeyspaceSpec, healthy:
     for (const id of state.failover.overdue.get(nameOf(record)) ?? []) {
       const from = toNodeId(id);
       const target = plans.pinned(keyspace, record, (node) => state.specs.get(node)?.state === 'UP');
-      const to = target.includes(from) ? chooseSubstitute(state, record, target, loads) : undefined;
+      const to = target.includes(from) ? chooseSubstitute(state, record, { target, loads, pool: poolOf(keyspace) }) : undefined;
       if (to === undefined) continue;
       plans.substitute(keyspace, record, from, to);
       loads.set(to, (loads.get(to) ?? 0) + 1);
@@ -120,7 +124,7 @@ function placeMissing(
 ): readonly Action[] {
   // A record of an older keyspace of that name goes first.
   if ((state.partitions.get(keyspace.name)?.length ?? 0) > own.length) return [];
-  const nodes = placementNodes(state).filter((node) => isUsable(state, node.id));
+  const nodes = placementNodes(state, poolOf(keyspace)).filter((node) => isUsable(state, node.id));
   if (nodes.length === 0) return [];
   const records = byPartition(keyspace, own);
   const missing = records.flatMap((record, partition): PartitionId[] => (record === undefined ? [toPartitionId(partition)] : []));

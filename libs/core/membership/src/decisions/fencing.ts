@@ -10,6 +10,7 @@
 import { randomHex, toEpoch, type NodeId } from '@atoll/core-runtime';
 import type { OnDataLoss } from '../keyspace-spec.ts';
 import { hasReplica, membersOf, type Member, type PartitionRecord, type VersionedRecord } from '../partition-record.ts';
+import { poolOf } from '../pool.ts';
 import type { Action } from './action.ts';
 import { nameOf, type ClusterState } from './cluster-state.ts';
 import type { Recovery } from './failover-state.ts';
@@ -19,6 +20,8 @@ import { chooseSuccessor, promoteEligible, toWrite, type SuccessionOptions } fro
 export interface FencingOptions extends SuccessionOptions {
   readonly onDataLoss: OnDataLoss;
   readonly replicationFactor: number;
+  /** Of the keyspace. */
+  readonly pool: string;
 }
 
 /** For a record whose in-sync members cannot lead. Empty when there is nothing to do but wait. */
@@ -145,12 +148,12 @@ function decideReset(versioned: VersionedRecord, options: FencingOptions): reado
   return [toWrite('RESET', next, modRevision)];
 }
 
-/** Former nodes that are there; without any, others. */
-function resetNodes(record: PartitionRecord, { state, leaders, replicationFactor }: FencingOptions): NodeId[] {
+/** Former nodes that are there; without any, others of the pool. */
+function resetNodes(record: PartitionRecord, { state, leaders, replicationFactor, pool }: FencingOptions): NodeId[] {
   const former = new Set([...record.inSync, ...record.eligible].map((member) => member.node));
   const returned = [...former].filter((node) => isReachable(state, node));
   if (returned.length > 0) return returned;
-  const others = [...state.specs.values()].map((spec) => spec.id).filter((id) => isUsable(state, id));
+  const others = [...state.specs.values()].filter((spec) => poolOf(spec) === pool).map((spec) => spec.id).filter((id) => isUsable(state, id));
   return others.toSorted((a, b) => leaders.of(a) - leaders.of(b)).slice(0, replicationFactor);
 }
 

@@ -2,6 +2,8 @@
 // order of urgency. The shell asks the leader, and writes the promotion at the revision that the leader named.
 import type { NodeId } from '@atoll/core-runtime';
 import { hasReplica, isSameMember, type Member, type PartitionRecord, type VersionedRecord } from '../partition-record.ts';
+import type { NodeSpec } from '../node-record.ts';
+import { poolOf } from '../pool.ts';
 import { nameOf, type ClusterState } from './cluster-state.ts';
 import type { LeaderCounts } from './leader-counts.ts';
 import { isSuccessorDue } from './leadership.ts';
@@ -116,14 +118,12 @@ function targetsOf(state: ClusterState, record: PartitionRecord, isFit: (state: 
 }
 
 /**
- * Leaderships in proportion to the weights: from nodes above their share, rounded up, to nodes below theirs, rounded
+ * Leaderships in proportion to the weights within each pool: from nodes above their share, rounded up, to nodes below theirs, rounded
  * down; so that it comes to rest.
  */
 function planBalance(state: ClusterState, movable: readonly VersionedRecord[], leaders: LeaderCounts): HandOver[] {
   const nodes = [...state.specs.values()].filter((spec) => isWell(state, spec.id));
-  const weights = nodes.reduce((sum, { weight }) => sum + weight, 0);
-  const total = nodes.reduce((sum, { id }) => sum + leaders.of(id), 0);
-  const shareOf = new Map(nodes.map(({ id, weight }) => [id, (total * weight) / weights]));
+  const shareOf = new Map([...Map.groupBy(nodes, poolOf).values()].flatMap((pool) => sharesOf(pool, leaders)));
   const planned: HandOver[] = [];
   for (const versioned of movable) {
     const { record } = versioned;
@@ -137,4 +137,10 @@ function planBalance(state: ClusterState, movable: readonly VersionedRecord[], l
     planned.push({ ...versioned, target, reason: 'BALANCE' });
   }
   return planned;
+}
+
+function sharesOf(nodes: readonly NodeSpec[], leaders: LeaderCounts): readonly (readonly [NodeId, number])[] {
+  const weights = nodes.reduce((sum, { weight }) => sum + weight, 0);
+  const total = nodes.reduce((sum, { id }) => sum + leaders.of(id), 0);
+  return nodes.map(({ id, weight }) => [id, (total * weight) / weights]);
 }

@@ -1,8 +1,12 @@
+import { poolOf, withPool } from '../pool.ts';
 import type { NodeRecord, NodeSpec } from '../node-record.ts';
 import type { Action, NodeNews } from './action.ts';
 import type { ClusterState } from './cluster-state.ts';
 
-/** Keeps `node-specs/<id>` in step with the registrations. What an operator decided (`state`) stays. */
+/**
+ * Keeps `node-specs/<id>` in step with the registrations. What an operator decided (`state`) stays, and so does the pool: what
+ * a node holds is of that pool.
+ */
 export function decideNodeSpecs(state: ClusterState): readonly Action[] {
   return [...state.nodes.values()].flatMap((node): Action[] => {
     const previous = state.specs.get(node.id);
@@ -14,7 +18,7 @@ export function decideNodeSpecs(state: ClusterState): readonly Action[] {
 
 function toSpec(node: NodeRecord, previous: NodeSpec | undefined): NodeSpec {
   const { id, zone, weight, address, incarnation } = node;
-  return { id, state: previous?.state ?? 'UP', zone, weight, incarnation, address, stopped: node.phase === 'STOPPING' };
+  return { id, state: previous?.state ?? 'UP', zone, ...withPool(poolOf(previous ?? node)), weight, incarnation, address, stopped: node.phase === 'STOPPING' };
 }
 
 function newsOf(spec: NodeSpec, previous: NodeSpec | undefined): NodeNews {

@@ -2,6 +2,7 @@
 import type { NodeId } from '@atoll/core-runtime';
 import type { KeyspaceSpec } from '../keyspace-spec.ts';
 import type { PartitionRecord, VersionedRecord } from '../partition-record.ts';
+import { poolOf } from '../pool.ts';
 import { nameOf, type ClusterState } from './cluster-state.ts';
 import { isUsable } from './member-status.ts';
 
@@ -38,12 +39,12 @@ export class RedundancyClock {
   }
 }
 
-/** The node that gets a replica instead of one that is overdue: not a zone twice if that can be, then who holds least. */
-export function chooseSubstitute(state: ClusterState, record: PartitionRecord, target: readonly NodeId[], loads: ReadonlyMap<NodeId, number>): NodeId | undefined {
+/** The node of the pool that gets a replica instead of one that is overdue: not a zone twice if that can be, then who holds least. */
+export function chooseSubstitute(state: ClusterState, record: PartitionRecord, { target, loads, pool }: { readonly target: readonly NodeId[]; readonly loads: ReadonlyMap<NodeId, number>; readonly pool: string }): NodeId | undefined {
   const late = state.failover.overdue.get(nameOf(record));
   const zoneOf = (id: NodeId): string => state.specs.get(id)?.zone ?? '';
   const zones = new Set(target.filter((id) => late?.has(id) !== true).map(zoneOf));
-  const candidates = [...state.specs.keys()].map((id) => id as NodeId).filter((id) => isUsable(state, id) && !target.includes(id) && late?.has(id) !== true);
+  const candidates = [...state.specs.values()].filter((spec) => poolOf(spec) === pool).map(({ id }) => id).filter((id) => isUsable(state, id) && !target.includes(id) && late?.has(id) !== true);
   const loadOf = (id: NodeId): number => (loads.get(id) ?? 0) / (state.specs.get(id)?.weight ?? 1);
   return candidates.toSorted((a, b) => Number(zones.has(zoneOf(a))) - Number(zones.has(zoneOf(b))) || loadOf(a) - loadOf(b))[0];
 }

@@ -58,7 +58,7 @@ export class ToyCluster {
   }
 
   /** Starts a process; replicas that do not survive a restart are gone. */
-  start(id: string, options: Partial<Pick<NodeRecord, 'zone' | 'weight'>> = {}): void {
+  start(id: string, options: Partial<Pick<NodeRecord, 'zone' | 'weight' | 'pool'>> = {}): void {
     const held = this.replicas.get(id) ?? new Map<string, ToyReplica>();
     for (const [name, replica] of held) if (!replica.survivesRestart) held.delete(name);
     this.replicas.set(id, held);
@@ -70,6 +70,7 @@ export class ToyCluster {
       address: `${id}:1`,
       httpAddress: '',
       zone: options.zone ?? 'z',
+      ...(options.pool !== undefined && { pool: options.pool }),
       weight: options.weight ?? 1,
       incarnation,
       phase: 'SERVING',

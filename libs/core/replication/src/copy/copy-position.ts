@@ -12,7 +12,8 @@ import type { EntryVersion } from '@atoll/core-store';
  * COMPARING  as COPYING, of a keyspace that had data before: of the keys from `next` on the source has not said yet which differ
  * FOLLOWING  all keys are as the source had them at `origin`
  * ENDED      it is no copy any more: what comes from a source is refused. Of `origin` only `seq` says something: fencing
- *            tokens below it were given out for the source, which alone knows which of them are outdated
+ *            tokens below it were given out for the source, which alone knows which of them are outdated; and `stampMs` is
+ *            the time of this partition since which it has the results of all writes to the source (R21), 0 where it has none
  * RESUMED    it is a copy again, or with all that it has: what clients write is refused. Of `origin` only `seq` says
  *            something, the number of this copy, above the `seq` of every ENDED before; and `stampMs` is the end of this
  *            partition's own log before the entry
@@ -37,7 +38,7 @@ const HIGH = 2 ** 32;
 export const COPY_POSITION_BYTES = 4 + 1 + 4 + 4 + 6 + 8 + 4 + 4;
 
 /** The copy is over: of all partitions of the source. */
-export const endOfCopy = (fencesBelow: number): CopyPosition => ({ source: 0, phase: 'ENDED', origin: { generation: 0, epoch: 0, seq: fencesBelow }, stampMs: 0, next: undefined });
+export const endOfCopy = (fencesBelow: number, resultsSinceMs = 0): CopyPosition => ({ source: 0, phase: 'ENDED', origin: { generation: 0, epoch: 0, seq: fencesBelow }, stampMs: resultsSinceMs, next: undefined });
 
 /** It becomes a copy with what it has, behind `endSeq` of its own log: of all partitions of the source. */
 export const resumptionOfCopy = (run: number, endSeq: number): CopyPosition => ({ source: 0, phase: 'RESUMED', origin: { generation: 0, epoch: 0, seq: run }, stampMs: endSeq, next: undefined });

@@ -65,6 +65,11 @@ export class CopyPositions {
     this.#turn = undefined;
   }
 
+  /** Partitions of the source of which it has a place; none once the copy ended. */
+  sources(): readonly number[] {
+    return this.isEnded ? [] : [...this.#bySource.keys()];
+  }
+
   /** For snapshots and checkpoints. */
   encode(): Buffer {
     const held = [...(this.#turn === undefined ? [] : [this.#turn]), ...Array.from(this.#bySource.values(), ({ position }) => position)];

@@ -80,7 +80,7 @@ class ResyncWorld {
     const taken = takeDifferences({ store: state.store, generation: state.generation, changes, logChanges: reading.logChanges, replaced: reading.replaced, belongs, next: before === undefined ? FIRST_HASH : before.next, resumedBehind: state.copies.resumedBehind, former: this.former, timeMs: momentAt(this.nowMs).wallMs });
     const { origin, next } = reading.place;
     const position: CopyPosition = { source: 0, phase: next === undefined ? 'FOLLOWING' : 'COMPARING', origin, stampMs: 1, next };
-    settled((done) => this.a.leader.copy(taken.changes, position, momentAt(this.nowMs), done, RUN));
+    settled((done) => this.a.leader.copy(taken.changes, position, momentAt(this.nowMs), done, { run: RUN }));
     this.stream.place = reading.place;
     this.note(taken.discards);
   }
@@ -180,7 +180,7 @@ describe('a former primary that becomes a copy of what took its place (R37)', ()
     world.finish();
     const position: CopyPosition = { source: 0, phase: 'FOLLOWING', origin: world.former, stampMs: 1, next: undefined };
     const failures: unknown[] = [];
-    for (const run of [0, RUN - 1]) world.a.leader.copy([], position, momentAt(world.nowMs), (failure) => failures.push(failure?.reason), run);
+    for (const run of [0, RUN - 1]) world.a.leader.copy([], position, momentAt(world.nowMs), (failure) => failures.push(failure?.reason), { run });
     world.a.leader.resumeCopy(RUN - 1, momentAt(world.nowMs), (failure) => failures.push(failure?.reason));
     expect(failures).toEqual(['PARTITION_UNAVAILABLE', 'PARTITION_UNAVAILABLE', 'PARTITION_UNAVAILABLE']);
   });

@@ -8,6 +8,7 @@
 import { compareHash, type Hash64 } from '@atoll/core-runtime';
 import type { EntryVersion, SliceLimits } from '@atoll/core-store';
 import type { ReplicaState } from '../replica-state.ts';
+import type { OpId } from '../log-entry.ts';
 import { newestWatched, placeWatch, readChanges, type ReadLimits } from '../watch/change-reader.ts';
 
 /** A key as it is from then on; `value` undefined: it is gone. Views are valid until the log or the store is next changed. */
@@ -15,6 +16,8 @@ export interface CopiedChange {
   readonly key: Uint8Array;
   readonly value: Uint8Array | undefined;
   readonly expiresAtMs: number;
+  /** Of the write that changed it, where it comes from the log: the copy answers repeats of it (R21). */
+  readonly opId?: OpId | undefined;
 }
 
 /** Where a reader is; `next` is the first key hash that it lacks, undefined when it has all. */
@@ -54,9 +57,9 @@ export function readSource(state: ReplicaState, place: SourcePlace, belongs: (ke
   if (standing.kind === 'gap') return { kind: 'restart', reason: standing.reason };
   if (standing.kind === 'ahead') return { kind: 'ahead' };
   const changes: CopiedChange[] = [];
-  const origin = readChanges(state, place.origin, limits.log, ({ kind, key, value, expiresAtMs }) => {
+  const origin = readChanges(state, place.origin, limits.log, ({ kind, key, value, expiresAtMs, opId }) => {
     if (!belongs(key)) return 0;
-    changes.push(kind === 'put' ? { key, value, expiresAtMs } : { key, value: undefined, expiresAtMs: 0 });
+    changes.push(kind === 'put' ? { key, value, expiresAtMs, opId } : { key, value: undefined, expiresAtMs: 0, opId });
     return key.length + value.length;
   });
   const isAtHead = origin.seq === state.appliedSeq;

@@ -1,5 +1,5 @@
 // How a partition of a source stands still, and how a partition of a copy stops being one (R37).
-import { lastingFreeze, type VersionedRecord } from '@atoll/core-membership';
+import { lastingFreeze, standbyFence, type VersionedRecord } from '@atoll/core-membership';
 import { SeededRandom, keyHash, randomBelow } from '@atoll/core-runtime';
 import { FIRST_HASH } from '@atoll/core-store';
 import type { Fence } from '@atoll/core-locks';
@@ -75,6 +75,19 @@ describe('a leader whose record is frozen (R37)', () => {
     expect(a.leader.refusalOfReads(2)?.reason).toBe('PARTITION_UNAVAILABLE');
     a.leader.onRecord(frozenRecord('other', { leader: 'a', inSync: ['a'], revision: 2 }), 3);
     expect(a.leader.refusalOfReads(4)).toBeUndefined();
+  });
+
+  it('is neither read nor written once its record names a standby that takes its place, and says where its log ends (R15)', () => {
+    const a = solo();
+    a.write('k', setTo('v'), momentAt(1));
+    const fence = standbyFence('1');
+    a.leader.onRecord(frozenRecord(fence, { leader: 'a', inSync: ['a'], revision: 2 }), 2);
+    expect([a.leader.refusalOfReads(3)?.reason, reasonOf(a.write('k', setTo('w'), momentAt(3))[0])]).toEqual(['PARTITION_UNAVAILABLE', 'KEYSPACE_FROZEN']);
+    expect(a.leader.confirmFreeze(fence, false, momentAt(4))).toMatchObject({ kind: 'confirmed', position: a.state.log.end });
+    // Whoever leads next finds it so.
+    expect(solo(fence).leader.refusalOfReads(1)?.reason).toBe('PARTITION_UNAVAILABLE');
+    a.leader.onRecord(frozenRecord(undefined, { leader: 'a', inSync: ['a'], revision: 3 }), 5);
+    expect([a.leader.refusalOfReads(6), reasonOf(a.write('k', setTo('w'), momentAt(6))[0])]).toEqual([undefined, 'done']);
   });
 
   it('takes office frozen after a failover in the middle, with a barrier of its own (valkey#2724)', () => {
@@ -177,6 +190,57 @@ describe('a partition of a copy that has the place of its source (R37)', () => {
     expect(writeAs(copy, 'n', 3, { ageMs: 500, atMs: 60_000 })[0]).toMatchObject({ answer: { value: 9n } });
   });
 
+  describe('whose changes came with the op ids of their writes (R21)', () => {
+    const opId = (counter: number) => ({ clientId: Buffer.from('client-1'), counter });
+    const place = (seq: number) => ({ source: 3, phase: 'FOLLOWING', origin: { generation: 1, epoch: 1, seq }, stampMs: 0, next: undefined }) as const;
+    const take = ({ leader }: SoloLeader, seq: number, atMs: number, changes: Parameters<SoloLeader['leader']['copy']>[0], hasResults = true): void => leader.copy(changes, place(seq), momentAt(atMs), () => undefined, { hasResults });
+    /** From 1 s on it knows all that is written to the source: an increment to 8 by op 1, and a delete by op 2 of a key that never came here. */
+    const knowing = (): SoloLeader => {
+      const copy = copyOf();
+      take(copy, 10, 1000, []);
+      take(copy, 12, 10_000, [{ key: Buffer.from('n'), value: Buffer.from('8'), expiresAtMs: 0, opId: opId(1) }, { key: Buffer.from('gone'), value: undefined, expiresAtMs: 0, opId: opId(2) }]);
+      return copy;
+    };
+
+    it('answers repeats as the source would have, with its own version; what did not come did not happen, and is done', () => {
+      const copy = knowing();
+      copy.leader.endCopy({ fencesBelow: 100, timeMs: 0 }, momentAt(10_500));
+      const { seq } = copy.state.store.get(Buffer.from('n'), keyHash(Buffer.from('n')))!.version;
+      expect(writeAs(copy, 'n', 1, { ageMs: 1000, atMs: 10_600 })[0]).toMatchObject({ answer: { kind: 'increment', value: 8n }, version: { seq } });
+      const deleted: WriteOutcome[] = [];
+      copy.leader.write({ key: Buffer.from('gone'), hash: keyHash(Buffer.from('gone')), command: { kind: 'delete' }, opId: opId(2), repeatAgeMs: 1000, ack: 'IN_SYNC' }, momentAt(10_601), (outcome) => deleted.push(outcome));
+      expect(deleted[0]).toMatchObject({ answer: { kind: 'delete', applied: true } });
+      expect(writeAs(copy, 'n', 3, { ageMs: 1000, atMs: 10_602 })[0]).toMatchObject({ answer: { value: 9n } });
+    });
+
+    it('says of a write that may have been sent before it knew all that it cannot tell', () => {
+      const copy = knowing();
+      copy.leader.endCopy({ fencesBelow: 100, timeMs: 0 }, momentAt(10_500));
+      expect(writeAs(copy, 'n', 3, { ageMs: 9000, atMs: 10_600 })[0]).toMatchObject({ reason: 'WRITE_IN_DOUBT', metadata: { cause: 'RESULT_FORGOTTEN' } });
+    });
+
+    it.each<[string, (copy: SoloLeader) => SoloLeader, number]>([
+      ['another leader took the last batches', (copy) => {
+        copy.leader.leaveOffice();
+        return takeOffice({ state: copy.state, record: recordOf({ leader: 'b', inSync: ['b'], epoch: 2, revision: 2 }), now: momentAt(10_400) });
+      }, 0],
+      ['a batch came without them, of a source of another version', (copy) => {
+        take(copy, 13, 10_400, [], false);
+        return copy;
+      }, 0],
+      ['it began anew meanwhile', (copy) => {
+        copy.leader.copy([], { ...place(0), phase: 'EMPTYING' }, momentAt(10_300), () => undefined);
+        take(copy, 14, 10_400, []);
+        return copy;
+      }, 0],
+      ['the time of the source was far ahead', (copy) => copy, momentAt(40_000).wallMs],
+    ])('where %s it cannot tell either, of anything that was sent before the end', (_name, meanwhile, timeMs) => {
+      const copy = meanwhile(knowing());
+      copy.leader.endCopy({ fencesBelow: 100, timeMs }, momentAt(10_500));
+      expect(writeAs(copy, 'n', 3, { ageMs: 1000, atMs: 10_600 })[0]).toMatchObject({ reason: 'WRITE_IN_DOUBT', metadata: { cause: 'RESULT_FORGOTTEN' } });
+    });
+  });
+
   it('refuses fencing tokens that were given out before, since it does not know which of them the source had seen outdated (I9)', () => {
     const copy = copyOf();
     copy.leader.endCopy({ fencesBelow: 100, timeMs: 0 }, momentAt(2));
@@ -192,6 +256,13 @@ describe('a partition of a copy that has the place of its source (R37)', () => {
     copy.leader.endCopy({ fencesBelow: 1, timeMs: expiresAtMs + 1 }, momentAt(2));
     expect(copy.state.clock.read(2)).toBeGreaterThan(expiresAtMs);
     expect(copy.write('k', { kind: 'set', value: Buffer.from('w'), expiresAtMs: 0, condition: 'IF_PRESENT' }, momentAt(3))[0]).toMatchObject({ answer: { applied: false } });
+  });
+
+  it('has that time already while it follows, before it has heard of its cut-over: a read shows nothing that the source did not show any more (I7, R23)', () => {
+    const copy = takeOffice({ state: openState('b'), record: recordOf({ leader: 'b', inSync: ['b'] }) });
+    const stampMs = momentAt(5000).wallMs;
+    copy.leader.copy([{ key: Buffer.from('k'), value: Buffer.from('v'), expiresAtMs: stampMs - 1 }], { source: 3, phase: 'FOLLOWING', origin: { generation: 1, epoch: 1, seq: 9 }, stampMs, next: undefined }, momentAt(1), () => undefined);
+    expect(copy.state.clock.read(1)).toBeGreaterThanOrEqual(stampMs);
   });
 
   it('is what it is when it never was a copy', () => {

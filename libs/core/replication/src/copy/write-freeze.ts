@@ -8,6 +8,9 @@
 //   kept     the record names the freeze of its keyspace, which lasts until an operator ends it: nothing of clients is
 //            written, for as long as that takes. All else goes on: the office moves, markers are put, replicas are filled
 //
+//   fenced   the record names a standby that takes the place of the keyspace without it: as `kept`, and nothing is read from the
+//            leader either, from the moment on that it reads the record
+//
 // All of them end with a record that does not name that cut-over, and with nothing else: no time runs out here. A barrier holds for
 // later leaders, too, since each reads the record before it takes office; a seal is of one office alone.
 import type { LogPosition } from '../messages.ts';

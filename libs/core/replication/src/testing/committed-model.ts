@@ -18,6 +18,8 @@ interface Committed {
   /** What a write of this entry must have been told. */
   readonly before: ModelEntry | undefined;
   readonly stampMs: number;
+  /** Taken from a source: what a write was told rests on what was there (R37). */
+  readonly isCopied: boolean;
 }
 
 /**
@@ -28,10 +30,16 @@ export class CommittedModel {
   readonly entries = new Map<string, ModelEntry>();
   readonly #log: Committed[] = [];
   readonly #seqOfWrite = new Map<number, number>();
-  readonly #generation: number;
+  readonly generation: number;
+  #isCopy = false;
 
   constructor(generation: number) {
-    this.#generation = generation;
+    this.generation = generation;
+  }
+
+  /** What is committed now comes from a source, some of it perhaps again (R37). */
+  get isCopy(): boolean {
+    return this.#isCopy;
   }
 
   get endSeq(): number {
@@ -61,16 +69,17 @@ export class CommittedModel {
     }
     const writeId = entry.opId?.counter;
     if (writeId !== undefined) {
-      if (this.#seqOfWrite.has(writeId)) throw new Error(`write ${writeId} was committed twice (R21)`);
+      if (this.#seqOfWrite.has(writeId) && !this.#isCopy) throw new Error(`write ${writeId} was committed twice (R21)`);
       this.#seqOfWrite.set(writeId, entry.seq);
     }
     const { operation } = entry;
     const keyText = 'key' in operation ? toKeyText(operation.key) : undefined;
     const before = keyText === undefined ? undefined : this.entries.get(keyText);
-    this.#log.push({ epoch: entry.epoch, checksum, writeId, before, stampMs: entry.stampMs });
+    this.#log.push({ epoch: entry.epoch, checksum, writeId, before, stampMs: entry.stampMs, isCopied: this.#isCopy });
+    if (operation.kind === 'copied') this.#isCopy = operation.position.phase !== 'ENDED';
     for (const key of entry.evicted) this.entries.delete(toKeyText(key));
     if (operation.kind === 'put') {
-      const version = { generation: this.#generation, epoch: entry.epoch, seq: entry.seq };
+      const version = { generation: this.generation, epoch: entry.epoch, seq: entry.seq };
       this.entries.set(keyText!, { value: Buffer.from(operation.value), version, expiresAtMs: operation.expiresAtMs });
     } else if (operation.kind === 'delete') {
       this.entries.delete(keyText!);
@@ -91,6 +100,7 @@ export class CommittedModel {
     };
     if (committed === undefined) return;
     if (committed.writeId !== writeId || committed.epoch !== version.epoch) say(`was told success, but the committed entry is write ${committed.writeId} of epoch ${committed.epoch} (I2)`);
+    if (committed.isCopied) return;
     const { command } = request;
     const live = committed.before !== undefined && isExpired(committed.before.expiresAtMs, committed.stampMs) ? undefined : committed.before;
     if (command.kind === 'increment' && answer.kind === 'increment') {

@@ -13,7 +13,7 @@ export interface DiskImage {
   generation: Generation;
   /** Whether checkpoint and entries make the whole state: not so while an install is under way. */
   isWhole: boolean;
-  checkpoint: { readonly applied: LogPosition; readonly timeMs: number; readonly entries: readonly StoredEntry[]; readonly fences?: Buffer };
+  checkpoint: { readonly applied: LogPosition; readonly timeMs: number; readonly entries: readonly StoredEntry[]; readonly fences?: Buffer; readonly copies?: Buffer };
   /** Encoded entries by seq, behind the checkpoint. */
   entries: Map<number, Buffer>;
   endSeq: number;
@@ -121,6 +121,7 @@ export class SimulatedDisk implements ReplicaJournal {
       timeMs: state.clock.read(this.#events.nowMs),
       entries: entries.map((entry) => ({ ...entry, value: Buffer.from(entry.value) })),
       fences: state.fences.encode(),
+      copies: state.copies.encode(),
     };
     this.#push({
       lastSeq: 0,

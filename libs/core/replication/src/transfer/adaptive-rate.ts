@@ -21,7 +21,7 @@ const STEP_SHARE = 1 / 10;
 /** What it grows to from there on. */
 const GROWTH = 1.25;
 /** A p99 below it is raised to it before it is compared: what nobody feels across a network, in ms. */
-const P99_MS_MIN = 1;
+const P99_MS_MIN = 2;
 /** How long the floor is kept to learn the p99 of before, and to find out that it is another one now, in ms. */
 const LEARN_MS = 1000;
 const RELEARN_MS = 30_000;

@@ -2,7 +2,7 @@
 // position is that of an entry, so it means the same on every replica that holds the entry, and watching goes on at
 // the next leader where it stopped at the last one.
 import type { EntryVersion } from '@atoll/core-store';
-import type { LogEntry } from '../log-entry.ts';
+import type { LogEntry, OpId } from '../log-entry.ts';
 import type { LogPosition } from '../messages.ts';
 import type { ReplicaState } from '../replica-state.ts';
 
@@ -15,6 +15,8 @@ export interface Change {
   readonly expiresAtMs: number;
   readonly version: EntryVersion;
   readonly stampMs: number;
+  /** Of the write that made it, where that had one. */
+  readonly opId?: OpId | undefined;
 }
 
 /**
@@ -80,12 +82,12 @@ export function readChanges(state: ReplicaState, from: EntryVersion, limits: Rea
 }
 
 function changesOf(state: ReplicaState, entry: LogEntry): Change[] {
-  const { operation, stampMs } = entry;
+  const { operation, stampMs, opId } = entry;
   const version = state.version(entry);
   const removal = (kind: 'delete' | 'expire' | 'evict', key: Uint8Array): Change => ({ kind, key, value: EMPTY, expiresAtMs: 0, version, stampMs });
   const changes = entry.evicted.map((key) => removal('evict', key));
-  if (operation.kind === 'put') changes.push({ ...operation, version, stampMs });
-  else if (operation.kind === 'delete') changes.push(removal('delete', operation.key));
+  if (operation.kind === 'put') changes.push({ ...operation, version, stampMs, opId });
+  else if (operation.kind === 'delete') changes.push({ ...removal('delete', operation.key), opId });
   else if (operation.kind === 'expire') for (const key of state.expiredKeys.keysOf(entry.seq)) changes.push(removal('expire', key));
   return changes;
 }

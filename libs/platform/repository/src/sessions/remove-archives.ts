@@ -1,4 +1,5 @@
-import { AtollError } from '@atoll/core-errors';
+import type { Manifest } from '@atoll/core-archive';
+import { AtollError, isAtollError } from '@atoll/core-errors';
 import type { Repository } from '../repository.ts';
 import { REVOKED, archivePrefix, doomedKey, doomedPrefix } from '../repository-layout.ts';
 import { encodeJson } from '../repository-json.ts';
@@ -41,7 +42,16 @@ async function checkNotNeeded(repository: Repository, going: ReadonlySet<string>
     if (needed !== undefined) throw inUse(needed, `${owner} (session ${session}) needs it`);
   }
   const parents = new Map<string, string | undefined>();
-  for await (const manifest of repository.manifests()) {
+  for (const stored of await repository.listManifests()) {
+    let manifest: Manifest | undefined;
+    try {
+      manifest = await repository.readListed(stored);
+    } catch (error) {
+      // What cannot be read can be removed. While it stays, it may go on from any other one.
+      if (going.has(stored.archive) && isAtollError(error) && error.reason.startsWith('ARCHIVE_')) continue;
+      throw error;
+    }
+    if (manifest === undefined) continue;
     parents.set(manifest.id, manifest.parent);
     if (manifest.parent !== undefined && going.has(manifest.parent) && !going.has(manifest.id)) throw inUse(manifest.parent, `${manifest.id} goes on from it`);
   }

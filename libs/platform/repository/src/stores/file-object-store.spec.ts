@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { InMemoryObjectStore, InMemoryObjects } from '../testing/in-memory-object-store.ts';
@@ -34,6 +34,7 @@ describe('FileObjectStore', () => {
     ['write', 'ENOSPC', 'REPOSITORY_FULL'],
     ['sync', 'ENOSPC', 'REPOSITORY_FULL'],
     ['write', 'EDQUOT', 'REPOSITORY_FULL'],
+    ['write', 'EFBIG', 'REPOSITORY_FULL'],
     ['rename', 'EROFS', 'REPOSITORY_READ_ONLY'],
     ['write', 'EACCES', 'REPOSITORY_READ_ONLY'],
     ['sync', 'EIO', 'REPOSITORY_UNAVAILABLE'],
@@ -48,11 +49,29 @@ describe('FileObjectStore', () => {
     expect((await listAll(whole)).map(({ key }) => key)).toEqual(['k']);
   });
 
+  it('that is full says how much was wanted and how much is free', async () => {
+    const store = await openFileObjectStore(await directory(), failing('write', 'ENOSPC'));
+    await expect(store.put('k', Buffer.alloc(4321))).rejects.toMatchObject({ reason: 'REPOSITORY_FULL', message: expect.stringMatching(/^file:\S+: k: no space is left \(ENOSPC\) for 4321 bytes; \d+ of \d+ bytes are free$/) });
+  });
+
   it('what cannot be read is unavailable, and not absent', async () => {
     const path = await directory();
     await (await openFileObjectStore(path)).put('k', Buffer.from('v'));
     const store = await openFileObjectStore(path, failing('read', 'EACCES'));
     await expect(store.get('k')).rejects.toMatchObject({ reason: 'REPOSITORY_UNAVAILABLE' });
+  });
+
+  it('a directory that was taken away has not lost its objects: it is unavailable, and so is a file in its place', async () => {
+    const path = await directory();
+    const store = await openFileObjectStore(path);
+    await store.put('k', Buffer.from('v'));
+    await rename(path, `${path}-away`);
+    await expect(listAll(store)).rejects.toMatchObject({ reason: 'REPOSITORY_UNAVAILABLE' });
+    await writeFile(path, '');
+    await expect(listAll(store)).rejects.toMatchObject({ reason: 'REPOSITORY_UNAVAILABLE' });
+    await rm(path);
+    await rename(`${path}-away`, path);
+    expect((await listAll(store)).map(({ key }) => key)).toEqual(['k']);
   });
 
   it('flushes the file, then its name, then every directory that it made', async () => {

@@ -1,7 +1,7 @@
 // Objects as files of a directory. A file is written under another name, flushed, then given its own, and the directory is
 // flushed: without the last a new file may be gone after a power failure although its content was flushed.
 import { randomBytes } from 'node:crypto';
-import { constants, link, mkdir, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { constants, link, mkdir, open, readdir, rename, rm, rmdir, stat, statfs } from 'node:fs/promises';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { AtollError } from '@atoll/core-errors';
@@ -12,6 +12,8 @@ import { OBJECT_BYTES_MAX, checkObjectKey, type ObjectStore, type StoredObject }
 const TEMPORARY = '.writing';
 /** Their directories go with the last object. */
 const EMPTIED: ReadonlySet<string> = new Set([ARCHIVES_PREFIX, DOOMED_PREFIX]);
+/** What a write fails with for lack of room: of the file system, of a quota, of a limit of the process (`ulimit -f`). */
+const FULL: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
 const PLACE_ATTEMPTS_MAX = 5;
 /** Left by a process that died; one that still writes has long been done. */
 const TEMPORARY_AGE_MS_MAX = 24 * 3600 * 1000;
@@ -51,7 +53,7 @@ class FileObjectStore implements ObjectStore {
   }
 
   async prepare(): Promise<void> {
-    await this.#writing('open', async () => {
+    await this.#writing('open', 0, async () => {
       await this.#makeDirectory(this.#temporary);
       for (const name of await readdir(this.#temporary)) {
         const path = join(this.#temporary, name);
@@ -63,7 +65,7 @@ class FileObjectStore implements ObjectStore {
 
   async put(key: string, body: Uint8Array): Promise<void> {
     checkObjectKey(key);
-    await this.#writing(key, () =>
+    await this.#writing(key, body.length, () =>
       this.#withTemporary(body, async (temporary) => {
         const path = this.#pathOf(key);
         await this.#placing(path, async () => {
@@ -77,7 +79,7 @@ class FileObjectStore implements ObjectStore {
 
   async create(key: string, body: Uint8Array): Promise<boolean> {
     checkObjectKey(key);
-    return this.#writing(key, () =>
+    return this.#writing(key, body.length, () =>
       this.#withTemporary(body, async (temporary) => {
         const path = this.#pathOf(key);
         return this.#placing(path, async () => {
@@ -124,7 +126,7 @@ class FileObjectStore implements ObjectStore {
 
   async delete(key: string): Promise<void> {
     checkObjectKey(key);
-    await this.#writing(key, async () => {
+    await this.#writing(key, 0, async () => {
       const path = this.#pathOf(key);
       await this.#operations.before('remove', path);
       try {
@@ -142,7 +144,7 @@ class FileObjectStore implements ObjectStore {
   async copy(from: string, to: string): Promise<boolean> {
     checkObjectKey(from);
     checkObjectKey(to);
-    return this.#writing(to, async () => {
+    return this.#writing(to, 0, async () => {
       const target = this.#pathOf(to);
       await this.#makeDirectory(dirname(target));
       const temporary = this.#temporaryName();
@@ -175,7 +177,10 @@ class FileObjectStore implements ObjectStore {
 
   async *#walk(directory: string, prefix: string): AsyncGenerator<StoredObject> {
     const below = directory === '' ? '' : `${directory}/`;
-    const entries = (await this.#reading(directory, () => readdir(join(this.#root, directory), { withFileTypes: true }))) ?? [];
+    const found = await this.#reading(directory, () => readdir(join(this.#root, directory), { withFileTypes: true }));
+    // It was made before anything else: somebody took it away, or something else lies in its place. Its archives are not gone.
+    if (found === undefined && directory === '') throw new AtollError('REPOSITORY_UNAVAILABLE', `${this.location}: is no directory any more`, { metadata: { location: this.location } });
+    const entries = found ?? [];
     // As keys are ordered: `a-b` before `a/b`.
     const names = entries.filter(({ name }) => !name.startsWith('.')).map((entry) => ({ entry, name: below + entry.name + (entry.isDirectory() ? '/' : '') }));
     names.sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -183,8 +188,8 @@ class FileObjectStore implements ObjectStore {
       if (entry.isDirectory()) {
         if (name.startsWith(prefix) || prefix.startsWith(name)) yield* this.#walk(name.slice(0, -1), prefix);
       } else if (name.startsWith(prefix)) {
-        const found = await this.stat(name);
-        if (found !== undefined) yield found;
+        const object = await this.stat(name);
+        if (object !== undefined) yield object;
       }
     }
   }
@@ -207,7 +212,6 @@ class FileObjectStore implements ObjectStore {
     }
   }
 
-  /** Each directory on the way is flushed into the one above it. */
   /** Whoever removes the last object of a directory may remove the directory before one is placed there. */
   async #placing<T>(path: string, place: () => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt += 1) {
@@ -229,6 +233,7 @@ class FileObjectStore implements ObjectStore {
     await rmdir(path).catch(() => undefined);
   }
 
+  /** Each directory on the way is flushed into the one above it. */
   async #makeDirectory(path: string): Promise<void> {
     if (this.#directories.has(path)) return;
     const first = await mkdir(path, { recursive: true });
@@ -255,14 +260,25 @@ class FileObjectStore implements ObjectStore {
     }
   }
 
-  async #writing<T>(key: string, write: () => Promise<T>): Promise<T> {
+  /** `bytes`: of the object. */
+  async #writing<T>(key: string, bytes: number, write: () => Promise<T>): Promise<T> {
     try {
       return await write();
     } catch (error) {
       // Somebody removed a directory that was there: it is made again by the next call.
       if (isAbsent(error)) this.#directories.clear();
+      if (FULL.has(codeOf(error) ?? '')) throw await this.#full(key, bytes, error);
       throw this.#convert(key, error, 'REPOSITORY_READ_ONLY');
     }
+  }
+
+  /** With the numbers: how much was wanted, and how much there is. A quota is smaller than what the file system has free. */
+  async #full(key: string, bytes: number, error: unknown): Promise<AtollError> {
+    const code = codeOf(error)!;
+    const space = await statfs(this.#root).catch(() => undefined);
+    const room = space === undefined ? '' : `; ${space.bavail * space.bsize} of ${space.blocks * space.bsize} bytes are free`;
+    const text = `${this.location}: ${key}: ${code === 'EFBIG' ? 'no file may be so large' : 'no space is left'} (${code}) for ${bytes} bytes${room}`;
+    return new AtollError('REPOSITORY_FULL', text, { metadata: { location: this.location, code }, cause: error });
   }
 
   #convert(key: string, error: unknown, denied: 'REPOSITORY_READ_ONLY' | 'REPOSITORY_UNAVAILABLE'): unknown {
@@ -271,9 +287,6 @@ class FileObjectStore implements ObjectStore {
     const say = (what: string): string => `${this.location}: ${key}: ${what} (${code})`;
     const metadata = { location: this.location, code };
     switch (code) {
-      case 'ENOSPC':
-      case 'EDQUOT':
-        return new AtollError('REPOSITORY_FULL', say('no space is left'), { metadata, cause: error });
       case 'EROFS':
         return new AtollError('REPOSITORY_READ_ONLY', say('the file system is read-only'), { metadata, cause: error });
       case 'EACCES':

@@ -22,6 +22,8 @@ export interface S3Options {
   readonly attemptsMax?: number;
   /** Of one attempt, in milliseconds. Default 60 s. */
   readonly requestTimeoutMs?: number;
+  /** What an operator has set each of these by, for messages. Default: the words for them. */
+  readonly settingNames?: { readonly bucket: string; readonly endpoint: string; readonly region: string } | undefined;
 }
 
 const PART_BYTES = 8 * MIB;
@@ -32,6 +34,9 @@ const ATTEMPTS_MAX = 5;
 const REQUEST_TIMEOUT_MS = 60_000;
 const CONNECTION_TIMEOUT_MS = 5000;
 const PAUSE_MS = 200;
+
+const SETTING_NAMES = { bucket: 'the bucket', endpoint: 'the endpoint', region: 'the region' };
+const CREDENTIALS = 'AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY';
 
 type Commands = typeof Sdk;
 
@@ -57,8 +62,10 @@ class S3ObjectStore implements ObjectStore {
   readonly #prefix: string;
   readonly #partBytes: number;
   readonly #attemptsMax: number;
+  readonly #options: S3Options;
 
-  constructor(sdk: Commands, client: Sdk.S3Client, { bucket, prefix = '', partBytes = PART_BYTES, attemptsMax = ATTEMPTS_MAX }: S3Options) {
+  constructor(sdk: Commands, client: Sdk.S3Client, options: S3Options) {
+    const { bucket, prefix = '', partBytes = PART_BYTES, attemptsMax = ATTEMPTS_MAX } = options;
     if (partBytes < PART_BYTES_MIN) throw new RangeError(`parts of ${partBytes} bytes are too small for S3`);
     this.#sdk = sdk;
     this.#client = client;
@@ -66,6 +73,7 @@ class S3ObjectStore implements ObjectStore {
     this.#prefix = prefix === '' ? '' : `${prefix}/`;
     this.#partBytes = partBytes;
     this.#attemptsMax = attemptsMax;
+    this.#options = options;
     this.location = `s3://${bucket}${prefix === '' ? '' : `/${prefix}`}`;
   }
 
@@ -230,17 +238,36 @@ class S3ObjectStore implements ObjectStore {
     }
   }
 
+  /** What to look at; empty where nothing is known. */
+  #hint(error: unknown): string {
+    const { name, message, code = '' } = error as Error & { code?: string };
+    const { endpoint, settingNames: { bucket, endpoint: server, region } = SETTING_NAMES } = this.#options;
+    const status = statusOf(error);
+    if (name === 'NoSuchBucket') return `the bucket has to be there: ${bucket}, and the server in ${server}`;
+    if (name === 'CredentialsProviderError') return `no credentials: ${CREDENTIALS}`;
+    if (status === 301 || name === 'AuthorizationHeaderMalformed' || name === 'PermanentRedirect') return `is the bucket in ${this.#options.region ?? 'this region'}? ${region}`;
+    if (status === 401 || status === 403) return `the server does not let these credentials do that: ${CREDENTIALS}, and what they may do in ${bucket}`;
+    if (status === undefined && [code, name, ...message.split(' ')].some((word) => UNREACHED.test(word))) return `no answer from ${endpoint ?? 'AWS'}: ${server}`;
+    return '';
+  }
+
   #convert(key: string, error: unknown, denied: 'REPOSITORY_READ_ONLY' | 'REPOSITORY_UNAVAILABLE'): unknown {
     if (error instanceof AtollError || error instanceof RangeError) return error;
     const { name, message, code } = error as Error & { code?: string };
     const status = statusOf(error);
     const metadata = { location: this.location, code: name };
-    const text = `${this.location}: ${key}: ${message || code || name}`;
+    // An answer without a body, as to HEAD, says nothing else.
+    const what = status !== undefined && (message === '' || UNTOLD.has(message)) ? `it answered ${status}` : message || code || name;
+    const hint = this.#hint(error);
+    const text = `${this.location}: ${key}: ${what}${hint === '' ? '' : `; ${hint}`}`;
     if (status === 507 || FULL.has(name)) return new AtollError('REPOSITORY_FULL', text, { metadata, cause: error });
     return new AtollError(status === 403 || status === 401 ? denied : 'REPOSITORY_UNAVAILABLE', text, { metadata, cause: error });
   }
 }
 
+const UNTOLD: ReadonlySet<string> = new Set(['UnknownError', 'Unknown']);
+/** What connections fail with, and the SDK where it had no answer. */
+const UNREACHED = /^(?:E[A-Z]{4,}|UND_ERR_\w+|HPE_\w+|TimeoutError|NetworkingError)$/;
 /** As servers say it: MinIO, Ceph, others. */
 const FULL: ReadonlySet<string> = new Set(['XMinioStorageFull', 'QuotaExceeded', 'InsufficientStorage', 'InsufficientCapacity', 'StorageFull']);
 

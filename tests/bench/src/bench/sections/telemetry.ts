@@ -4,7 +4,7 @@ import { cpuTimeMs } from '../cpu-time.ts';
 import type { BenchContext, Section } from '../section.ts';
 import { MeasuredCluster, type MeasuredTurn, type Way } from '../telemetry/measured-cluster.ts';
 import { overheadOf, together, type Overhead } from '../telemetry/overhead.ts';
-import { GeneratorProcess, startOtlpReceiver, type OtlpReceiver } from '../workers/generator-process.ts';
+import { startOtlpReceiver, type OtlpReceiver } from '../workers/generator-process.ts';
 import type { Round } from '../workers/generator-protocol.ts';
 
 /** The defaults of ATOLL_TRACE_RATIO and ATOLL_TRACES_PER_SECOND. */
@@ -15,12 +15,12 @@ const SCRAPE_INTERVAL_S = 10;
 const MAX = { tracing: 1.05, metrics: 1.03 } as const;
 
 /**
- * The speed of a virtual core changes by a third within seconds: turns are short and many, so that those of a pair lie close to each
- * other. Clusters with the same settings differ for as long as they run, by how their code was compiled: there are several sets.
+ * The speed of a virtual core changes by a third within seconds: the clusters of a set run at the same time, so that it does so for
+ * all of them. Clusters with the same settings differ for as long as they run, by how their code was compiled: there are several sets.
  */
 const SIZES = {
-  full: { sets: 3, alternationsPerSet: 24, turnMs: 200, warmUpMs: 3000 },
-  quick: { sets: 1, alternationsPerSet: 10, turnMs: 200, warmUpMs: 2000 },
+  full: { sets: 5, turnsPerSet: 12, turnMs: 2000, warmUpMs: 4000, restMs: 5000 },
+  quick: { sets: 1, turnsPerSet: 3, turnMs: 1000, warmUpMs: 2000, restMs: 1000 },
 } as const;
 const KEYS = 10_000;
 const VALUE_BYTES = 100;
@@ -41,12 +41,12 @@ interface Load {
   readonly round: Round;
 }
 const LOADS: readonly Load[] = [
-  { name: 'SDK get', way: 'sdk', round: { operation: 'get', outstanding: 512, keys: KEYS, valueBytes: VALUE_BYTES } },
-  { name: 'SDK set', way: 'sdk', round: { operation: 'set', outstanding: 512, keys: KEYS, valueBytes: VALUE_BYTES } },
-  { name: 'unary Get', way: 'unary', round: { operation: 'get', outstanding: 64, keys: KEYS, valueBytes: VALUE_BYTES } },
+  { name: 'SDK get', way: 'sdk', round: { operation: 'get', outstanding: 256, keys: KEYS, valueBytes: VALUE_BYTES } },
+  { name: 'SDK set', way: 'sdk', round: { operation: 'set', outstanding: 256, keys: KEYS, valueBytes: VALUE_BYTES } },
+  { name: 'unary Get', way: 'unary', round: { operation: 'get', outstanding: 32, keys: KEYS, valueBytes: VALUE_BYTES } },
 ];
 
-/** Three clusters that ran in turn, all alternations of a load behind each other. */
+/** Three clusters that ran side by side, all turns of a load in their order. */
 interface SetResult {
   readonly turns: Readonly<Record<string, Readonly<Record<SideName, readonly MeasuredTurn[]>>>>;
   /** CPU time of services that nobody calls, in ms per second. */
@@ -63,8 +63,8 @@ export const telemetrySection: Section = async (context) => {
   const receiver = await startOtlpReceiver();
   cleanUp.add(() => receiver.stop());
   print(
-    `${size.sets} x ${size.alternationsPerSet} alternations of ${size.turnMs / 1000} s for each load, values of ${VALUE_BYTES} bytes, 512 outstanding through the SDK, 64 unary; ` +
-      `three clusters of three nodes side by side: traced (1 of ${1 / TRACE_RATIO} requests, ${TRACES_PER_SECOND} a second at most), untraced, and bare (ATOLL_METRICS=off)`,
+    `${size.sets} x ${size.turnsPerSet} turns of ${size.turnMs / 1000} s for each load, values of ${VALUE_BYTES} bytes, 256 outstanding through the SDK, 32 unary, for each cluster; ` +
+      `three clusters of three nodes that run at the same time: traced (1 of ${1 / TRACE_RATIO} requests, ${TRACES_PER_SECOND} a second at most), untraced, and bare (ATOLL_METRICS=off)`,
   );
   const sets: SetResult[] = [];
   for (let number = 1; number <= size.sets; number += 1) {
@@ -99,30 +99,26 @@ export const telemetrySection: Section = async (context) => {
 };
 
 async function runSet(context: BenchContext, receiver: OtlpReceiver, size: (typeof SIZES)[keyof typeof SIZES]): Promise<SetResult> {
-  const { cleanUp, signal } = context;
-  const generator = await GeneratorProcess.start();
-  cleanUp.add(() => generator.stop());
+  const { signal } = context;
   const clusters = {} as Record<SideName, MeasuredCluster>;
-  for (const side of SIDE_NAMES) clusters[side] = await MeasuredCluster.start(context, { env: SIDES[side](receiver), generator, keys: KEYS, valueBytes: VALUE_BYTES });
+  for (const side of SIDE_NAMES) clusters[side] = await MeasuredCluster.start(context, { env: SIDES[side](receiver), keys: KEYS, valueBytes: VALUE_BYTES });
+  const onAll = <T>(work: (cluster: MeasuredCluster) => Promise<T>): Promise<T[]> => Promise.all(SIDE_NAMES.map((side) => work(clusters[side])));
 
   const emptyTurns = (): Record<SideName, MeasuredTurn[]> => ({ traced: [], untraced: [], bare: [] });
   const turns = Object.fromEntries(LOADS.map(({ name }) => [name, emptyTurns()]));
-  // Code that is not warm costs several times as much: alternation 0 is longer and not counted.
-  for (let alternation = 0; alternation <= size.alternationsPerSet; alternation += 1) {
-    const durationMs = alternation === 0 ? size.warmUpMs : size.turnMs;
+  // Code that is not warm costs several times as much: turn 0 is longer and not counted.
+  for (let number = 0; number <= size.turnsPerSet; number += 1) {
+    const durationMs = number === 0 ? size.warmUpMs : size.turnMs;
     for (const { name, way, round } of LOADS) {
-      for (const side of rotated(SIDE_NAMES, alternation)) {
-        signal.throwIfAborted();
-        // It has been idle since its last turn, and its next one is about to begin: what is read now is read as seldom as by Prometheus.
-        if (side === 'untraced') await clusters[side].readMetrics();
-        const turn = await clusters[side].turn(way, { ...round, durationMs });
-        if (alternation > 0) turns[name]![side].push(turn);
-      }
+      signal.throwIfAborted();
+      const results = await onAll((cluster) => cluster.turn(way, { ...round, durationMs }));
+      if (number > 0) for (const [index, side] of SIDE_NAMES.entries()) turns[name]![side].push(results[index]!);
     }
+    if (number === 0) await onAll((cluster) => cluster.rest(size.restMs, signal));
+    await clusters.untraced.readMetrics();
   }
   const perSide = (figure: (cluster: MeasuredCluster) => number): Record<SideName, number> => ({ traced: figure(clusters.traced), untraced: figure(clusters.untraced), bare: figure(clusters.bare) });
   const result = { turns, idleMsPerSecond: perSide((cluster) => cluster.idleMsPerSecond), scrapeCpuMs: clusters.untraced.scrapeCpuMs };
-  await generator.stop();
   for (const side of SIDE_NAMES) await clusters[side].stop();
   return result;
 }
@@ -139,5 +135,3 @@ function overheadIn({ turns, idleMsPerSecond, scrapeCpuMs }: SetResult, load: st
 const overall = (sets: readonly SetResult[], load: string, feature: 'tracing' | 'metrics'): Overhead => together(sets.map((set) => overheadIn(set, load, feature)));
 
 const setText = (set: SetResult): string => LOADS.map(({ name }) => `${name} tracing ${overheadIn(set, name, 'tracing').median.toFixed(3)} x, metrics ${overheadIn(set, name, 'metrics').median.toFixed(3)} x`).join('; ');
-
-const rotated = <T>(items: readonly T[], by: number): T[] => [...items.slice(by % items.length), ...items.slice(0, by % items.length)];

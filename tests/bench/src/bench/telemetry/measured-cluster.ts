@@ -1,8 +1,9 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { DevCluster } from '../../cluster/dev-cluster.ts';
 import { scrape } from '../../cluster/metrics-scrape.ts';
 import { cpuTimeMs } from '../cpu-time.ts';
 import { fill, type BenchContext } from '../section.ts';
-import type { GeneratorProcess } from '../workers/generator-process.ts';
+import { GeneratorProcess } from '../workers/generator-process.ts';
 import type { Round } from '../workers/generator-protocol.ts';
 import type { Turn } from './overhead.ts';
 
@@ -15,7 +16,7 @@ export interface MeasuredTurn extends Turn {
 
 const NODES = 3;
 
-/** A cluster whose services' CPU time is known in its turns, between them, and while its metrics are read. */
+/** A cluster with a load generator of its own, whose services' CPU time is known in its turns, at rest, and while its metrics are read. */
 export class MeasuredCluster {
   readonly #cluster: DevCluster;
   readonly #generator: GeneratorProcess;
@@ -23,8 +24,7 @@ export class MeasuredCluster {
   /** Router, storage nodes and coordinator. */
   readonly #addresses: readonly string[];
   readonly #pids: readonly number[];
-  #lastTurn: { readonly endMs: number; readonly cpuMs: number } | undefined;
-  #idle = { cpuMs: 0, elapsedMs: 0 };
+  #idleMsPerSecond = 0;
   #scrapes = { cpuMs: 0, count: 0 };
 
   private constructor(cluster: DevCluster, generator: GeneratorProcess, connections: Readonly<Record<Way, number>>) {
@@ -37,10 +37,12 @@ export class MeasuredCluster {
   }
 
   /** `env`: settings of all its services. It holds `keys` values when this resolves. */
-  static async start({ cleanUp, signal }: BenchContext, options: { readonly env: Readonly<Record<string, string>>; readonly generator: GeneratorProcess; readonly keys: number; readonly valueBytes: number }): Promise<MeasuredCluster> {
-    const { env, generator } = options;
+  static async start({ cleanUp, signal }: BenchContext, options: { readonly env: Readonly<Record<string, string>>; readonly keys: number; readonly valueBytes: number }): Promise<MeasuredCluster> {
+    const { env } = options;
     const cluster = await DevCluster.start({ nodes: NODES, memory: '256MiB', env, signal });
     cleanUp.add(() => cluster.stop());
+    const generator = await GeneratorProcess.start();
+    cleanUp.add(() => generator.stop());
     const connections = { sdk: await generator.connect({ kind: 'atoll', router: cluster.router }), unary: await generator.connect({ kind: 'unary', address: cluster.router }) };
     await fill(generator, options, connections.sdk);
     return new MeasuredCluster(cluster, generator, connections);
@@ -49,27 +51,28 @@ export class MeasuredCluster {
   async turn(way: Way, round: Round): Promise<MeasuredTurn> {
     const startMs = performance.now();
     const startCpuMs = cpuTimeMs(this.#pids);
-    if (this.#lastTurn !== undefined) this.#idle = { cpuMs: this.#idle.cpuMs + startCpuMs - this.#lastTurn.cpuMs, elapsedMs: this.#idle.elapsedMs + startMs - this.#lastTurn.endMs };
     const { operations, errors } = await this.#generator.run(round, this.#connections[way]);
-    const endMs = performance.now();
-    const endCpuMs = cpuTimeMs(this.#pids);
-    this.#lastTurn = { endMs, cpuMs: endCpuMs };
-    return { operations, elapsedMs: endMs - startMs, cpuMs: endCpuMs - startCpuMs, failed: Object.values(errors).reduce((total, count) => total + count, 0) };
+    return { operations, elapsedMs: performance.now() - startMs, cpuMs: cpuTimeMs(this.#pids) - startCpuMs, failed: Object.values(errors).reduce((total, count) => total + count, 0) };
   }
 
-  /** Reads the metrics of every service once, which must not fail. Between turns; it counts as no idle time. */
-  async readMetrics(): Promise<void> {
+  /** A time in which nobody calls. */
+  async rest(durationMs: number, signal: AbortSignal): Promise<void> {
     const startMs = performance.now();
+    const startCpuMs = cpuTimeMs(this.#pids);
+    await pause(durationMs, undefined, { signal });
+    this.#idleMsPerSecond = (1000 * (cpuTimeMs(this.#pids) - startCpuMs)) / (performance.now() - startMs);
+  }
+
+  /** Reads the metrics of every service once, which must not fail. Between turns. */
+  async readMetrics(): Promise<void> {
     const cpuMs = cpuTimeMs(this.#pids);
     await Promise.all(this.#addresses.map((address) => scrape(address)));
-    const tookMs = cpuTimeMs(this.#pids) - cpuMs;
-    this.#scrapes = { cpuMs: this.#scrapes.cpuMs + tookMs, count: this.#scrapes.count + 1 };
-    if (this.#lastTurn !== undefined) this.#lastTurn = { endMs: this.#lastTurn.endMs + performance.now() - startMs, cpuMs: this.#lastTurn.cpuMs + tookMs };
+    this.#scrapes = { cpuMs: this.#scrapes.cpuMs + cpuTimeMs(this.#pids) - cpuMs, count: this.#scrapes.count + 1 };
   }
 
-  /** CPU time between its turns, in ms per second. */
+  /** CPU time in its rest, in ms per second. */
   get idleMsPerSecond(): number {
-    return (1000 * this.#idle.cpuMs) / Math.max(1, this.#idle.elapsedMs);
+    return this.#idleMsPerSecond;
   }
 
   /** CPU time of one reading of all its metrics, on average. */
@@ -77,7 +80,8 @@ export class MeasuredCluster {
     return this.#scrapes.cpuMs / Math.max(1, this.#scrapes.count);
   }
 
-  stop(): Promise<void> {
-    return this.#cluster.stop();
+  async stop(): Promise<void> {
+    await this.#generator.stop();
+    await this.#cluster.stop();
   }
 }

@@ -351,7 +351,14 @@ export interface Keyspace {
     | string
     | undefined;
   /** Present while it takes no writes. Told, never taken. */
-  freeze?: KeyspaceFreeze | undefined;
+  freeze?:
+    | KeyspaceFreeze
+    | undefined;
+  /**
+   * Pool of storage nodes that holds it, 1 to 64 characters of [a-z0-9_-], starting with a letter; fixed at creation. Empty
+   * means main. A pool other than that has to have as many nodes as there are replicas.
+   */
+  pool: string;
 }
 
 /** Why a keyspace takes no writes. */
@@ -434,6 +441,8 @@ export interface Node {
    */
   lastInSync: string[];
   lastInSyncTotal: number;
+  /** Pool whose keyspaces it holds, those of no other one. */
+  pool: string;
 }
 
 export interface DrainNodeRequest {
@@ -810,6 +819,7 @@ function createBaseKeyspace(): Keyspace {
     aliases: [],
     movedTo: undefined,
     freeze: undefined,
+    pool: "",
   };
 }
 
@@ -862,6 +872,9 @@ export const Keyspace: MessageFns<Keyspace> = {
     }
     if (message.freeze !== undefined) {
       KeyspaceFreeze.encode(message.freeze, writer.uint32(122).fork()).join();
+    }
+    if (message.pool !== "") {
+      writer.uint32(130).string(message.pool);
     }
     return writer;
   },
@@ -999,6 +1012,14 @@ export const Keyspace: MessageFns<Keyspace> = {
             message.freeze = KeyspaceFreeze.decode(reader, reader.uint32());
             continue;
           }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.pool = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1066,6 +1087,7 @@ export const Keyspace: MessageFns<Keyspace> = {
         ? globalThis.String(object.moved_to)
         : undefined,
       freeze: isSet(object.freeze) ? KeyspaceFreeze.fromJSON(object.freeze) : undefined,
+      pool: isSet(object.pool) ? globalThis.String(object.pool) : "",
     };
   },
 
@@ -1116,6 +1138,9 @@ export const Keyspace: MessageFns<Keyspace> = {
     if (message.freeze !== undefined) {
       obj.freeze = KeyspaceFreeze.toJSON(message.freeze);
     }
+    if (message.pool !== "") {
+      obj.pool = message.pool;
+    }
     return obj;
   },
 
@@ -1141,6 +1166,7 @@ export const Keyspace: MessageFns<Keyspace> = {
     message.freeze = (object.freeze !== undefined && object.freeze !== null)
       ? KeyspaceFreeze.fromPartial(object.freeze)
       : undefined;
+    message.pool = object.pool ?? "";
     return message;
   },
 };
@@ -1736,6 +1762,7 @@ function createBaseNode(): Node {
     metadataRegressed: false,
     lastInSync: [],
     lastInSyncTotal: 0,
+    pool: "",
   };
 }
 
@@ -1797,6 +1824,9 @@ export const Node: MessageFns<Node> = {
     }
     if (message.lastInSyncTotal !== 0) {
       writer.uint32(144).uint32(message.lastInSyncTotal);
+    }
+    if (message.pool !== "") {
+      writer.uint32(154).string(message.pool);
     }
     return writer;
   },
@@ -1958,6 +1988,14 @@ export const Node: MessageFns<Node> = {
             message.lastInSyncTotal = reader.uint32();
             continue;
           }
+          case 19: {
+            if (tag !== 154) {
+              break;
+            }
+
+            message.pool = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2014,6 +2052,7 @@ export const Node: MessageFns<Node> = {
         : isSet(object.last_in_sync_total)
         ? globalThis.Number(object.last_in_sync_total)
         : 0,
+      pool: isSet(object.pool) ? globalThis.String(object.pool) : "",
     };
   },
 
@@ -2073,6 +2112,9 @@ export const Node: MessageFns<Node> = {
     if (message.lastInSyncTotal !== 0) {
       obj.lastInSyncTotal = Math.round(message.lastInSyncTotal);
     }
+    if (message.pool !== "") {
+      obj.pool = message.pool;
+    }
     return obj;
   },
 
@@ -2099,6 +2141,7 @@ export const Node: MessageFns<Node> = {
     message.metadataRegressed = object.metadataRegressed ?? false;
     message.lastInSync = object.lastInSync?.map((e) => e) || [];
     message.lastInSyncTotal = object.lastInSyncTotal ?? 0;
+    message.pool = object.pool ?? "";
     return message;
   },
 };

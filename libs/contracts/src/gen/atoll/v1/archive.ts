@@ -119,6 +119,37 @@ export interface ArchiveDigest {
   sumLow: number;
 }
 
+export interface MergeEntriesRequest {
+  clusterId: string;
+  partition:
+    | ArchivePartition
+    | undefined;
+  /** Entries as archives have them (docs/design/archive-format.md), all of this partition; none: nothing but the fence is put. */
+  rows: Buffer;
+  /**
+   * Of the data that was archived, where this partition is a continuation of it: then versions tell which entry is newer. Absent:
+   * any entry that is there stays (R3).
+   */
+  generation:
+    | Generation
+    | undefined;
+  /** Entries that come with a lower one are refused from now on, with STALE_FENCING_TOKEN (I9). A revision of etcd, 1 to 2^48 - 1. */
+  fencingToken: number;
+  /** Tells what would become of the entries, and writes nothing. Rows may come without their values then. */
+  dryRun: boolean;
+}
+
+export interface MergeEntriesResponse {
+  /**
+   * A byte for each row, in their order: 0 it was not tried, or failed; 1 it was written; 2 an entry that is there stays; 3 one with the
+   * same value and expiry is there; 4 it has expired.
+   */
+  outcomes: Buffer;
+  /** Why the first row with 0 failed: a reason of the error catalogue, and words for people. Empty: none did. */
+  reason: string;
+  problem: string;
+}
+
 function createBaseArchivePartition(): ArchivePartition {
   return { keyspace: "", keyspaceId: "", partition: 0 };
 }
@@ -1300,6 +1331,282 @@ export const ArchiveDigest: MessageFns<ArchiveDigest> = {
   },
 };
 
+function createBaseMergeEntriesRequest(): MergeEntriesRequest {
+  return {
+    clusterId: "",
+    partition: undefined,
+    rows: Buffer.alloc(0),
+    generation: undefined,
+    fencingToken: 0,
+    dryRun: false,
+  };
+}
+
+export const MergeEntriesRequest: MessageFns<MergeEntriesRequest> = {
+  encode(message: MergeEntriesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clusterId !== "") {
+      writer.uint32(10).string(message.clusterId);
+    }
+    if (message.partition !== undefined) {
+      ArchivePartition.encode(message.partition, writer.uint32(18).fork()).join();
+    }
+    if (message.rows.length !== 0) {
+      writer.uint32(26).bytes(message.rows);
+    }
+    if (message.generation !== undefined) {
+      Generation.encode(message.generation, writer.uint32(34).fork()).join();
+    }
+    if (message.fencingToken !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.fencingToken)) !== BigInt(message.fencingToken)) {
+        throw new globalThis.Error("value provided for field BigInt(message.fencingToken) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.fencingToken));
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(48).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MergeEntriesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMergeEntriesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clusterId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.partition = ArchivePartition.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.rows = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.generation = Generation.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.fencingToken = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): MergeEntriesRequest {
+    return {
+      clusterId: isSet(object.clusterId)
+        ? globalThis.String(object.clusterId)
+        : isSet(object.cluster_id)
+        ? globalThis.String(object.cluster_id)
+        : "",
+      partition: isSet(object.partition) ? ArchivePartition.fromJSON(object.partition) : undefined,
+      rows: isSet(object.rows) ? Buffer.from(bytesFromBase64(object.rows)) : Buffer.alloc(0),
+      generation: isSet(object.generation) ? Generation.fromJSON(object.generation) : undefined,
+      fencingToken: isSet(object.fencingToken)
+        ? globalThis.Number(object.fencingToken)
+        : isSet(object.fencing_token)
+        ? globalThis.Number(object.fencing_token)
+        : 0,
+      dryRun: isSet(object.dryRun)
+        ? globalThis.Boolean(object.dryRun)
+        : isSet(object.dry_run)
+        ? globalThis.Boolean(object.dry_run)
+        : false,
+    };
+  },
+
+  toJSON(message: MergeEntriesRequest): unknown {
+    const obj: any = {};
+    if (message.clusterId !== "") {
+      obj.clusterId = message.clusterId;
+    }
+    if (message.partition !== undefined) {
+      obj.partition = ArchivePartition.toJSON(message.partition);
+    }
+    if (message.rows.length !== 0) {
+      obj.rows = base64FromBytes(message.rows);
+    }
+    if (message.generation !== undefined) {
+      obj.generation = Generation.toJSON(message.generation);
+    }
+    if (message.fencingToken !== 0) {
+      obj.fencingToken = globalThis.Number(message.fencingToken);
+    }
+    if (message.dryRun !== false) {
+      obj.dryRun = message.dryRun;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<MergeEntriesRequest>): MergeEntriesRequest {
+    return MergeEntriesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<MergeEntriesRequest>): MergeEntriesRequest {
+    const message = createBaseMergeEntriesRequest();
+    message.clusterId = object.clusterId ?? "";
+    message.partition = (object.partition !== undefined && object.partition !== null)
+      ? ArchivePartition.fromPartial(object.partition)
+      : undefined;
+    message.rows = object.rows ?? Buffer.alloc(0);
+    message.generation = (object.generation !== undefined && object.generation !== null)
+      ? Generation.fromPartial(object.generation)
+      : undefined;
+    message.fencingToken = object.fencingToken ?? 0;
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseMergeEntriesResponse(): MergeEntriesResponse {
+  return { outcomes: Buffer.alloc(0), reason: "", problem: "" };
+}
+
+export const MergeEntriesResponse: MessageFns<MergeEntriesResponse> = {
+  encode(message: MergeEntriesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.outcomes.length !== 0) {
+      writer.uint32(10).bytes(message.outcomes);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    if (message.problem !== "") {
+      writer.uint32(26).string(message.problem);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): MergeEntriesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMergeEntriesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.outcomes = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): MergeEntriesResponse {
+    return {
+      outcomes: isSet(object.outcomes) ? Buffer.from(bytesFromBase64(object.outcomes)) : Buffer.alloc(0),
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      problem: isSet(object.problem) ? globalThis.String(object.problem) : "",
+    };
+  },
+
+  toJSON(message: MergeEntriesResponse): unknown {
+    const obj: any = {};
+    if (message.outcomes.length !== 0) {
+      obj.outcomes = base64FromBytes(message.outcomes);
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    if (message.problem !== "") {
+      obj.problem = message.problem;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<MergeEntriesResponse>): MergeEntriesResponse {
+    return MergeEntriesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<MergeEntriesResponse>): MergeEntriesResponse {
+    const message = createBaseMergeEntriesResponse();
+    message.outcomes = object.outcomes ?? Buffer.alloc(0);
+    message.reason = object.reason ?? "";
+    message.problem = object.problem ?? "";
+    return message;
+  },
+};
+
 /** What storage nodes do for backups (R39). docs/design/backup.md has the protocol and its proof. */
 export type ArchiveService = typeof ArchiveService;
 export const ArchiveService = {
@@ -1346,6 +1653,22 @@ export const ArchiveService = {
       Buffer.from(ReadPartitionResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ReadPartitionResponse => ReadPartitionResponse.decode(value),
   },
+  /**
+   * Has the leader of a partition take entries of an archive beside what clients write: each where its key is absent, or its entry
+   * older, decided in one step with the write. Nothing is evicted for them. Answers when all that was written is committed. May be
+   * repeated: what came before is found to be there. Throws NOT_LEADER, REPLICA_UNKNOWN, KEYSPACE_COPYING, WRONG_CLUSTER,
+   * INVALID_ARGUMENT that names the field; a failure of single entries is in the response.
+   */
+  mergeEntries: {
+    path: "/atoll.v1.Archive/MergeEntries" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: MergeEntriesRequest): Buffer => Buffer.from(MergeEntriesRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): MergeEntriesRequest => MergeEntriesRequest.decode(value),
+    responseSerialize: (value: MergeEntriesResponse): Buffer =>
+      Buffer.from(MergeEntriesResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): MergeEntriesResponse => MergeEntriesResponse.decode(value),
+  },
 } as const;
 
 export interface ArchiveServer extends UntypedServiceImplementation {
@@ -1365,6 +1688,13 @@ export interface ArchiveServer extends UntypedServiceImplementation {
    * wants.
    */
   readPartition: handleServerStreamingCall<ReadPartitionRequest, ReadPartitionResponse>;
+  /**
+   * Has the leader of a partition take entries of an archive beside what clients write: each where its key is absent, or its entry
+   * older, decided in one step with the write. Nothing is evicted for them. Answers when all that was written is committed. May be
+   * repeated: what came before is found to be there. Throws NOT_LEADER, REPLICA_UNKNOWN, KEYSPACE_COPYING, WRONG_CLUSTER,
+   * INVALID_ARGUMENT that names the field; a failure of single entries is in the response.
+   */
+  mergeEntries: handleUnaryCall<MergeEntriesRequest, MergeEntriesResponse>;
 }
 
 export interface ArchiveClient extends Client {
@@ -1420,6 +1750,27 @@ export interface ArchiveClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<ReadPartitionResponse>;
+  /**
+   * Has the leader of a partition take entries of an archive beside what clients write: each where its key is absent, or its entry
+   * older, decided in one step with the write. Nothing is evicted for them. Answers when all that was written is committed. May be
+   * repeated: what came before is found to be there. Throws NOT_LEADER, REPLICA_UNKNOWN, KEYSPACE_COPYING, WRONG_CLUSTER,
+   * INVALID_ARGUMENT that names the field; a failure of single entries is in the response.
+   */
+  mergeEntries(
+    request: MergeEntriesRequest,
+    callback: (error: ServiceError | null, response: MergeEntriesResponse) => void,
+  ): ClientUnaryCall;
+  mergeEntries(
+    request: MergeEntriesRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: MergeEntriesResponse) => void,
+  ): ClientUnaryCall;
+  mergeEntries(
+    request: MergeEntriesRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: MergeEntriesResponse) => void,
+  ): ClientUnaryCall;
 }
 
 export const ArchiveClient = makeGenericClientConstructor(ArchiveService, "atoll.v1.Archive") as unknown as {

@@ -217,8 +217,8 @@ export function archiveKindToJSON(object: ArchiveKind): string {
 }
 
 /**
- * What becomes of a keyspace that has the name under which something is restored. None of them touches it before everything else is
- * there; it goes in one step.
+ * What becomes of a keyspace that has the name under which something is restored. FAIL and REPLACE do not touch it before everything
+ * else is there; it goes in one step.
  */
 export const RestorePolicy = {
   /** RESTORE_POLICY_UNSPECIFIED - Same as FAIL. */
@@ -227,6 +227,13 @@ export const RestorePolicy = {
   RESTORE_POLICY_FAIL: 1,
   /** RESTORE_POLICY_REPLACE - Its name goes to what is restored, and it is deleted with all that it has. It takes no writes for the end of the restore. */
   RESTORE_POLICY_REPLACE: 2,
+  /**
+   * RESTORE_POLICY_KEEP_NEWER - It stays and is served, and gets what it lacks: each entry of the archive is written where its key is absent, or where the entry that
+   * is there is older. By versions where it is the keyspace that was archived; in any other one all that is there counts as newer.
+   * Keys that were deleted since come back, also those that are deleted while the restore runs. Where there is no keyspace of the
+   * name it is made, as with FAIL.
+   */
+  RESTORE_POLICY_KEEP_NEWER: 3,
 } as const;
 
 export type RestorePolicy = typeof RestorePolicy[keyof typeof RestorePolicy];
@@ -235,6 +242,7 @@ export namespace RestorePolicy {
   export type RESTORE_POLICY_UNSPECIFIED = typeof RestorePolicy.RESTORE_POLICY_UNSPECIFIED;
   export type RESTORE_POLICY_FAIL = typeof RestorePolicy.RESTORE_POLICY_FAIL;
   export type RESTORE_POLICY_REPLACE = typeof RestorePolicy.RESTORE_POLICY_REPLACE;
+  export type RESTORE_POLICY_KEEP_NEWER = typeof RestorePolicy.RESTORE_POLICY_KEEP_NEWER;
 }
 
 export function restorePolicyFromJSON(object: any): RestorePolicy {
@@ -248,6 +256,9 @@ export function restorePolicyFromJSON(object: any): RestorePolicy {
     case 2:
     case "RESTORE_POLICY_REPLACE":
       return RestorePolicy.RESTORE_POLICY_REPLACE;
+    case 3:
+    case "RESTORE_POLICY_KEEP_NEWER":
+      return RestorePolicy.RESTORE_POLICY_KEEP_NEWER;
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum RestorePolicy");
   }
@@ -261,6 +272,8 @@ export function restorePolicyToJSON(object: RestorePolicy): string {
       return "RESTORE_POLICY_FAIL";
     case RestorePolicy.RESTORE_POLICY_REPLACE:
       return "RESTORE_POLICY_REPLACE";
+    case RestorePolicy.RESTORE_POLICY_KEEP_NEWER:
+      return "RESTORE_POLICY_KEEP_NEWER";
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum RestorePolicy");
   }
@@ -441,7 +454,7 @@ export interface RestoreBackupRequest {
    */
   atMs?: number | undefined;
   exact: boolean;
-  /** Power of two; 0: as it was. And the settings of the keyspace otherwise; 0: as they were. */
+  /** Power of two; 0: as it was. And the settings of the keyspace otherwise; 0: as they were. Not with KEEP_NEWER. */
   partitionCount: number;
   replicationFactor: number;
   minInSync: number;
@@ -474,6 +487,17 @@ export interface RestoredKeyspace {
   /** That were compared by key, value and expiry with the archive, at the leaders, and were equal. */
   comparedEntries: number;
   partitions: number;
+  /**
+   * It was there and was kept (KEEP_NEWER): `entries` went into it, `compared_entries` is 0, and all others of the archive are one of
+   * the following. Of what comes again after a crash of the service, some that it had written counts as the same.
+   */
+  merged: boolean;
+  /** Entries that stayed as they are: newer ones, or any in a keyspace that is not the one that was archived. */
+  keptEntries: number;
+  /** That had the archived value and expiry already. */
+  sameEntries: number;
+  /** Of the archive, that have expired since. */
+  expiredEntries: number;
 }
 
 export interface VerifyBackupRequest {
@@ -722,7 +746,7 @@ export interface BackupSchedule {
 export interface BackupRetention {
   /** The newest so many. */
   count: number;
-  /** Those of up to so long ago, in milliseconds. */
+  /** Those of up to so long ago, in milliseconds, counted from the newest one: of a schedule that makes no more none is removed. */
   ageMs: number;
   /** The newest one of each of the last so many days, weeks (from Monday) and months, in UTC. */
   days: number;
@@ -2516,7 +2540,18 @@ export const RestoreResult: MessageFns<RestoreResult> = {
 };
 
 function createBaseRestoredKeyspace(): RestoredKeyspace {
-  return { source: "", keyspace: "", name: "", entries: 0, comparedEntries: 0, partitions: 0 };
+  return {
+    source: "",
+    keyspace: "",
+    name: "",
+    entries: 0,
+    comparedEntries: 0,
+    partitions: 0,
+    merged: false,
+    keptEntries: 0,
+    sameEntries: 0,
+    expiredEntries: 0,
+  };
 }
 
 export const RestoredKeyspace: MessageFns<RestoredKeyspace> = {
@@ -2544,6 +2579,27 @@ export const RestoredKeyspace: MessageFns<RestoredKeyspace> = {
     }
     if (message.partitions !== 0) {
       writer.uint32(48).uint32(message.partitions);
+    }
+    if (message.merged !== false) {
+      writer.uint32(56).bool(message.merged);
+    }
+    if (message.keptEntries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.keptEntries)) !== BigInt(message.keptEntries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.keptEntries) of type uint64 too large");
+      }
+      writer.uint32(64).uint64(BigInt(message.keptEntries));
+    }
+    if (message.sameEntries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.sameEntries)) !== BigInt(message.sameEntries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.sameEntries) of type uint64 too large");
+      }
+      writer.uint32(72).uint64(BigInt(message.sameEntries));
+    }
+    if (message.expiredEntries !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.expiredEntries)) !== BigInt(message.expiredEntries)) {
+        throw new globalThis.Error("value provided for field BigInt(message.expiredEntries) of type uint64 too large");
+      }
+      writer.uint32(80).uint64(BigInt(message.expiredEntries));
     }
     return writer;
   },
@@ -2609,6 +2665,38 @@ export const RestoredKeyspace: MessageFns<RestoredKeyspace> = {
             message.partitions = reader.uint32();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.merged = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.keptEntries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.sameEntries = longToNumber(reader.uint64());
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.expiredEntries = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2633,6 +2721,22 @@ export const RestoredKeyspace: MessageFns<RestoredKeyspace> = {
         ? globalThis.Number(object.compared_entries)
         : 0,
       partitions: isSet(object.partitions) ? globalThis.Number(object.partitions) : 0,
+      merged: isSet(object.merged) ? globalThis.Boolean(object.merged) : false,
+      keptEntries: isSet(object.keptEntries)
+        ? globalThis.Number(object.keptEntries)
+        : isSet(object.kept_entries)
+        ? globalThis.Number(object.kept_entries)
+        : 0,
+      sameEntries: isSet(object.sameEntries)
+        ? globalThis.Number(object.sameEntries)
+        : isSet(object.same_entries)
+        ? globalThis.Number(object.same_entries)
+        : 0,
+      expiredEntries: isSet(object.expiredEntries)
+        ? globalThis.Number(object.expiredEntries)
+        : isSet(object.expired_entries)
+        ? globalThis.Number(object.expired_entries)
+        : 0,
     };
   },
 
@@ -2656,6 +2760,18 @@ export const RestoredKeyspace: MessageFns<RestoredKeyspace> = {
     if (message.partitions !== 0) {
       obj.partitions = Math.round(message.partitions);
     }
+    if (message.merged !== false) {
+      obj.merged = message.merged;
+    }
+    if (message.keptEntries !== 0) {
+      obj.keptEntries = globalThis.Number(message.keptEntries);
+    }
+    if (message.sameEntries !== 0) {
+      obj.sameEntries = globalThis.Number(message.sameEntries);
+    }
+    if (message.expiredEntries !== 0) {
+      obj.expiredEntries = globalThis.Number(message.expiredEntries);
+    }
     return obj;
   },
 
@@ -2670,6 +2786,10 @@ export const RestoredKeyspace: MessageFns<RestoredKeyspace> = {
     message.entries = object.entries ?? 0;
     message.comparedEntries = object.comparedEntries ?? 0;
     message.partitions = object.partitions ?? 0;
+    message.merged = object.merged ?? false;
+    message.keptEntries = object.keptEntries ?? 0;
+    message.sameEntries = object.sameEntries ?? 0;
+    message.expiredEntries = object.expiredEntries ?? 0;
     return message;
   },
 };

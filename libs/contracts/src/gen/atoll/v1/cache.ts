@@ -633,6 +633,8 @@ export interface TopologyNode {
   /** host:port of its gRPC server. */
   address: string;
   zone: string;
+  /** Pool whose keyspaces it holds. */
+  pool: string;
 }
 
 export interface TopologyKeyspace {
@@ -5237,7 +5239,7 @@ export const WatchTopologyResponse: MessageFns<WatchTopologyResponse> = {
 };
 
 function createBaseTopologyNode(): TopologyNode {
-  return { id: "", address: "", zone: "" };
+  return { id: "", address: "", zone: "", pool: "" };
 }
 
 export const TopologyNode: MessageFns<TopologyNode> = {
@@ -5250,6 +5252,9 @@ export const TopologyNode: MessageFns<TopologyNode> = {
     }
     if (message.zone !== "") {
       writer.uint32(26).string(message.zone);
+    }
+    if (message.pool !== "") {
+      writer.uint32(34).string(message.pool);
     }
     return writer;
   },
@@ -5291,6 +5296,14 @@ export const TopologyNode: MessageFns<TopologyNode> = {
             message.zone = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.pool = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5308,6 +5321,7 @@ export const TopologyNode: MessageFns<TopologyNode> = {
       id: isSet(object.id) ? globalThis.String(object.id) : "",
       address: isSet(object.address) ? globalThis.String(object.address) : "",
       zone: isSet(object.zone) ? globalThis.String(object.zone) : "",
+      pool: isSet(object.pool) ? globalThis.String(object.pool) : "",
     };
   },
 
@@ -5322,6 +5336,9 @@ export const TopologyNode: MessageFns<TopologyNode> = {
     if (message.zone !== "") {
       obj.zone = message.zone;
     }
+    if (message.pool !== "") {
+      obj.pool = message.pool;
+    }
     return obj;
   },
 
@@ -5333,6 +5350,7 @@ export const TopologyNode: MessageFns<TopologyNode> = {
     message.id = object.id ?? "";
     message.address = object.address ?? "";
     message.zone = object.zone ?? "";
+    message.pool = object.pool ?? "";
     return message;
   },
 };

@@ -169,6 +169,11 @@ export interface FollowSourceRequest {
   /** The copy's cluster and keyspace: where that was the source of this keyspace before, `former` is told. */
   targetClusterId: string;
   targetKeyspaceId: string;
+  /**
+   * The copy's own time, in milliseconds since the Unix epoch: what has expired by it may be gone there already, and is not compared. 0: not
+   * told.
+   */
+  targetTimeMs: number;
 }
 
 /** Digests of equal parts of the key hashes, as CopyCheck counts them. */
@@ -227,7 +232,11 @@ export interface FollowSourceResponse {
    * Where the copy was the source of this keyspace before: up to there in the log of the copy's partition everything was here
    * when that ended. What it has behind it was never replicated.
    */
-  former: CopyOrigin | undefined;
+  former:
+    | CopyOrigin
+    | undefined;
+  /** Changes that come from the log have the op ids of their writes, where these had one. */
+  results: boolean;
 }
 
 /** A sub-range of key hashes, of the keys that belong to the copy's partition. */
@@ -255,6 +264,9 @@ export interface CopyChange {
     | undefined;
   /** Milliseconds since the Unix epoch; 0 means never. */
   expiresAtMs: number;
+  /** Of the write that changed it, as Cache.OpId has them; absent where it had none, and in sub-ranges. */
+  opClient?: Buffer | undefined;
+  opCounter: number;
 }
 
 export interface GetCopiesRequest {
@@ -1200,6 +1212,7 @@ function createBaseFollowSourceRequest(): FollowSourceRequest {
     held: undefined,
     targetClusterId: "",
     targetKeyspaceId: "",
+    targetTimeMs: 0,
   };
 }
 
@@ -1252,6 +1265,9 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
     }
     if (message.targetKeyspaceId !== "") {
       writer.uint32(114).string(message.targetKeyspaceId);
+    }
+    if (message.targetTimeMs !== 0) {
+      writer.uint32(121).double(message.targetTimeMs);
     }
     return writer;
   },
@@ -1381,6 +1397,14 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
             message.targetKeyspaceId = reader.string();
             continue;
           }
+          case 15: {
+            if (tag !== 121) {
+              break;
+            }
+
+            message.targetTimeMs = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1445,6 +1469,11 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
         : isSet(object.target_keyspace_id)
         ? globalThis.String(object.target_keyspace_id)
         : "",
+      targetTimeMs: isSet(object.targetTimeMs)
+        ? globalThis.Number(object.targetTimeMs)
+        : isSet(object.target_time_ms)
+        ? globalThis.Number(object.target_time_ms)
+        : 0,
     };
   },
 
@@ -1492,6 +1521,9 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
     if (message.targetKeyspaceId !== "") {
       obj.targetKeyspaceId = message.targetKeyspaceId;
     }
+    if (message.targetTimeMs !== 0) {
+      obj.targetTimeMs = floatToJson(message.targetTimeMs);
+    }
     return obj;
   },
 
@@ -1518,6 +1550,7 @@ export const FollowSourceRequest: MessageFns<FollowSourceRequest> = {
       : undefined;
     message.targetClusterId = object.targetClusterId ?? "";
     message.targetKeyspaceId = object.targetKeyspaceId ?? "";
+    message.targetTimeMs = object.targetTimeMs ?? 0;
     return message;
   },
 };
@@ -1775,6 +1808,7 @@ function createBaseFollowSourceResponse(): FollowSourceResponse {
     logChanges: undefined,
     replaced: [],
     former: undefined,
+    results: false,
   };
 }
 
@@ -1824,6 +1858,9 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
     }
     if (message.former !== undefined) {
       CopyOrigin.encode(message.former, writer.uint32(106).fork()).join();
+    }
+    if (message.results !== false) {
+      writer.uint32(112).bool(message.results);
     }
     return writer;
   },
@@ -1945,6 +1982,14 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
             message.former = CopyOrigin.decode(reader, reader.uint32());
             continue;
           }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.results = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2002,6 +2047,7 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
         ? object.replaced.map((e: any) => HashRange.fromJSON(e))
         : [],
       former: isSet(object.former) ? CopyOrigin.fromJSON(object.former) : undefined,
+      results: isSet(object.results) ? globalThis.Boolean(object.results) : false,
     };
   },
 
@@ -2046,6 +2092,9 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
     if (message.former !== undefined) {
       obj.former = CopyOrigin.toJSON(message.former);
     }
+    if (message.results !== false) {
+      obj.results = message.results;
+    }
     return obj;
   },
 
@@ -2073,6 +2122,7 @@ export const FollowSourceResponse: MessageFns<FollowSourceResponse> = {
     message.former = (object.former !== undefined && object.former !== null)
       ? CopyOrigin.fromPartial(object.former)
       : undefined;
+    message.results = object.results ?? false;
     return message;
   },
 };
@@ -2299,7 +2349,7 @@ export const CopyCheck: MessageFns<CopyCheck> = {
 };
 
 function createBaseCopyChange(): CopyChange {
-  return { key: Buffer.alloc(0), value: undefined, expiresAtMs: 0 };
+  return { key: Buffer.alloc(0), value: undefined, expiresAtMs: 0, opClient: undefined, opCounter: 0 };
 }
 
 export const CopyChange: MessageFns<CopyChange> = {
@@ -2315,6 +2365,15 @@ export const CopyChange: MessageFns<CopyChange> = {
         throw new globalThis.Error("value provided for field BigInt(message.expiresAtMs) of type uint64 too large");
       }
       writer.uint32(24).uint64(BigInt(message.expiresAtMs));
+    }
+    if (message.opClient !== undefined) {
+      writer.uint32(34).bytes(message.opClient);
+    }
+    if (message.opCounter !== 0) {
+      if (BigInt.asUintN(64, BigInt(message.opCounter)) !== BigInt(message.opCounter)) {
+        throw new globalThis.Error("value provided for field BigInt(message.opCounter) of type uint64 too large");
+      }
+      writer.uint32(40).uint64(BigInt(message.opCounter));
     }
     return writer;
   },
@@ -2356,6 +2415,22 @@ export const CopyChange: MessageFns<CopyChange> = {
             message.expiresAtMs = longToNumber(reader.uint64());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.opClient = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.opCounter = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2377,6 +2452,16 @@ export const CopyChange: MessageFns<CopyChange> = {
         : isSet(object.expires_at_ms)
         ? globalThis.Number(object.expires_at_ms)
         : 0,
+      opClient: isSet(object.opClient)
+        ? Buffer.from(bytesFromBase64(object.opClient))
+        : isSet(object.op_client)
+        ? Buffer.from(bytesFromBase64(object.op_client))
+        : undefined,
+      opCounter: isSet(object.opCounter)
+        ? globalThis.Number(object.opCounter)
+        : isSet(object.op_counter)
+        ? globalThis.Number(object.op_counter)
+        : 0,
     };
   },
 
@@ -2391,6 +2476,12 @@ export const CopyChange: MessageFns<CopyChange> = {
     if (message.expiresAtMs !== 0) {
       obj.expiresAtMs = globalThis.Number(message.expiresAtMs);
     }
+    if (message.opClient !== undefined) {
+      obj.opClient = base64FromBytes(message.opClient);
+    }
+    if (message.opCounter !== 0) {
+      obj.opCounter = globalThis.Number(message.opCounter);
+    }
     return obj;
   },
 
@@ -2402,6 +2493,8 @@ export const CopyChange: MessageFns<CopyChange> = {
     message.key = object.key ?? Buffer.alloc(0);
     message.value = object.value ?? undefined;
     message.expiresAtMs = object.expiresAtMs ?? 0;
+    message.opClient = object.opClient ?? undefined;
+    message.opCounter = object.opCounter ?? 0;
     return message;
   },
 };

@@ -476,7 +476,11 @@ export interface CopyTarget {
    * Only where the source is an archive: a keyspace whose name the copy takes as well when it is cut over, and which is deleted
    * then. Absent: none.
    */
-  takesPlaceOf?: string | undefined;
+  takesPlaceOf?:
+    | string
+    | undefined;
+  /** Pool of nodes that is to hold it. Absent: that of the source; of a source in another cluster, main. */
+  pool?: string | undefined;
 }
 
 export interface StartMigrationResponse {
@@ -2401,7 +2405,7 @@ export const StartMigrationRequest: MessageFns<StartMigrationRequest> = {
 };
 
 function createBaseCopyTarget(): CopyTarget {
-  return { name: "", partitionCount: 0, replicationFactor: 0, minInSync: 0, takesPlaceOf: undefined };
+  return { name: "", partitionCount: 0, replicationFactor: 0, minInSync: 0, takesPlaceOf: undefined, pool: undefined };
 }
 
 export const CopyTarget: MessageFns<CopyTarget> = {
@@ -2420,6 +2424,9 @@ export const CopyTarget: MessageFns<CopyTarget> = {
     }
     if (message.takesPlaceOf !== undefined) {
       writer.uint32(42).string(message.takesPlaceOf);
+    }
+    if (message.pool !== undefined) {
+      writer.uint32(50).string(message.pool);
     }
     return writer;
   },
@@ -2477,6 +2484,14 @@ export const CopyTarget: MessageFns<CopyTarget> = {
             message.takesPlaceOf = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.pool = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2512,6 +2527,7 @@ export const CopyTarget: MessageFns<CopyTarget> = {
         : isSet(object.takes_place_of)
         ? globalThis.String(object.takes_place_of)
         : undefined,
+      pool: isSet(object.pool) ? globalThis.String(object.pool) : undefined,
     };
   },
 
@@ -2532,6 +2548,9 @@ export const CopyTarget: MessageFns<CopyTarget> = {
     if (message.takesPlaceOf !== undefined) {
       obj.takesPlaceOf = message.takesPlaceOf;
     }
+    if (message.pool !== undefined) {
+      obj.pool = message.pool;
+    }
     return obj;
   },
 
@@ -2545,6 +2564,7 @@ export const CopyTarget: MessageFns<CopyTarget> = {
     message.replicationFactor = object.replicationFactor ?? 0;
     message.minInSync = object.minInSync ?? 0;
     message.takesPlaceOf = object.takesPlaceOf ?? undefined;
+    message.pool = object.pool ?? undefined;
     return message;
   },
 };

@@ -112,6 +112,12 @@ export interface CreateStandbyRequest {
    * discarded, and told as DATA_DISCARDED. For the old primary after a failover.
    */
   resync: boolean;
+  /**
+   * Instead of `source_routers`: keyspaces of this very cluster are followed, on the nodes of this pool, which is another one than
+   * theirs. The standby of NAME is called NAME-standby; with `resync` it is the keyspace of this pool whose place the primary has
+   * taken. Clients go on under the name that they use when it is promoted.
+   */
+  pool: string;
 }
 
 export interface CreateStandbyResponse {
@@ -151,7 +157,15 @@ export interface StandbyStatus {
   /** Milliseconds since the Unix epoch. */
   createdAtMs: number;
   /** Once it is promoted. */
-  promotion: Promotion | undefined;
+  promotion:
+    | Promotion
+    | undefined;
+  /** Pool of nodes that hold it. */
+  pool: string;
+  /** Name of the primary. */
+  primary: string;
+  /** Pool of the primary where that is in this cluster; empty otherwise. */
+  primaryPool: string;
 }
 
 export interface Promotion {
@@ -206,12 +220,18 @@ export interface PromoteStandbyRequest {
   /** Longest time for which the primary's writes are held back, 100 to 60,000 ms; 0 means 2000. */
   maxPauseMs: number;
   /**
-   * Id of the primary's cluster: whoever says it states that no client writes there any more, and none will. Refused while
-   * all of the keyspace answers there. Empty otherwise.
+   * Id of the primary's cluster, or the primary's pool where it is in this cluster: whoever says it states that no client writes
+   * there any more, and none will. Refused while all of the keyspace answers there. Empty otherwise.
    */
   primaryIsStopped: string;
   /** With `primary_is_stopped`: also where partitions lack keys. */
   acceptIncomplete: boolean;
+  /**
+   * Of a primary in this cluster, where some of it does not answer: go on without it, and lose what was not replicated. Nothing
+   * is stated of it: it is fenced by etcd. Where nobody answers for a partition that takes COORDINATOR_FENCE_AFTER_MS, during
+   * which the standby is PROMOTING, and goes on by itself; UnfreezeKeyspace gives it up. Cannot stand beside `primary_is_stopped`.
+   */
+  withoutPrimary: boolean;
 }
 
 export interface PromoteStandbyResponse {
@@ -235,7 +255,15 @@ export interface RemoveStandbyResponse {
 }
 
 function createBaseCreateStandbyRequest(): CreateStandbyRequest {
-  return { sourceRouters: [], keyspaces: [], all: false, replicationFactor: 0, bytesPerSecond: 0, resync: false };
+  return {
+    sourceRouters: [],
+    keyspaces: [],
+    all: false,
+    replicationFactor: 0,
+    bytesPerSecond: 0,
+    resync: false,
+    pool: "",
+  };
 }
 
 export const CreateStandbyRequest: MessageFns<CreateStandbyRequest> = {
@@ -260,6 +288,9 @@ export const CreateStandbyRequest: MessageFns<CreateStandbyRequest> = {
     }
     if (message.resync !== false) {
       writer.uint32(48).bool(message.resync);
+    }
+    if (message.pool !== "") {
+      writer.uint32(58).string(message.pool);
     }
     return writer;
   },
@@ -325,6 +356,14 @@ export const CreateStandbyRequest: MessageFns<CreateStandbyRequest> = {
             message.resync = reader.bool();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.pool = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -359,6 +398,7 @@ export const CreateStandbyRequest: MessageFns<CreateStandbyRequest> = {
         ? globalThis.Number(object.bytes_per_second)
         : 0,
       resync: isSet(object.resync) ? globalThis.Boolean(object.resync) : false,
+      pool: isSet(object.pool) ? globalThis.String(object.pool) : "",
     };
   },
 
@@ -382,6 +422,9 @@ export const CreateStandbyRequest: MessageFns<CreateStandbyRequest> = {
     if (message.resync !== false) {
       obj.resync = message.resync;
     }
+    if (message.pool !== "") {
+      obj.pool = message.pool;
+    }
     return obj;
   },
 
@@ -396,6 +439,7 @@ export const CreateStandbyRequest: MessageFns<CreateStandbyRequest> = {
     message.replicationFactor = object.replicationFactor ?? 0;
     message.bytesPerSecond = object.bytesPerSecond ?? 0;
     message.resync = object.resync ?? false;
+    message.pool = object.pool ?? "";
     return message;
   },
 };
@@ -490,6 +534,9 @@ function createBaseStandbyStatus(): StandbyStatus {
     problem: "",
     createdAtMs: 0,
     promotion: undefined,
+    pool: "",
+    primary: "",
+    primaryPool: "",
   };
 }
 
@@ -554,6 +601,15 @@ export const StandbyStatus: MessageFns<StandbyStatus> = {
     }
     if (message.promotion !== undefined) {
       Promotion.encode(message.promotion, writer.uint32(138).fork()).join();
+    }
+    if (message.pool !== "") {
+      writer.uint32(146).string(message.pool);
+    }
+    if (message.primary !== "") {
+      writer.uint32(154).string(message.primary);
+    }
+    if (message.primaryPool !== "") {
+      writer.uint32(162).string(message.primaryPool);
     }
     return writer;
   },
@@ -707,6 +763,30 @@ export const StandbyStatus: MessageFns<StandbyStatus> = {
             message.promotion = Promotion.decode(reader, reader.uint32());
             continue;
           }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.pool = reader.string();
+            continue;
+          }
+          case 19: {
+            if (tag !== 154) {
+              break;
+            }
+
+            message.primary = reader.string();
+            continue;
+          }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.primaryPool = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -762,6 +842,13 @@ export const StandbyStatus: MessageFns<StandbyStatus> = {
         ? globalThis.Number(object.created_at_ms)
         : 0,
       promotion: isSet(object.promotion) ? Promotion.fromJSON(object.promotion) : undefined,
+      pool: isSet(object.pool) ? globalThis.String(object.pool) : "",
+      primary: isSet(object.primary) ? globalThis.String(object.primary) : "",
+      primaryPool: isSet(object.primaryPool)
+        ? globalThis.String(object.primaryPool)
+        : isSet(object.primary_pool)
+        ? globalThis.String(object.primary_pool)
+        : "",
     };
   },
 
@@ -818,6 +905,15 @@ export const StandbyStatus: MessageFns<StandbyStatus> = {
     if (message.promotion !== undefined) {
       obj.promotion = Promotion.toJSON(message.promotion);
     }
+    if (message.pool !== "") {
+      obj.pool = message.pool;
+    }
+    if (message.primary !== "") {
+      obj.primary = message.primary;
+    }
+    if (message.primaryPool !== "") {
+      obj.primaryPool = message.primaryPool;
+    }
     return obj;
   },
 
@@ -845,6 +941,9 @@ export const StandbyStatus: MessageFns<StandbyStatus> = {
     message.promotion = (object.promotion !== undefined && object.promotion !== null)
       ? Promotion.fromPartial(object.promotion)
       : undefined;
+    message.pool = object.pool ?? "";
+    message.primary = object.primary ?? "";
+    message.primaryPool = object.primaryPool ?? "";
     return message;
   },
 };
@@ -1395,7 +1494,7 @@ export const ListStandbysResponse: MessageFns<ListStandbysResponse> = {
 };
 
 function createBasePromoteStandbyRequest(): PromoteStandbyRequest {
-  return { keyspace: "", maxPauseMs: 0, primaryIsStopped: "", acceptIncomplete: false };
+  return { keyspace: "", maxPauseMs: 0, primaryIsStopped: "", acceptIncomplete: false, withoutPrimary: false };
 }
 
 export const PromoteStandbyRequest: MessageFns<PromoteStandbyRequest> = {
@@ -1411,6 +1510,9 @@ export const PromoteStandbyRequest: MessageFns<PromoteStandbyRequest> = {
     }
     if (message.acceptIncomplete !== false) {
       writer.uint32(32).bool(message.acceptIncomplete);
+    }
+    if (message.withoutPrimary !== false) {
+      writer.uint32(40).bool(message.withoutPrimary);
     }
     return writer;
   },
@@ -1460,6 +1562,14 @@ export const PromoteStandbyRequest: MessageFns<PromoteStandbyRequest> = {
             message.acceptIncomplete = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.withoutPrimary = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1490,6 +1600,11 @@ export const PromoteStandbyRequest: MessageFns<PromoteStandbyRequest> = {
         : isSet(object.accept_incomplete)
         ? globalThis.Boolean(object.accept_incomplete)
         : false,
+      withoutPrimary: isSet(object.withoutPrimary)
+        ? globalThis.Boolean(object.withoutPrimary)
+        : isSet(object.without_primary)
+        ? globalThis.Boolean(object.without_primary)
+        : false,
     };
   },
 
@@ -1507,6 +1622,9 @@ export const PromoteStandbyRequest: MessageFns<PromoteStandbyRequest> = {
     if (message.acceptIncomplete !== false) {
       obj.acceptIncomplete = message.acceptIncomplete;
     }
+    if (message.withoutPrimary !== false) {
+      obj.withoutPrimary = message.withoutPrimary;
+    }
     return obj;
   },
 
@@ -1519,6 +1637,7 @@ export const PromoteStandbyRequest: MessageFns<PromoteStandbyRequest> = {
     message.maxPauseMs = object.maxPauseMs ?? 0;
     message.primaryIsStopped = object.primaryIsStopped ?? "";
     message.acceptIncomplete = object.acceptIncomplete ?? false;
+    message.withoutPrimary = object.withoutPrimary ?? false;
     return message;
   },
 };
@@ -1848,8 +1967,8 @@ export const RemoveStandbyResponse: MessageFns<RemoveStandbyResponse> = {
 };
 
 /**
- * Standbys: keyspaces of this cluster that follow those of another one, the primary, and take their place when they are
- * promoted. Served by the elected coordinator of the cluster that has the standbys; others answer NOT_COORDINATOR as for
+ * Standbys: keyspaces of this cluster that follow those of another one, or of another pool of nodes of this one, the primary, and
+ * take their place when they are promoted. Served by the elected coordinator of the cluster that has the standbys; others answer NOT_COORDINATOR as for
  * Admin. A standby is a COPY that is kept for good: Admin shows it among the migrations, by the id that it has here.
  */
 export type StandbyService = typeof StandbyService;
@@ -1916,8 +2035,8 @@ export const StandbyService = {
     responseDeserialize: (value: Buffer): FencePrimaryResponse => FencePrimaryResponse.decode(value),
   },
   /**
-   * Ends a standby, and deletes the keyspace here with all its data. Throws STANDBY_NOT_FOUND, and MIGRATION_CONFLICT once it
-   * is promoted.
+   * Ends a standby, and deletes the keyspace here with all its data. Once it is promoted: MIGRATION_CONFLICT, or, where its former
+   * primary is in this cluster, that one is deleted. Throws STANDBY_NOT_FOUND.
    */
   removeStandby: {
     path: "/atoll.v1.Standby/RemoveStandby" as const,
@@ -1957,8 +2076,8 @@ export interface StandbyServer extends UntypedServiceImplementation {
    */
   fencePrimary: handleUnaryCall<FencePrimaryRequest, FencePrimaryResponse>;
   /**
-   * Ends a standby, and deletes the keyspace here with all its data. Throws STANDBY_NOT_FOUND, and MIGRATION_CONFLICT once it
-   * is promoted.
+   * Ends a standby, and deletes the keyspace here with all its data. Once it is promoted: MIGRATION_CONFLICT, or, where its former
+   * primary is in this cluster, that one is deleted. Throws STANDBY_NOT_FOUND.
    */
   removeStandby: handleUnaryCall<RemoveStandbyRequest, RemoveStandbyResponse>;
 }
@@ -2045,8 +2164,8 @@ export interface StandbyClient extends Client {
     callback: (error: ServiceError | null, response: FencePrimaryResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Ends a standby, and deletes the keyspace here with all its data. Throws STANDBY_NOT_FOUND, and MIGRATION_CONFLICT once it
-   * is promoted.
+   * Ends a standby, and deletes the keyspace here with all its data. Once it is promoted: MIGRATION_CONFLICT, or, where its former
+   * primary is in this cluster, that one is deleted. Throws STANDBY_NOT_FOUND.
    */
   removeStandby(
     request: RemoveStandbyRequest,

@@ -163,19 +163,26 @@ describe(`leases between nodes (seed ${SEED})`, () => {
     expect(world.record().record.learners).toEqual([member]);
   });
 
-  it('leaders of a RESET keyspace stop when they could not read their records for fenceAfterMs, others never do (R15)', async () => {
+  it('leaders of a RESET keyspace, or of one with a standby on another pool, stop when they could not read their records for fenceAfterMs, others never do (R15)', async () => {
     const env = { STORAGE_NODE_FENCE_AFTER_MS: '1000' };
     const [a, b] = [await world.start('a', { env }), await world.start('b', { env })];
     await world.createKeyspace({ name: 'reset', onDataLoss: 'RESET' }, [a, b]);
     await world.createKeyspace({ name: 'wait' }, [a, b]);
+    await world.createKeyspace({ name: 'followed' }, [a, b]);
+    world.change(() => ({ hasStandby: true }), 'followed');
+    await eventually('it has heard of the standby', () => a.replica('followed').replica.record?.record.hasStandby);
+    await world.serving(a, 'followed');
     await a.set('k', 'v', { keyspace: 'reset' });
     a.store.goAway();
-    await silent(a, 'reset');
-    expect((await failureOf(a.set('k', 'v2', { keyspace: 'reset' }))).reason).toBe('PARTITION_UNAVAILABLE');
+    for (const keyspace of ['reset', 'followed']) {
+      await silent(a, keyspace);
+      expect((await failureOf(a.set('k', 'v2', { keyspace }))).reason).toBe('PARTITION_UNAVAILABLE');
+    }
     await a.set('k', 'v', { keyspace: 'wait' });
     a.store.comeBack();
     await world.serving(a, 'reset');
     expect(await a.text('k', { keyspace: 'reset' })).toBe('v');
+    await world.serving(a, 'followed');
   });
 
   it('data from before a restart counts as promised for a full lease (R14)', async () => {
