@@ -56,16 +56,30 @@ async function traced(name: string, action: (traceparent: string) => Promise<unk
 const isAppend = (span: CollectedSpan): boolean => span.name === 'atoll.replica.append';
 const ofService = (spans: readonly CollectedSpan[], service: string): CollectedSpan[] => spans.filter((span) => span.service === `atoll-${service}` && !isAppend(span));
 
-/** Caller, router in and out, leader, two followers. */
+/**
+ * Caller, router in and out, leader, two followers. A router that sends a request again, as it may on a machine as busy
+ * as one that runs all specs, has spans of the refused attempts too: these say why, and are left out here.
+ */
 const untilWhole = (traceId: string): Promise<CollectedSpan[]> =>
   collector.until(`the whole trace ${traceId}`, () => {
-    const trace = collector.trace(traceId);
-    return trace.length >= 6 && trace;
+    const all = collector.trace(traceId);
+    const refused = new Set(all.filter(({ isError, attributes }) => isError && attributes['error.type'] !== undefined).map(({ spanId }) => spanId));
+    const trace = all.filter(({ spanId }) => !refused.has(spanId));
+    return trace.length >= 6 && trace.some(({ parentSpanId }) => parentSpanId === '') && trace;
   });
 
 /** Checks parents, services and attributes of a write's trace; returns the leader's span. */
 function expectOneWrite(trace: readonly CollectedSpan[], names: { readonly atRouter: string; readonly atLeader: string }): CollectedSpan {
-  expect(trace).toHaveLength(6);
+  expect(trace.map(({ service, name, kind, message }) => `${service} ${name} ${kind} ${message}`.trim()).sort()).toEqual(
+    [
+      'atoll-spec an application saves INTERNAL',
+      `atoll-router ${names.atRouter} SERVER`,
+      `atoll-router ${names.atLeader} CLIENT`,
+      `atoll-storage-node ${names.atLeader} SERVER`,
+      'atoll-storage-node atoll.replica.append SERVER',
+      'atoll-storage-node atoll.replica.append SERVER',
+    ].sort(),
+  );
   const [caller] = ofService(trace, 'spec');
   const atRouter = ofService(trace, 'router');
   const received = atRouter.find(({ kind }) => kind === 'SERVER');
@@ -110,7 +124,7 @@ describe('a write through the router', () => {
 
   it('is one trace also where the value travels in parts', async () => {
     const large = Buffer.alloc(3 * MIB, MARKER_VALUE);
-    const traceId = await traced('an application saves much', () => client.set(key('large'), large));
+    const traceId = await traced('an application saves', () => client.set(key('large'), large));
     const leader = expectOneWrite(await untilWhole(traceId), { atRouter: 'atoll.v1.Cache/Execute set', atLeader: 'atoll.v1.Cache/Execute set' });
     expect(timesOf(leader).least).toBeGreaterThanOrEqual(0);
     expect(timesOf(leader).unexplained).toBeLessThan(0.25);
