@@ -85,6 +85,8 @@ interface Manifest {
   };
 }
 interface Kustomization {
+  readonly nameSuffix?: string;
+  readonly labels?: readonly { readonly pairs: Labels; readonly includeSelectors: boolean }[];
   readonly resources?: readonly string[];
   readonly components?: readonly string[];
   readonly patches?: readonly { readonly patch: string }[];
@@ -139,7 +141,7 @@ describe('infra/k8s', () => {
     const there = [...yamlFiles.filter((file) => !file.endsWith('kustomization.yaml')), ...kustomizations.map(({ directory }) => directory)];
     expect(named.filter((path) => !there.includes(path))).toEqual([]);
     // What is offered and what is applied: nothing includes these.
-    expect(there.filter((path) => !named.includes(path))).toEqual(['components/monitoring', 'overlays/one-zone', 'overlays/three-zones']);
+    expect(there.filter((path) => !named.includes(path))).toEqual(['components/monitoring', 'overlays/one-zone', 'overlays/standby-pool', 'overlays/three-zones']);
   });
 
   it('has the images of infra/compose', () => {
@@ -245,9 +247,49 @@ describe('infra/k8s', () => {
     expect(command.env).toEqual([{ name: 'ATOLL_ROUTER', value: 'router:7400' }, { name: 'ATOLL_COORDINATOR', value: coordinators.join() }, { name: 'ATOLL_BACKUP', value: 'backup-0.backup:7430' }]);
   });
 
+  /** The folders of an overlay, each a zone of its own, by the order of their names. */
+  const partsOf = (overlay: string) => kustomizations.filter(({ directory }) => dirname(directory) === `overlays/${overlay}`);
+  const patchesOf = ({ content }: { readonly content: Kustomization }): Manifest[] => (content.patches ?? []).map(({ patch }) => parse(patch) as Manifest);
+
+  describe('a standby pool', () => {
+    const [main, standby] = partsOf('standby-pool');
+    const nodes = [main, standby].map((part) => patchesOf(part!)[0]!);
+    const machines = (patch: Manifest): unknown => (patch.spec.template.spec as PodSpec & { readonly affinity: unknown }).affinity;
+
+    it('has nodes of a pool of their own, as many as a keyspace has replicas, on other machines, and a router there', () => {
+      const config = (patch: Manifest) => storageNode(environment(workloadOf('storage-node'), 'storage-node', containerOf(patch).env));
+      expect(nodes.map((patch) => config(patch).pool)).toEqual(['main', 'standby']);
+      expect(nodes[1]!.spec.replicas).toBeGreaterThanOrEqual(Number(configMap('coordinator').COORDINATOR_DEFAULT_REPLICATION_FACTOR));
+      expect(machines(nodes[0]!)).not.toEqual(machines(nodes[1]!));
+      for (const [index, part] of [main!, standby!].entries()) {
+        const routers = patchesOf(part)[1]!;
+        expect(routers.spec.replicas).toBeGreaterThan(0);
+        expect(machines(routers)).toEqual(machines(nodes[index]!));
+        expect(router(environment(workloadOf('router'), 'router', containerOf(routers).env)).zone).toBe(config(nodes[index]!).zone);
+      }
+    });
+
+    it('has names and selectors of its own, and the Service, the budget and the policies of all storage nodes', () => {
+      expect([main, standby].map((part) => part!.content.nameSuffix)).toEqual([undefined, '-standby']);
+      expect([main, standby].map((part) => part!.content.labels)).toEqual(['main', 'standby'].map((pool) => [{ pairs: { 'atoll-pool': pool }, includeSelectors: true }]));
+      expect([main, standby].map((part) => part!.content.resources)).toEqual([['../../../zone'], ['../../../zone']]);
+    });
+
+    it('is not restarted by the change that restarts the nodes that serve', () => {
+      expect(workloadOf('storage-node').spec.updateStrategy).toEqual({ type: 'RollingUpdate' });
+      expect(nodes.map(({ spec }) => spec.updateStrategy)).toEqual([undefined, { type: 'OnDelete' }]);
+    });
+
+    it('is the profile standby of infra/compose', () => {
+      const { services: composed } = parse(read('infra/compose/docker-compose.yml'), { merge: true }) as { readonly services: Readonly<Record<string, { readonly profiles?: readonly string[]; readonly environment?: Labels }>> };
+      const ofProfile = Object.values(composed).filter(({ profiles = [] }) => profiles.includes('standby'));
+      expect(ofProfile.map(({ environment: env }) => env?.STORAGE_NODE_POOL)).toEqual(['standby', 'standby']);
+      expect(ofProfile).toHaveLength(nodes[1]!.spec.replicas);
+    });
+  });
+
   describe('three zones', () => {
-    const zones = kustomizations.filter(({ directory }) => dirname(directory) === 'overlays/three-zones');
-    const patchesOf = ({ content }: { readonly content: Kustomization }): Manifest[] => (content.patches ?? []).map(({ patch }) => parse(patch) as Manifest);
+    const zones = partsOf('three-zones');
 
     it('have their settings in each pod, and no StatefulSet restarts a node by itself', () => {
       expect(zones).toHaveLength(3);

@@ -47,6 +47,17 @@ describe('what the stop of a node would take', () => {
     expect(riskOf('a', 'abc', ['a', 'b'], 1)).toEqual(NONE);
   });
 
+  // A keyspace of two replicas on pool main, whose other node is gone; the standby pool is whole.
+  it('is nothing that nodes of another pool could save, and does not concern them', () => {
+    const view = viewOf('a', ['a', 'a']);
+    const ofStandby = (id: string): [string, NodeRecord] => [id, { id: toNodeId(id), phase: 'SERVING', weight: 1, pool: 'standby' } as NodeRecord];
+    const withStandby = { ...view, nodes: new Map([...view.nodes, ofStandby('s'), ofStandby('t')]) };
+    expect(stopRiskOf(toNodeId('a'), withStandby)).toEqual(NONE);
+    const twoOfMain = { ...view, nodes: new Map([...viewOf('ab', []).nodes, ofStandby('s'), ofStandby('t')]) };
+    expect(stopRiskOf(toNodeId('b'), twoOfMain)).toEqual({ lastInSync: [], underReplicated: ['default/0', 'default/1'] });
+    expect(stopRiskOf(toNodeId('s'), twoOfMain)).toEqual(NONE);
+  });
+
   it('is told for every node at once', () => {
     expect([...lastInSyncByNode(viewOf('abc', ['a/b', 'bc', 'a', 'c']))]).toEqual([['a', ['default/0', 'default/2']], ['c', ['default/3']]]);
   });

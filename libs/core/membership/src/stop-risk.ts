@@ -4,6 +4,7 @@ import { nameOf } from './decisions/cluster-state.ts';
 import type { KeyspaceSpec } from './keyspace-spec.ts';
 import type { NodeRecord } from './node-record.ts';
 import { membersOf, type PartitionRecord, type VersionedRecord } from './partition-record.ts';
+import { poolOf } from './pool.ts';
 
 export interface StopRiskView {
   readonly keyspaces: Iterable<KeyspaceSpec>;
@@ -20,14 +21,14 @@ export interface StopRisk {
 }
 
 /**
- * Where one replica is all that there can be, by the replication factor or because no other node serves, nothing is at
- * risk that waiting could save: such partitions are in neither list.
+ * Where one replica is all that there can be, by the replication factor or because no other node of the pool serves,
+ * nothing is at risk that waiting could save: such partitions are in neither list.
  */
 export function stopRiskOf(node: NodeId, view: StopRiskView): StopRisk {
   const short = [...shortOf(view)];
   return {
     lastInSync: short.filter(({ inSync }) => inSync.length === 1 && inSync[0] === node).map(({ record }) => nameOf(record)),
-    underReplicated: short.filter(({ record, wanted }) => isConcerned(record, node, wanted)).map(({ record }) => nameOf(record)),
+    underReplicated: short.filter((each) => isConcerned(each, node, view)).map(({ record }) => nameOf(record)),
   };
 }
 
@@ -45,27 +46,30 @@ export function lastInSyncByNode(view: StopRiskView): ReadonlyMap<NodeId, readon
 
 interface Short {
   readonly record: PartitionRecord;
+  /** Of its keyspace. */
+  readonly pool: string;
   /** Registered nodes with a replica in sync, fewer than `wanted`. */
   readonly inSync: readonly NodeId[];
   readonly wanted: number;
 }
 
 function* shortOf({ keyspaces, recordsOf, nodes }: StopRiskView): Generator<Short> {
-  const serving = [...nodes.values()].filter(({ phase, weight }) => phase === 'SERVING' && weight > 0).length;
-  for (const { name, id, replicationFactor } of keyspaces) {
-    const wanted = Math.min(replicationFactor, serving);
+  const serving = Map.groupBy([...nodes.values()].filter(({ phase, weight }) => phase === 'SERVING' && weight > 0), poolOf);
+  for (const { name, id, replicationFactor, pool } of keyspaces) {
+    const itsPool = poolOf({ pool });
+    const wanted = Math.min(replicationFactor, serving.get(itsPool)?.length ?? 0);
     if (wanted < 2) continue;
     for (const { record } of recordsOf(name)) {
       const inSync = record.inSync.flatMap(({ node }) => (nodes.has(node) ? [node] : []));
-      if (record.keyspaceId === id && inSync.length < wanted) yield { record, inSync, wanted };
+      if (record.keyspaceId === id && inSync.length < wanted) yield { record, pool: itsPool, inSync, wanted };
     }
   }
 }
 
-/** A partition that lacks a member may be given to any node: to one that has just come back, above all. */
-function isConcerned(record: PartitionRecord, node: NodeId, wanted: number): boolean {
+/** A partition that lacks a member may be given to any node of its pool: to one that has just come back, above all. */
+function isConcerned({ record, pool, wanted }: Short, node: NodeId, { nodes }: StopRiskView): boolean {
   const members = new Set(membersOf(record).map((member) => member.node));
-  return members.size < wanted || members.has(node);
+  return members.has(node) || (members.size < wanted && poolOf(nodes.get(node) ?? {}) === pool);
 }
 
 /** The first few of them, and how many there are: for people. */
