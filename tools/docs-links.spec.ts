@@ -29,7 +29,7 @@ const services = new Set(Array.from(readFileSync(join(root, 'infra/compose/docke
 /** Words that look like services, `storage-node-9`, and are none of the compose file. */
 function unknownServices(file: string): string[] {
   const commands = Array.from(readFileSync(join(root, file), 'utf8').matchAll(COMPOSE), ([command]) => command);
-  return commands.flatMap((command) => (command.match(/(?<= )(?:etcd|storage-node|coordinator|router|backup)(?:-\w+)?(?= |$)/g) ?? []).filter((name) => !services.has(name)).map((name) => `${name} in: ${command}`));
+  return commands.flatMap((command) => (command.match(/(?<= )(?:etcd|storage-node|standby-node|coordinator|router|backup)(?:-\w+)?(?= |$)/g) ?? []).filter((name) => !services.has(name)).map((name) => `${name} in: ${command}`));
 }
 
 describe('the documents', () => {

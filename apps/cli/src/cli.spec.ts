@@ -180,9 +180,10 @@ describe('the documents', () => {
   /** Behind `atoll` in a block of code or in code within a line. */
   function commandLines(file: string): string[] {
     const text = readFileSync(join(root, file), 'utf8');
-    const [...blocks] = text.matchAll(/^```\n([\s\S]*?)^```$/gm);
-    const inText = [...text.replace(/^```\n[\s\S]*?^```$/gm, '').matchAll(/`atoll ([a-z][^`\n]*)`/g)];
-    const inBlocks = blocks.flatMap(([, block = '']) => [...block.matchAll(/(?:^\$ |^| {2}|\$\(|&& |do |until |while |run -s )atoll (?:-- )?([a-z][^\n;&)<]*)/gm)]);
+    // In a list a block is as far to the right as its text.
+    const [...blocks] = text.matchAll(/^ *```\n([\s\S]*?)^ *```$/gm);
+    const inText = [...text.replace(/^ *```\n[\s\S]*?^ *```$/gm, '').matchAll(/`atoll ([a-z][^`\n]*)`/g)];
+    const inBlocks = blocks.flatMap(([, block = '']) => [...block.matchAll(/(?:^ *\$ |^| {2}|\$\(|&& |do |until |while |run -s )atoll (?:-- )?([a-z][^\n;&)<]*)/gm)]);
     return [...inText, ...inBlocks].map(([, line = '']) => line.replace(/\s{2,}.*|#.*| \| .*/, ''));
   }
 

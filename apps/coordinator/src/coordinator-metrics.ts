@@ -2,6 +2,7 @@ import { StandbyState, type StandbyStatus } from '@atoll/contracts/atoll/v1/stan
 import { NODE_VERDICT_STATES, type DecisionKind, type NodeVerdictState } from '@atoll/core-membership';
 import type { CopyJob } from '@atoll/core-migration';
 import type { Metrics } from '@atoll/platform-telemetry';
+import type { FrozenKeyspace } from './domain/frozen-keyspaces.ts';
 import type { PartitionHealth } from './domain/partition-health.ts';
 import { createMigrationMetrics, type MigrationMetrics } from './migration/migration-metrics.ts';
 import type { MigrationStore } from './migration/migration-store.ts';
@@ -17,12 +18,6 @@ export interface CoordinatorMetrics extends VerifyMetrics {
   readonly migration: MigrationMetrics;
   /** A decision that was certainly written. */
   decided(kind: DecisionKind | 'NODE_SPEC'): void;
-}
-
-/** One that takes no writes since somebody froze it. */
-export interface FrozenKeyspace {
-  readonly keyspace: string;
-  readonly forMs: number;
 }
 
 /** `read*` are called when somebody asks for the metrics. */

@@ -17,6 +17,7 @@ import { addAdminService } from './admin-service.ts';
 import type { Config } from './config.ts';
 import { addCopyService } from './copy-service.ts';
 import { createCoordinatorMetrics } from './coordinator-metrics.ts';
+import { frozenKeyspaces } from './domain/frozen-keyspaces.ts';
 import { describeNode, type NodeHealth } from './domain/node-state.ts';
 import { countHealth } from './domain/partition-health.ts';
 import { Events } from './events.ts';
@@ -89,7 +90,7 @@ export async function startCoordinator(options: CoordinatorOptions): Promise<Coo
     migrations: () => heldTerm()?.migrations.store,
     copies: () => heldTerm()?.copies.store.jobs() ?? [],
     standbys: () => heldTerm()?.copies.standbys.all() ?? [],
-    frozen: () => [...(view?.keyspaces().values() ?? [])].flatMap(({ name, freeze }) => (freeze === undefined || freeze.movedTo !== undefined ? [] : [{ keyspace: name, forMs: clock.wallMs() - freeze.sinceMs }])),
+    frozen: () => frozenKeyspaces(view?.keyspaces().values() ?? [], clock.wallMs()),
   });
 
   const grpc = createGrpcServer({ telemetry, logger });

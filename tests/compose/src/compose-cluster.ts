@@ -45,12 +45,17 @@ export class ComposeCluster {
 
   async down(): Promise<void> {
     for (const client of this.#clients) client.close();
-    await this.#run(['--profile', 'scale-out', 'down', '--volumes', '--timeout', '5']);
+    await this.#run(['--profile', 'scale-out', '--profile', 'standby', 'down', '--volumes', '--timeout', '5']);
   }
 
   /** A profile may come first: `['--profile', 'scale-out', 'up', ...]`. */
   compose(...args: readonly string[]): Promise<string> {
     return this.#run(args);
+  }
+
+  /** What the command prints, from its container. */
+  atoll(...words: readonly string[]): Promise<string> {
+    return this.#run(['run', '--rm', '-T', 'atoll', ...words]);
   }
 
   #run(args: readonly string[]): Promise<string> {

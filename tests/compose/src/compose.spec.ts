@@ -10,6 +10,7 @@ jest.setTimeout(120_000);
 
 const ETCD = ['etcd-1', 'etcd-2', 'etcd-3'];
 const NODES = ['storage-node-1', 'storage-node-2', 'storage-node-3'];
+const STANDBY_NODES = ['standby-node-1', 'standby-node-2'];
 const SERVICES = [...NODES, 'coordinator-1', 'coordinator-2', 'router-1', 'router-2', 'backup-1'];
 const IMAGE_BYTES_MAX = 60_000_000;
 const IDLE_BYTES_MAX = 130 * 2 ** 20;
@@ -18,7 +19,7 @@ const START_MS = 120_000;
 /** Each load has keys of its own. */
 let seed = 20_261_122;
 
-const docker = await findDocker([...ETCD, ...SERVICES, 'storage-node-4']);
+const docker = await findDocker([...ETCD, ...SERVICES, 'storage-node-4', ...STANDBY_NODES, 'atoll']);
 const describeWithDocker = describeWith('missing' in docker ? docker.missing : undefined);
 
 describeWithDocker('a cluster of containers', () => {
@@ -152,5 +153,20 @@ describeWithDocker('a cluster of containers', () => {
       expect(counts.failures).toEqual({});
       expect(await load.verify()).toEqual([]);
     });
+  });
+
+  // Last: what served is gone behind it.
+  it('goes on in the profile standby when every other node is killed', async () => {
+    await cluster.compose('--profile', 'standby', 'up', '-d', '--no-build', ...STANDBY_NODES);
+    await cluster.untilHealthy(STANDBY_NODES);
+    await cluster.atoll('keyspace', 'create', 'carts', '--partitions', '4', '--replication-factor', '2');
+    const carts = cluster.client({ keyspace: 'carts', deadlineMs: 30_000 }, 0);
+    await carts.set('cart:7', 'ada');
+    await cluster.atoll('backup', 'standby', 'create', '--pool', 'standby', '--keyspace', 'carts');
+    await eventually('it follows', async () => (await cluster.atoll('backup', 'standby', 'show', 'carts')).includes('FOLLOWING'), 60_000);
+    await cluster.compose('--profile', 'scale-out', 'kill', ...NODES, 'storage-node-4');
+    expect(await cluster.atoll('backup', 'standby', 'promote', 'carts', '--primary-is-stopped', 'main')).toContain('PROMOTED, on pool standby');
+    expect((await carts.get('cart:7'))?.value.toString()).toBe('ada');
+    expect((await carts.set('cart:7', 'grace')).applied).toBe(true);
   });
 });

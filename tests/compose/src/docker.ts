@@ -53,7 +53,7 @@ export async function findDocker(services: readonly string[]): Promise<DockerFou
 }
 
 async function imagesOf(compose: readonly string[], services: readonly string[]): Promise<string[]> {
-  const config = await must([...compose, 'config'], { env: { ...process.env, COMPOSE_PROFILES: 'scale-out' } });
+  const config = await must([...compose, 'config'], { env: { ...process.env, COMPOSE_PROFILES: 'scale-out,standby,tools' } });
   const images = services.map((service) => new RegExp(`^  ${service}:\\n(?: {4}.*\\n)*? {4}image: (\\S+)`, 'm').exec(`${config}\n`)?.[1]);
   return [...new Set(images.map((image, index) => image ?? `that of ${services[index]}`))];
 }

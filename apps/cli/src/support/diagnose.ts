@@ -125,22 +125,27 @@ function checkNodes({ nodes }: Survey, note: Note): void {
   }
 }
 
-function checkRedundancy({ cluster, partitions, nodes, keyspaces }: Survey, note: Note): void {
+/** Not one whose place another one has taken, which may be gone with its nodes. */
+const isServed = ({ movedTo = '' }: Pick<Keyspace, 'movedTo'>): boolean => movedTo === '';
+
+function checkRedundancy({ cluster, partitions: all, nodes, keyspaces }: Survey, note: Note): void {
   const text = ({ keyspace, id }: { keyspace: string; id: number }): string => `${keyspace}/${id}`;
-  const without = (partitions.value ?? []).filter(({ leader }) => leader === '');
+  const retired = new Set((keyspaces.value ?? []).filter((each) => !isServed(each)).map(({ name }) => name));
+  const partitions = (all.value ?? []).filter(({ keyspace }) => !retired.has(keyspace));
+  const without = partitions.filter(({ leader }) => leader === '');
   if (without.length > 0) note.problem(`${without.length} partitions have no leader: ${named(without.map(text))}`, 'bring the nodes back that have their data; atoll partitions recover shows what going on without them loses');
   else if ((cluster.value?.partitionsWithoutLeader ?? 0) > 0) note.problem(`${cluster.value?.partitionsWithoutLeader} partitions have a leader whose process is gone`, 'a failover is under way: ask again in some seconds');
   const specs = new Map((keyspaces.value ?? []).map((keyspace) => [keyspace.name, keyspace]));
-  const alone = (partitions.value ?? []).filter(({ keyspace, inSync }) => inSync.length < 2 && (specs.get(keyspace)?.replicationFactor ?? 2) > 1);
+  const alone = partitions.filter(({ keyspace, inSync }) => inSync.length < 2 && (specs.get(keyspace)?.replicationFactor ?? 2) > 1);
   if (alone.length > 0) note.problem(`${alone.length} partitions have no second replica in sync: ${named(alone.map(text))}`, 'stop no node now; they are filled again when the missing nodes are back, or on others after COORDINATOR_RE_REPLICATE_AFTER_MS');
   const short = cluster.value?.partitionsUnderReplicated ?? 0;
   if (short > alone.length) note.warning(`${short} partitions have fewer replicas in sync than their replication factor`, 'atoll nodes shows who is missing or learns');
   const hasPools = new Set((nodes.value ?? []).map(({ pool }) => pool)).size > 1;
-  for (const { name, replicationFactor, pool } of keyspaces.value ?? []) {
+  for (const { name, replicationFactor, pool } of (keyspaces.value ?? []).filter(isServed)) {
     const up = (nodes.value ?? []).filter((node) => node.state === NodeState.NODE_STATE_UP && node.pool === pool).length;
     if (nodes.value !== undefined && replicationFactor > up) note.warning(`keyspace ${name} wants ${replicationFactor} replicas, and ${up} nodes${hasPools ? ` of pool ${pool}` : ''} are up`, 'start more storage nodes');
   }
-  for (const { name } of (keyspaces.value ?? []).filter(({ replicationFactor }) => replicationFactor === 1)) {
+  for (const { name } of (keyspaces.value ?? []).filter((each) => isServed(each) && each.replicationFactor === 1)) {
     note.warning(`keyspace ${name} has a replication factor of 1`, 'the end of one node takes its entries away: fine for what can be had again');
   }
 }
@@ -176,7 +181,7 @@ function checkSettings(survey: Survey, note: Note): void {
   const nodes = (survey.nodes.value ?? []).filter(isExpected);
   const local = nodes.filter(({ address }) => LOOPBACK.test(address));
   if (local.length > 0 && local.length < nodes.length) note.problem(`${named(local.map(({ id }) => id))} told others a loopback address`, 'set ATOLL_ADVERTISE to an address that other machines reach');
-  checkKeyspaces(survey.keyspaces.value ?? [], readings, note);
+  checkKeyspaces((survey.keyspaces.value ?? []).filter(isServed), readings, note);
 }
 
 function checkKeyspaces(keyspaces: readonly Keyspace[], readings: readonly ServiceReading[], note: Note): void {

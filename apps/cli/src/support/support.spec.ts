@@ -84,6 +84,12 @@ describe('atoll doctor', () => {
     expect(found.filter((finding) => finding.check === check)).toHaveLength(1);
   });
 
+  // The pool of the primary is lost, and its standby was promoted.
+  it('finds nothing wrong with a keyspace whose place another one has taken', () => {
+    const retired = Keyspace.fromPartial({ name: 'orders', replicationFactor: 3, minInSync: 3, movedTo: 'orders-standby', pool: 'gone', freeze: { id: 'f', sinceMs: 1, note: 'promotion of orders-standby' } });
+    expect(diagnose({ ...healthy, keyspaces: { value: [retired] }, partitions: { value: [{ ...partition(7, '', []), keyspace: 'orders' }] } })).toEqual([]);
+  });
+
   it('has the next process restarted when nothing is wrong, everybody is ready, and no node is stopped but those that are drained', () => {
     const settled = (survey: Partial<Survey>): boolean => isSettled({ ...healthy, ...survey }, diagnose({ ...healthy, ...survey }));
     const stopped = (wanted: string): Partial<Survey> => ({ nodes: { value: [node('node-1'), node('node-2', { state: NodeState.NODE_STATE_LEFT, wanted })] } });

@@ -32,7 +32,7 @@ export interface FenceState {
 }
 
 /** What a primary says from the moment on that `standby` takes its place, or has taken it. */
-export const freezeForStandby = (standby: string, random: Random, wallMs: number): KeyspaceFreeze => ({ id: standbyFence(randomHex(random, 8)), sinceMs: wallMs, note: '', forStandby: standby });
+export const freezeForStandby = (standby: string, random: Random, wallMs: number): KeyspaceFreeze => ({ id: standbyFence(randomHex(random, 8)), sinceMs: wallMs, note: `promotion of ${standby}`, forStandby: standby });
 
 /** Of one keyspace, for one word of its freeze. */
 export class StandbyFence {

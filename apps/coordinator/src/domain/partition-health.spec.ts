@@ -54,4 +54,9 @@ describe('the health of partitions', () => {
   it('counts a partition whose leader was another life of the process', () => {
     expect(count(node('a'), node('b', 'life-2'))).toMatchObject({ partitions: 4, withoutLeader: 2, underReplicated: 2 });
   });
+
+  it('counts nothing as missing of a keyspace whose place another one has taken: its nodes may be gone for good', () => {
+    const retired = [{ ...keyspaces[0]!, movedTo: 'k-standby' }];
+    expect(countHealth({ keyspaces: retired, recordsOf: () => records, nodes: new Map() })).toMatchObject({ partitions: 4, withoutLeader: 0, underReplicated: 0, belowMinInSync: 0, bySetSize: [4, 0, 0, 0, 0, 0, 0, 0] });
+  });
 });

@@ -1,5 +1,6 @@
 import type { KeyspaceSpec, NodeRecord, PartitionRecord, VersionedRecord } from '@atoll/core-membership';
 
+/** What is wrong with keyspaces whose place others have taken is not counted: nobody is served by them. */
 export interface PartitionHealth {
   readonly partitions: number;
   /** They have no record yet, or the process that leads them by their record is not registered (any more). */
@@ -33,19 +34,22 @@ export function countHealth({ keyspaces, recordsOf, nodes }: HealthView): Partit
   let belowMinInSync = 0;
   const bySetSize = Array.from({ length: REPLICAS_MAX + 1 }, () => 0);
   const epochs = new Map<string, number>();
-  for (const { name, partitionCount, replicationFactor, minInSync } of keyspaces) {
+  for (const { name, partitionCount, replicationFactor, minInSync, movedTo } of keyspaces) {
+    const isServed = movedTo === undefined;
     const records = recordsOf(name);
     partitions += partitionCount;
     const missing = partitionCount - records.length;
-    withoutLeader += missing + records.filter(({ record }) => !isLed(record)).length;
-    underReplicated += missing;
-    belowMinInSync += missing;
+    if (isServed) {
+      withoutLeader += missing + records.filter(({ record }) => !isLed(record)).length;
+      underReplicated += missing;
+      belowMinInSync += missing;
+    }
     bySetSize[0]! += missing;
     let epochSum = 0;
     for (const { record } of records) {
       const size = record.inSync.filter(({ node }) => nodes.has(node)).length;
-      if (size < replicationFactor) underReplicated += 1;
-      if (size < minInSync) belowMinInSync += 1;
+      if (isServed && size < replicationFactor) underReplicated += 1;
+      if (isServed && size < minInSync) belowMinInSync += 1;
       bySetSize[Math.min(size, REPLICAS_MAX)]! += 1;
       epochSum += record.epoch;
     }

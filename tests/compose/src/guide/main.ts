@@ -14,6 +14,7 @@ import { ROOT, findDocker } from '../docker.ts';
 import { GuideProject } from './guide-project.ts';
 import type { ShellSession } from './shell-session.ts';
 import { firstMissing, readTranscript, type Step } from './transcript.ts';
+import { forTwoClusters, gateway, isOfTwoClusters, startWest } from './two-clusters.ts';
 
 const SERVICES = ['etcd-1', 'storage-node-1', 'coordinator-1', 'router-1', 'backup-1'];
 const STEP_MS = 600_000;
@@ -62,8 +63,17 @@ class Clients {
   }
 }
 
-async function play(step: Step, { shell, project, where }: { readonly shell: ShellSession; readonly project: GuideProject; readonly where: string }): Promise<void> {
-  const command = project.command(step.command);
+interface Stage {
+  readonly shell: ShellSession;
+  readonly project: GuideProject;
+  /** The other cluster, while it is there. */
+  readonly west?: GuideProject | undefined;
+  /** The file. */
+  readonly where: string;
+}
+
+async function play(step: Step, { shell, project, west, where }: Stage): Promise<void> {
+  const command = forTwoClusters(project.command(step.command), { east: project.routers, west: west?.routers ?? [] });
   say(`$ ${command}`);
   const startMs = performance.now();
   const { code, output } = await shell.run(command, STEP_MS);
@@ -74,11 +84,15 @@ async function play(step: Step, { shell, project, where }: { readonly shell: She
   if (missing !== undefined) troubles.push(`${at}: did not print: ${missing}`);
 }
 
+const textOf = (name: string): Promise<string> => readFile(join(ROOT, fileOf(name)), 'utf8');
+const fileOf = (name: string): string => `docs/operating/${name}.md`;
+
 async function chapter(name: string, project: GuideProject, clients: Clients): Promise<void> {
-  const file = `docs/operating/${name}.md`;
-  let text = await readFile(join(ROOT, file), 'utf8');
+  const file = fileOf(name);
+  let text = await textOf(name);
   if (name === 'upgrade') text = text.replaceAll(VERSIONS[1], 'NEW VERSION').replaceAll(VERSIONS[0], values.from).replaceAll('NEW VERSION', values.to);
   const shell = project.shell();
+  let west: GuideProject | undefined;
   try {
     say(`\n=== ${file}`);
     if (!STARTS_ITSELF.has(name)) {
@@ -87,14 +101,21 @@ async function chapter(name: string, project: GuideProject, clients: Clients): P
       await play({ command, expected: [], fails: false, line: 0 }, { shell, project, where: file });
       await clients.start();
     }
-    for (const part of readTranscript(text)) {
+    const parts = readTranscript(text);
+    const isOfWest = parts.map((part) => part.kind === 'step' && isOfTwoClusters(part.step.command));
+    for (const [index, part] of parts.entries()) {
+      if (isOfWest[index] === true && west === undefined) west = await startWest(compose, bind, shell);
       if (part.kind === 'heading') say(`\n--- ${part.title}`);
       else if (part.kind === 'left out') say(`(not run: ${part.reason}: ${part.commands.join('; ')})`);
-      else if (part.kind === 'step') await play(part.step, { shell, project, where: file });
+      else if (part.kind === 'step') await play(part.step, { shell, project, west, where: file });
       else await (part.run ? clients.start() : clients.stop(`${file}:${part.line}`));
+      if (index !== isOfWest.lastIndexOf(true)) continue;
+      await west?.remove();
+      west = undefined;
     }
   } finally {
     shell.close();
+    await west?.remove();
     await clients.stop(file);
   }
 }
@@ -102,7 +123,9 @@ async function chapter(name: string, project: GuideProject, clients: Clients): P
 if (positionals.length === 0) throw new Error('usage: main.ts [--from VERSION --to VERSION] CHAPTER...   of docs/operating');
 const docker = await findDocker(SERVICES);
 if ('missing' in docker) throw new Error(docker.missing);
-const project = await GuideProject.make(docker.compose, positionals.includes('upgrade') ? { ATOLL_VERSION: values.from } : {});
+const { compose } = docker;
+const bind = isOfTwoClusters((await Promise.all(positionals.map(textOf))).join('\n')) ? await gateway() : '127.0.0.1';
+const project = await GuideProject.make({ compose, bind, settings: positionals.includes('upgrade') ? { ATOLL_VERSION: values.from } : {} });
 const clients = new Clients(project.client());
 try {
   for (const name of positionals) await chapter(name, project, clients);
