@@ -23,6 +23,20 @@ function missing(file: string): string[] {
   ];
 }
 
+/** Of the headings of a document, as web pages of repositories make them. */
+const anchors = (text: string): Set<string> =>
+  new Set(Array.from(text.matchAll(/^#+ (.*)$/gm), ([, heading = '']) => heading.replace(/\[([^\]]*)\]\([^)]*\)/g, '$1').toLowerCase().replace(/[^\w\- ]/g, '').replaceAll(' ', '-')));
+
+/** Links to headings that are not there. */
+function missingAnchors(file: string): string[] {
+  const links = Array.from(readFileSync(join(root, file), 'utf8').matchAll(LINK), ([, target = '']) => target).filter((target) => /^(?!https?:).*#/.test(target));
+  return links.filter((link) => {
+    const [path = '', anchor = ''] = link.split('#', 2);
+    const target = join(root, path === '' ? file : normalize(join(dirname(file), path)));
+    return target.endsWith('.md') && existsSync(target) && !anchors(readFileSync(target, 'utf8')).has(anchor);
+  });
+}
+
 const COMPOSE = /docker compose (?:--profile [\w-]+ )?(?:up|stop|restart|start|kill|rm|run|exec|logs|ps|pause|unpause)(?: [^\n`;|)#&]*)?/g;
 const services = new Set(Array.from(readFileSync(join(root, 'infra/compose/docker-compose.yml'), 'utf8').split(/^services:$/m)[1]!.split(/^volumes:$/m)[0]!.matchAll(/^ {2}([a-z0-9-]+):$/gm), ([, name = '']) => name));
 
@@ -35,6 +49,7 @@ function unknownServices(file: string): string[] {
 describe('the documents', () => {
   it.each(documents)('%s names only what is there', (file) => {
     expect(missing(file)).toEqual([]);
+    expect(missingAnchors(file)).toEqual([]);
     expect(unknownServices(file)).toEqual([]);
   });
 
