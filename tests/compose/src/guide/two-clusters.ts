@@ -1,6 +1,6 @@
 // Chapters that speak of two clusters: EAST behind a command says that it is for the cluster of the chapter, WEST for another
 // one, which is there from the first such command to the last.
-import { must } from '../docker.ts';
+import { networkInterfaces } from 'node:os';
 import { GuideProject } from './guide-project.ts';
 import type { ShellSession } from './shell-session.ts';
 
@@ -16,8 +16,12 @@ export function forTwoClusters(command: string, routers: { readonly east: readon
   return asked.replace(/\b(east|west)-router-([12]):7400\b/g, (_, where: 'east' | 'west', number: string) => routers[where][Number(number) - 1]!);
 }
 
-/** An address of this machine that containers of all networks reach. */
-export const gateway = (): Promise<string> => must(['docker', 'network', 'inspect', 'bridge', '--format', '{{(index .IPAM.Config 0).Gateway}}']);
+/** An address of this machine that containers of all networks reach: that of Docker's own bridge. */
+export function gateway(): string {
+  const [address] = (networkInterfaces()['docker0'] ?? []).filter(({ family }) => family === 'IPv4');
+  if (address === undefined) throw new Error('this machine has no interface docker0, by which containers of two clusters could reach each other');
+  return address.address;
+}
 
 /** Started, and known to the shell of the chapter as `west`. */
 export async function startWest(compose: readonly string[], bind: string, shell: ShellSession): Promise<GuideProject> {
