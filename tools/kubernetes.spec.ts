@@ -281,7 +281,7 @@ describe('infra/k8s', () => {
     });
 
     it('is the profile standby of infra/compose', () => {
-      const { services: composed } = parse(read('infra/compose/docker-compose.yml'), { merge: true }) as { readonly services: Readonly<Record<string, { readonly profiles?: readonly string[]; readonly environment?: Labels }>> };
+      const { services: composed } = parse(read('infra/compose/docker-compose.yml'), { merge: true, maxAliasCount: -1 }) as { readonly services: Readonly<Record<string, { readonly profiles?: readonly string[]; readonly environment?: Labels }>> };
       const ofProfile = Object.values(composed).filter(({ profiles = [] }) => profiles.includes('standby'));
       expect(ofProfile.map(({ environment: env }) => env?.STORAGE_NODE_POOL)).toEqual(['standby', 'standby']);
       expect(ofProfile).toHaveLength(nodes[1]!.spec.replicas);

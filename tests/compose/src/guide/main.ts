@@ -124,7 +124,7 @@ if (positionals.length === 0) throw new Error('usage: main.ts [--from VERSION --
 const docker = await findDocker(SERVICES);
 if ('missing' in docker) throw new Error(docker.missing);
 const { compose } = docker;
-const bind = isOfTwoClusters((await Promise.all(positionals.map(textOf))).join('\n')) ? gateway() : '127.0.0.1';
+const bind = isOfTwoClusters((await Promise.all(positionals.map(textOf))).join('\n')) ? await gateway() : '127.0.0.1';
 const project = await GuideProject.make({ compose, bind, settings: positionals.includes('upgrade') ? { ATOLL_VERSION: values.from } : {} });
 const clients = new Clients(project.client());
 try {

@@ -1,6 +1,6 @@
 // Chapters that speak of two clusters: EAST behind a command says that it is for the cluster of the chapter, WEST for another
 // one, which is there from the first such command to the last.
-import { networkInterfaces } from 'node:os';
+import { must } from '../docker.ts';
 import { GuideProject } from './guide-project.ts';
 import type { ShellSession } from './shell-session.ts';
 
@@ -16,11 +16,10 @@ export function forTwoClusters(command: string, routers: { readonly east: readon
   return asked.replace(/\b(east|west)-router-([12]):7400\b/g, (_, where: 'east' | 'west', number: string) => routers[where][Number(number) - 1]!);
 }
 
-/** An address of this machine that containers of all networks reach: that of Docker's own bridge. */
-export function gateway(): string {
-  const [address] = (networkInterfaces()['docker0'] ?? []).filter(({ family }) => family === 'IPv4');
-  if (address === undefined) throw new Error('this machine has no interface docker0, by which containers of two clusters could reach each other');
-  return address.address;
+/** An address of this machine that containers of all networks reach: that of Docker's own bridge, the first of its range. */
+export async function gateway(): Promise<string> {
+  const subnet = await must(['docker', 'network', 'inspect', 'bridge', '--format', '{{(index .IPAM.Config 0).Subnet}}']);
+  return subnet.replace(/\d+\/\d+$/, '1');
 }
 
 /** Started, and known to the shell of the chapter as `west`. */
