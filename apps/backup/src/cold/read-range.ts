@@ -1,16 +1,20 @@
 // Reads one partition from whichever replica has it: followers first, so that leaders are left to clients, and another one from the
 // same place when a node dies.
-import type { ArchivePlace, ReadPartitionResponse } from '@atoll/contracts/atoll/v1/archive';
+import { ArchiveService, type ArchivePlace, type ReadPartitionResponse } from '@atoll/contracts/atoll/v1/archive';
 import { AtollError, isAtollError, type ErrorReason } from '@atoll/core-errors';
 import type { Member } from '@atoll/core-membership';
 import type { ClusterView } from '@atoll/platform-etcd';
-import { callServerStream } from '@atoll/platform-grpc';
+import { readEncodedStream } from '@atoll/platform-grpc';
 import { traceparentOf } from '@atoll/platform-telemetry';
+import { decodeReadPartitionResponse } from '@atoll/platform-wire';
 import type { Marker, RangeName } from './archived-range.ts';
 import type { NodeClients } from './node-clients.ts';
 
 /** A stream that brings nothing for so long is given up: a large value at the least rate of a busy node takes half of it. */
 const SILENT_MS = 60_000;
+
+/** Ranges that are waiting among which the next one is chosen. */
+const LOOKED_AT = 64;
 
 /** Failures of one replica that say nothing of another one. */
 const OF_ONE_REPLICA: ReadonlySet<ErrorReason> = new Set(['PEER_UNAVAILABLE', 'REPLICA_NOT_READY', 'REPLICA_UNKNOWN', 'OVERLOADED', 'SHUTTING_DOWN', 'DEADLINE_EXCEEDED', 'CANCELLED', 'METADATA_UNAVAILABLE', 'SNAPSHOT_GONE']);
@@ -52,10 +56,7 @@ export async function readRange(options: ReadRangeOptions): Promise<ReadPartitio
   throw new AtollError('PEER_UNAVAILABLE', `${keyspace.name}/${partition}: ${why}`, { cause: lastError });
 }
 
-/**
- * Of followers in sync, whose node sends least to this job first, as each node bounds what it sends; then the leader; of all others
- * none.
- */
+/** Of followers in sync, whose node sends least to this job first; then the leader; of all others none. */
 export function addressesOf({ keyspace, partition }: RangeName, { view, clients }: Pick<ReadRangeOptions, 'view' | 'clients'>): readonly string[] {
   const record = view.partition(keyspace.name, partition)?.record;
   if (record === undefined) return [];
@@ -66,13 +67,19 @@ export function addressesOf({ keyspace, partition }: RangeName, { view, clients 
   return [...addresses(turned).sort((a, b) => clients.streamsOf(a) - clients.streamsOf(b)), ...addresses(leader === undefined ? [] : [leader])];
 }
 
+/** Takes away the range whose node sends least to this job: each node bounds what it sends, and one that sends nothing is lost time. */
+export function takeLeastBusy<Range extends RangeName>(waiting: Range[], { view, clients }: Pick<ReadRangeOptions, 'view' | 'clients'>): Range | undefined {
+  const streams = waiting.slice(0, LOOKED_AT).map((range) => clients.streamsOf(addressesOf(range, { view, clients })[0] ?? ''));
+  return waiting.splice(streams.indexOf(Math.min(...streams)), 1)[0];
+}
+
 async function readFrom(address: string, { range, view, clients, upTo, signal, take }: ReadRangeOptions): Promise<ReadPartitionResponse> {
   const { keyspace, partition, writer } = range;
   const silence = new AbortController();
   const ended = clients.countStream(address);
-  const stream = callServerStream(
+  const stream = readEncodedStream(
     clients.bulk(address),
-    'readPartition',
+    ArchiveService.readPartition,
     {
       clusterId: view.clusterId,
       partition: { keyspace: keyspace.name, keyspaceId: keyspace.id, partition },
@@ -84,8 +91,9 @@ async function readFrom(address: string, { range, view, clients, upTo, signal, t
   try {
     for (;;) {
       const timer = setTimeout(() => silence.abort(), SILENT_MS);
-      const { value: message, done } = await stream.next().finally(() => clearTimeout(timer));
-      if (done === true || message === undefined) throw new AtollError('PEER_UNAVAILABLE', `${address} ended its stream early`);
+      const { value: bytes, done } = await stream.next().finally(() => clearTimeout(timer));
+      if (done === true || bytes === undefined) throw new AtollError('PEER_UNAVAILABLE', `${address} ended its stream early`);
+      const message = decodeReadPartitionResponse(bytes);
       await take(message);
       if (message.end) return message;
     }
