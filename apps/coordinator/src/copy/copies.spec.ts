@@ -249,4 +249,14 @@ describe('pools of nodes, and standbys on another one (R15, R37)', () => {
     await eventually('both are gone', () => stored('users') === undefined && stored('users-standby') === undefined);
     expect((await callUnary(standbys, 'listStandbys', { keyspace: '' }, DEADLINE)).standbys.filter(({ primary }) => primary === 'users')).toEqual([]);
   });
+
+  it('is given up node by node: the last one may go when no keyspace lies there any more', async () => {
+    const drain = (node: string) => callUnary(running.admin, 'drainNode', { node, undo: false }, DEADLINE);
+    await drain('d');
+    expect(stored('orders-standby')!.pool).toBe('standby');
+    expect(await failureOf(drain('e'))).toMatchObject({ reason: 'INVALID_ARGUMENT', message: expect.stringContaining('e is the only node of pool standby'), metadata: { field: 'node' } });
+    await callUnary(running.admin, 'deleteKeyspace', { name: 'orders-standby' }, DEADLINE);
+    await eventually('it is gone', () => stored('orders-standby') === undefined);
+    expect((await drain('e')).node).toMatchObject({ pool: 'standby', wanted: 'DRAINING' });
+  });
 });

@@ -9,10 +9,16 @@ export async function drainNode(context: AdminContext, { node, undo }: DrainNode
   const { view, term } = requireTerm(context);
   const spec = requireSpec(view, node);
   if (spec.state === 'REMOVED') throw invalidArgument('node', `${node} is removed`);
-  const others = [...view.nodeSpecs().values()].filter((other) => other.id !== node && poolOf(other) === poolOf(spec) && other.state === 'UP' && context.judge(other.id).state === 'UP');
-  if (!undo && others.length === 0) throw invalidArgument('node', `${node} is the only node${poolOf(spec) === MAIN_POOL ? '' : ` of pool ${poolOf(spec)}`}: nobody could take its partitions over`);
+  if (!undo && isNeeded(context, spec)) throw invalidArgument('node', `${node} is the only node${poolOf(spec) === MAIN_POOL ? '' : ` of pool ${poolOf(spec)}`}: nobody could take its partitions over`);
   await term.setWanted(spec, undo ? 'UP' : 'DRAINING');
   return { node: listNodes(context).nodes.find(({ id }) => id === node) };
+}
+
+/** Keyspaces lie on its pool, and nobody else is there. The last node of a pool that is given up may go. */
+function isNeeded({ judge, view }: AdminContext, spec: NodeSpec): boolean {
+  const pool = poolOf(spec);
+  const isOther = (other: NodeSpec): boolean => other.id !== spec.id && poolOf(other) === pool && other.state === 'UP' && judge(other.id).state === 'UP';
+  return [...(view()?.keyspaces().values() ?? [])].some((keyspace) => poolOf(keyspace) === pool) && ![...(view()?.nodeSpecs().values() ?? [])].some(isOther);
 }
 
 /** Throws NODE_NOT_FOUND, and INVALID_ARGUMENT for an empty name, which name the field of the request. */
