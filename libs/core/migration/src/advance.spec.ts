@@ -72,6 +72,11 @@ const ROWS: Row[] = [
   { title: 'tells that it is stuck', step: 'REMOVE', facts: { record: record({ leader: 'd', inSync: 'abd' }), stuckMs: 120_001 }, to: 'REMOVE', gets: { stepSinceMs: 1000, problem: 'the source is not let go, although the target is in sync' } },
   { title: 'tells it once', step: 'REMOVE', fields: { problem: 'told' }, facts: { record: record({ leader: 'd', inSync: 'abd' }), stuckMs: 120_001 }, to: undefined },
 
+  { title: 'keeps the pause of an office that went and goes back', step: 'TRANSFER', state: 'CANCELLING', fields: { proof: PROOF }, facts: { record: record({ leader: 'd', inSync: 'abd', epoch: 8 }), pauseMs: 12 }, to: 'ROLL_BACK', gets: { pauseMs: 12 } },
+  { title: 'keeps no pause of an office that did not go', step: 'TRANSFER', state: 'CANCELLING', fields: { proof: PROOF }, facts: { record: record({ inSync: 'abd', epoch: 7 }), pauseMs: 99 }, to: 'ROLL_BACK', gets: { pauseMs: undefined } },
+  { title: 'keeps the pause of the way back where that was longer', step: 'ROLL_BACK', fields: { proof: PROOF, pauseMs: 12, problem: 'why' }, facts: { record: record({ epoch: 9 }), pauseMs: 20 }, to: 'ROLLED_BACK', gets: { pauseMs: 20 } },
+  { title: 'keeps the pause of the way there where that was longer', step: 'ROLL_BACK', fields: { proof: PROOF, pauseMs: 12, problem: 'why' }, facts: { record: record({ epoch: 9 }), pauseMs: 5 }, to: 'ROLLED_BACK', gets: { pauseMs: 12 } },
+  { title: 'tells no pause of others when it never came to a comparison', step: 'ROLL_BACK', fields: { problem: 'why' }, facts: { pauseMs: 99 }, to: 'ROLLED_BACK', gets: { pauseMs: undefined } },
   { title: 'is over when no member is on the target', step: 'ROLL_BACK', fields: { problem: 'why' }, to: 'ROLLED_BACK', gets: { problem: 'why' } },
   { title: 'stays while the target is there', step: 'ROLL_BACK', facts: { record: record({ inSync: 'abd' }) }, to: undefined },
   { title: 'stays while the target is a learner, also of a paused job', step: 'ROLL_BACK', state: 'PAUSED', facts: { record: record({ learners: 'd' }) }, to: undefined },
