@@ -6,9 +6,22 @@ import { createChannelOptions } from '@atoll/platform-grpc';
 export class NodeClients {
   readonly #bulk = new Map<string, ArchiveClient>();
   readonly #calls = new Map<string, ArchiveClient>();
+  /** Streams of data under way. */
+  readonly #streams = new Map<string, number>();
 
   bulk(address: string): ArchiveClient {
     return taken(this.#bulk, address, 'bulk');
+  }
+
+  /** How many streams of data it sends to this job now. */
+  streamsOf(address: string): number {
+    return this.#streams.get(address) ?? 0;
+  }
+
+  /** A stream from there has begun. Returns what is to be called when it ends. */
+  countStream(address: string): () => void {
+    this.#streams.set(address, this.streamsOf(address) + 1);
+    return () => void this.#streams.set(address, this.streamsOf(address) - 1);
   }
 
   calls(address: string): ArchiveClient {

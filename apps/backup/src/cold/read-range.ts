@@ -37,7 +37,7 @@ export async function readRange(options: ReadRangeOptions): Promise<ReadPartitio
   if (view.keyspace(keyspace.name)?.id !== keyspace.id) throw new AtollError('KEYSPACE_NOT_FOUND', `the keyspace ${keyspace.name} was deleted meanwhile`, { metadata: { keyspace: keyspace.name } });
   let lastError: unknown = new AtollError('PEER_UNAVAILABLE', `${keyspace.name}/${partition} has no replica that could be read`);
   let isGoneOnly = true;
-  for (const address of addressesOf(range, view)) {
+  for (const address of addressesOf(range, options)) {
     try {
       return await readFrom(address, options);
     } catch (error) {
@@ -52,20 +52,24 @@ export async function readRange(options: ReadRangeOptions): Promise<ReadPartitio
   throw new AtollError('PEER_UNAVAILABLE', `${keyspace.name}/${partition}: ${why}`, { cause: lastError });
 }
 
-/** Of followers in sync, by turns, then the leader; of all others none. */
-function addressesOf({ keyspace, partition }: RangeName, view: ClusterView): readonly string[] {
+/**
+ * Of followers in sync, whose node sends least to this job first, as each node bounds what it sends; then the leader; of all others
+ * none.
+ */
+export function addressesOf({ keyspace, partition }: RangeName, { view, clients }: Pick<ReadRangeOptions, 'view' | 'clients'>): readonly string[] {
   const record = view.partition(keyspace.name, partition)?.record;
   if (record === undefined) return [];
   const { leader, inSync } = record;
   const followers = inSync.filter(({ replica }) => replica !== leader?.replica);
   const turned = followers.map((_, index) => followers[(index + partition) % followers.length]!);
-  const members: readonly Member[] = leader === undefined ? turned : [...turned, leader];
-  return members.flatMap(({ node }) => view.nodes().get(node)?.address ?? []);
+  const addresses = (members: readonly Member[]): string[] => members.flatMap(({ node }) => view.nodes().get(node)?.address ?? []);
+  return [...addresses(turned).sort((a, b) => clients.streamsOf(a) - clients.streamsOf(b)), ...addresses(leader === undefined ? [] : [leader])];
 }
 
 async function readFrom(address: string, { range, view, clients, upTo, signal, take }: ReadRangeOptions): Promise<ReadPartitionResponse> {
   const { keyspace, partition, writer } = range;
   const silence = new AbortController();
+  const ended = clients.countStream(address);
   const stream = callServerStream(
     clients.bulk(address),
     'readPartition',
@@ -86,6 +90,7 @@ async function readFrom(address: string, { range, view, clients, upTo, signal, t
       if (message.end) return message;
     }
   } finally {
+    ended();
     await stream.return(undefined);
   }
 }

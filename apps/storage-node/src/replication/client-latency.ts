@@ -35,7 +35,8 @@ export class ClientLatency {
 
   /** undefined: there are no clients, or too few. */
   get p99Ms(): number | undefined {
-    return this.#sum((window) => window.recent);
+    // Clients that were many and are gone stay in the window for seconds, and would slow down what nobody feels.
+    return this.#operations.isIdle ? undefined : this.#sum((window) => window.recent);
   }
 
   /** Of the time without transfers; undefined: nobody was served then. */
@@ -54,12 +55,15 @@ class PhasedWindow {
   readonly interval = new LatencyWindow(0);
   readonly recent = new LatencyWindow(RECENT_FADING);
   readonly baseline = new LatencyWindow(BASELINE_FADING);
+  /** Whether the last interval brought nothing. */
+  isIdle = true;
 
   endInterval(wasSending: boolean): void {
     for (const window of wasSending ? [this.recent] : [this.recent, this.baseline]) {
       window.endInterval();
       window.add(this.interval);
     }
+    this.isIdle = this.interval.weight === 0;
     this.interval.clear();
   }
 }

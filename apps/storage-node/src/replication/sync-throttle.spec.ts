@@ -90,6 +90,14 @@ describe('what full syncs from a node may send in a second', () => {
     expect([latency.p99Ms, latency.baselineMs]).toEqual([undefined, undefined]);
   });
 
+  it('clients that are gone count no longer, however many they were', () => {
+    const { throttle, pass, now } = begin();
+    for (let interval = 0; interval < 500; interval += 1) pass(1, 3);
+    pass(1);
+    throttle.begin(now());
+    expect([throttle.isSparing, throttle.rate.bytesPerSecond]).toEqual([false, BOUND]);
+  });
+
   it('with impact 0 only the bound counts', () => {
     const { throttle, pass, now } = begin({ syncMaxImpact: 0 });
     pass(5, 3);
