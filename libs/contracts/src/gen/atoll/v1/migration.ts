@@ -612,7 +612,7 @@ export interface PlanRebalanceResponse {
   moves: PlannedMove[];
   /** Keys and values to be copied, as the nodes last said. */
   bytes: number;
-  /** Estimate from the nodes' bounds and how many are copied at a time, in ms. */
+  /** Estimate, in ms: what each leader's node has to send, at its bound, where that takes longest; 0 where none has a bound. */
   estimatedMs: number;
   /** Why nothing is planned in a keyspace, for people. */
   refusals: string[];
