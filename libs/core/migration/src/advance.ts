@@ -16,6 +16,8 @@ export interface OperatorFacts {
   readonly obstacle: string | undefined;
   /** How long its last change of leader made writes wait, in ms; undefined while there was none. */
   readonly pauseMs: number | undefined;
+  /** Its office is being handed over: the record may show that already, and the pause is not known yet. */
+  readonly isHandingOver: boolean;
   /** For how long, in ms, this coordinator has seen no progress in this step. */
   readonly stuckMs: number;
 }
@@ -54,6 +56,7 @@ export function advance(operator: MigrationOperator, job: MigrationJob, facts: O
     if (facts.verdict !== undefined) return to('TRANSFER', { proof: facts.verdict });
   } else if (STEPS[operator.step].isFinished!(operator, record)) {
     const { next } = STEPS[operator.step];
+    if (next === 'REMOVE' && facts.isHandingOver && facts.pauseMs === undefined) return undefined;
     return next === 'REMOVE' ? to(next, { pauseMs: pauseOf(operator, record, facts) }) : to(next);
   }
   return isStuck ? back(`no progress in step ${operator.step} for ${Math.round(STEPS[operator.step].patienceMs / 1000)} s`) : undefined;
