@@ -1,11 +1,12 @@
 // Reads one partition from whichever replica has it: followers first, so that leaders are left to clients, and another one from the
 // same place when a node dies.
-import type { ArchivePlace, ReadPartitionResponse } from '@atoll/contracts/atoll/v1/archive';
+import { ArchiveService, type ArchivePlace, type ReadPartitionResponse } from '@atoll/contracts/atoll/v1/archive';
 import { AtollError, isAtollError, type ErrorReason } from '@atoll/core-errors';
 import type { Member } from '@atoll/core-membership';
 import type { ClusterView } from '@atoll/platform-etcd';
-import { callServerStream } from '@atoll/platform-grpc';
+import { readEncodedStream } from '@atoll/platform-grpc';
 import { traceparentOf } from '@atoll/platform-telemetry';
+import { decodeReadPartitionResponse } from '@atoll/platform-wire';
 import type { Marker, RangeName } from './archived-range.ts';
 import type { NodeClients } from './node-clients.ts';
 
@@ -70,9 +71,9 @@ async function readFrom(address: string, { range, view, clients, upTo, signal, t
   const { keyspace, partition, writer } = range;
   const silence = new AbortController();
   const ended = clients.countStream(address);
-  const stream = callServerStream(
+  const stream = readEncodedStream(
     clients.bulk(address),
-    'readPartition',
+    ArchiveService.readPartition,
     {
       clusterId: view.clusterId,
       partition: { keyspace: keyspace.name, keyspaceId: keyspace.id, partition },
@@ -84,8 +85,9 @@ async function readFrom(address: string, { range, view, clients, upTo, signal, t
   try {
     for (;;) {
       const timer = setTimeout(() => silence.abort(), SILENT_MS);
-      const { value: message, done } = await stream.next().finally(() => clearTimeout(timer));
-      if (done === true || message === undefined) throw new AtollError('PEER_UNAVAILABLE', `${address} ended its stream early`);
+      const { value: bytes, done } = await stream.next().finally(() => clearTimeout(timer));
+      if (done === true || bytes === undefined) throw new AtollError('PEER_UNAVAILABLE', `${address} ended its stream early`);
+      const message = decodeReadPartitionResponse(bytes);
       await take(message);
       if (message.end) return message;
     }

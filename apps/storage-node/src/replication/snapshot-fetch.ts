@@ -3,12 +3,13 @@
 // alone tells of results (R21); the others ask the leader and the replicas in sync in turn. A stream that breaks is opened
 // again, at the leader, where its sub-range stands, while the others go on.
 import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises';
-import type { TransferClient } from '@atoll/contracts/atoll/v1/transfer';
+import { TransferService, type TransferClient } from '@atoll/contracts/atoll/v1/transfer';
 import { AtollError } from '@atoll/core-errors';
 import { FenceTable } from '@atoll/core-locks';
 import type { MissingRange, SnapshotInstall } from '@atoll/core-replication';
 import { compareHash, type Hash64 } from '@atoll/core-runtime';
-import { callServerStream, type SharedClients } from '@atoll/platform-grpc';
+import { readEncodedStream, type SharedClients } from '@atoll/platform-grpc';
+import { decodeFetchSnapshotResponse } from '@atoll/platform-wire';
 import type { HostedReplica } from '../hosted-replica.ts';
 import { ChunkAssembler, chunkBytes } from './chunk-assembler.ts';
 import { ResultsAssembler } from './result-pieces.ts';
@@ -119,8 +120,9 @@ class SnapshotFetch {
       };
       const assembler = new ChunkAssembler();
       const results = new ResultsAssembler();
-      for await (const message of callServerStream(client, 'fetchSnapshot', request, { signal, traceparent })) {
+      for await (const bytes of readEncodedStream(client, TransferService.fetchSnapshot, request, { signal, traceparent })) {
         if (!this.#isCurrent) return;
+        const message = decodeFetchSnapshotResponse(bytes);
         results.add(message, state);
         if (message.fences !== undefined) state.fences.merge(FenceTable.decode(message.fences));
         if (message.copies !== undefined) state.copies.load(message.copies, message.readSeq);

@@ -1,3 +1,4 @@
+export { decodeFetchSnapshotResponse, decodeReadPartitionResponse } from './bulk-messages.ts';
 export { cursorTag, decodeCursor, encodeCursor } from './cursor.ts';
 export type { ScanCursor } from './cursor.ts';
 export { OPERATION, OP_ID_FIELD, RESULT, encodeExecuteRequest, encodeExecuteResponse, readExecuteRequest, readExecuteResponse } from './execute-codec.ts';
