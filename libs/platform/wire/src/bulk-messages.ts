@@ -9,9 +9,9 @@ const SNAPSHOT_VIEWS = new Map<number, 'rows' | 'valuePart' | 'results'>([[146, 
 const ARCHIVE_VIEWS = new Map<number, 'rows' | 'log'>([[10, 'rows'], [18, 'log']]);
 
 /** Throws MalformedMessage, or the plain Error of generated code. */
-export const decodeFetchSnapshotResponse = (bytes: Buffer): FetchSnapshotResponse => decodeWithViews(bytes, SNAPSHOT_VIEWS, FetchSnapshotResponse.decode);
+export const decodeFetchSnapshotResponse = (bytes: Buffer): FetchSnapshotResponse => decodeWithViews(bytes, SNAPSHOT_VIEWS, (rest) => FetchSnapshotResponse.decode(rest));
 /** Throws MalformedMessage, or the plain Error of generated code. */
-export const decodeReadPartitionResponse = (bytes: Buffer): ReadPartitionResponse => decodeWithViews(bytes, ARCHIVE_VIEWS, ReadPartitionResponse.decode);
+export const decodeReadPartitionResponse = (bytes: Buffer): ReadPartitionResponse => decodeWithViews(bytes, ARCHIVE_VIEWS, (rest) => ReadPartitionResponse.decode(rest));
 
 function decodeWithViews<Field extends string, Message extends Record<Field, Buffer>>(bytes: Buffer, fields: ReadonlyMap<number, Field>, decode: (rest: Buffer) => Message): Message {
   const reader = new WireReader(bytes);
