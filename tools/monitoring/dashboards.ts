@@ -187,6 +187,7 @@ const MIGRATION: Dashboard = {
       title: 'What clients feel',
       panels: [
         graph('Pause of writes', 's', 'While a leadership moves, or a copy takes the place of its source.', { p50: quantile(0.5, 'atoll_migration_pause_seconds', ''), p99: quantile(0.99, 'atoll_migration_pause_seconds', '') }, { alarm: 0.5 }),
+        graph('p99 seen by nodes', 's', 'What the throttle compares: now, and before there was a sync.', { '{{instance}} {{at}}': 'atoll_sync_client_p99_seconds' }),
         graph('Slowed writes', 'ops', 'Held back for replicas that do not keep pace.', { '{{instance}}': `rate(atoll_slowed_writes_total${I})` }),
         graph('Longest pause of one write', 's', 'At the moment.', { '{{instance}} {{keyspace}}': 'atoll_write_pause_seconds' }),
       ],

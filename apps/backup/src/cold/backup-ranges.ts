@@ -8,7 +8,7 @@ import { patiently } from '../jobs/patience.ts';
 import { eachOf, sideBySide } from '../jobs/side-by-side.ts';
 import { hasRows, type Marker, type RangeJob } from './archived-range.ts';
 import type { NodeClients } from './node-clients.ts';
-import { readRange } from './read-range.ts';
+import { readRange, takeLeastBusy } from './read-range.ts';
 import type { SavedProgress } from './saved-progress.ts';
 
 /** So much is done again at most, of each partition that is being read, when this process dies. */
@@ -41,10 +41,10 @@ export class BackupRanges {
 
   /** Everything but what is written meanwhile. */
   async copy(): Promise<void> {
-    const { run, ranges, partitionsAtOnce } = this.#options;
+    const { run, ranges, clients, partitionsAtOnce } = this.#options;
     const waiting = ranges.filter(({ writer }) => !hasRows(writer.place));
     this.#meter();
-    await sideBySide(partitionsAtOnce, () => this.#stale() ?? waiting.shift(), (range) => this.#read(range, undefined));
+    await sideBySide(partitionsAtOnce, () => this.#stale() ?? takeLeastBusy(waiting, { view: run.duty.view, clients }), (range) => this.#read(range, undefined));
     run.meter.partitionsDone = ranges.length;
   }
 

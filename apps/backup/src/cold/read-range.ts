@@ -13,6 +13,9 @@ import type { NodeClients } from './node-clients.ts';
 /** A stream that brings nothing for so long is given up: a large value at the least rate of a busy node takes half of it. */
 const SILENT_MS = 60_000;
 
+/** Ranges that are waiting among which the next one is chosen. */
+const LOOKED_AT = 64;
+
 /** Failures of one replica that say nothing of another one. */
 const OF_ONE_REPLICA: ReadonlySet<ErrorReason> = new Set(['PEER_UNAVAILABLE', 'REPLICA_NOT_READY', 'REPLICA_UNKNOWN', 'OVERLOADED', 'SHUTTING_DOWN', 'DEADLINE_EXCEEDED', 'CANCELLED', 'METADATA_UNAVAILABLE', 'SNAPSHOT_GONE']);
 
@@ -53,10 +56,7 @@ export async function readRange(options: ReadRangeOptions): Promise<ReadPartitio
   throw new AtollError('PEER_UNAVAILABLE', `${keyspace.name}/${partition}: ${why}`, { cause: lastError });
 }
 
-/**
- * Of followers in sync, whose node sends least to this job first, as each node bounds what it sends; then the leader; of all others
- * none.
- */
+/** Of followers in sync, whose node sends least to this job first; then the leader; of all others none. */
 export function addressesOf({ keyspace, partition }: RangeName, { view, clients }: Pick<ReadRangeOptions, 'view' | 'clients'>): readonly string[] {
   const record = view.partition(keyspace.name, partition)?.record;
   if (record === undefined) return [];
@@ -65,6 +65,12 @@ export function addressesOf({ keyspace, partition }: RangeName, { view, clients 
   const turned = followers.map((_, index) => followers[(index + partition) % followers.length]!);
   const addresses = (members: readonly Member[]): string[] => members.flatMap(({ node }) => view.nodes().get(node)?.address ?? []);
   return [...addresses(turned).sort((a, b) => clients.streamsOf(a) - clients.streamsOf(b)), ...addresses(leader === undefined ? [] : [leader])];
+}
+
+/** Takes away the range whose node sends least to this job: each node bounds what it sends, and one that sends nothing is lost time. */
+export function takeLeastBusy<Range extends RangeName>(waiting: Range[], { view, clients }: Pick<ReadRangeOptions, 'view' | 'clients'>): Range | undefined {
+  const streams = waiting.slice(0, LOOKED_AT).map((range) => clients.streamsOf(addressesOf(range, { view, clients })[0] ?? ''));
+  return waiting.splice(streams.indexOf(Math.min(...streams)), 1)[0];
 }
 
 async function readFrom(address: string, { range, view, clients, upTo, signal, take }: ReadRangeOptions): Promise<ReadPartitionResponse> {

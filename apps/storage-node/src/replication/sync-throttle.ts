@@ -1,7 +1,7 @@
 import { AdaptiveRate } from '@atoll/core-replication';
 import { GIB, MIB } from '@atoll/core-runtime';
 import { ByteRate } from '@atoll/platform-grpc';
-import type { Metrics } from '@atoll/platform-telemetry';
+import type { Metrics, Reading } from '@atoll/platform-telemetry';
 import type { ClientLatency } from './client-latency.ts';
 
 /** How often the rate is looked at, in ms. */
@@ -53,6 +53,14 @@ export class SyncThrottle {
     this.#adaptive = new AdaptiveRate({ impactMax: options.syncMaxImpact, floorBytes: FLOOR_BYTES, ceilingBytes: CEILING_BYTES });
     this.rate = new ByteRate(options.syncBytesPerSecond, performance.now());
     options.metrics.gauge('atoll_sync_bytes_per_second', { description: 'What full syncs from this node may send in a second, all together; 0 means no limit.', unit: 'By' }, () => this.rate.bytesPerSecond);
+    options.metrics.gaugeFamily('atoll_sync_client_p99_seconds', { description: 'What the throttle of full syncs compares: the p99 of clients as this node sees it.', unit: 's' }, () => this.#readings());
+  }
+
+  /** Nothing where there are no clients. */
+  #readings(): Reading[] {
+    const { p99Ms, baselineMs } = this.#options.latency;
+    const times = [{ at: 'now', ms: p99Ms }, { at: 'before', ms: baselineMs }];
+    return times.flatMap(({ at, ms }) => (ms === undefined ? [] : [{ labels: { at }, value: ms / 1000 }]));
   }
 
   /** Share of the last seconds for which the event loop of this node was busy, 0 to 1. */
