@@ -15,10 +15,11 @@ export async function drainNode(context: AdminContext, { node, undo }: DrainNode
 }
 
 /** Keyspaces lie on its pool, and nobody else is there. The last node of a pool that is given up may go. */
-function isNeeded({ judge, view }: AdminContext, spec: NodeSpec): boolean {
+function isNeeded(context: AdminContext, spec: NodeSpec): boolean {
+  const { view } = requireTerm(context);
   const pool = poolOf(spec);
-  const isOther = (other: NodeSpec): boolean => other.id !== spec.id && poolOf(other) === pool && other.state === 'UP' && judge(other.id).state === 'UP';
-  return [...(view()?.keyspaces().values() ?? [])].some((keyspace) => poolOf(keyspace) === pool) && ![...(view()?.nodeSpecs().values() ?? [])].some(isOther);
+  const isOther = (other: NodeSpec): boolean => other.id !== spec.id && poolOf(other) === pool && other.state === 'UP' && context.judge(other.id).state === 'UP';
+  return [...view.keyspaces().values()].some((keyspace) => poolOf(keyspace) === pool) && ![...view.nodeSpecs().values()].some(isOther);
 }
 
 /** Throws NODE_NOT_FOUND, and INVALID_ARGUMENT for an empty name, which name the field of the request. */
