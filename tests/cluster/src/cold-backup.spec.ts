@@ -275,6 +275,7 @@ describe('a backup that takes some seconds', () => {
     const mount = (options: string): Promise<void> => must('mount', '-t', 'tmpfs', '-o', options, 'tmpfs', disk);
     /** Chunks of 4 MiB that are not compressed. */
     const attempt = async (): Promise<BackupJob> => backup.ended(await backup.create({ keyspaces: ['large'], compressionLevel: 0 }));
+    await backup.succeeded(await backup.create({ keyspaces: ['pairs'] }));
     await cluster.terminate('backup-1');
     await mount(`size=${SMALL_BYTES}`);
     try {
