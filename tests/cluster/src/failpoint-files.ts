@@ -7,7 +7,7 @@ import { eventually } from '@atoll/platform-etcd/testing';
 
 export interface Failpoint {
   readonly partition: number;
-  readonly step: 'ADD' | 'CATCH_UP' | 'VERIFY' | 'TRANSFER' | 'REMOVE' | 'ROLL_BACK';
+  readonly step: 'ADD' | 'CATCH_UP' | 'VERIFY' | 'TRANSFER' | 'REMOVE' | 'DONE' | 'ROLL_BACK' | 'ROLLED_BACK';
   readonly place: 'before' | 'after';
 }
 

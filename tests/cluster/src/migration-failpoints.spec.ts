@@ -19,10 +19,10 @@ const ETCD_AWAY_MS = 4000;
 /** Entries of some hundred bytes: each partition holds a few dozen. */
 const FILL_KEYS = 2000;
 
-/** A partition for each. */
-const FORWARD = (['ADD', 'CATCH_UP', 'VERIFY', 'TRANSFER', 'REMOVE'] as const).flatMap((step) => (['before', 'after'] as const).map((place) => ({ step, place })));
+/** A partition for each. Behind the end of an operator there is none that could be held. */
+const FORWARD = [...(['ADD', 'CATCH_UP', 'VERIFY', 'TRANSFER', 'REMOVE'] as const).flatMap((step) => (['before', 'after'] as const).map((place) => ({ step, place }))), { step: 'DONE', place: 'before' } as const];
 /** Taken back from two places: a replica that is not compared yet, and one that leads already. */
-const BACKWARD = (['VERIFY', 'REMOVE'] as const).flatMap((from) => (['before', 'after'] as const).map((place) => ({ from, step: 'ROLL_BACK' as const, place })));
+const BACKWARD = (['VERIFY', 'REMOVE'] as const).flatMap((from) => ([['ROLL_BACK', 'before'], ['ROLL_BACK', 'after'], ['ROLLED_BACK', 'before']] as const).map(([step, place]) => ({ from, step, place })));
 
 let cluster: DevCluster;
 let files: FailpointFiles;
@@ -31,7 +31,7 @@ let round = 0;
 
 beforeAll(async () => {
   files = await FailpointFiles.make();
-  cluster = await DevCluster.start({ nodes: 4, routers: 2, coordinators: 2, env: { COORDINATOR_FAILPOINTS_DIR: files.directory } });
+  cluster = await DevCluster.start({ nodes: 4, routers: 2, coordinators: 2, env: { COORDINATOR_FAILPOINTS_DIR: files.directory, COORDINATOR_LEARNERS_PER_NODE_MAX: String(FORWARD.length + BACKWARD.length) } });
   await cluster.untilRedundant();
   const entries = Array.from({ length: FILL_KEYS }, (_, index) => ({ key: `fill-${index}`, value: `${index} ${'v'.repeat(300)}` }));
   const refused = (await cluster.client().setMany(entries, { deadlineMs: 30_000 })).filter(({ ok }) => !ok);
@@ -73,7 +73,7 @@ async function hold(): Promise<Held> {
   chaos = new ChaosClients({ clients: [cluster.client(), cluster.client()], seed: SEED + 100 * round, keys: 160, workers: 8, pauseMs: 8 });
   const { from, to, partitions } = await moves();
   // Those that the source leads go where an office changes hands: to TRANSFER and REMOVE, and back from there.
-  const order = [...BACKWARD.toReversed(), ...FORWARD.toReversed()];
+  const order = [...BACKWARD.filter(({ from: at }) => at === 'REMOVE'), ...FORWARD.toReversed(), ...BACKWARD.filter(({ from: at }) => at === 'VERIFY')];
   const placed = order.map((point, index) => ({ ...point, partition: partitions[index]! }));
   const back = placed.flatMap((point): (Failpoint & { readonly from: 'VERIFY' | 'REMOVE' })[] => ('from' in point ? [point] : []));
   const forth = placed.flatMap((point): Failpoint[] => ('from' in point ? [] : [point]));

@@ -95,6 +95,7 @@ export class World {
     const specs = new Map<string, KeyspaceSpec>();
     this.migrationChecker = new MigrationChecker({
       isThere: (slot) => records.has(partitionKey(slot)),
+      replicationFactor: plan.replicationFactor,
       read: () => ({
         operators: this.etcd.list(OPERATORS).map(([, { value }]) => value as MigrationOperator),
         jobs: this.etcd.list(MIGRATIONS).map(([, { value }]) => value as MigrationJob),

@@ -1,5 +1,5 @@
 // Migrations as people read them, and as programs do: with --json every field is there, enums by name without prefix.
-import { MigrationStep, migrationMethodToJSON, type CopyState, type Migration, type MigrationProof, type PartitionMigration, type PlannedMove, type WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
+import { MigrationStep, migrationMethodToJSON, type CopyState, type Migration, type MigrationProof, type PartitionMigration, type PlannedMove, type RefusedMove, type WatchMigrationResponse } from '@atoll/contracts/atoll/v1/migration';
 import { tokenRangeText, tokenText } from '../commands/options.ts';
 import { bytesText, durationText, timeText } from '../output/quantities.ts';
 import { renderTable } from '../output/table.ts';
@@ -148,6 +148,46 @@ export function plannedPartitionsTable(partitions: readonly PartitionMigration[]
 /** Moves that a rebalance would make, in their order. */
 export function plannedMovesTable(moves: readonly PlannedMove[]): string {
   return plannedTable(moves.map(({ keyspace, partition, from, to, reason, bytes, entries }) => [keyspace, partition, from, to, reason, bytes, entries, '']));
+}
+
+export interface RefusedGroup {
+  readonly refusal: string;
+  readonly keyspace: string;
+  /** `1, 5 to 7`. */
+  readonly partitions: string;
+  readonly count: number;
+  readonly detail: string;
+}
+
+/** Refused moves with one cause as one, in the order of the first of each. */
+export function refusedGroups(refused: readonly RefusedMove[]): readonly RefusedGroup[] {
+  const groups = Map.groupBy(refused, ({ refusal, keyspace, detail }) => JSON.stringify([refusal, keyspace, detail]));
+  return [...groups.values()].map((group) => {
+    const { refusal, keyspace, detail } = group[0]!;
+    const numbers = [...new Set(group.map(({ partition }) => partition))].sort((a, b) => a - b);
+    return { refusal, keyspace, partitions: runsText(numbers), count: numbers.length, detail };
+  });
+}
+
+/** As `atoll rebalance --dry-run` shows them: a line for each cause. */
+export function refusedMovesTable(refused: readonly RefusedMove[]): string {
+  const columns = [{ heading: 'REFUSED' }, { heading: 'KEYSPACE' }, { heading: 'COUNT', numeric: true }, { heading: 'PARTITIONS' }, { heading: 'WHY' }];
+  return renderTable(columns, refusedGroups(refused).map(({ refusal, keyspace, count, partitions, detail }) => [refusal, keyspace, count, partitions, detail]));
+}
+
+/** Runs of numbers that are told one by one; the rest is in the answer with --json. */
+const RUNS_SHOWN_MAX = 8;
+
+/** `1, 5 to 7`: ascending numbers, each once. */
+function runsText(numbers: readonly number[]): string {
+  const runs: [first: number, last: number][] = [];
+  for (const number of numbers) {
+    const run = runs.at(-1);
+    if (run !== undefined && run[1] === number - 1) run[1] = number;
+    else runs.push([number, number]);
+  }
+  const shown = runs.slice(0, RUNS_SHOWN_MAX).map(([first, last]) => (first === last ? `${first}` : `${first} to ${last}`));
+  return [...shown, ...(runs.length > RUNS_SHOWN_MAX ? ['...'] : [])].join(', ');
 }
 
 type PlannedRow = readonly [keyspace: string, partition: number, from: string, to: string, reason: string, bytes: number, entries: number, problem: string];

@@ -294,7 +294,7 @@ export class TermCopies {
    */
   async #thaw(): Promise<void> {
     const { view, random, writeRecords } = this.#options;
-    const left = frozenForNothing({ jobs: this.store.jobs(), holds: this.holds.ids(), keyspaces: view.keyspaces().values(), recordsOf: (name) => view.partitions(name) });
+    const left = frozenForNothing({ jobs: this.store.jobs(), holds: this.holds.ids(), keyspaces: view.keyspaces(), recordsOf: (name) => view.partitions(name) });
     const frozen = left.length === 0 ? left : await this.freezes.withoutWish(left);
     if (frozen.length > 0) await writeRecords(frozen.map((versioned) => withFrozen(versioned, undefined, random)));
   }

@@ -1,25 +1,28 @@
-import type { PlanRebalanceRequest, PlanRebalanceResponse, PlannedMove, RebalanceRequest, RebalanceResponse } from '@atoll/contracts/atoll/v1/migration';
+import type { PlanRebalanceRequest, PlanRebalanceResponse, PlannedMove, RebalanceRequest, RebalanceResponse, RefusedMove as RefusedMoveMessage } from '@atoll/contracts/atoll/v1/migration';
 import { keyspaceNotFound } from '@atoll/core-membership';
-import { findShortages, shortageText, sourcesOf, targetsOf, type PlannedOperator } from '@atoll/core-migration';
+import { MIGRATION_REASONS, shortageText, sourcesOf, takeWhatFits, targetsOf, type PlannedOperator, type PlannedRebalance, type ReasonedMove, type RefusedMove } from '@atoll/core-migration';
 import { randomHex } from '@atoll/core-runtime';
 import { requireTerm, type AdminContext } from '../admin-context.ts';
-import { checkMethod, draftMigration, requireCapacity } from '../migration/begin-migration.ts';
+import { checkMethod, draftMigration } from '../migration/begin-migration.ts';
 import { sizeIn, type ClusterSurvey } from '../migration/cluster-survey.ts';
 import type { TermOfOffice } from '../term-of-office.ts';
 import { beginOnce, checkMigrationId, describeMigration, existingMigration } from './known-migrations.ts';
 
+/** Refused moves that an answer tells one by one. */
+export const REFUSED_TOLD_MAX = 500;
+
 export async function planRebalance(context: AdminContext, { keyspace }: PlanRebalanceRequest): Promise<PlanRebalanceResponse> {
   const { term, names } = scope(context, keyspace);
-  const { planned, refusals } = term.planRebalance(names);
+  const plan = term.planRebalance(names);
   const survey = await term.migrations.survey();
-  const moves = planned.map(({ record, before, after, reason }): PlannedMove => {
+  const { fitting, refused } = withRoom(plan, survey);
+  const moves = fitting.map(({ record, before, after, reason }): PlannedMove => {
     const { bytes, entries } = sizeIn(survey, record);
     const targets = targetsOf({ before, after });
     return { keyspace: record.keyspace, partition: record.partition, from: sourcesOf({ before, after }).join(','), to: targets.join(','), reason, bytes: bytes * targets.length, entries: entries * targets.length };
   });
-  const shortages = findShortages(planned, ({ record }) => sizeIn(survey, record).bytes, (node) => survey.memory.get(node));
   const bytes = moves.reduce((sum, move) => sum + move.bytes, 0);
-  return { moves, bytes, estimatedMs: estimateMs(planned, survey), refusals: [...refusals, ...shortages.map(shortageText)] };
+  return { moves, bytes, estimatedMs: estimateMs(fitting, survey), ...told(plan, refused) };
 }
 
 export async function rebalance(context: AdminContext, { keyspace, id, method, shards }: RebalanceRequest): Promise<RebalanceResponse> {
@@ -27,16 +30,42 @@ export async function rebalance(context: AdminContext, { keyspace, id, method, s
   checkMigrationId(id);
   checkMethod({ method, shards });
   const known = await existingMigration(term, id);
-  if (known !== undefined) return { migration: known.migration, refusals: [] };
-  const { planned, refusals } = term.planRebalance(names);
-  if (planned.length === 0) return { refusals: [...refusals] };
+  if (known !== undefined) return { migration: known.migration, refusals: [], refused: [], refusedLeftOut: 0 };
+  const plan = term.planRebalance(names);
   const survey = await term.migrations.survey();
-  const ask = { id: id || `rebalance-${randomHex(context.random, 8)}`, reason: 'REQUESTED', description: 'rebalance', planned, method: term.migrations.planMethod({ method, shards }, { planned, bytesPerSecond: 0 }, survey), bytesPerSecond: 0, fullVerify: false } as const;
+  const { fitting, refused } = withRoom(plan, survey);
+  if (fitting.length === 0) return told(plan, refused);
+  const ask = { id: id || `rebalance-${randomHex(context.random, 8)}`, reason: 'REQUESTED', description: 'rebalance', planned: fitting, method: term.migrations.planMethod({ method, shards }, { planned: fitting, bytesPerSecond: 0 }, survey), bytesPerSecond: 0, fullVerify: false } as const;
   const { job, operators } = draftMigration(ask, survey, term.wallMs());
-  requireCapacity(operators, survey);
   await beginOnce(() => term.migrations.begin(job, operators));
-  return { migration: describeMigration(term, job.id)?.migration, refusals: [...refusals] };
+  return { migration: describeMigration(term, job.id)?.migration, ...told(plan, refused) };
 }
+
+/** The moves for which the targets have room, and all others; both with the most urgent first. */
+function withRoom({ planned, refused }: PlannedRebalance, survey: ClusterSurvey): { readonly fitting: readonly ReasonedMove[]; readonly refused: readonly RefusedMove[] } {
+  const { fitting, unfit } = takeWhatFits(planned, ({ record }) => sizeIn(survey, record).bytes, (node) => survey.memory.get(node));
+  const short = unfit.map(({ operator, shortage }): RefusedMove => ({ ...operator, obstacle: { kind: 'NO_ROOM', text: shortageText(shortage) } }));
+  return { fitting, refused: [...short, ...refused].sort((a, b) => urgency(a) - urgency(b)) };
+}
+
+const urgency = ({ reason }: ReasonedMove): number => MIGRATION_REASONS.indexOf(reason);
+
+const told = ({ refusals }: PlannedRebalance, refused: readonly RefusedMove[]): Pick<PlanRebalanceResponse, 'refusals' | 'refused' | 'refusedLeftOut'> => ({
+  refusals: [...refusals],
+  refused: refused.slice(0, REFUSED_TOLD_MAX).map(toMessage),
+  refusedLeftOut: Math.max(0, refused.length - REFUSED_TOLD_MAX),
+});
+
+const toMessage = ({ record: { keyspace, partition }, before, after, reason, obstacle }: RefusedMove): RefusedMoveMessage => ({
+  keyspace,
+  partition,
+  from: sourcesOf({ before, after }).join(','),
+  to: targetsOf({ before, after }).join(','),
+  reason,
+  refusal: obstacle.kind,
+  detail: obstacle.text,
+  migration: obstacle.migration ?? '',
+});
 
 /** From what each leader's node has to send, and its bound; 0 when nothing has a bound. */
 function estimateMs(planned: readonly PlannedOperator[], survey: ClusterSurvey): number {

@@ -1,7 +1,7 @@
 import { Eviction, Keyspace } from '@atoll/contracts/atoll/v1/admin';
 import { callUnary } from '@atoll/platform-grpc';
 import { eventually } from '@atoll/platform-etcd/testing';
-import { DEADLINE, MigrationCluster, eventuallyShown, failureOf, hasEnded, stateOf, tableOf } from '../testing/migration-cluster.ts';
+import { DEADLINE, MigrationCluster, eventuallyShown, hasEnded, stateOf, tableOf } from '../testing/migration-cluster.ts';
 import type { RunningCoordinator } from '../testing/run-coordinator.ts';
 
 const SEED = 20_260_315;
@@ -73,13 +73,22 @@ describe(`migrations that nobody asked for (seed ${SEED})`, () => {
     d.transfers = { memoryUsedBytes: 1000, memoryLimitBytes: 1000 };
     const plan = await eventually('d is planned for', async () => {
       const answer = await callUnary(running.admin, 'planRebalance', { keyspace: '' }, DEADLINE);
-      return answer.refusals.some((refusal) => refusal.includes('d has room for 0 bytes')) && answer;
+      return answer.refused.length > 0 && answer.refused.every(({ refusal }) => refusal === 'NO_ROOM') && answer;
     });
-    expect(plan.moves.length).toBeGreaterThanOrEqual(28);
-    expect(plan.moves.every(({ to, reason, bytes }) => to === 'd' && reason === 'JOIN' && bytes === 100)).toBe(true);
-    expect(plan.bytes).toBe(100 * plan.moves.length);
-    expect(plan.estimatedMs).toBeGreaterThan(0);
-    expect((await failureOf(callUnary(running.admin, 'rebalance', { keyspace: '', id: 'r', method: 0, shards: 0 }, DEADLINE)))?.reason).toBe('CAPACITY_SHORT');
+    // d's share, partition by partition.
+    expect(plan.refused.length).toBeGreaterThanOrEqual(28);
+    const detail = `d has room for 0 bytes and would get ${100 * plan.refused.length}`;
+    expect(plan.refused.every((move) => move.to === 'd' && move.reason === 'JOIN' && move.detail === detail)).toBe(true);
+    expect(new Set(plan.refused.map(({ partition }) => partition)).size).toBe(plan.refused.length);
+    expect(plan).toMatchObject({ moves: [], bytes: 0, estimatedMs: 0, refusals: [], refusedLeftOut: 0 });
+    expect(await callUnary(running.admin, 'rebalance', { keyspace: '', id: 'r', method: 0, shards: 0 }, DEADLINE)).toEqual({ migration: undefined, refusals: [], refused: plan.refused, refusedLeftOut: 0 });
+    // What fits is planned, the most urgent and lowest first; the rest is told.
+    d.transfers = { memoryUsedBytes: 0, memoryLimitBytes: 1000 };
+    const part = await callUnary(running.admin, 'planRebalance', { keyspace: '' }, DEADLINE);
+    expect({ moves: part.moves.length, refused: part.refused.length, bytes: part.bytes }).toEqual({ moves: 9, refused: plan.refused.length - 9, bytes: 900 });
+    expect(part.moves.every(({ to, reason, bytes }) => to === 'd' && reason === 'JOIN' && bytes === 100)).toBe(true);
+    expect(part.estimatedMs).toBeGreaterThan(0);
+    d.transfers = { memoryUsedBytes: 1000, memoryLimitBytes: 1000 };
     expect(cluster.etcd.list('jobs/migrations/').filter(({ key }) => key.includes('join')).length).toBeLessThanOrEqual(1);
     d.transfers = {};
     const answers = await Promise.all([callUnary(running.admin, 'rebalance', { keyspace: '', id: 'r', method: 0, shards: 0 }, DEADLINE), callUnary(running.admin, 'rebalance', { keyspace: '', id: 'r', method: 0, shards: 0 }, DEADLINE)]);

@@ -28,7 +28,7 @@ export function createMigrationMetrics(metrics: Metrics, read: { readonly jobs: 
   const pauses = metrics.histogram('atoll_migration_pause_seconds', { description: 'Time for which writes to one partition waited for its leader to change in a migration, or for a copy to take its place.', unit: 's' });
   return {
     stepped: (from, to) => {
-      if (from.step === 'TRANSFER' && to.pauseMs !== undefined) pauses.record(to.pauseMs);
+      if (to.pauseMs !== undefined && to.pauseMs !== from.pauseMs) pauses.record(to.pauseMs);
       if (!hasEnded(to)) return;
       partitions.with(to.step.toLowerCase()).add();
       bytes.add(to.bytes);

@@ -36,7 +36,7 @@ export class MigrationSpans {
     if (span === undefined) return;
     if (from.step === 'CATCH_UP' || hasEnded(to)) span.setAttributes({ 'atoll.bytes': to.bytes, 'atoll.entries': to.entries });
     if (from.step === 'VERIFY' && to.proof !== undefined) span.setAttributes({ 'atoll.epoch': to.proof.epoch, 'atoll.seq': to.proof.seq, 'atoll.ranges.repaired': to.proof.repaired });
-    if (from.step === 'TRANSFER' && to.pauseMs !== undefined) span.setAttribute('atoll.pause_ms', to.pauseMs);
+    if (to.pauseMs !== undefined && to.pauseMs !== from.pauseMs) span.setAttribute('atoll.pause_ms', to.pauseMs);
     if (to.problem !== from.problem && to.problem !== '') failSpan(span, new Error(to.problem));
     span.end(this.#wallMs());
   }

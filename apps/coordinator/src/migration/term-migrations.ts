@@ -108,9 +108,9 @@ export class TermMigrations {
 
   /** What would be moved in these keyspaces, in order of urgency. */
   planRebalance(state: ClusterState, keyspaces: readonly string[]): PlannedRebalance {
-    const plans = keyspaces.flatMap((name) => state.keyspaces.get(name) ?? []).map((keyspace) => planRebalance(state, keyspace, ({ keyspace: of, partition }) => this.store.operatorOf(of, partition) !== undefined));
+    const plans = keyspaces.flatMap((name) => state.keyspaces.get(name) ?? []).map((keyspace) => planRebalance(state, keyspace, ({ keyspace: of, partition }) => this.store.operatorOf(of, partition)));
     const planned = plans.flatMap((plan) => plan.planned).sort((a, b) => MIGRATION_REASONS.indexOf(a.reason) - MIGRATION_REASONS.indexOf(b.reason));
-    return { planned, refusals: plans.flatMap((plan) => plan.refusals) };
+    return { planned, refused: plans.flatMap(({ refused }) => refused), refusals: plans.flatMap(({ refusals }) => refusals) };
   }
 
   /** As TermOfOffice.planReplace. */

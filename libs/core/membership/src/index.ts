@@ -20,7 +20,7 @@ export { CALM } from './decisions/failover-state.ts';
 export type { FailoverState, Recovery } from './decisions/failover-state.ts';
 export { nameOf, partitionName } from './decisions/cluster-state.ts';
 export type { ClusterState, HeldReplica, NodeInventory } from './decisions/cluster-state.ts';
-export { decide, placementNodes } from './decisions/decide.ts';
+export { decide, isRetired, placementNodes } from './decisions/decide.ts';
 export type { DecideOptions } from './decisions/decide.ts';
 export { HAND_OVER_REASONS, planHandOvers } from './decisions/hand-overs.ts';
 export type { ActiveFailover, HandOver, HandOverReason } from './decisions/hand-overs.ts';
@@ -35,7 +35,7 @@ export type { FailureDetectorOptions, TickOutcome, VerdictChange } from './failu
 export type { NodeReport, PartitionTerm, PeerSight, Probe, ProbeOutcome, RemovalQuestion, ReportedMark } from './failure/node-report.ts';
 export { NODE_VERDICT_STATES } from './failure/verdict.ts';
 export type { NodeVerdict, NodeVerdictState } from './failure/verdict.ts';
-export { PlacementPlans, type DueMove, type MigratingPlacement } from './decisions/placement-plans.ts';
+export { PlacementPlans, nodesAfter, type DueMove, type MigratingPlacement } from './decisions/placement-plans.ts';
 export { ContentProgress, type RangeReading } from './verify/content-progress.ts';
 export { judgeLeaves } from './verify/judge-leaves.ts';
 export type { LeafJudgement, ReplicaLeaves } from './verify/judge-leaves.ts';

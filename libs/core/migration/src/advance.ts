@@ -16,6 +16,8 @@ export interface OperatorFacts {
   readonly obstacle: string | undefined;
   /** How long its last change of leader made writes wait, in ms; undefined while there was none. */
   readonly pauseMs: number | undefined;
+  /** Its office is being handed over: the record may show that already, and the pause is not known yet. */
+  readonly isHandingOver: boolean;
   /** For how long, in ms, this coordinator has seen no progress in this step. */
   readonly stuckMs: number;
 }
@@ -31,7 +33,7 @@ export function advance(operator: MigrationOperator, job: MigrationJob, facts: O
     case 'ROLLED_BACK':
       return undefined;
     case 'ROLL_BACK':
-      return rollBack(operator, record, { isStuck: isStuck || (facts.stuckMs > AWAY_PATIENCE_MS && areAway(sourcesOf(operator), record)), to });
+      return rollBack(operator, record, { isStuck: isStuck || (facts.stuckMs > AWAY_PATIENCE_MS && areAway(sourcesOf(operator), record)), to: (step, changes) => to(step, { ...changes, pauseMs: pauseBack(operator, record, facts) }) });
     case 'REMOVE':
       return remove(operator, record, { isStuck, to });
     case 'WAITING':
@@ -41,21 +43,23 @@ export function advance(operator: MigrationOperator, job: MigrationJob, facts: O
     default:
       break;
   }
-  if (job.state === 'CANCELLING') return to('ROLL_BACK', { problem: job.problem });
-  if (facts.obstacle !== undefined) return to('ROLL_BACK', { problem: facts.obstacle });
+  const back = (problem: string): MigrationOperator => to('ROLL_BACK', { problem, pauseMs: pauseBack(operator, record, facts) });
+  if (job.state === 'CANCELLING') return back(job.problem);
+  if (facts.obstacle !== undefined) return back(facts.obstacle);
   if (job.state !== 'RUNNING') return undefined;
   // A target that fell out of the in-sync set is compared when it is back: with other data, perhaps.
   const isThere = isInSync(targetsOf(operator), record) && isCompared(operator, record);
   if ((operator.step === 'VERIFY' || operator.step === 'TRANSFER') && !isThere) return to('CATCH_UP', { proof: undefined });
   if (operator.step === 'VERIFY') {
     if (targetsOf(operator).length === 0) return to('TRANSFER');
-    if (typeof facts.verdict === 'string') return to('ROLL_BACK', { problem: facts.verdict });
+    if (typeof facts.verdict === 'string') return back(facts.verdict);
     if (facts.verdict !== undefined) return to('TRANSFER', { proof: facts.verdict });
   } else if (STEPS[operator.step].isFinished!(operator, record)) {
     const { next } = STEPS[operator.step];
+    if (next === 'REMOVE' && facts.isHandingOver && facts.pauseMs === undefined) return undefined;
     return next === 'REMOVE' ? to(next, { pauseMs: pauseOf(operator, record, facts) }) : to(next);
   }
-  return isStuck ? to('ROLL_BACK', { problem: `no progress in step ${operator.step} for ${Math.round(STEPS[operator.step].patienceMs / 1000)} s` }) : undefined;
+  return isStuck ? back(`no progress in step ${operator.step} for ${Math.round(STEPS[operator.step].patienceMs / 1000)} s`) : undefined;
 }
 
 interface Moving {
@@ -70,10 +74,14 @@ const areAway = (sources: readonly string[], record: PartitionRecord): boolean =
 
 const isInSync = (nodes: readonly string[], { inSync }: PartitionRecord): boolean => nodes.every((node) => inSync.some((member) => member.node === node));
 
-/** An epoch after the comparison was brought about by this operator; an earlier transfer is none of its business. */
+/** The longest pause of its changes of leader so far. An epoch after the comparison was brought about by this operator; an earlier transfer is none of its business. */
 function pauseOf({ proof, pauseMs }: MigrationOperator, { epoch }: PartitionRecord, facts: OperatorFacts): number | undefined {
-  return proof !== undefined && proof.epoch === epoch ? pauseMs : (facts.pauseMs ?? pauseMs);
+  return proof?.epoch === epoch || facts.pauseMs === undefined ? pauseMs : Math.max(pauseMs ?? 0, facts.pauseMs);
 }
+
+/** The same on the way back: the office of a partition that was never compared is where it was. */
+const pauseBack = (operator: MigrationOperator, record: PartitionRecord, facts: OperatorFacts): number | undefined =>
+  operator.proof === undefined ? operator.pauseMs : pauseOf(operator, record, facts);
 
 /** Past the point of return as soon as a source is gone: until then a target that is lost is waited for, or given up, beside its source. */
 function remove(operator: MigrationOperator, record: PartitionRecord, { isStuck, to }: Moving): MigrationOperator | undefined {

@@ -33,9 +33,17 @@ describe('shortages', () => {
 
   it('leave what fits, in the order given, and what goes elsewhere', () => {
     const all = [...moves(4), operator({ partition: toPartitionId(9), after: nodes('eb') })];
-    const { fitting, shortages } = takeWhatFits(all, () => 100, (node) => ({ usedBytes: 0, limitBytes: node === 'd' ? 250 : 1000 }));
+    const { fitting, unfit, shortages } = takeWhatFits(all, () => 100, (node) => ({ usedBytes: 0, limitBytes: node === 'd' ? 250 : 1000 }));
     expect(fitting.map(({ partition }) => partition)).toEqual([0, 1, 9]);
-    expect(shortages).toEqual([{ node: 'd', neededBytes: 400, freeBytes: 237 }]);
-    expect(takeWhatFits(all, () => 1, memory(0, 1000))).toEqual({ fitting: all, shortages: [] });
+    const shortage = { node: 'd', neededBytes: 400, freeBytes: 237 };
+    expect(shortages).toEqual([shortage]);
+    expect(unfit).toEqual([all[2], all[3]].map((one) => ({ operator: one, shortage })));
+    expect(takeWhatFits(all, () => 1, memory(0, 1000))).toEqual({ fitting: all, unfit: [], shortages: [] });
+  });
+
+  it('leave a small one behind one that is too large, and what is copied nowhere', () => {
+    const all = [...moves(2), operator({ partition: toPartitionId(7), after: nodes('b') })];
+    const { fitting } = takeWhatFits(all, ({ partition }) => (partition === 0 ? 500 : 50), memory(0, 100));
+    expect(fitting.map(({ partition }) => partition)).toEqual([1, 7]);
   });
 });

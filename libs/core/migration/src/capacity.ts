@@ -38,20 +38,37 @@ export function findShortages<T extends Pick<MigrationOperator, 'before' | 'afte
   return shortages;
 }
 
-/** In the order given, those for which every target still has room behind the ones before; and the shortages of the rest. */
+export interface FittingOperators<T> {
+  readonly fitting: readonly T[];
+  /** Each with the shortage of a target that would be filled too far by it. */
+  readonly unfit: readonly { readonly operator: T; readonly shortage: Shortage }[];
+  /** Of all together. */
+  readonly shortages: readonly Shortage[];
+}
+
+/** In the order given, those for which every target still has room behind the ones before; and the rest. */
 export function takeWhatFits<T extends Pick<MigrationOperator, 'before' | 'after'>>(
   operators: readonly T[],
   sizeOf: (operator: T) => number,
   memoryOf: (node: NodeId) => NodeMemory | undefined,
-): { readonly fitting: readonly T[]; readonly shortages: readonly Shortage[] } {
-  const short = new Set(findShortages(operators, sizeOf, memoryOf).map(({ node }) => node));
-  if (short.size === 0) return { fitting: operators, shortages: [] };
+): FittingOperators<T> {
+  const shortages = findShortages(operators, sizeOf, memoryOf);
+  const short = new Map(shortages.map((shortage) => [shortage.node, shortage]));
+  const taken = new Map<NodeId, number>();
   const fitting: T[] = [];
+  const unfit: { readonly operator: T; readonly shortage: Shortage }[] = [];
   for (const operator of operators) {
-    const isConcerned = targetsOf(operator).some((node) => short.has(node));
-    if (!isConcerned || findShortages([...fitting, operator], sizeOf, memoryOf).length === 0) fitting.push(operator);
+    const bytes = sizeOf(operator);
+    const takenWith = (node: NodeId): number => (taken.get(node) ?? 0) + bytes;
+    const concerned = targetsOf(operator).flatMap((node) => short.get(node) ?? []);
+    const shortage = concerned.find(({ node, freeBytes }) => takenWith(node) > freeBytes);
+    if (shortage !== undefined) unfit.push({ operator, shortage });
+    else {
+      for (const { node } of concerned) taken.set(node, takenWith(node));
+      fitting.push(operator);
+    }
   }
-  return { fitting, shortages: findShortages(operators, sizeOf, memoryOf) };
+  return { fitting, unfit, shortages };
 }
 
 export const shortageText = ({ node, neededBytes, freeBytes }: Shortage): string => `${node} has room for ${freeBytes} bytes and would get ${neededBytes}`;

@@ -28,11 +28,16 @@ export function withFrozen({ record, modRevision }: VersionedRecord, cutOver: st
   return { kind: 'writeRecord', decision: cutOver === undefined ? 'THAW' : 'FREEZE', record: changed, modRevision };
 }
 
-/** Whether a keyspace of this cluster went with it for good. That of a standby is kept, and becomes a standby itself: what etcd says of it counts. */
-const hasTaken = ({ state, isStandby }: CopyJob): boolean => state === 'SUCCEEDED' && isStandby !== true;
+/**
+ * Whether a keyspace of this cluster went with it for good. That of a standby is kept, and may have its place again: what etcd says
+ * of it counts. But what was read of it from before the promotion does not, which says that the standby is a copy still.
+ */
+const hasTaken = ({ id, state, isStandby, target }: CopyJob, keyspaces: ReadonlyMap<string, KeyspaceSpec>): boolean =>
+  state === 'SUCCEEDED' && (isStandby !== true || keyspaces.get(target)?.copyOf?.job === id);
 
 /** By the id of each keyspace whose place was taken, the name of that which has it. */
-const takenOf = (jobs: readonly CopyJob[]): ReadonlyMap<string | undefined, string> => new Map(jobs.filter(hasTaken).map((job) => [retiredBy(job)?.id, job.target]));
+const takenOf = (jobs: readonly CopyJob[], keyspaces: ReadonlyMap<string, KeyspaceSpec>): ReadonlyMap<string | undefined, string> =>
+  new Map(jobs.filter((job) => hasTaken(job, keyspaces)).map((job) => [retiredBy(job)?.id, job.target]));
 
 /**
  * Records that say FROZEN for no cut-over that is under way: whoever gave it up, and whatever was written late (R7). Never of a
@@ -42,13 +47,13 @@ const takenOf = (jobs: readonly CopyJob[]): ReadonlyMap<string | undefined, stri
 export function frozenForNothing(options: {
   readonly jobs: readonly CopyJob[];
   readonly holds: Iterable<string>;
-  readonly keyspaces: Iterable<KeyspaceSpec>;
+  readonly keyspaces: ReadonlyMap<string, KeyspaceSpec>;
   readonly recordsOf: (keyspace: string) => readonly VersionedRecord[];
 }): readonly VersionedRecord[] {
   const { jobs, holds, keyspaces, recordsOf } = options;
   const underWay = new Set([...jobs.map(({ state, cutOver }) => (state === 'CUTTING_OVER' ? cutOver?.id : undefined)), ...holds]);
-  const taken = takenOf(jobs);
-  return [...keyspaces]
+  const taken = takenOf(jobs, keyspaces);
+  return [...keyspaces.values()]
     .filter(({ id, movedTo, freeze }) => movedTo === undefined && freeze === undefined && !taken.has(id))
     .flatMap(({ name }) => recordsOf(name))
     .filter(({ record }) => record.frozen !== undefined && !underWay.has(record.frozen) && !taken.has(record.keyspaceId));
@@ -63,6 +68,6 @@ export function frozenForNothing(options: {
  *   3. a router that has not heard of it reads from there what the copy has changed since
  */
 export function withPlacesTaken(keyspaces: ReadonlyMap<string, KeyspaceSpec>, jobs: readonly CopyJob[]): ReadonlyMap<string, KeyspaceSpec> {
-  const taken = takenOf(jobs);
+  const taken = takenOf(jobs, keyspaces);
   return new Map([...keyspaces].map(([name, spec]) => [name, spec.movedTo === undefined && taken.has(spec.id) ? { ...spec, movedTo: taken.get(spec.id)! } : spec]));
 }

@@ -1,5 +1,5 @@
 import { refusalOfMove } from './source-hold.ts';
-import { createKeyspaceSpec, type KeyspaceSpec } from '@atoll/core-membership';
+import { createKeyspaceSpec, isRetired, standbyFence, type KeyspaceSpec, type VersionedRecord } from '@atoll/core-membership';
 import { copiedPairs, frozenForNothing, switchedSpecs, withFrozen, withPlacesTaken } from './cut-over-records.ts';
 import { record } from './testing/samples.ts';
 import { SeededRandom, randomBelow } from '@atoll/core-runtime';
@@ -152,7 +152,7 @@ describe('what a cut-over makes of records (R37)', () => {
     const records = new Map(['given', 'going', 'held', 'done', 'moved', 'kept', 'free'].map((name) => [name, [frozen(name, name === 'free' ? undefined : `x-${name}`)]]));
     const jobs = [copy('RUNNING', 'given'), copy('CUTTING_OVER', 'going', { cutOver: { id: 'x-going', maxPauseMs: 1 } }), copy('SUCCEEDED', 'done')];
     const keyspaces = [...records.keys()].map((name) => spec(name, name === 'moved' ? { movedTo: 'other' } : name === 'kept' ? { freeze: { id: 'keyspace-1', sinceMs: 0, note: '' } } : {}));
-    const left = frozenForNothing({ jobs, holds: ['x-held'], keyspaces, recordsOf: (name) => records.get(name)! });
+    const left = frozenForNothing({ jobs, holds: ['x-held'], keyspaces: new Map(keyspaces.map((each) => [each.name, each])), recordsOf: (name) => records.get(name)! });
     expect(left.map(({ record: { keyspace } }) => keyspace)).toEqual(['given']);
     expect(withFrozen(left[0]!, undefined, random)).toMatchObject({ decision: 'THAW', record: { keyspace: 'given' }, modRevision: 5 });
     expect(withFrozen(left[0]!, undefined, random).record).not.toHaveProperty('frozen');
@@ -163,6 +163,37 @@ describe('what a cut-over makes of records (R37)', () => {
     const known = new Map([spec('done'), spec('given')].map((each) => [each.name, each]));
     const seen = withPlacesTaken(known, [copy('SUCCEEDED', 'done'), copy('RUNNING', 'given')]);
     expect([...seen.values()].map(({ name, movedTo }) => [name, movedTo])).toEqual([['done', 'done-wide'], ['given', undefined]]);
+  });
+
+  // 1. a standby on another pool is promoted by a cut-over: the leaders of its primary are sealed, their records say so for the cut-over
+  // 2. the coordinator has not read of it yet; one of these leaders dies
+  // 3. another replica is given office by a record that is frozen and sealed by nobody: it takes no writes, and answers STRONG reads
+  // 4. a router that has not heard of it reads there what the standby has changed since (I5)
+  it('the primary of a standby that was promoted gets no leader that nobody sealed, before the promotion is read', () => {
+    const standby = copy('SUCCEEDED', 'p', { isStandby: true, target: 's', targetId: 's', cutOver: { id: 'x', maxPauseMs: 1 } });
+    const state = { partitions: new Map<string, readonly VersionedRecord[]>([['p', [frozen('p', 'x')]]]) };
+    const copyOf = { job: 'copy-p', keyspace: 'p', keyspaceId: 'p', isPaused: false, run: 5 };
+    const known = (...specs: KeyspaceSpec[]): ReadonlyMap<string, KeyspaceSpec> => new Map(specs.map((each) => [each.name, each]));
+    const seen = (jobs: readonly CopyJob[], keyspaces: ReadonlyMap<string, KeyspaceSpec>) => [...withPlacesTaken(keyspaces, jobs).values()].map((each) => `${each.name} ${each.movedTo ?? '-'} ${isRetired(state, each)}`);
+
+    const before = known(spec('p', { standby: 's' }), spec('s', { copyOf }));
+    expect(seen([{ ...standby, state: 'CUTTING_OVER' }], before)).toEqual(['p - false', 's - false']);
+    expect(seen([standby], before)).toEqual(['p s true', 's - false']);
+    expect(frozenForNothing({ jobs: [standby], holds: [], keyspaces: before, recordsOf: (name) => state.partitions.get(name) ?? [] })).toEqual([]);
+
+    // As it is read, the records count: each that says so seals whoever leads by it.
+    const read = known(spec('p', { movedTo: 's' }), spec('s'));
+    expect(seen([standby], read)).toEqual(['p s true', 's - false']);
+    state.partitions.set('p', [frozen('p', standbyFence('f'))]);
+    expect(seen([standby], read)).toEqual(['p s false', 's - false']);
+
+    // The way back: the keyspaces change their roles, and the job of the promotion says nothing of that.
+    state.partitions.set('p', [frozen('p', undefined)]);
+    const back = copy('RUNNING', 's', { id: 'copy-s', isStandby: true, target: 'p', targetId: 'p' });
+    expect(seen([standby, back], known(spec('p', { copyOf: { ...copyOf, job: 'copy-s', keyspace: 's', keyspaceId: 's' } }), spec('s', { standby: 'p' })))).toEqual(['p - false', 's - false']);
+    const again = copy('RUNNING', 'p', { id: 'copy-p2', isStandby: true, target: 's', targetId: 's' });
+    expect(seen([standby, { ...back, state: 'SUCCEEDED' }, again], known(spec('p', { standby: 's' }), spec('s', { copyOf: { ...copyOf, job: 'copy-p2' } })))).toEqual(['p - false', 's - false']);
+    expect(seen([standby, { ...back, state: 'SUCCEEDED' }], known(spec('p')))).toEqual(['p - false']);
   });
 
   it('names go with the place', () => {

@@ -1,4 +1,4 @@
-export { findShortages, FILL_SHARE_MAX, shortageText, takeWhatFits, type NodeMemory, type Shortage } from './capacity.ts';
+export { findShortages, FILL_SHARE_MAX, shortageText, takeWhatFits, type FittingOperators, type NodeMemory, type Shortage } from './capacity.ts';
 export { freeRoom, lackOfRoom, type FreeRoom, type RoomAsk, type RoomLack } from './room.ts';
 export { command, isEnded, MIGRATION_REASONS, type JobCommand, type MigrationJob, type MigrationReason, type MigrationState } from './migration-job.ts';
 export { destinationOf, hasEnded, isFilling, OPERATOR_STEPS, placementOf, sourcesOf, targetsOf, type MigrationOperator, type MigrationProof, type OperatorStep } from './operator.ts';
@@ -8,7 +8,8 @@ export { MOVE_PLAN, SHARDS_MAX, SHARDS_MIN, chooseMethod, shardedPlan, type Meth
 export { admit, type MigrationLimits } from './limits.ts';
 export { placedOn, planMove, type MoveAsk, type PlannedMoves, type PlannedOperator } from './plan-move.ts';
 export { planReplace, wantedOfReplaced, type ReplaceAsk } from './plan-replace.ts';
-export { planRebalance, type PlannedRebalance } from './plan-rebalance.ts';
+export type { MoveObstacle, ObstacleKind } from './move-obstacle.ts';
+export { planRebalance, type PlannedRebalance, type ReasonedMove, type RefusedMove } from './plan-rebalance.ts';
 export { MigrationTable, type MigrationWrite, type OperatorChange, type VersionedJob, type VersionedOperator } from './migration-table.ts';
 export { draftMigration, type MigrationAsk, type SizeOf } from './draft-migration.ts';
 export { MEMORY_SHARE_MAX, MigrationRounds, officeWanted, placementsOf, recordsOf, type RoundPorts } from './rounds.ts';

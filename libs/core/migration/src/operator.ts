@@ -37,7 +37,7 @@ export interface MigrationOperator {
   /** Wall clock in ms at which it came to this step: for people. */
   readonly stepSinceMs: number;
   readonly proof: MigrationProof | undefined;
-  /** For how long writes waited for the change of leader; undefined when none was needed so far. */
+  /** For how long writes waited for the change of leader, or for that back, the longer of them; undefined when none was needed so far. */
   readonly pauseMs: number | undefined;
   /** Keys and values that reached the targets. */
   readonly bytes: number;

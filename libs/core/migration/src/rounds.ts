@@ -62,6 +62,7 @@ export class MigrationRounds {
         verdict: this.#ports.verdictOf(from),
         obstacle: this.#obstacleTo(from, state),
         pauseMs: record && this.#ports.pauseMsOf(record),
+        isHandingOver: record !== undefined && state.failover.handingOver.has(nameOf(record)),
         stuckMs: this.#stuckMs(from, job, record, nowMs),
       };
       const to = advance(from, job, facts, wallMs);

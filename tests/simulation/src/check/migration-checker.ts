@@ -1,6 +1,6 @@
 import { hasReplica, type PartitionRecord } from '@atoll/core-membership';
 import type { ReplicaId } from '@atoll/core-runtime';
-import { slotOf } from '../names.ts';
+import { KEYSPACE, slotOf } from '../names.ts';
 import { hasEnded, isEnded, sourcesOf, targetsOf, type MigrationJob, type MigrationOperator, type OperatorStep } from '@atoll/core-migration';
 
 /** Steps that may follow each other. */
@@ -34,11 +34,13 @@ export class MigrationChecker {
   rolledBack = 0;
 
   readonly #isThere: (slot: number) => boolean;
+  readonly #replicationFactor: number;
 
-  /** `isThere`: whether the partition has a record at this moment. */
-  constructor(options: { isThere: (slot: number) => boolean; read: () => { readonly operators: readonly MigrationOperator[]; readonly jobs: readonly MigrationJob[] } }) {
+  /** `isThere`: whether the partition has a record at this moment. `replicationFactor`: of the keyspace that is no copy. */
+  constructor(options: { isThere: (slot: number) => boolean; replicationFactor: number; read: () => { readonly operators: readonly MigrationOperator[]; readonly jobs: readonly MigrationJob[] } }) {
     this.#read = options.read;
     this.#isThere = options.isThere;
+    this.#replicationFactor = options.replicationFactor;
   }
 
   /** etcd went back: so did what stands there, and some of it comes again. */
@@ -149,7 +151,9 @@ export class MigrationChecker {
       if (record === undefined) continue;
       const wanted = operator.step === 'DONE' ? operator.after : operator.before;
       const nodes = record.inSync.map(({ node }) => node);
-      if (!hasEnded(operator) || nodes.length !== wanted.length || !wanted.every((node) => nodes.includes(node))) {
+      // What it lacked of replicas when the operator was made is made good afterwards.
+      const nodesMax = operator.keyspace === KEYSPACE ? Math.max(wanted.length, this.#replicationFactor) : wanted.length;
+      if (!hasEnded(operator) || nodes.length > nodesMax || !wanted.every((node) => nodes.includes(node))) {
         throw new Error(`partition ${partition} is on ${nodes.sort().join()}, and ${operator.job} left it ${operator.step} on ${[...wanted].sort().join()} (I8)`);
       }
     }

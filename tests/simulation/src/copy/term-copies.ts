@@ -203,7 +203,7 @@ export class TermCopies {
 
   *#thaw(): Later<void> {
     const { view } = this.#term.coordinator;
-    const left = frozenForNothing({ jobs: this.#records.table.jobs(), holds: [], keyspaces: view.keyspaces.values(), recordsOf: (name) => view.records().filter(({ record }) => record.keyspace === name) });
+    const left = frozenForNothing({ jobs: this.#records.table.jobs(), holds: [], keyspaces: view.keyspaces, recordsOf: (name) => view.records().filter(({ record }) => record.keyspace === name) });
     yield* waitAll(left.map((versioned) => (resume: (isDone: boolean) => void) => this.#term.write(slotOf(versioned.record), withFrozen(versioned, undefined, this.#world.dice.random), resume)));
   }
 

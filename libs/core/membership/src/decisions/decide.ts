@@ -46,9 +46,7 @@ export function decide(state: ClusterState, options: DecideOptions): readonly Ac
     urgent.push(...decideOrphans(records, state.keyspaces.get(name)));
   }
   for (const keyspace of state.keyspaces.values()) {
-    // Its leaders are sealed, and nobody may lead it after them: the copy that has its place takes writes (R37). Where records
-    // themselves seal whoever leads by them, it is kept to become a standby, and goes on with its replicas.
-    if (keyspace.movedTo !== undefined && !(state.partitions.get(keyspace.name) ?? []).every(({ record }) => isStandbyFence(record.frozen))) continue;
+    if (isRetired(state, keyspace)) continue;
     const own = (state.partitions.get(keyspace.name) ?? []).filter(({ record }) => record.keyspaceId === keyspace.id);
     const healthy: VersionedRecord[] = [];
     const { minInSync, onDataLoss, replicationFactor } = keyspace;
@@ -77,6 +75,14 @@ export function decide(state: ClusterState, options: DecideOptions): readonly Ac
     }
   }
   return mergeEnsures([...urgent, ...placements, ...moves]);
+}
+
+/**
+ * Nothing is decided in it any more. Its leaders are sealed, and nobody may lead it after them: the copy that has its place takes
+ * writes (R37). Where records themselves seal whoever leads by them, it is kept to become a standby, and goes on with its replicas.
+ */
+export function isRetired(state: Pick<ClusterState, 'partitions'>, { name, movedTo }: KeyspaceSpec): boolean {
+  return movedTo !== undefined && !(state.partitions.get(name) ?? []).every(({ record }) => isStandbyFence(record.frozen));
 }
 
 function migratingOf(own: readonly VersionedRecord[], { migrating }: DecideOptions): ReadonlyMap<number, MigratingPlacement> {

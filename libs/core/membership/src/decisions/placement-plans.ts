@@ -73,8 +73,7 @@ export class PlacementPlans {
     if (this.#movesByMigration && !isFirst) {
       const due = (partition: number, reason: MoveReason): void => {
         const before = present[partition]!;
-        // With too few nodes for all replicas, nothing is won by giving up those that may come back.
-        const after = [...new Set([...desired[partition]!, ...before])].slice(0, Math.max(keyspace.replicationFactor, desired[partition]!.length));
+        const after = nodesAfter(before, desired[partition]!, keyspace.replicationFactor);
         if (!plan.due.has(partition) && !isSameNodes(before, after)) plan.due.set(partition, { before, after, reason });
       };
       for (const { partition, reason } of moves) if (reason !== 'BALANCE' || balances) due(partition, reason);
@@ -146,6 +145,10 @@ export class PlacementPlans {
     for (const id of this.#balances.keys()) if (!ids.has(id)) this.#balances.delete(id);
   }
 }
+
+/** Where a partition is to be by a plan. With too few nodes for all replicas, nothing is won by giving up those that may come back. */
+export const nodesAfter = (before: readonly NodeId[], desired: readonly NodeId[], replicationFactor: number): readonly NodeId[] =>
+  [...new Set([...desired, ...before])].slice(0, Math.max(replicationFactor, desired.length));
 
 /**
  * Partitions whose migration has ended stay where it left them: how it ended is seen in the record alone. Where that is

@@ -148,7 +148,7 @@ export class MigrationWorld {
     const known = this.#verdicts.get(nameOfOperator(operator));
     const refused = targetsOf(operator).find((node) => this.cluster.specs.get(node)?.state !== 'UP' || this.cluster.writtenOff.has(node));
     const verdict = known?.key === keyOf(operator) ? known.verdict : undefined;
-    return { record, mayBegin, verdict, obstacle: refused && `${refused} gets nothing`, pauseMs: undefined, stuckMs: this.#stuckMs(operator, record) };
+    return { record, mayBegin, verdict, obstacle: refused && `${refused} gets nothing`, pauseMs: undefined, isHandingOver: false, stuckMs: this.#stuckMs(operator, record) };
   }
 
   #stuckMs(operator: MigrationOperator, record: PartitionRecord | undefined): number {

@@ -74,4 +74,4 @@ export function record(fields: { leader?: string; inSync?: string; learners?: st
   };
 }
 
-export const facts = (fields: Partial<OperatorFacts> = {}): OperatorFacts => ({ record: record(), mayBegin: true, verdict: undefined, obstacle: undefined, pauseMs: undefined, stuckMs: 0, ...fields });
+export const facts = (fields: Partial<OperatorFacts> = {}): OperatorFacts => ({ record: record(), mayBegin: true, verdict: undefined, obstacle: undefined, pauseMs: undefined, isHandingOver: false, stuckMs: 0, ...fields });

@@ -6858,7 +6858,10 @@ export const AdminService = {
       Buffer.from(CutOverMigrationResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CutOverMigrationResponse => CutOverMigrationResponse.decode(value),
   },
-  /** Has partitions that are not done go back to where they were; those that are done stay. Answers when it is written. */
+  /**
+   * Has partitions that are not done go back to where they were; those that are done stay. Answers when it is written.
+   * Does nothing when it is being cancelled, or was.
+   */
   cancelMigration: {
     path: "/atoll.v1.Admin/CancelMigration" as const,
     requestStream: false as const,
@@ -6870,7 +6873,7 @@ export const AdminService = {
       Buffer.from(CancelMigrationResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CancelMigrationResponse => CancelMigrationResponse.decode(value),
   },
-  /** What a rebalance would move, and why; nothing is done. */
+  /** What a rebalance would move, and why, and what it would not, and why not; nothing is done. Throws KEYSPACE_NOT_FOUND. */
   planRebalance: {
     path: "/atoll.v1.Admin/PlanRebalance" as const,
     requestStream: false as const,
@@ -6881,7 +6884,10 @@ export const AdminService = {
       Buffer.from(PlanRebalanceResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PlanRebalanceResponse => PlanRebalanceResponse.decode(value),
   },
-  /** Plans and begins it as a migration. */
+  /**
+   * Plans, and begins what is not refused as a migration. Throws KEYSPACE_NOT_FOUND, INVALID_ARGUMENT, MIGRATION_CONFLICT:
+   * another job took one of the partitions in that moment.
+   */
   rebalance: {
     path: "/atoll.v1.Admin/Rebalance" as const,
     requestStream: false as const,
@@ -6979,11 +6985,17 @@ export interface AdminServer extends UntypedServiceImplementation {
    * INVALID_ARGUMENT.
    */
   cutOverMigration: handleUnaryCall<CutOverMigrationRequest, CutOverMigrationResponse>;
-  /** Has partitions that are not done go back to where they were; those that are done stay. Answers when it is written. */
+  /**
+   * Has partitions that are not done go back to where they were; those that are done stay. Answers when it is written.
+   * Does nothing when it is being cancelled, or was.
+   */
   cancelMigration: handleUnaryCall<CancelMigrationRequest, CancelMigrationResponse>;
-  /** What a rebalance would move, and why; nothing is done. */
+  /** What a rebalance would move, and why, and what it would not, and why not; nothing is done. Throws KEYSPACE_NOT_FOUND. */
   planRebalance: handleUnaryCall<PlanRebalanceRequest, PlanRebalanceResponse>;
-  /** Plans and begins it as a migration. */
+  /**
+   * Plans, and begins what is not refused as a migration. Throws KEYSPACE_NOT_FOUND, INVALID_ARGUMENT, MIGRATION_CONFLICT:
+   * another job took one of the partitions in that moment.
+   */
   rebalance: handleUnaryCall<RebalanceRequest, RebalanceResponse>;
 }
 
@@ -7419,7 +7431,10 @@ export interface AdminClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CutOverMigrationResponse) => void,
   ): ClientUnaryCall;
-  /** Has partitions that are not done go back to where they were; those that are done stay. Answers when it is written. */
+  /**
+   * Has partitions that are not done go back to where they were; those that are done stay. Answers when it is written.
+   * Does nothing when it is being cancelled, or was.
+   */
   cancelMigration(
     request: CancelMigrationRequest,
     callback: (error: ServiceError | null, response: CancelMigrationResponse) => void,
@@ -7435,7 +7450,7 @@ export interface AdminClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CancelMigrationResponse) => void,
   ): ClientUnaryCall;
-  /** What a rebalance would move, and why; nothing is done. */
+  /** What a rebalance would move, and why, and what it would not, and why not; nothing is done. Throws KEYSPACE_NOT_FOUND. */
   planRebalance(
     request: PlanRebalanceRequest,
     callback: (error: ServiceError | null, response: PlanRebalanceResponse) => void,
@@ -7451,7 +7466,10 @@ export interface AdminClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: PlanRebalanceResponse) => void,
   ): ClientUnaryCall;
-  /** Plans and begins it as a migration. */
+  /**
+   * Plans, and begins what is not refused as a migration. Throws KEYSPACE_NOT_FOUND, INVALID_ARGUMENT, MIGRATION_CONFLICT:
+   * another job took one of the partitions in that moment.
+   */
   rebalance(
     request: RebalanceRequest,
     callback: (error: ServiceError | null, response: RebalanceResponse) => void,

@@ -375,7 +375,10 @@ export interface PartitionMigration {
   proof?:
     | MigrationProof
     | undefined;
-  /** For how long writes waited for the change of leader, in ms; absent when none was needed so far. */
+  /**
+   * For how long writes waited for the change of leader, in ms; where it was taken back for the longer of both. Absent when none
+   * was needed so far.
+   */
   pauseMs?:
     | number
     | undefined;
@@ -613,10 +616,14 @@ export interface PlanRebalanceResponse {
   moves: PlannedMove[];
   /** Keys and values to be copied, as the nodes last said. */
   bytes: number;
-  /** Estimate from the nodes' bounds and how many are copied at a time, in ms. */
+  /** Estimate, in ms: what each leader's node has to send, at its bound, where that takes longest; 0 where none has a bound. */
   estimatedMs: number;
-  /** Why something that should be done cannot be, for people. */
+  /** Why nothing is planned in a keyspace, for people. */
   refusals: string[];
+  /** Moves that should be made and would not be, most urgent first; 500 at most. */
+  refused: RefusedMove[];
+  /** How many more there are. */
+  refusedLeftOut: number;
 }
 
 export interface PlannedMove {
@@ -632,6 +639,29 @@ export interface PlannedMove {
   entries: number;
 }
 
+/** A move that should be made, and is not begun now. */
+export interface RefusedMove {
+  keyspace: string;
+  partition: number;
+  /** As in PlannedMove: with NO_TARGET the nodes that should let go of it and cannot. */
+  from: string;
+  /** As in PlannedMove; empty with NO_TARGET. */
+  to: string;
+  /** Why it should be made, as in PlannedMove. */
+  reason: string;
+  /**
+   * RANGE_LOCKED: another migration has the partition. KEYSPACE_MOVED: another keyspace has the place of this one.
+   * NO_LEADER: nobody leads the partition, so nothing can be copied. CUT_OVER: its keyspace is being cut over.
+   * UNDER_REPAIR: a replica has been out of sync for too long, and is made good first. NO_TARGET: the nodes are too few.
+   * TARGET_AWAY: a target cannot get replicas now. NO_ROOM: a target would be filled beyond 95 % of its memory.
+   */
+  refusal: string;
+  /** The same for people, with nodes and numbers; equal for partitions that are refused for the same cause. */
+  detail: string;
+  /** With RANGE_LOCKED the migration; empty otherwise. */
+  migration: string;
+}
+
 export interface RebalanceRequest {
   /** Empty means all keyspaces. */
   keyspace: string;
@@ -643,9 +673,14 @@ export interface RebalanceRequest {
 }
 
 export interface RebalanceResponse {
-  /** The job; absent when everything is in its place. */
-  migration?: Migration | undefined;
+  /** The job; absent when everything is in its place, and when all that should be done is refused. */
+  migration?:
+    | Migration
+    | undefined;
+  /** As in PlanRebalanceResponse. */
   refusals: string[];
+  refused: RefusedMove[];
+  refusedLeftOut: number;
 }
 
 function createBaseMigration(): Migration {
@@ -4138,7 +4173,7 @@ export const PlanRebalanceRequest: MessageFns<PlanRebalanceRequest> = {
 };
 
 function createBasePlanRebalanceResponse(): PlanRebalanceResponse {
-  return { moves: [], bytes: 0, estimatedMs: 0, refusals: [] };
+  return { moves: [], bytes: 0, estimatedMs: 0, refusals: [], refused: [], refusedLeftOut: 0 };
 }
 
 export const PlanRebalanceResponse: MessageFns<PlanRebalanceResponse> = {
@@ -4160,6 +4195,12 @@ export const PlanRebalanceResponse: MessageFns<PlanRebalanceResponse> = {
     }
     for (const v of message.refusals) {
       writer.uint32(34).string(v!);
+    }
+    for (const v of message.refused) {
+      RefusedMove.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.refusedLeftOut !== 0) {
+      writer.uint32(48).uint32(message.refusedLeftOut);
     }
     return writer;
   },
@@ -4209,6 +4250,22 @@ export const PlanRebalanceResponse: MessageFns<PlanRebalanceResponse> = {
             message.refusals.push(reader.string());
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.refused.push(RefusedMove.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.refusedLeftOut = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4231,6 +4288,12 @@ export const PlanRebalanceResponse: MessageFns<PlanRebalanceResponse> = {
         ? globalThis.Number(object.estimated_ms)
         : 0,
       refusals: globalThis.Array.isArray(object?.refusals) ? object.refusals.map((e: any) => globalThis.String(e)) : [],
+      refused: globalThis.Array.isArray(object?.refused) ? object.refused.map((e: any) => RefusedMove.fromJSON(e)) : [],
+      refusedLeftOut: isSet(object.refusedLeftOut)
+        ? globalThis.Number(object.refusedLeftOut)
+        : isSet(object.refused_left_out)
+        ? globalThis.Number(object.refused_left_out)
+        : 0,
     };
   },
 
@@ -4248,6 +4311,12 @@ export const PlanRebalanceResponse: MessageFns<PlanRebalanceResponse> = {
     if (message.refusals?.length) {
       obj.refusals = message.refusals;
     }
+    if (message.refused?.length) {
+      obj.refused = message.refused.map((e) => RefusedMove.toJSON(e));
+    }
+    if (message.refusedLeftOut !== 0) {
+      obj.refusedLeftOut = Math.round(message.refusedLeftOut);
+    }
     return obj;
   },
 
@@ -4260,6 +4329,8 @@ export const PlanRebalanceResponse: MessageFns<PlanRebalanceResponse> = {
     message.bytes = object.bytes ?? 0;
     message.estimatedMs = object.estimatedMs ?? 0;
     message.refusals = object.refusals?.map((e) => e) || [];
+    message.refused = object.refused?.map((e) => RefusedMove.fromPartial(e)) || [];
+    message.refusedLeftOut = object.refusedLeftOut ?? 0;
     return message;
   },
 };
@@ -4435,6 +4506,187 @@ export const PlannedMove: MessageFns<PlannedMove> = {
   },
 };
 
+function createBaseRefusedMove(): RefusedMove {
+  return { keyspace: "", partition: 0, from: "", to: "", reason: "", refusal: "", detail: "", migration: "" };
+}
+
+export const RefusedMove: MessageFns<RefusedMove> = {
+  encode(message: RefusedMove, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.keyspace !== "") {
+      writer.uint32(10).string(message.keyspace);
+    }
+    if (message.partition !== 0) {
+      writer.uint32(16).uint32(message.partition);
+    }
+    if (message.from !== "") {
+      writer.uint32(26).string(message.from);
+    }
+    if (message.to !== "") {
+      writer.uint32(34).string(message.to);
+    }
+    if (message.reason !== "") {
+      writer.uint32(42).string(message.reason);
+    }
+    if (message.refusal !== "") {
+      writer.uint32(50).string(message.refusal);
+    }
+    if (message.detail !== "") {
+      writer.uint32(58).string(message.detail);
+    }
+    if (message.migration !== "") {
+      writer.uint32(66).string(message.migration);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RefusedMove {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRefusedMove();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keyspace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.partition = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.from = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.to = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.refusal = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.detail = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.migration = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RefusedMove {
+    return {
+      keyspace: isSet(object.keyspace) ? globalThis.String(object.keyspace) : "",
+      partition: isSet(object.partition) ? globalThis.Number(object.partition) : 0,
+      from: isSet(object.from) ? globalThis.String(object.from) : "",
+      to: isSet(object.to) ? globalThis.String(object.to) : "",
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      refusal: isSet(object.refusal) ? globalThis.String(object.refusal) : "",
+      detail: isSet(object.detail) ? globalThis.String(object.detail) : "",
+      migration: isSet(object.migration) ? globalThis.String(object.migration) : "",
+    };
+  },
+
+  toJSON(message: RefusedMove): unknown {
+    const obj: any = {};
+    if (message.keyspace !== "") {
+      obj.keyspace = message.keyspace;
+    }
+    if (message.partition !== 0) {
+      obj.partition = Math.round(message.partition);
+    }
+    if (message.from !== "") {
+      obj.from = message.from;
+    }
+    if (message.to !== "") {
+      obj.to = message.to;
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    if (message.refusal !== "") {
+      obj.refusal = message.refusal;
+    }
+    if (message.detail !== "") {
+      obj.detail = message.detail;
+    }
+    if (message.migration !== "") {
+      obj.migration = message.migration;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RefusedMove>): RefusedMove {
+    return RefusedMove.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RefusedMove>): RefusedMove {
+    const message = createBaseRefusedMove();
+    message.keyspace = object.keyspace ?? "";
+    message.partition = object.partition ?? 0;
+    message.from = object.from ?? "";
+    message.to = object.to ?? "";
+    message.reason = object.reason ?? "";
+    message.refusal = object.refusal ?? "";
+    message.detail = object.detail ?? "";
+    message.migration = object.migration ?? "";
+    return message;
+  },
+};
+
 function createBaseRebalanceRequest(): RebalanceRequest {
   return { keyspace: "", id: "", method: 0, shards: 0 };
 }
@@ -4553,7 +4805,7 @@ export const RebalanceRequest: MessageFns<RebalanceRequest> = {
 };
 
 function createBaseRebalanceResponse(): RebalanceResponse {
-  return { migration: undefined, refusals: [] };
+  return { migration: undefined, refusals: [], refused: [], refusedLeftOut: 0 };
 }
 
 export const RebalanceResponse: MessageFns<RebalanceResponse> = {
@@ -4563,6 +4815,12 @@ export const RebalanceResponse: MessageFns<RebalanceResponse> = {
     }
     for (const v of message.refusals) {
       writer.uint32(18).string(v!);
+    }
+    for (const v of message.refused) {
+      RefusedMove.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.refusedLeftOut !== 0) {
+      writer.uint32(32).uint32(message.refusedLeftOut);
     }
     return writer;
   },
@@ -4596,6 +4854,22 @@ export const RebalanceResponse: MessageFns<RebalanceResponse> = {
             message.refusals.push(reader.string());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.refused.push(RefusedMove.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.refusedLeftOut = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4612,6 +4886,12 @@ export const RebalanceResponse: MessageFns<RebalanceResponse> = {
     return {
       migration: isSet(object.migration) ? Migration.fromJSON(object.migration) : undefined,
       refusals: globalThis.Array.isArray(object?.refusals) ? object.refusals.map((e: any) => globalThis.String(e)) : [],
+      refused: globalThis.Array.isArray(object?.refused) ? object.refused.map((e: any) => RefusedMove.fromJSON(e)) : [],
+      refusedLeftOut: isSet(object.refusedLeftOut)
+        ? globalThis.Number(object.refusedLeftOut)
+        : isSet(object.refused_left_out)
+        ? globalThis.Number(object.refused_left_out)
+        : 0,
     };
   },
 
@@ -4622,6 +4902,12 @@ export const RebalanceResponse: MessageFns<RebalanceResponse> = {
     }
     if (message.refusals?.length) {
       obj.refusals = message.refusals;
+    }
+    if (message.refused?.length) {
+      obj.refused = message.refused.map((e) => RefusedMove.toJSON(e));
+    }
+    if (message.refusedLeftOut !== 0) {
+      obj.refusedLeftOut = Math.round(message.refusedLeftOut);
     }
     return obj;
   },
@@ -4635,6 +4921,8 @@ export const RebalanceResponse: MessageFns<RebalanceResponse> = {
       ? Migration.fromPartial(object.migration)
       : undefined;
     message.refusals = object.refusals?.map((e) => e) || [];
+    message.refused = object.refused?.map((e) => RefusedMove.fromPartial(e)) || [];
+    message.refusedLeftOut = object.refusedLeftOut ?? 0;
     return message;
   },
 };
