@@ -353,6 +353,14 @@ export const ALERTS: readonly Alert[] = [
     ],
   },
   {
+    name: 'AtollBackupRepositoryRefused',
+    expr: 'max by (instance) (atoll_backup_repository_refused) == 1',
+    for: '2m',
+    severity: 'critical',
+    summary: '{{ $labels.instance }} finds another repository, or none, where the cluster has used one: its storage may not be mounted. Nothing is archived there.',
+    cases: gaugeCases(`atoll_backup_repository_refused{${BACKUP}}`, { good: 0, bad: 1, minutes: 2 }),
+  },
+  {
     name: 'AtollKeyspaceFrozen',
     expr: 'max by (keyspace) (atoll_cluster_keyspace_frozen_seconds) > 900',
     for: '1m',

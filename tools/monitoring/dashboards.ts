@@ -215,6 +215,7 @@ const BACKUPS: Dashboard = {
       title: 'What is safe',
       panels: [
         stat('Services on duty', 'One. None: no backups, restores, checks, archived logs.', 'sum(atoll_backup_on_duty)'),
+        stat('Repositories refused', 'Services that find another repository, or none, where the cluster has used one.', 'sum(atoll_backup_repository_refused)', { alarm: 1 }),
         stat('Schedules overdue', 'Whose newest archive, check or drill is too old.', 'sum(atoll_backup_schedule_overdue)', { alarm: 1 }),
         graph('Recovery point lag', 's', 'What was written last and would be lost with the cluster, where logs are archived.', { '{{keyspace}}': 'max by (keyspace) (atoll_backup_recovery_point_lag_seconds)' }, { alarm: 60 }),
         graph('Newest archive, check or drill', 's', 'How long ago, by schedule.', { '{{schedule}}': 'time() - max by (schedule) (atoll_backup_schedule_newest_cut_timestamp_seconds)' }),
@@ -226,6 +227,7 @@ const BACKUPS: Dashboard = {
       title: 'Jobs',
       panels: [
         graph('Rate', 'Bps', 'Keys and values that running jobs read or write.', { '{{kind}}': 'sum by (kind) (atoll_backup_job_bytes_per_second)' }),
+        graph('Duration', 's', 'Of the last job of a kind that succeeded. That of a drill is about what it takes to have everything back.', { '{{kind}}': 'max by (kind) (atoll_backup_job_duration_seconds)' }),
         graph('Ended jobs', 'short', 'In the last hour, by kind and how they ended.', { '{{kind}} {{state}}': 'sum by (kind, state) (increase(atoll_backup_jobs_total[1h])) > 0 or (0 * sum(atoll_backup_jobs_total))' }),
       ],
     },

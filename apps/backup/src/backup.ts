@@ -13,7 +13,7 @@ import { collectGarbage, deleteArchive, getArchive, listArchives } from './handl
 import { createBackup } from './handlers/create-backup.ts';
 import { drillBackup } from './handlers/drill-backup.ts';
 import { toLogArchiving } from './handlers/log-archiving.ts';
-import { getRepository } from './handlers/get-repository.ts';
+import { acceptRepository, getRepository } from './handlers/repository.ts';
 import { cancelBackupJob, getBackupJob, listBackupJobs, watchBackupJob } from './handlers/jobs.ts';
 import { deleteBackupSchedule, listBackupSchedules, putBackupSchedule } from './handlers/schedules.ts';
 import { verifyBackup } from './handlers/verify-backup.ts';
@@ -24,7 +24,9 @@ import { jobKinds } from './jobs/job-kinds.ts';
 import { startJobs } from './jobs/job-service.ts';
 import { addLogArchiveMetrics } from './log-archive/log-archive-metrics.ts';
 import { LogArchiver } from './log-archive/log-archiver.ts';
+import { KnownRepository } from './repository/known-repository.ts';
 import { RepositoryAccess } from './repository/repository-access.ts';
+import { RepositoryWatch } from './repository/repository-watch.ts';
 import { ArchiveSources, copyDefinition, copyHandlers } from './restore/archive-sources.ts';
 import { SharedProbe } from './repository/shared-probe.ts';
 import { addScheduleMetrics } from './schedules/schedule-metrics.ts';
@@ -58,7 +60,7 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     throw isAtollError(error) ? new StartupError(`BACKUP_ARCHIVE_KEYS, BACKUP_ARCHIVE_KEYS_FILE: ${error.message}`) : error;
   });
   const store = guardMetadata({ store: options.store ?? connectMetadata(common.etcdEndpoints, telemetry.metrics), logger, metrics: telemetry.metrics });
-  const access = new RepositoryAccess({ location: config.repository, s3: config.s3, keys, onUnreadable: (found) => logger.warn({ ...found }, 'the manifest of an archive cannot be read: other archives are of use as ever') });
+  const access = new RepositoryAccess({ location: config.repository, s3: config.s3, keys, known: new KnownRepository(store), onUnreadable: (found) => logger.warn({ ...found }, 'the manifest of an archive cannot be read: other archives are of use as ever') });
   const archives = new ArchiveList(access);
   const desk = new JobDesk({ store, tracing: telemetry.tracing });
   const schedules = new ScheduleStore(store);
@@ -68,9 +70,13 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
   addLogArchiveMetrics(telemetry.metrics, archiver);
   telemetry.metrics.gauge('atoll_backup_unreadable_archives', { description: 'Archives whose manifests could not be read when this service last looked at all of them.' }, () => access.unreadable.count);
   const probe = new SharedProbe({ location: config.repository, s3: config.s3, timeoutMs: config.probeMs });
+  const watch = new RepositoryWatch({ access, logger });
+  telemetry.metrics.gauge('atoll_backup_repository_refused', { description: '1 while this service finds another repository, or none, where the cluster has used one: storage that is not mounted.' }, () => (watch.refusal === '' ? 0 : 1));
+  const repository = { location: config.repository, probe, access };
   const grpc = createGrpcServer({ telemetry, logger });
   const service: BackupServer = {
-    getRepository: grpc.handlers.unary(BackupService.getRepository, () => getRepository(config.repository, probe)),
+    getRepository: grpc.handlers.unary(BackupService.getRepository, () => getRepository(repository)),
+    acceptRepository: grpc.handlers.unary(BackupService.acceptRepository, (request) => acceptRepository(repository, request)),
     createBackup: grpc.handlers.unary(BackupService.createBackup, (request) => createBackup(desk, request)),
     listBackupJobs: grpc.handlers.unary(BackupService.listBackupJobs, (request) => listBackupJobs(desk, request)),
     getBackupJob: grpc.handlers.unary(BackupService.getBackupJob, (request) => getBackupJob(desk, request)),
@@ -110,6 +116,8 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
   } catch (error) {
     await http?.close();
     await watchdog.stop();
+    await watch.stop();
+    await access.close();
     await store.close();
     throw error;
   }
@@ -136,6 +144,7 @@ export async function startBackup({ config, logger, telemetry, ...options }: Bac
     stop: async (signal) => {
       health.setServing(false);
       await jobs.stop();
+      await watch.stop();
       await watchdog.stop();
       await grpc.close(signal);
       await http?.close();

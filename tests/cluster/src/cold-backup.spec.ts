@@ -275,10 +275,14 @@ describe('a backup that takes some seconds', () => {
     const mount = (options: string): Promise<void> => must('mount', '-t', 'tmpfs', '-o', options, 'tmpfs', disk);
     /** Chunks of 4 MiB that are not compressed. */
     const attempt = async (): Promise<BackupJob> => backup.ended(await backup.create({ keyspaces: ['large'], compressionLevel: 0 }));
+    await backup.succeeded(await backup.create({ keyspaces: ['pairs'] }));
     await cluster.terminate('backup-1');
     await mount(`size=${SMALL_BYTES}`);
     try {
       await cluster.startProcess('backup-1');
+      // It is not the volume that the cluster's archives are on.
+      await expect(archives()).rejects.toMatchObject({ reason: 'REPOSITORY_MISMATCH', message: expect.stringContaining('BACKUP_REPOSITORY') });
+      await callUnary(backup.client, 'acceptRepository', { id: '' }, CALL);
       const full = await attempt();
       expect(full.state).toBe(BackupJobState.BACKUP_JOB_STATE_FAILED);
       expect(full.problem).toMatch(new RegExp(`: \\S+: no space is left \\(ENOSPC\\) for \\d+ bytes; \\d+ of ${SMALL_BYTES} bytes are free$`));

@@ -201,11 +201,12 @@ describe('alerts', () => {
     await writeFile(repository(), '');
     try {
       await firesNow('AtollRecoveryPointLag');
+      await firesNow('AtollBackupRepositoryRefused');
     } finally {
       await rm(repository());
       await rename(`${repository()}-away`, repository());
     }
-    await fallSilent('AtollRecoveryPointLag');
+    await fallSilent('AtollRecoveryPointLag', 'AtollBackupRepositoryRefused');
   });
 
   itWithTool('replicas that differ: the log of a node was damaged where no checksum shows it', async () => {

@@ -15,6 +15,7 @@ import { Repository, listSessions, nodeArchiveCodec, removeArchives } from '@ato
 import { InMemoryObjectStore, InMemoryObjects } from '@atoll/platform-repository/testing';
 import { createLogger, startTelemetry } from '@atoll/platform-telemetry';
 import { newestOf } from '../drill/drill-job.ts';
+import { KnownRepository } from '../repository/known-repository.ts';
 import { RepositoryAccess } from '../repository/repository-access.ts';
 import { UnreadableManifests, type UnreadableManifest } from '../repository/unreadable-manifests.ts';
 import { readChain } from '../restore/archive-chain.ts';
@@ -175,7 +176,7 @@ describe('a cold backup', () => {
       leaves: () => undefined,
       waitsFor: (problem) => void waits.push(problem),
     };
-    const kind = new BackupJobKind({ access: new RepositoryAccess({ location: { kind: 'directory', path: '/nowhere' }, keys: [], onUnreadable: (found) => void unreadable.push(found) }), defaults: { bytesPerSecond: 2 ** 40, compressionLevel: 1, partitionsAtOnce: 2, barrierHoldMs: 250 } });
+    const kind = new BackupJobKind({ access: new RepositoryAccess({ location: { kind: 'directory', path: '/nowhere' }, keys: [], known: new KnownRepository(new InMemoryMetadataStore()), onUnreadable: (found) => void unreadable.push(found) }), defaults: { bytesPerSecond: 2 ** 40, compressionLevel: 1, partitionsAtOnce: 2, barrierHoldMs: 250 } });
     const outcome = await kind.run(job);
     return { outcome, checkpoint: job.job.checkpoint };
   }

@@ -19,8 +19,9 @@ export interface Duty {
   /** Aborts when the lock is, or may be, gone, and when this process stops. */
   readonly signal: AbortSignal;
   /**
-   * The repository, in which sessions of those who were on duty before have been revoked. To be asked for again where it failed.
-   * @throws REPOSITORY_*, ARCHIVE_TOO_NEW, ARCHIVE_DAMAGED
+   * The repository, which the cluster knows from then on, and in which sessions of those who were on duty before have been revoked. To
+   * be asked for again where it failed.
+   * @throws REPOSITORY_*, METADATA_*, ARCHIVE_TOO_NEW, ARCHIVE_DAMAGED
    */
   repository(): Promise<Repository>;
   /** Another one at each call. */
@@ -70,7 +71,7 @@ class LockedDuty implements Duty {
   readonly lock: HeldLock;
   readonly signal: AbortSignal;
   readonly #access: RepositoryAccess;
-  #ready: Promise<Repository> | undefined;
+  #ready: { readonly id: string; readonly done: Promise<void> } | undefined;
   #sessions = 0;
 
   constructor({ view, lock, access, signal }: { readonly view: ClusterView; readonly lock: HeldLock; readonly access: RepositoryAccess; readonly signal: AbortSignal }) {
@@ -83,12 +84,16 @@ class LockedDuty implements Duty {
     this.signal = AbortSignal.any([signal, lost.signal]);
   }
 
-  repository(): Promise<Repository> {
-    this.#ready ??= this.#prepare().catch((error: unknown) => {
-      this.#ready = undefined;
+  async repository(): Promise<Repository> {
+    const repository = await this.#access.open();
+    // An operator may have another one accepted meanwhile.
+    if (this.#ready?.id !== repository.id) this.#ready = { id: repository.id, done: this.#prepare(repository) };
+    const ready = this.#ready;
+    await ready.done.catch((error: unknown) => {
+      if (this.#ready === ready) this.#ready = undefined;
       throw error;
     });
-    return this.#ready;
+    return repository;
   }
 
   nextSession(): SessionId {
@@ -96,10 +101,9 @@ class LockedDuty implements Duty {
     return { clusterId: this.view.clusterId, fencingToken: this.lock.fencingToken, number: this.#sessions };
   }
 
-  async #prepare(): Promise<Repository> {
-    const repository = await this.#access.open();
+  async #prepare(repository: Repository): Promise<void> {
+    await this.#access.use(repository);
     await revokeEarlierSessions(repository, { clusterId: this.view.clusterId, fencingToken: this.lock.fencingToken });
-    return repository;
   }
 }
 

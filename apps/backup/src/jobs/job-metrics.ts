@@ -4,6 +4,8 @@ import { JOB_KINDS, type JobFigures, type JobKindName, type JobRecord } from './
 /** Of jobs that this process did. */
 export class JobMetrics {
   readonly #ended: Family<Counter>;
+  /** Of the last one of each kind that succeeded. */
+  readonly #seconds = new Map<JobKindName, number>();
 
   /** `running`: undefined while this process is not on duty. */
   constructor(metrics: Pick<Metrics, 'counterFamily' | 'gauge' | 'gaugeFamily'>, running: () => ReadonlyMap<JobKindName, JobFigures> | undefined) {
@@ -15,9 +17,11 @@ export class JobMetrics {
       const figures = running();
       return figures === undefined ? [] : JOB_KINDS.map((kind) => ({ labels: { kind }, value: figures.get(kind)?.bytesPerSecond ?? 0 }));
     });
+    metrics.gaugeFamily('atoll_backup_job_duration_seconds', { unit: 's', description: 'How long the last job of a kind took that this service brought to a good end, from its beginning, whoever began it.' }, () => [...this.#seconds].map(([kind, value]) => ({ labels: { kind }, value })));
   }
 
-  ended({ kind, state }: JobRecord): void {
+  ended({ kind, state, startedMs, endedMs }: Pick<JobRecord, 'kind' | 'state' | 'startedMs' | 'endedMs'>): void {
     this.#ended.with(kind, state).add();
+    if (state === 'SUCCEEDED') this.#seconds.set(kind, Math.max(0, endedMs - startedMs) / 1000);
   }
 }

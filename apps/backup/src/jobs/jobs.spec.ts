@@ -5,15 +5,17 @@ import { CreateBackupRequest } from '@atoll/contracts/atoll/v1/backup';
 import { AtollError } from '@atoll/core-errors';
 import { ensureClusterId } from '@atoll/platform-etcd';
 import { InMemoryMetadataStore, eventually } from '@atoll/platform-etcd/testing';
-import { createLogger, startTelemetry } from '@atoll/platform-telemetry';
+import { createLogger, startTelemetry, type Reading } from '@atoll/platform-telemetry';
 import { SpanStatusCode } from '@opentelemetry/api';
 import { InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
+import { KnownRepository } from '../repository/known-repository.ts';
 import { RepositoryAccess } from '../repository/repository-access.ts';
 import { createBackup } from '../handlers/create-backup.ts';
 import { cancelBackupJob } from '../handlers/jobs.ts';
 import { JobDesk } from './job-desk.ts';
 import type { JobKind, JobOutcome, JobRun } from './job-kind.ts';
 import { JobMeter } from './job-meter.ts';
+import { JobMetrics } from './job-metrics.ts';
 import type { JobRecord } from './job-record.ts';
 import { startJobs, type JobService } from './job-service.ts';
 import { deleteJob } from './maintenance-jobs.ts';
@@ -59,7 +61,7 @@ describe('jobs of the backup service', () => {
   async function start(kinds: readonly JobKind[], own = store): Promise<{ desk: JobDesk; service: JobService }> {
     const telemetry = await startTelemetry({ service: 'backup', instanceId: 'b', version: '0', traceRatio: 0, spanProcessors: [new SimpleSpanProcessor(exporter)] });
     const logger = createLogger({ service: 'backup', instanceId: 'b', level: 'silent', format: 'json' });
-    const access = new RepositoryAccess({ location: { kind: 'directory', path: directory }, keys: [] });
+    const access = new RepositoryAccess({ location: { kind: 'directory', path: directory }, keys: [], known: new KnownRepository(own) });
     const desk = new JobDesk({ store: own, tracing: telemetry.tracing });
     const service = startJobs({ store: own, clusterId: undefined, desk, kinds, access, owner: 'b', lockTtlMs: 1000, logger, telemetry });
     stops.push(() => telemetry.shutdown(), () => service.stop());
@@ -144,6 +146,19 @@ describe('jobs of the backup service', () => {
     await start([kind], new InMemoryMetadataStore({ etcd: store.etcd }));
     await eventually('it is cancelled', async () => (await desk.require('dies')).state === 'CANCELLED');
     expect([kind.runs.length, kind.takenBack]).toEqual([0, ['dies']]);
+  });
+
+  it('are told by how long the last one took that succeeded', async () => {
+    const telemetry = await startTelemetry({ service: 'backup', instanceId: 'b', version: '0', traceRatio: 0 });
+    stops.push(() => telemetry.shutdown());
+    const gauges = new Map<string, () => Iterable<Reading>>();
+    const { metrics } = telemetry;
+    const told = new JobMetrics({ counterFamily: metrics.counterFamily.bind(metrics), gauge: metrics.gauge.bind(metrics), gaugeFamily: (name, _, read) => void gauges.set(name, read) }, () => undefined);
+    const seconds = (): unknown => [...gauges.get('atoll_backup_job_duration_seconds')!()];
+    expect(seconds()).toEqual([]);
+    told.ended({ kind: 'DRILL', state: 'SUCCEEDED', startedMs: 1000, endedMs: 3500 });
+    told.ended({ kind: 'DRILL', state: 'FAILED', startedMs: 1000, endedMs: 9000 });
+    expect(seconds()).toEqual([{ labels: { kind: 'DRILL' }, value: 2.5 }]);
   });
 
   it('fails a removal of what is not there', async () => {

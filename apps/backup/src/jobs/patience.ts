@@ -5,9 +5,10 @@ import { rest } from './rest.ts';
 const PAUSE_MS_MIN = 200;
 const PAUSE_MS_MAX = 15_000;
 
-/** Failures that may pass: the other side is away, or has too much to do. */
+/** Failures that may pass: the other side is away, not mounted, or has too much to do. */
 const PASSING: ReadonlySet<ErrorReason> = new Set([
   'REPOSITORY_UNAVAILABLE',
+  'REPOSITORY_MISMATCH',
   'METADATA_UNAVAILABLE',
   'METADATA_CONFLICT',
   'METADATA_REGRESSED',

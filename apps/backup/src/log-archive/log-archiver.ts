@@ -67,6 +67,8 @@ export class LogArchiver {
   /** By their places in the repository: they do not change, and are many. */
   readonly #manifests = new Map<string, Manifest>();
   #isKnown = false;
+  /** Of which that is known. */
+  #repositoryId = '';
   /** Beginning of the last round that came to an end. Its age is told by the monotonic clock: the other one may be set meanwhile. */
   #archived: { readonly wallMs: number; readonly monotonicMs: number } | undefined;
   /** To be added to the wall clock, as the last cut has shown; 0 where that is about right (`cutTime`). */
@@ -132,6 +134,8 @@ export class LogArchiver {
   async #round(duty: Duty, clients: NodeClients): Promise<void> {
     const { logs, defaults } = this.#options;
     const repository = await duty.repository();
+    if (repository.id !== this.#repositoryId) this.#isKnown = false;
+    this.#repositoryId = repository.id;
     const startedAtMs = Date.now();
     const startedAt = performance.now();
     // The wall clock was set: what it says is looked at with the next cut, which is taken now.

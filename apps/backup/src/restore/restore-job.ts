@@ -283,6 +283,7 @@ class RestoreRun {
         this.#partitions.set(index, { done: partitionsDone, total: partitionsTotal });
         this.#measure();
       },
+      memory: () => memoryOfNodes(run.duty.view, poolOf(this.#served[index]!.spec), run.signal),
     };
   }
 

@@ -1,7 +1,8 @@
 // What a restore keeps of each keyspace in the record of its job, and how that is brought about in the cluster.
 import { createHash } from 'node:crypto';
-import { MigrationMethod, MigrationState, type Migration } from '@atoll/contracts/atoll/v1/migration';
+import { MigrationMethod, MigrationState, type Migration, type PartitionMigration } from '@atoll/contracts/atoll/v1/migration';
 import { AtollError } from '@atoll/core-errors';
+import type { NodeMemory } from '@atoll/core-migration';
 import { KEYSPACE_NAME_MAX } from '@atoll/core-runtime';
 import type { JobRun } from '../jobs/job-kind.ts';
 import { patiently } from '../jobs/patience.ts';
@@ -10,6 +11,7 @@ import { rest } from '../jobs/rest.ts';
 import { NO_MERGES, type PartMerge } from './merge/merge-progress.ts';
 import { requireWritable } from './merge/merge-target.ts';
 import type { RestoreAsk } from './restore-ask.ts';
+import { RoomWait } from './room-wait.ts';
 
 /** One keyspace of a restore. */
 export interface RestorePart {
@@ -101,19 +103,26 @@ export interface PartRun {
   /** Why the archive cannot be read on; undefined while it can. */
   readonly failure: () => AtollError | undefined;
   readonly onSeen: (migration: Migration) => void;
+  /** Of the nodes that it is restored to. Rejects for nothing but a bug, and the reason of the run's signal. */
+  readonly memory: () => Promise<ReadonlyMap<string, NodeMemory>>;
+  /** Default: ROOM_PATIENCE_MS. */
+  readonly roomPatienceMs?: number;
 }
 
 /** Resolves when everything is there and was found equal. Throws why it cannot be. */
-export async function untilFilled({ run, calls, migration: id, failure, onSeen }: PartRun): Promise<void> {
+export async function untilFilled({ run, calls, migration: id, failure, onSeen, memory, roomPatienceMs }: PartRun): Promise<void> {
+  const wait = new RoomWait(roomPatienceMs);
   for (;;) {
-    const migration = await look(run, calls, id);
+    const { migration, partitions } = await look(run, calls, id);
     onSeen(migration);
     const failed = failure();
     if (failed !== undefined) throw failed;
     const { state, copy } = migration;
     if (state === MigrationState.MIGRATION_STATE_SUCCEEDED || state === MigrationState.MIGRATION_STATE_CUTTING_OVER) return;
     if (state === MigrationState.MIGRATION_STATE_CANCELLED || state === MigrationState.MIGRATION_STATE_CANCELLING) throw new AtollError('CANCELLED', `migration ${id} was cancelled: ${migration.problem}`);
-    run.waitsFor(state === MigrationState.MIGRATION_STATE_PAUSED ? `migration ${id} is paused` : migration.problem);
+    const room = wait.look(partitions, performance.now());
+    if (room.isOver) throw wait.failure(copy?.target ?? id, room.problem, migration, await memory());
+    run.waitsFor(state === MigrationState.MIGRATION_STATE_PAUSED ? `migration ${id} is paused` : migration.problem || room.problem);
     // Whatever problem stands in its record: a cut-over that was given up, when its coordinator died, leaves one until the next attempt.
     if (copy !== undefined && copy.following && copy.comparedEntries !== undefined) {
       if (copy.differing > 0) throw new AtollError('ARCHIVE_DAMAGED', `${copy.differing} sub-ranges of ${copy.target} are not as in the archive: does it evict?`);
@@ -126,7 +135,7 @@ export async function untilFilled({ run, calls, migration: id, failure, onSeen }
 /** Resolves when the keyspace takes writes. Throws when it cannot. */
 export async function cutOver({ run, calls, migration: id, failure, onSeen }: PartRun): Promise<Migration> {
   for (;;) {
-    const seen = await look(run, calls, id);
+    const { migration: seen } = await look(run, calls, id);
     onSeen(seen);
     if (seen.state === MigrationState.MIGRATION_STATE_SUCCEEDED) return seen;
     const failed = failure();
@@ -155,8 +164,8 @@ export async function cancelPart(run: Pick<JobRun, 'signal' | 'waitsFor'>, calls
   }
 }
 
-async function look(run: JobRun, calls: ClusterCalls, id: string): Promise<Migration> {
+async function look(run: JobRun, calls: ClusterCalls, id: string): Promise<{ readonly migration: Migration; readonly partitions: readonly PartitionMigration[] }> {
   const found = await patiently(run, () => calls.get(id), { isPassing: mayPassInCluster });
   if (found?.migration === undefined) throw new AtollError('MIGRATION_NOT_FOUND', `migration ${id} is gone: the records of the cluster were lost`, { metadata: { migration: id } });
-  return found.migration;
+  return { migration: found.migration, partitions: found.partitions };
 }

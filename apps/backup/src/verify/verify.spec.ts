@@ -11,6 +11,7 @@ import { findParent } from '../cold/parent.ts';
 import { JobDesk } from '../jobs/job-desk.ts';
 import { hasEnded, type JobRecord } from '../jobs/job-record.ts';
 import { startJobs, type JobService } from '../jobs/job-service.ts';
+import { KnownRepository } from '../repository/known-repository.ts';
 import { RepositoryAccess } from '../repository/repository-access.ts';
 import { planOf, readChain } from '../restore/archive-chain.ts';
 import { VerifyJob } from './verify-job.ts';
@@ -63,7 +64,7 @@ class World {
 
   /** As a restore and a drill read it: how many entries there are. */
   async restore(archive: string, keys: readonly ArchiveKey[] = []): Promise<number> {
-    const access = new RepositoryAccess({ location: { kind: 'directory', path: this.directory }, keys });
+    const access = new RepositoryAccess({ location: { kind: 'directory', path: this.directory }, keys, known: new KnownRepository(store) });
     try {
       const repository = await access.open();
       const ask = { archive, exact: false };
@@ -82,7 +83,7 @@ class World {
   async verify(keys: readonly ArchiveKey[] = [], bytesOnly = false, archive = 'full'): Promise<JobRecord> {
     const telemetry = await startTelemetry({ service: 'backup', instanceId: 'b', version: '0', traceRatio: 0 });
     const logger = createLogger({ service: 'backup', instanceId: 'b', level: 'silent', format: 'json' });
-    const access = new RepositoryAccess({ location: { kind: 'directory', path: this.directory }, keys });
+    const access = new RepositoryAccess({ location: { kind: 'directory', path: this.directory }, keys, known: new KnownRepository(store) });
     const own = new InMemoryMetadataStore({ etcd: store.etcd });
     const desk = new JobDesk({ store: own, tracing: telemetry.tracing });
     const service: JobService = startJobs({ store: own, clusterId: undefined, desk, kinds: [new VerifyJob({ partitionsAtOnce: 2 })], access, owner: 'b', lockTtlMs: 1000, logger, telemetry });

@@ -8,6 +8,8 @@ const jobOf = (fields: Partial<BackupJob>): BackupJob => ({ id: 'j', kind: Backu
 describe('atoll backup restore and verify', () => {
   const restores: RestoreBackupRequest[] = [];
   const checks: VerifyBackupRequest[] = [];
+  /** Names of keyspaces in requests of all kinds. */
+  const named: (readonly string[])[] = [];
   let ended: BackupJob;
   let server: Server;
   let address: string;
@@ -20,6 +22,20 @@ describe('atoll backup restore and verify', () => {
       verifyBackup: (call, reply) => {
         checks.push(call.request);
         reply(null, { job: jobOf({ id: call.request.id, kind: BackupJobKind.BACKUP_JOB_KIND_VERIFY }) });
+      },
+      getRepository: (_call, reply) => reply(null, { location: 'file:///r', writable: true, problem: '', bytesFree: 0, probeMs: 3, id: 'other', knownId: 'ours', refusal: 'the repository other is there' }),
+      acceptRepository: ({ request: { id } }, reply) => reply(null, { id: id || 'made' }),
+      createBackup: ({ request: { id, keyspaces } }, reply) => {
+        named.push(keyspaces);
+        reply(null, { job: jobOf({ id }) });
+      },
+      drillBackup: ({ request: { id, keyspaces } }, reply) => {
+        named.push(keyspaces);
+        reply(null, { job: jobOf({ id }) });
+      },
+      putBackupSchedule: ({ request: { schedule } }, reply) => {
+        named.push(schedule!.keyspaces);
+        reply(null, { state: { schedule, nextAtMs: 0, lastAtMs: 0, lastJob: '', newestCutAtMs: 0, archives: 0, overdue: false, problem: '' } });
       },
       watchBackupJob: (call) => {
         call.write({ job: ended });
@@ -35,6 +51,13 @@ describe('atoll backup restore and verify', () => {
   beforeEach(() => {
     restores.length = 0;
     checks.length = 0;
+    named.length = 0;
+  });
+
+  it.each(['--keyspaces', '--keyspace'])('names keyspaces with %s in every command that takes several of them', async (option) => {
+    const commands = [['create'], ['drill', 'full'], ['schedule', 'set', 'nightly', '--cron', '0 3 * * *'], ['restore', 'full']];
+    for (const command of commands) expect((await runCollected(['backup', ...command, option, 'orders,users', '--backup', address])).code).toBe(0);
+    expect([...named, restores[0]!.keyspaces]).toEqual(commands.map(() => ['orders', 'users']));
   });
 
   it('asks for what is said, and for the rest as it was', async () => {
@@ -52,6 +75,14 @@ describe('atoll backup restore and verify', () => {
   it.each([[['backup', 'restore']], [['backup', 'restore', 'full', '--at', 'noon']], [['backup', 'restore', 'full', '--policy', 'merge']]])('takes %j for a mistake in usage', async (args) => {
     expect((await runCollected([...args, '--backup', address])).code).toBe(2);
     expect(restores).toEqual([]);
+  });
+
+  it('shows why a repository is not used, and has another one accepted by its id, or a new one', async () => {
+    const shown = await runCollected(['backup', 'repository', '--backup', address]);
+    expect([shown.code, shown.out]).toEqual([1, 'file:///r: writable (probed in 3 ms)\nnot used: the repository other is there\n']);
+    expect((await runCollected(['backup', 'repository', '--accept', 'other', '--backup', address])).out).toBe('the cluster uses the repository other\n');
+    expect((await runCollected(['backup', 'repository', '--accept-new', '--backup', address])).out).toBe('the cluster uses the repository made\n');
+    expect((await runCollected(['backup', 'repository', '--accept-new', '--accept', 'other', '--backup', address])).code).toBe(2);
   });
 
   it('tells each damage that a check has found, and ends with 1', async () => {

@@ -7,7 +7,7 @@ import { usageError } from '../cli-error.ts';
 import type { Io } from '../io.ts';
 import { backupServices, jobCommand, newJobId, tellBegun, type JobFlags } from './backup.ts';
 import type { SetExitCode } from './dev.ts';
-import { byteRate, names, wholeNumber } from './options.ts';
+import { byteRate, keyspacesOption, wholeNumber } from './options.ts';
 
 interface RestoreFlags extends JobFlags {
   readonly keyspaces?: string[];
@@ -27,7 +27,7 @@ const POLICIES = { fail: RestorePolicy.RESTORE_POLICY_FAIL, replace: RestorePoli
 export function restoreCommand(io: Io, setExitCode: SetExitCode): Command {
   return jobCommand('restore', 'bring back what an archive has, in this cluster, whatever its nodes are')
     .argument('[archive]', 'archive to restore (default: with --at the newest one that leads there)')
-    .addOption(new Option('--keyspaces <names>', 'only these of the archive, with commas between them (default: all)').argParser(names))
+    .addOption(keyspacesOption('only these of the archive (default: all)'))
     .addOption(new Option('--to <name>', 'name of what is made, with one keyspace (default: as it was)'))
     .addOption(new Option('--prefix <text>', 'only keys that begin with it'))
     .addOption(new Option('--at <time>', 'as it was then: 2026-11-22T10:00:00Z, or milliseconds since 1970; rounded down to a moment at which all partitions were held at once (default: the cut of the archive)').argParser(moment))
@@ -74,7 +74,7 @@ export function verifyArchiveCommand(io: Io, setExitCode: SetExitCode): Command 
 export function drillCommand(io: Io, setExitCode: SetExitCode): Command {
   return jobCommand('drill', 'restore an archive for practice: read back, restored under another name, compared, timed, and removed again')
     .argument('[archive]', 'archive to restore (default: the newest one)')
-    .addOption(new Option('--keyspaces <names>', 'only these of the archive, with commas between them (default: all)').argParser(names))
+    .addOption(keyspacesOption('only these of the archive (default: all)'))
     .addOption(new Option('--replication-factor <count>', 'replicas per partition of what is made (default: 1)').argParser(wholeNumber(1, 7)))
     .addOption(new Option('--bytes-per-second <bytes>', 'bound over all nodes: 50MB (default: none)').argParser(byteRate))
     .action(async (archive: string | undefined, flags: JobFlags & Pick<RestoreFlags, 'keyspaces' | 'replicationFactor' | 'bytesPerSecond'>) => {

@@ -6,13 +6,13 @@ import { print, printJson, type Io } from '../io.ts';
 import { durationText } from '../output/quantities.ts';
 import { renderTable } from '../output/table.ts';
 import { backupServices, backupSubcommand, type BackupFlags } from './backup.ts';
-import { byteRate, durationMsOption, names, wholeNumber } from './options.ts';
+import { byteRate, durationMsOption, keyspacesOption, wholeNumber } from './options.ts';
 
 interface SetFlags extends BackupFlags {
   readonly cron: string;
   readonly action: string;
   readonly incrementals: number;
-  readonly keyspace?: readonly string[];
+  readonly keyspaces?: readonly string[];
   readonly bytesPerSecond?: number;
   readonly keep?: number;
   readonly keepFor?: number;
@@ -40,7 +40,7 @@ function setCommand(io: Io): Command {
     .addOption(new Option('--cron <expression>', 'minute, hour, day of month, month, day of week, in UTC').makeOptionMandatory())
     .addOption(new Option('--action <action>', 'backup; verify or drill: of the newest archive').choices(Object.keys(ACTIONS)).default('backup'))
     .addOption(new Option('--incrementals <count>', 'incremental backups between two full ones').default(0).argParser(wholeNumber(0, 1000)))
-    .addOption(new Option('--keyspace <names>', 'which ones, separated by commas (default: all)').argParser(names))
+    .addOption(keyspacesOption('which ones (default: all)'))
     .addOption(new Option('--bytes-per-second <bytes>', 'bound on what is read: 50MB (default: as the service is set)').argParser(byteRate))
     .addOption(new Option('--keep <count>', 'the newest so many stay').argParser(wholeNumber(1, KEPT_MAX)))
     .addOption(new Option('--keep-for <duration>', 'those of up to so long ago stay: 168h').argParser(durationMsOption))
@@ -49,10 +49,10 @@ function setCommand(io: Io): Command {
     .addOption(new Option('--keep-months <count>', 'of each of so many months').argParser(wholeNumber(1, KEPT_MAX)))
     .addOption(new Option('--max-age <duration>', 'an alert goes off when the newest one is older (default: twice the time between two)').argParser(durationMsOption))
     .addOption(new Option('--paused', 'nothing begins'))
-    .addHelpText('after', '\nWithout any --keep every archive stays.\n\nExamples:\n  atoll backup schedule set nightly --cron "0 3 * * *" --incrementals 6 --keep-days 14 --keep-weeks 8\n  atoll backup schedule set orders --cron "*/15 * * * *" --incrementals 95 --keyspace orders --keep-for 72h\n  atoll backup schedule set practice --cron "0 5 * * 7" --action drill')
+    .addHelpText('after', '\nWithout any --keep every archive stays.\n\nExamples:\n  atoll backup schedule set nightly --cron "0 3 * * *" --incrementals 6 --keep-days 14 --keep-weeks 8\n  atoll backup schedule set orders --cron "*/15 * * * *" --incrementals 95 --keyspaces orders --keep-for 72h\n  atoll backup schedule set practice --cron "0 5 * * 7" --action drill')
     .action(async (name: string, flags: SetFlags) => {
       const retention: BackupRetention = { count: flags.keep ?? 0, ageMs: flags.keepFor ?? 0, days: flags.keepDays ?? 0, weeks: flags.keepWeeks ?? 0, months: flags.keepMonths ?? 0 };
-      const schedule = { name, cron: flags.cron, incrementals: flags.incrementals, keyspaces: [...(flags.keyspace ?? [])], bytesPerSecond: flags.bytesPerSecond ?? 0, retention, paused: flags.paused === true, ageMsMax: flags.maxAge ?? 0, action: ACTIONS[flags.action]! };
+      const schedule = { name, cron: flags.cron, incrementals: flags.incrementals, keyspaces: [...(flags.keyspaces ?? [])], bytesPerSecond: flags.bytesPerSecond ?? 0, retention, paused: flags.paused === true, ageMsMax: flags.maxAge ?? 0, action: ACTIONS[flags.action]! };
       const { state } = await askBackup(backupServices(io, flags), flags.timeout, (client, settings) => callUnary(client, 'putBackupSchedule', { schedule }, settings));
       if (flags.json) return printJson(io, state);
       print(io, state!.nextAtMs === 0 ? `${name} is paused` : `${name} begins at ${timeText(state!.nextAtMs)}`);

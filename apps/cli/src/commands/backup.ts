@@ -13,7 +13,7 @@ import { note, print, printJson, type Io } from '../io.ts';
 import { bytesText, durationText } from '../output/quantities.ts';
 import { printable, renderTable } from '../output/table.ts';
 import type { SetExitCode } from './dev.ts';
-import { byteRate, durationMsOption, jsonOption, names, requestId, timeoutOption, wholeNumber } from './options.ts';
+import { byteRate, durationMsOption, jsonOption, keyspacesOption, repositoryId, requestId, timeoutOption, wholeNumber } from './options.ts';
 
 export interface BackupFlags {
   readonly backup?: string;
@@ -69,16 +69,34 @@ export async function tellBegun(io: Io, setExitCode: SetExitCode, flags: JobFlag
   else if (!flags.json) note(io, `atoll backup watch ${job.id} shows how it gets on`);
 }
 
+interface RepositoryFlags extends BackupFlags {
+  readonly accept?: string;
+  readonly acceptNew?: boolean;
+}
+
 function repositoryCommand(io: Io, setExitCode: SetExitCode): Command {
-  return backupSubcommand('repository', 'check the place where archives are kept').action(async (flags: BackupFlags) => {
-    const answer = await askBackup(backupServices(io, flags), flags.timeout, (client, settings) => callUnary(client, 'getRepository', {}, settings));
-    if (flags.json) printJson(io, answer);
-    else {
-      const free = answer.bytesFree > 0 ? `, ${bytesText(answer.bytesFree)} free` : '';
-      print(io, `${answer.location}: ${answer.writable ? `writable${free}` : `not writable: ${answer.problem}`} (probed in ${answer.probeMs} ms)`);
-    }
-    if (!answer.writable) setExitCode(EXIT_CODE.failed);
-  });
+  return backupSubcommand('repository', 'check the place where archives are kept, or have the cluster use what is there')
+    .addOption(new Option('--accept <id>', 'from now on use the repository of this id, which is there, whatever was used before').argParser(repositoryId))
+    .addOption(new Option('--accept-new', 'where none is there: make one and use it; archives of before are not in it').conflicts('accept'))
+    .action(async (flags: RepositoryFlags) => {
+      if (flags.accept !== undefined || flags.acceptNew === true) return acceptRepository(io, flags);
+      const answer = await askBackup(backupServices(io, flags), flags.timeout, (client, settings) => callUnary(client, 'getRepository', {}, settings));
+      const { writable, refusal, id, knownId, bytesFree } = answer;
+      if (flags.json) printJson(io, answer);
+      else {
+        const free = bytesFree > 0 ? `, ${bytesText(bytesFree)} free` : '';
+        print(io, `${answer.location}: ${writable ? `writable${free}` : `not writable: ${answer.problem}`} (probed in ${answer.probeMs} ms)`);
+        if (refusal !== '') print(io, printable(`not used: ${refusal}`));
+        else if (id !== '') print(io, printable(`repository ${id}${knownId === '' ? ', not used yet' : ''}`));
+      }
+      if (!writable || refusal !== '') setExitCode(EXIT_CODE.failed);
+    });
+}
+
+async function acceptRepository(io: Io, flags: RepositoryFlags): Promise<void> {
+  const accepted = await askBackup(backupServices(io, flags), flags.timeout, (client, settings) => callUnary(client, 'acceptRepository', { id: flags.accept ?? '' }, settings));
+  if (flags.json) printJson(io, accepted);
+  else print(io, printable(`the cluster uses the repository ${accepted.id}`));
 }
 
 interface CreateFlags extends JobFlags {
@@ -95,7 +113,7 @@ function createCommand(io: Io, setExitCode: SetExitCode): Command {
   return jobCommand('create', 'make an archive of what the cluster holds at one moment')
     .addOption(new Option('--incremental', 'only what changed since another archive'))
     .addOption(new Option('--parent <archive>', 'with --incremental: the archive to go on from (default: the newest of the same keyspaces)'))
-    .addOption(new Option('--keyspaces <names>', 'only these, with commas between them (default: all)').argParser(names))
+    .addOption(keyspacesOption('only these (default: all)'))
     .addOption(new Option('--archive <name>', 'its name: a-z 0-9 - (default: made up from kind and time)'))
     .addOption(new Option('--bytes-per-second <bytes>', 'bound on what is read, over all nodes: 50MB (default: that of the service)').argParser(byteRate))
     .addOption(new Option('--compression <level>', 'of zstd, 1 to 19; 0: none (default: that of the service)').argParser(wholeNumber(0, 19)))

@@ -40,6 +40,12 @@ export function requestId(text: string): string {
   return text;
 }
 
+/** As `atoll backup repository` shows it. */
+export function repositoryId(text: string): string {
+  if (text === '' || text.length > 128) throw new InvalidArgumentError('It must be the id of a repository, 1 to 128 characters.');
+  return text;
+}
+
 export function hostAndPort(text: string): string {
   if (parseAddress(text) === undefined) throw new InvalidArgumentError('It must be host:port.');
   return text;
@@ -59,6 +65,9 @@ export function names(text: string): string[] {
   }
   return list;
 }
+
+/** Of commands that take several keyspaces; those that take one have `--keyspace` alone, so that is understood here as well. */
+export const keyspacesOption = (which: string): Option => new Option('--keyspace, --keyspaces <names>', `${which}, with commas between them`).argParser(names);
 
 /** `--json`, the same everywhere. */
 export function jsonOption(): Option {

@@ -30,7 +30,7 @@ async function standby(answer: StandbyStatus | AtollError, ...args: string[]): R
 
 describe('atoll backup standby', () => {
   it('create: which keyspaces of which cluster', async () => {
-    const { code, out } = await standby(STATUS, 'create', '--from-cluster', 'far:1,far:2', '--keyspace', 'orders,users', '--resync', '--bytes-per-second', '5MB');
+    const { code, out } = await standby(STATUS, 'create', '--from-cluster', 'far:1,far:2', '--keyspaces', 'orders,users', '--resync', '--bytes-per-second', '5MB');
     expect([code, out]).toEqual([0, 'orders follows orders of cluster far\n']);
     expect(asked).toEqual([{ sourceRouters: ['far:1', 'far:2'], keyspaces: ['orders', 'users'], all: false, replicationFactor: 0, bytesPerSecond: 5_000_000, resync: true, pool: '' }]);
   });

@@ -11,7 +11,7 @@ import { bytesText } from '../output/quantities.ts';
 import { renderTable } from '../output/table.ts';
 import { adminCommand, type AdminFlags } from './admin.ts';
 import type { SetExitCode } from './dev.ts';
-import { byteRate, hostsAndPorts, names, wholeNumber } from './options.ts';
+import { byteRate, hostsAndPorts, keyspacesOption, wholeNumber } from './options.ts';
 
 const MAX_PAUSE_MS_DEFAULT = 2000;
 const PROMOTE_MS = 30_000;
@@ -20,7 +20,7 @@ const WATCH_MS = 1000;
 interface CreateFlags extends AdminFlags {
   readonly fromCluster?: readonly string[];
   readonly pool?: string;
-  readonly keyspace?: readonly string[];
+  readonly keyspaces?: readonly string[];
   readonly all?: boolean;
   readonly replicationFactor?: number;
   readonly bytesPerSecond?: number;
@@ -50,16 +50,16 @@ function createCommand(io: Io): Command {
   return adminCommand('create', 'have keyspaces of another cluster followed here, each under its own name, or those of this one on another pool of its nodes')
     .addOption(new Option('--from-cluster <addresses>', 'host:port of routers of that cluster, separated by commas').argParser(hostsAndPorts))
     .addOption(new Option('--pool <name>', 'instead: keyspaces of this cluster are followed on the nodes of this pool, each as NAME-standby').conflicts('fromCluster'))
-    .addOption(new Option('--keyspace <names>', 'which ones, separated by commas').argParser(names))
-    .addOption(new Option('--all', 'all that there are now').conflicts('keyspace'))
+    .addOption(keyspacesOption('which ones'))
+    .addOption(new Option('--all', 'all that there are now').conflicts('keyspaces'))
     .addOption(new Option('--replication-factor <count>', 'replicas per partition (default: as at the primary)').argParser(wholeNumber(1, 7)))
     .addOption(new Option('--bytes-per-second <bytes>', 'bound on what is copied of each, changes left out: 50MB (default: the bounds of the nodes)').argParser(byteRate))
     .addOption(new Option('--resync', 'keyspaces of these names that are here become standbys: only what differs is copied, and what the primary does not have is discarded'))
-    .addHelpText('after', '\nExamples:\n  atoll backup standby create --from-cluster 10.1.0.4:7400,10.1.0.5:7400 --keyspace orders,users\n  atoll backup standby create --from-cluster 10.2.0.4:7400 --keyspace orders --resync\n  atoll backup standby create --pool standby --keyspace orders')
+    .addHelpText('after', '\nExamples:\n  atoll backup standby create --from-cluster 10.1.0.4:7400,10.1.0.5:7400 --keyspaces orders,users\n  atoll backup standby create --from-cluster 10.2.0.4:7400 --keyspaces orders --resync\n  atoll backup standby create --pool standby --keyspaces orders')
     .action(async (flags: CreateFlags) => {
-      if (flags.keyspace === undefined && flags.all !== true) throw usageError('say which keyspaces: --keyspace or --all');
+      if (flags.keyspaces === undefined && flags.all !== true) throw usageError('say which keyspaces: --keyspaces or --all');
       if (flags.fromCluster === undefined && flags.pool === undefined) throw usageError('say whose keyspaces: --from-cluster, or --pool for those of this cluster');
-      const request = { sourceRouters: [...(flags.fromCluster ?? [])], pool: flags.pool ?? '', keyspaces: [...(flags.keyspace ?? [])], all: flags.all === true, replicationFactor: flags.replicationFactor ?? 0, bytesPerSecond: flags.bytesPerSecond ?? 0, resync: flags.resync === true };
+      const request = { sourceRouters: [...(flags.fromCluster ?? [])], pool: flags.pool ?? '', keyspaces: [...(flags.keyspaces ?? [])], all: flags.all === true, replicationFactor: flags.replicationFactor ?? 0, bytesPerSecond: flags.bytesPerSecond ?? 0, resync: flags.resync === true };
       const { standbys } = await askStandbys(coordinatorAddresses(io, flags), flags.timeout, (client, settings) => callUnary(client, 'createStandby', request, settings));
       if (flags.json) return printJson(io, { standbys: standbys.map(standbyJson) });
       for (const standby of standbys) print(io, `${standby.keyspace} follows ${standby.primary || standby.keyspace} of ${whereText(standby)}`);

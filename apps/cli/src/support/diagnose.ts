@@ -207,6 +207,7 @@ function checkBackup({ repositories }: Survey, note: Note): void {
   for (const { address, answer } of repositories) {
     if (answer.value === undefined) note.warning(`the backup service at ${address} does not answer: ${answer.problem}`, 'start it, or name it with --backup');
     else if (!answer.value.writable) note.problem(`the repository ${answer.value.location} cannot be written to: ${answer.value.problem}`, 'set BACKUP_REPOSITORY to a place that the service may write to');
+    else if (answer.value.refusal !== '') note.problem(`the backup service at ${address} does not use the repository ${answer.value.location}: ${answer.value.refusal}`, 'mount its storage, or mend BACKUP_REPOSITORY; atoll backup repository --help tells how another one is accepted');
     else if (answer.value.bytesFree > 0 && answer.value.bytesFree < BACKUP_FREE_BYTES_MIN) note.warning(`the repository ${answer.value.location} has ${bytesText(answer.value.bytesFree)} left`, 'make room');
   }
 }

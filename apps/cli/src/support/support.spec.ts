@@ -35,7 +35,7 @@ const healthy: Survey = {
   keyspaces: { value: [Keyspace.fromPartial({ name: 'default', replicationFactor: 2, minInSync: 1 })] },
   migrations: { value: [] },
   events: { value: [] },
-  repositories: [{ address: '127.0.0.1:7430', answer: { value: { location: 'file:///b', writable: true, problem: '', bytesFree: 100 * GIB, probeMs: 1 } } }],
+  repositories: [{ address: '127.0.0.1:7430', answer: { value: { location: 'file:///b', writable: true, problem: '', bytesFree: 100 * GIB, probeMs: 1, id: 'r', knownId: 'r', refusal: '' } } }],
   services: [service('coordinator', 'coordinator-1'), service('coordinator', 'coordinator-2'), service('storage-node', 'node-1'), service('storage-node', 'node-2'), service('router', 'router-1')],
   etcd: [{ endpoint: 'http://127.0.0.1:2379', problem: undefined, version: '3.5.21' }],
 };
@@ -77,7 +77,8 @@ describe('atoll doctor', () => {
     ['a keyspace that somebody froze', { keyspaces: { value: [Keyspace.fromPartial({ name: 'k', replicationFactor: 2, minInSync: 1, freeze: { id: 'f', sinceMs: 1_790_000_000_000, note: 'backup nightly-1' } })] } }, 'warning', 'settings', /k is frozen and takes no writes since 2026-09-\S+: backup nightly-1/],
     ['minInSync as high as the replication factor', { keyspaces: { value: [Keyspace.fromPartial({ name: 'k', replicationFactor: 2, minInSync: 2 })] } }, 'warning', 'settings', /minInSync 2 of 2/],
     ['a migration that somebody forgot', { migrations: { value: [Migration.fromPartial({ id: 'm', state: MigrationState.MIGRATION_STATE_PAUSED, description: 'moves' })] } }, 'warning', 'jobs', /m is paused: moves/],
-    ['a repository that cannot be written to', { repositories: [{ address: 'b', answer: { value: { location: 'file:///b', writable: false, problem: 'EACCES', bytesFree: 0, probeMs: 1 } } }] }, 'problem', 'backup', /EACCES/],
+    ['a repository that is not the one of the cluster', { repositories: [{ address: 'b', answer: { value: { location: 'file:///b', writable: true, problem: '', bytesFree: 0, probeMs: 1, id: 'other', knownId: 'ours', refusal: 'BACKUP_REPOSITORY: the repository other is there' } } }] }, 'problem', 'backup', /repository other is there/],
+    ['a repository that cannot be written to', { repositories: [{ address: 'b', answer: { value: { location: 'file:///b', writable: false, problem: 'EACCES', bytesFree: 0, probeMs: 1, id: '', knownId: '', refusal: '' } } }] }, 'problem', 'backup', /EACCES/],
   ])('finds %s', (_, survey, level, check, message) => {
     const found = diagnose({ ...healthy, ...survey });
     expect(found).toContainEqual({ level, check, message: expect.stringMatching(message), advice: expect.stringMatching(/.{10}/) });

@@ -62,6 +62,7 @@ export function toCopyMigration(job: CopyJob, partitions: readonly PartitionMigr
 }
 
 export function toCopiedPartition(job: CopyJob, { partition, leader, sourceLeaders, sources, statuses }: CopiedPartition): PartitionMigration {
+  const failed = statuses.find(({ problem }) => problem !== '');
   const isTold = statuses.length === sources;
   const isFollowing = isTold && statuses.every(({ phase }) => phase === CopyPhase.COPY_PHASE_FOLLOWING);
   // Of what is not copied, the copy has all there is.
@@ -78,7 +79,8 @@ export function toCopiedPartition(job: CopyJob, { partition, leader, sourceLeade
     entries: statuses[0]?.entries ?? 0,
     progress: isTold ? statuses.reduce((least, { progress }) => Math.min(least, progress), 1) : 0,
     proof: isTold ? proofOf(statuses) : undefined,
-    problem: statuses.find(({ problem }) => problem !== '')?.problem ?? '',
+    problem: failed?.problem ?? '',
+    problemReason: failed?.problemReason ?? '',
     bytesTotal: 0,
     entriesTotal: 0,
     lagSeq: worst(lags.map((status) => status?.lagSeq), (a, b) => a + b),

@@ -52,5 +52,6 @@ export function toPartitionMigration(operator: MigrationOperator, copy: CopyProg
     problem,
     bytesTotal,
     entriesTotal,
+    problemReason: '',
   };
 }

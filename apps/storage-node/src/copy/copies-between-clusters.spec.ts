@@ -46,6 +46,14 @@ describe(`a copy of a keyspace of another cluster (seed ${SEED})`, () => {
     await eventually('it follows', () => entries() === 101);
   });
 
+  it('that finds no room says so by its reason, for whoever decides how long to wait', async () => {
+    for (let index = 0; index < 100; index += 1) await a.set(`large-${index}`, 'x'.repeat(2000));
+    // Some 64 KiB of 64 MiB, for 200 KB.
+    await world.createKeyspace({ name: 'copy', partitionCount: 4, memoryShare: 0.001, eviction: 'NONE', copyOf: { job: 'c', keyspace: source.name, keyspaceId: source.id, isPaused: false, cluster: await clusterOf() } }, [b]);
+    const short = await eventually('one says so', () => statuses().find(({ problemReason }) => problemReason === 'MEMORY_EXHAUSTED'), 15_000);
+    expect(short.problem).toMatch(/^MEMORY_EXHAUSTED: no room for \d+ bytes in keyspace copy$/);
+  });
+
   it('while none serves it says so, and empties what it has once, not with every try', async () => {
     const tries = new Map<number, number>();
     const server = new Server();

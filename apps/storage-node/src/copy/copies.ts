@@ -173,7 +173,7 @@ function pausedStatuses({ name, id, partitionCount, copyOf }: KeyspaceSpec, { pa
     const position = state.copies.get(sourcePartition);
     const { stampMs = 0, origin } = position ?? {};
     const lagMs = position === undefined ? undefined : Math.max(0, readMoment().wallMs - stampMs);
-    return { keyspace: name, keyspaceId: id, partition, sourcePartition, phase: PHASES[position?.phase ?? 'EMPTYING'], progress: position?.phase === 'FOLLOWING' ? 1 : 0, lagSeq: undefined, lagMs, entries: entryCount, bytes: liveBytes, restarts: 0, problem: '', proof: undefined, origin, stampMs, headStampMs: undefined };
+    return { keyspace: name, keyspaceId: id, partition, sourcePartition, phase: PHASES[position?.phase ?? 'EMPTYING'], progress: position?.phase === 'FOLLOWING' ? 1 : 0, lagSeq: undefined, lagMs, entries: entryCount, bytes: liveBytes, restarts: 0, problem: '', problemReason: '', proof: undefined, origin, stampMs, headStampMs: undefined };
   });
 }
 

@@ -62,6 +62,8 @@ export interface PullStatus {
   readonly lagMs: number | undefined;
   readonly restarts: number;
   readonly problem: string;
+  /** Of `problem`; empty where it has none. */
+  readonly problemReason: string;
   readonly proof: CopyProof | undefined;
   /** What is committed here is as the source was there. */
   readonly origin: CopyPosition['origin'] | undefined;
@@ -94,6 +96,7 @@ export class CopyPuller {
   /** The latest stream failed before anything came. */
   #isFruitless = false;
   #problem = '';
+  #problemReason = '';
   /** The comparison under way, and the latest that came to its end. */
   #comparing: Omit<CopyProof, 'origin'> | undefined;
   #proof: CopyProof | undefined;
@@ -110,7 +113,7 @@ export class CopyPuller {
     const position = this.#position;
     const phase = position?.phase ?? 'EMPTYING';
     const progress = phase === 'FOLLOWING' ? 1 : (position?.next?.high ?? 0) / 2 ** 32;
-    const base = { phase, progress, restarts: this.#restarts, problem: this.#problem, proof: this.#proof, origin: position?.origin, stampMs: position?.stampMs ?? 0, headStampMs: this.#head?.stampMs };
+    const base = { phase, progress, restarts: this.#restarts, problem: this.#problem, problemReason: this.#problemReason, proof: this.#proof, origin: position?.origin, stampMs: position?.stampMs ?? 0, headStampMs: this.#head?.stampMs };
     // What was heard before this office is in the log: how old that is can be told, by two clocks.
     if (this.#head === undefined && position !== undefined && position.stampMs > 0) return { ...base, lagSeq: undefined, lagMs: Math.max(0, readMoment().wallMs - position.stampMs) };
     if (this.#head === undefined || position === undefined) return { ...base, lagSeq: undefined, lagMs: undefined };
@@ -134,6 +137,7 @@ export class CopyPuller {
       } catch (error) {
         if (signal.aborted) return;
         this.#problem = isAtollError(error) ? `${error.reason}: ${error.message}` : 'internal error';
+        this.#problemReason = isAtollError(error) ? error.reason : '';
         this.#failures += 1;
         if (!isAtollError(error)) this.#options.logger.error({ err: error, keyspace: this.#options.target.name }, 'a copy met a bug; it is tried again');
       }
@@ -164,6 +168,7 @@ export class CopyPuller {
           this.#options.onRestart();
           this.#proof = undefined;
           this.#problem = `${message.restart}: it begins anew`;
+          this.#problemReason = '';
           // Behind this entry nothing here counts as a copy of anything any more.
           if (source.run === 0) await this.#take([], { source: partition, phase: 'EMPTYING', origin: NOWHERE, stampMs: 0, next: undefined });
           // What is here stays, and is compared from the beginning.
@@ -174,6 +179,7 @@ export class CopyPuller {
         await this.#apply(message);
         if (message.check !== undefined) this.#compare(message.check);
         this.#problem = '';
+        this.#problemReason = '';
         // Not reading on is what slows the source; changes are not held back for their own sake.
         if (message.sliceBytes > 0) await rate.wait(message.sliceBytes, signal);
         if (this.#position?.phase !== 'FOLLOWING' || release === undefined) continue;

@@ -90,6 +90,8 @@ export const ERROR_REASONS = [
   'REPOSITORY_FULL',
   'REPOSITORY_READ_ONLY',
   'REPOSITORY_UNAVAILABLE',
+  // Another repository, or none, is where this cluster has used one: storage that is not mounted looks like an empty one.
+  'REPOSITORY_MISMATCH',
   'CANCELLED',
   'DEADLINE_EXCEEDED',
   'INTERNAL',

@@ -1,5 +1,5 @@
 export { findShortages, FILL_SHARE_MAX, shortageText, takeWhatFits, type FittingOperators, type NodeMemory, type Shortage } from './capacity.ts';
-export { lackOfRoom, type RoomAsk, type RoomLack } from './room.ts';
+export { freeRoom, lackOfRoom, type FreeRoom, type RoomAsk, type RoomLack } from './room.ts';
 export { command, isEnded, MIGRATION_REASONS, type JobCommand, type MigrationJob, type MigrationReason, type MigrationState } from './migration-job.ts';
 export { destinationOf, hasEnded, isFilling, OPERATOR_STEPS, placementOf, sourcesOf, targetsOf, type MigrationOperator, type MigrationProof, type OperatorStep } from './operator.ts';
 export { STEPS } from './steps.ts';

@@ -33,6 +33,9 @@ export const BACKUP_JOBS_PREFIX = 'jobs/backups/';
 /** When backups begin by themselves, by name. */
 export const BACKUP_SCHEDULES_PREFIX = 'jobs/backup-schedules/';
 
+/** Which repository the backups of this cluster are in. */
+export const BACKUP_REPOSITORY_KEY = 'jobs/backup-repository';
+
 export const nodeKey = (id: string): string => `${NODES_PREFIX}${id}`;
 export const nodeSpecKey = (id: string): string => `${NODE_SPECS_PREFIX}${id}`;
 export const keyspaceKey = (name: string): string => `${KEYSPACES_PREFIX}${name}`;

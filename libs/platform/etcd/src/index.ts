@@ -2,6 +2,7 @@ export { FORMAT_VERSION, ensureClusterId, readClusterIdentity } from './cluster-
 export type { ClusterIdentity } from './cluster-identity.ts';
 export {
   BACKUP_JOBS_PREFIX,
+  BACKUP_REPOSITORY_KEY,
   CHANGE_KEY,
   CLUSTER_KEY,
   ELECTION_PREFIX,

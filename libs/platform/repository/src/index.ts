@@ -7,7 +7,7 @@ export { openS3ObjectStore } from './stores/s3-object-store.ts';
 export type { S3Options } from './stores/s3-object-store.ts';
 export { Repository } from './repository.ts';
 export type { RepositoryOptions, StoredManifest } from './repository.ts';
-export { LOCATION_RANGE, formatRepositoryLocation, openObjectStore, parseRepositoryLocation } from './repository-location.ts';
+export { LOCATION_RANGE, formatRepositoryLocation, openObjectStore, parseRepositoryLocation, peekObjectStore } from './repository-location.ts';
 export type { RepositoryLocation } from './repository-location.ts';
 export { progressKey, progressPrefix } from './repository-layout.ts';
 export { collectGarbage } from './sessions/collect-garbage.ts';

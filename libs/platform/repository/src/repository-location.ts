@@ -1,7 +1,7 @@
 import { isAbsolute, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { ObjectStore } from './object-store.ts';
-import { openFileObjectStore } from './stores/file-object-store.ts';
+import { openFileObjectStore, peekFileObjectStore } from './stores/file-object-store.ts';
 import { openS3ObjectStore, type S3Options } from './stores/s3-object-store.ts';
 
 export type RepositoryLocation =
@@ -39,4 +39,9 @@ export function formatRepositoryLocation(location: RepositoryLocation): string {
 export async function openObjectStore(location: RepositoryLocation, s3: Omit<S3Options, 'bucket' | 'prefix'> = {}): Promise<ObjectStore> {
   if (location.kind === 'directory') return openFileObjectStore(location.path);
   return openS3ObjectStore({ ...s3, bucket: location.bucket, prefix: location.prefix });
+}
+
+/** As `openObjectStore`, to look into it alone: a directory that is missing is not made. */
+export async function peekObjectStore(location: RepositoryLocation, s3: Omit<S3Options, 'bucket' | 'prefix'> = {}): Promise<Pick<ObjectStore, 'get' | 'location' | 'close'>> {
+  return location.kind === 'directory' ? peekFileObjectStore(location.path) : openObjectStore(location, s3);
 }

@@ -24,6 +24,8 @@ export interface RepositoryOptions {
   readonly codec: ArchiveCodec;
   /** To read with. */
   readonly keys?: readonly ArchiveKey[];
+  /** For messages: the setting that names its place. */
+  readonly setting?: string;
 }
 
 /** A manifest in force. */
@@ -41,7 +43,10 @@ export class Repository {
   readonly codec: ArchiveCodec;
   readonly keys: readonly ArchiveKey[];
 
-  private constructor(id: string, { store, codec, keys = [] }: RepositoryOptions) {
+  readonly #setting: string | undefined;
+
+  private constructor(id: string, { store, codec, keys = [], setting }: RepositoryOptions) {
+    this.#setting = setting;
     this.id = id;
     this.store = store;
     this.codec = codec;
@@ -65,14 +70,37 @@ export class Repository {
     return new Repository(id, options);
   }
 
+  /** The id of the one that is there; undefined: there is none. @throws ARCHIVE_DAMAGED, REPOSITORY_* */
+  static async identify(store: Pick<ObjectStore, 'get'>): Promise<string | undefined> {
+    const bytes = await store.get(REPOSITORY_KEY);
+    return bytes === undefined ? undefined : parseRecord(REPOSITORY_KEY, bytes, identitySchema).id;
+  }
+
+  /**
+   * Whether it is still there. Asked before anything is taken for missing, and before an archive is published: where its storage is
+   * not mounted any more, the directory looks like an empty repository.
+   * @throws REPOSITORY_MISMATCH, ARCHIVE_DAMAGED, REPOSITORY_*
+   */
+  async confirm(): Promise<void> {
+    const id = await Repository.identify(this.store);
+    if (id === this.id) return;
+    const { location } = this.store;
+    const found = id === undefined ? 'there is no repository any more' : `another repository, ${id}, is there now`;
+    throw new AtollError('REPOSITORY_MISMATCH', `${location}: ${found}, and ${this.id} was in use${this.#setting === undefined ? '' : ` (${this.#setting})`}: is its storage mounted?`, { metadata: { location, repository: id ?? '', known: this.id } });
+  }
+
   /** Those in force. */
   async listManifests(): Promise<readonly StoredManifest[]> {
-    return this.#manifestsBelow(ARCHIVES_PREFIX);
+    const found = await this.#manifestsBelow(ARCHIVES_PREFIX);
+    await this.confirm();
+    return found;
   }
 
   /** Whether there is a manifest of the archive in force. */
   async hasArchive(archive: string): Promise<boolean> {
-    return (await this.#manifestsBelow(archivePrefix(archive))).length > 0;
+    const isThere = (await this.#manifestsBelow(archivePrefix(archive))).length > 0;
+    if (!isThere) await this.confirm();
+    return isThere;
   }
 
   /** @throws ARCHIVE_NOT_FOUND, ARCHIVE_DAMAGED, ARCHIVE_TOO_NEW */
@@ -81,6 +109,7 @@ export class Repository {
       const manifest = await this.readListed(stored);
       if (manifest !== undefined) return manifest;
     }
+    await this.confirm();
     throw new AtollError('ARCHIVE_NOT_FOUND', `${this.store.location}: there is no manifest of the archive ${archive}`, { metadata: { archive } });
   }
 
@@ -112,6 +141,7 @@ export class Repository {
     // It may have been put back in between.
     const again = await this.store.get(chunkKey(id));
     if (again !== undefined) return again;
+    await this.confirm();
     throw archiveDamaged(`chunk ${id}`, 'MISSING', `is not in ${this.store.location}`);
   }
 

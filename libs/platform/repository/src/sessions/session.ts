@@ -98,11 +98,13 @@ export class Session {
   /**
    * The archive is there from now on, or not at all: its manifest is created in one step, and where the session was revoked before
    * something stands in its place. Every chunk that it names was put by `putChunk` of this session, or found by its `hasChunk`.
-   * @throws STALE_FENCING_TOKEN: somebody else holds the lock, or may; REPOSITORY_*
+   * @throws STALE_FENCING_TOKEN: somebody else holds the lock, or may; REPOSITORY_*, REPOSITORY_MISMATCH where it was taken away among them
    */
   async publish(manifest: Manifest, key?: ArchiveKey): Promise<void> {
     if (manifest.session !== this.id || manifest.id !== this.#archive) throw new RangeError(`the session ${this.id} publishes ${this.#archive}, not ${manifest.id} of ${manifest.session}`);
     const bytes = encodeManifest(this.#repository.codec, manifest, key);
+    // Chunks that it put are where the repository was.
+    await this.#repository.confirm();
     if (!this.#isHeld()) throw stale(this.id, 'its lock is gone');
     if (!(await this.#store.create(manifestKey(manifest.id, this.id), bytes))) throw stale(this.id, 'another one took its place');
   }

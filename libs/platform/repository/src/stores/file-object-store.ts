@@ -37,6 +37,9 @@ export async function openFileObjectStore(directory: string, operations = NOTHIN
   return store;
 }
 
+/** To look into it alone: nothing is made, so that a place that is not mounted stays as it is. */
+export const peekFileObjectStore = (directory: string): Pick<ObjectStore, 'get' | 'location' | 'close'> => new FileObjectStore(resolve(directory), NOTHING_BEFORE);
+
 class FileObjectStore implements ObjectStore {
   readonly location: string;
   readonly #root: string;

@@ -346,6 +346,22 @@ export interface GetRepositoryResponse {
   bytesFree: number;
   /** Time of the probe in milliseconds. */
   probeMs: number;
+  /** Of the repository that is there; empty: there is none yet, or it is not writable. */
+  id: string;
+  /** Of the one that this cluster uses; empty: it has used none yet. */
+  knownId: string;
+  /** Why the one that is there is not used: another one is known, or that cannot be told; empty: it is used. */
+  refusal: string;
+}
+
+export interface AcceptRepositoryRequest {
+  /** Of the repository that is there, at most 128 characters; empty: none is there, and a new, empty one is made. */
+  id: string;
+}
+
+export interface AcceptRepositoryResponse {
+  /** Of the repository that the cluster uses now. */
+  id: string;
 }
 
 /** A backup, restore or check as one job, which goes on after a crash of the service that does it. */
@@ -850,7 +866,7 @@ export const GetRepositoryRequest: MessageFns<GetRepositoryRequest> = {
 };
 
 function createBaseGetRepositoryResponse(): GetRepositoryResponse {
-  return { location: "", writable: false, problem: "", bytesFree: 0, probeMs: 0 };
+  return { location: "", writable: false, problem: "", bytesFree: 0, probeMs: 0, id: "", knownId: "", refusal: "" };
 }
 
 export const GetRepositoryResponse: MessageFns<GetRepositoryResponse> = {
@@ -872,6 +888,15 @@ export const GetRepositoryResponse: MessageFns<GetRepositoryResponse> = {
     }
     if (message.probeMs !== 0) {
       writer.uint32(40).uint32(message.probeMs);
+    }
+    if (message.id !== "") {
+      writer.uint32(50).string(message.id);
+    }
+    if (message.knownId !== "") {
+      writer.uint32(58).string(message.knownId);
+    }
+    if (message.refusal !== "") {
+      writer.uint32(66).string(message.refusal);
     }
     return writer;
   },
@@ -929,6 +954,30 @@ export const GetRepositoryResponse: MessageFns<GetRepositoryResponse> = {
             message.probeMs = reader.uint32();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.knownId = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.refusal = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -956,6 +1005,13 @@ export const GetRepositoryResponse: MessageFns<GetRepositoryResponse> = {
         : isSet(object.probe_ms)
         ? globalThis.Number(object.probe_ms)
         : 0,
+      id: isSet(object.id) ? globalThis.String(object.id) : "",
+      knownId: isSet(object.knownId)
+        ? globalThis.String(object.knownId)
+        : isSet(object.known_id)
+        ? globalThis.String(object.known_id)
+        : "",
+      refusal: isSet(object.refusal) ? globalThis.String(object.refusal) : "",
     };
   },
 
@@ -976,6 +1032,15 @@ export const GetRepositoryResponse: MessageFns<GetRepositoryResponse> = {
     if (message.probeMs !== 0) {
       obj.probeMs = Math.round(message.probeMs);
     }
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    if (message.knownId !== "") {
+      obj.knownId = message.knownId;
+    }
+    if (message.refusal !== "") {
+      obj.refusal = message.refusal;
+    }
     return obj;
   },
 
@@ -989,6 +1054,143 @@ export const GetRepositoryResponse: MessageFns<GetRepositoryResponse> = {
     message.problem = object.problem ?? "";
     message.bytesFree = object.bytesFree ?? 0;
     message.probeMs = object.probeMs ?? 0;
+    message.id = object.id ?? "";
+    message.knownId = object.knownId ?? "";
+    message.refusal = object.refusal ?? "";
+    return message;
+  },
+};
+
+function createBaseAcceptRepositoryRequest(): AcceptRepositoryRequest {
+  return { id: "" };
+}
+
+export const AcceptRepositoryRequest: MessageFns<AcceptRepositoryRequest> = {
+  encode(message: AcceptRepositoryRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AcceptRepositoryRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAcceptRepositoryRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): AcceptRepositoryRequest {
+    return { id: isSet(object.id) ? globalThis.String(object.id) : "" };
+  },
+
+  toJSON(message: AcceptRepositoryRequest): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<AcceptRepositoryRequest>): AcceptRepositoryRequest {
+    return AcceptRepositoryRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AcceptRepositoryRequest>): AcceptRepositoryRequest {
+    const message = createBaseAcceptRepositoryRequest();
+    message.id = object.id ?? "";
+    return message;
+  },
+};
+
+function createBaseAcceptRepositoryResponse(): AcceptRepositoryResponse {
+  return { id: "" };
+}
+
+export const AcceptRepositoryResponse: MessageFns<AcceptRepositoryResponse> = {
+  encode(message: AcceptRepositoryResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AcceptRepositoryResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAcceptRepositoryResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): AcceptRepositoryResponse {
+    return { id: isSet(object.id) ? globalThis.String(object.id) : "" };
+  },
+
+  toJSON(message: AcceptRepositoryResponse): unknown {
+    const obj: any = {};
+    if (message.id !== "") {
+      obj.id = message.id;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<AcceptRepositoryResponse>): AcceptRepositoryResponse {
+    return AcceptRepositoryResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AcceptRepositoryResponse>): AcceptRepositoryResponse {
+    const message = createBaseAcceptRepositoryResponse();
+    message.id = object.id ?? "";
     return message;
   },
 };
@@ -6660,6 +6862,22 @@ export const BackupService = {
     responseDeserialize: (value: Buffer): GetRepositoryResponse => GetRepositoryResponse.decode(value),
   },
   /**
+   * Has the cluster use the repository that is there from now on, whatever it used before, and answers when that is so. A cluster
+   * knows its repository from the first job on, and uses no other one: storage that is not mounted looks like an empty one.
+   * REPOSITORY_MISMATCH: another one than that which is named is there.
+   */
+  acceptRepository: {
+    path: "/atoll.v1.Backup/AcceptRepository" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AcceptRepositoryRequest): Buffer =>
+      Buffer.from(AcceptRepositoryRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AcceptRepositoryRequest => AcceptRepositoryRequest.decode(value),
+    responseSerialize: (value: AcceptRepositoryResponse): Buffer =>
+      Buffer.from(AcceptRepositoryResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AcceptRepositoryResponse => AcceptRepositoryResponse.decode(value),
+  },
+  /**
    * Begins an archive of all keyspaces or of some, as they are at one moment, and answers at once. Repeated with the same
    * id it answers with the job that stands.
    */
@@ -6855,6 +7073,12 @@ export interface BackupServer extends UntypedServiceImplementation {
   /** Checks the place where archives are kept, by writing and reading back a probe file. */
   getRepository: handleUnaryCall<GetRepositoryRequest, GetRepositoryResponse>;
   /**
+   * Has the cluster use the repository that is there from now on, whatever it used before, and answers when that is so. A cluster
+   * knows its repository from the first job on, and uses no other one: storage that is not mounted looks like an empty one.
+   * REPOSITORY_MISMATCH: another one than that which is named is there.
+   */
+  acceptRepository: handleUnaryCall<AcceptRepositoryRequest, AcceptRepositoryResponse>;
+  /**
    * Begins an archive of all keyspaces or of some, as they are at one moment, and answers at once. Repeated with the same
    * id it answers with the job that stands.
    */
@@ -6912,6 +7136,26 @@ export interface BackupClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetRepositoryResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Has the cluster use the repository that is there from now on, whatever it used before, and answers when that is so. A cluster
+   * knows its repository from the first job on, and uses no other one: storage that is not mounted looks like an empty one.
+   * REPOSITORY_MISMATCH: another one than that which is named is there.
+   */
+  acceptRepository(
+    request: AcceptRepositoryRequest,
+    callback: (error: ServiceError | null, response: AcceptRepositoryResponse) => void,
+  ): ClientUnaryCall;
+  acceptRepository(
+    request: AcceptRepositoryRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AcceptRepositoryResponse) => void,
+  ): ClientUnaryCall;
+  acceptRepository(
+    request: AcceptRepositoryRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AcceptRepositoryResponse) => void,
   ): ClientUnaryCall;
   /**
    * Begins an archive of all keyspaces or of some, as they are at one moment, and answers at once. Repeated with the same

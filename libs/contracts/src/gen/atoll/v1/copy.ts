@@ -314,7 +314,11 @@ export interface CopyStatus {
   /** The source's time at `origin`, in milliseconds since the Unix epoch; 0 before the first word. */
   stampMs: number;
   /** The source's time when it was last heard of in this office; absent before. */
-  headStampMs?: number | undefined;
+  headStampMs?:
+    | number
+    | undefined;
+  /** Reason of `problem`, such as MEMORY_EXHAUSTED; empty where it has none. */
+  problemReason: string;
 }
 
 export interface HoldSourceRequest {
@@ -2654,6 +2658,7 @@ function createBaseCopyStatus(): CopyStatus {
     origin: undefined,
     stampMs: 0,
     headStampMs: undefined,
+    problemReason: "",
   };
 }
 
@@ -2712,6 +2717,9 @@ export const CopyStatus: MessageFns<CopyStatus> = {
     }
     if (message.headStampMs !== undefined) {
       writer.uint32(129).double(message.headStampMs);
+    }
+    if (message.problemReason !== "") {
+      writer.uint32(138).string(message.problemReason);
     }
     return writer;
   },
@@ -2857,6 +2865,14 @@ export const CopyStatus: MessageFns<CopyStatus> = {
             message.headStampMs = reader.double();
             continue;
           }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.problemReason = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2911,6 +2927,11 @@ export const CopyStatus: MessageFns<CopyStatus> = {
         : isSet(object.head_stamp_ms)
         ? globalThis.Number(object.head_stamp_ms)
         : undefined,
+      problemReason: isSet(object.problemReason)
+        ? globalThis.String(object.problemReason)
+        : isSet(object.problem_reason)
+        ? globalThis.String(object.problem_reason)
+        : "",
     };
   },
 
@@ -2964,6 +2985,9 @@ export const CopyStatus: MessageFns<CopyStatus> = {
     if (message.headStampMs !== undefined) {
       obj.headStampMs = floatToJson(message.headStampMs);
     }
+    if (message.problemReason !== "") {
+      obj.problemReason = message.problemReason;
+    }
     return obj;
   },
 
@@ -2992,6 +3016,7 @@ export const CopyStatus: MessageFns<CopyStatus> = {
       : undefined;
     message.stampMs = object.stampMs ?? 0;
     message.headStampMs = object.headStampMs ?? undefined;
+    message.problemReason = object.problemReason ?? "";
     return message;
   },
 };

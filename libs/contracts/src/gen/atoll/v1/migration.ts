@@ -392,7 +392,11 @@ export interface PartitionMigration {
   entriesTotal: number;
   /** Of a COPY; as in CopyState. Absent otherwise, and while nobody says. */
   lagSeq?: number | undefined;
-  lagMs?: number | undefined;
+  lagMs?:
+    | number
+    | undefined;
+  /** Of a COPY: reason of `problem`, such as MEMORY_EXHAUSTED; empty otherwise, and where it has none. */
+  problemReason: string;
 }
 
 /** Target and leader, compared at one place of the log. */
@@ -1533,6 +1537,7 @@ function createBasePartitionMigration(): PartitionMigration {
     entriesTotal: 0,
     lagSeq: undefined,
     lagMs: undefined,
+    problemReason: "",
   };
 }
 
@@ -1603,6 +1608,9 @@ export const PartitionMigration: MessageFns<PartitionMigration> = {
     }
     if (message.lagMs !== undefined) {
       writer.uint32(137).double(message.lagMs);
+    }
+    if (message.problemReason !== "") {
+      writer.uint32(146).string(message.problemReason);
     }
     return writer;
   },
@@ -1756,6 +1764,14 @@ export const PartitionMigration: MessageFns<PartitionMigration> = {
             message.lagMs = reader.double();
             continue;
           }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.problemReason = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1811,6 +1827,11 @@ export const PartitionMigration: MessageFns<PartitionMigration> = {
         : isSet(object.lag_ms)
         ? globalThis.Number(object.lag_ms)
         : undefined,
+      problemReason: isSet(object.problemReason)
+        ? globalThis.String(object.problemReason)
+        : isSet(object.problem_reason)
+        ? globalThis.String(object.problem_reason)
+        : "",
     };
   },
 
@@ -1867,6 +1888,9 @@ export const PartitionMigration: MessageFns<PartitionMigration> = {
     if (message.lagMs !== undefined) {
       obj.lagMs = floatToJson(message.lagMs);
     }
+    if (message.problemReason !== "") {
+      obj.problemReason = message.problemReason;
+    }
     return obj;
   },
 
@@ -1894,6 +1918,7 @@ export const PartitionMigration: MessageFns<PartitionMigration> = {
     message.entriesTotal = object.entriesTotal ?? 0;
     message.lagSeq = object.lagSeq ?? undefined;
     message.lagMs = object.lagMs ?? undefined;
+    message.problemReason = object.problemReason ?? "";
     return message;
   },
 };
