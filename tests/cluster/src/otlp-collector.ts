@@ -98,9 +98,9 @@ export class OtlpCollector {
     return this.spans.filter((span) => span.traceId === traceId);
   }
 
-  /** Resolves as soon as `find` answers something for the spans that came; rejects with what is missing after 20 s. */
-  async until<T>(what: string, find: (spans: readonly CollectedSpan[]) => T | undefined | false): Promise<T> {
-    const deadlineMs = Date.now() + UNTIL_MS;
+  /** Resolves as soon as `find` answers something for the spans that came; rejects with what is missing after `withinMs`, default 20 s. */
+  async until<T>(what: string, find: (spans: readonly CollectedSpan[]) => T | undefined | false, withinMs = UNTIL_MS): Promise<T> {
+    const deadlineMs = Date.now() + withinMs;
     for (;;) {
       const found = find(this.spans);
       if (found !== undefined && found !== false) return found;

@@ -139,7 +139,7 @@ function removeCommand(io: Io): Command {
     .action(async (keyspace: string, flags: AdminFlags) => {
       await askStandbys(coordinatorAddresses(io, flags), flags.timeout, (client, settings) => callUnary(client, 'removeStandby', { keyspace }, settings));
       if (flags.json) printJson(io, { keyspace });
-      else print(io, `the standby of ${keyspace} is being removed; its primary does not notice`);
+      else print(io, `the standby of ${keyspace} is being removed`);
     });
 }
 

@@ -346,7 +346,10 @@ export interface Keyspace {
     | undefined;
   /** Further names by which it is known: those of keyspaces whose place it has taken, by a cut-over. Told, never taken. */
   aliases: string[];
-  /** Keyspace that has taken its place: it is served no more, and is being deleted; absent otherwise. Told, never taken. */
+  /**
+   * Keyspace that has taken its place: it is served no more, and is being deleted; the former primary of a standby on another
+   * pool is kept until the standby is removed. Absent otherwise. Told, never taken.
+   */
   movedTo?:
     | string
     | undefined;
