@@ -17,6 +17,7 @@ import { KIB, hashOfHalves } from '@atoll/core-runtime';
 import { FIRST_HASH, encodeRows } from '@atoll/core-store';
 import { writePaced, type CallContext } from '@atoll/platform-grpc';
 import { movedBehind, type HostedReplica } from '../hosted-replica.ts';
+import { requireOwnCluster } from '../own-cluster.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 import type { SyncThrottle } from '../replication/sync-throttle.ts';
 import { readMoment } from '../turn.ts';
@@ -50,7 +51,7 @@ export class ArchiveSource {
   /** Handler of `Archive.HoldBarrier`. */
   async hold(request: HoldBarrierRequest): Promise<HoldBarrierResponse> {
     const { clusterId, barrier, holdMs, partitions } = request;
-    this.#checkCluster(clusterId);
+    requireOwnCluster(this.#options.clusterId, clusterId);
     if (barrier === '') throw invalidArgument('barrier', 'is missing');
     if (!(holdMs >= 1 && holdMs <= HOLD_MS_MAX)) throw invalidArgument('hold_ms', `must be 1 to ${HOLD_MS_MAX}`);
     const now = readMoment();
@@ -71,7 +72,7 @@ export class ArchiveSource {
 
   /** Handler of `Archive.ReleaseBarrier`: of all partitions in one turn. */
   release({ clusterId, barrier, partitions }: ReleaseBarrierRequest): ReleaseBarrierResponse {
-    this.#checkCluster(clusterId);
+    requireOwnCluster(this.#options.clusterId, clusterId);
     const now = readMoment();
     const problems = partitions.map((partition) => {
       const leader = this.#replica(partition)?.replica.leader;
@@ -83,7 +84,7 @@ export class ArchiveSource {
   /** Handler of `Archive.ReadPartition`. Responses are encoded in the turn that reads log and store. */
   async read(call: ServerWritableStream<ReadPartitionRequest, Buffer>, { signal }: CallContext): Promise<void> {
     const { request } = call;
-    this.#checkCluster(request.clusterId);
+    requireOwnCluster(this.#options.clusterId, request.clusterId);
     const { throttle } = this.#options;
     const upTo = request.upTo;
     let place = placeOf(request.place);
@@ -117,11 +118,6 @@ export class ArchiveSource {
       this.#streams -= 1;
       if (isPaced) throttle.end(performance.now());
     }
-  }
-
-  #checkCluster(wanted: string): void {
-    const { clusterId } = this.#options;
-    if (wanted !== clusterId) throw new AtollError('WRONG_CLUSTER', `this node belongs to cluster ${clusterId}`);
   }
 
   #replica({ keyspace, keyspaceId, partition }: ArchivePartition): HostedReplica | undefined {

@@ -13,6 +13,7 @@ import { toMergeOutcomeByte } from '@atoll/platform-wire';
 import type { CacheOperations } from '../cache/cache-operations.ts';
 import type { HostedKeyspace } from '../hosted-keyspace.ts';
 import type { HostedReplica } from '../hosted-replica.ts';
+import { requireOwnCluster } from '../own-cluster.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 import { readMoment } from '../turn.ts';
 
@@ -47,7 +48,7 @@ export class EntryMerges {
   /** Handler of `Archive.MergeEntries`. */
   async merge(request: MergeEntriesRequest): Promise<MergeEntriesResponse> {
     const { clusterId, rows, fencingToken, dryRun } = request;
-    if (clusterId !== this.#options.clusterId) throw new AtollError('WRONG_CLUSTER', `this node belongs to cluster ${this.#options.clusterId}`);
+    requireOwnCluster(this.#options.clusterId, clusterId);
     if (!(fencingToken >= 1 && fencingToken <= FENCING_TOKEN_MAX)) throw invalidArgument('fencing_token', `must be 1 to 2^48 - 1, not ${fencingToken}`);
     const { keyspace } = this.#target(request);
     const entries = decoded(rows);

@@ -9,6 +9,7 @@ import { FIRST_HASH } from '@atoll/core-store';
 import { writePaced, type CallContext } from '@atoll/platform-grpc';
 import { copyOwnership } from '@atoll/platform-wire';
 import { movedBehind, type HostedReplica } from '../hosted-replica.ts';
+import { requireOwnCluster } from '../own-cluster.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 import type { SyncThrottle } from '../replication/sync-throttle.ts';
 import { readMoment } from '../turn.ts';
@@ -49,7 +50,7 @@ export class CopySource {
   async follow(call: ServerWritableStream<FollowSourceRequest, Buffer>, { signal }: CallContext): Promise<void> {
     const { request } = call;
     const { clusterId, throttle } = this.#options;
-    if (request.clusterId !== clusterId) throw new AtollError('WRONG_CLUSTER', `this node belongs to cluster ${clusterId}`);
+    requireOwnCluster(clusterId, request.clusterId);
     const belongs = copyOwnership(request);
     let place = startOf(request);
     const held = heldBy(request);

@@ -9,6 +9,7 @@ import { encodeRows, type StoredEntry } from '@atoll/core-store';
 import { writeWithBackpressure, type ServerStreamHandler } from '@atoll/platform-grpc';
 import type { Counter, Metrics } from '@atoll/platform-telemetry';
 import type { HostedReplica } from '../hosted-replica.ts';
+import { requireOwnCluster } from '../own-cluster.ts';
 import type { ReplicaHost } from '../replica-host.ts';
 import { NO_RESULTS, resultPieces, type ResultPiece } from './result-pieces.ts';
 import { SHARD_STREAMS_MAX } from './sharded-installs.ts';
@@ -47,7 +48,7 @@ export class SnapshotSender {
   readonly send: ServerStreamHandler<FetchSnapshotRequest, FetchSnapshotResponse> = async (call, context) => {
     const { request } = call;
     const { clusterId, syncsMax, throttle } = this.#options;
-    if (request.clusterId !== clusterId) throw new AtollError('WRONG_CLUSTER', `this node belongs to cluster ${clusterId}`);
+    requireOwnCluster(clusterId, request.clusterId);
     const { sharded } = request;
     if (endOf(request) !== undefined && !sharded) return this.#sendAll(call, context.signal, undefined);
     if (!sharded && this.#whole >= syncsMax) throw new AtollError('OVERLOADED', `${syncsMax} full syncs are under way from this node`);
